@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint types tests demos wheel bench train-mini data clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[cpu,dev]"
+	touch $(READY)
+
+demo: setup
+	$(BIN)/mmrerank demo --out demo-out
+
+test: setup lint types tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+tests: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: setup
+	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Makes the shipped data and the embedded models again; needs the Debian packages fonts-noto-color-emoji and unicode-data.
+data: setup
+	$(BIN)/python -m mmrerank.training.emoji --out datasets/emoji
+	$(BIN)/python -m mmrerank.training.handbook --out datasets/handbook
+
+train-mini: setup
+	$(BIN)/python -m mmrerank.training.clip mmrerank/training/mini_clip.toml --data datasets/emoji --out mmrerank/mini/clip
+
+clean:
+	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

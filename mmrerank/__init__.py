@@ -1,0 +1,26 @@
+"""Find the right picture or document page and put it first.
+
+`make(name)` builds any part by its printed name; `Collection` is what a user holds. Importing the package loads no
+model library: torch, FAISS, Lance and the rest come in with the part that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmrerank.parts import make
+from mmrerank.types import Candidate, Item, Query, Ranking
+
+if TYPE_CHECKING:
+    from mmrerank.collection import Collection
+
+__version__ = "0.1.0"
+__all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Collection":  # pulls in Lance, so only on request
+        from mmrerank.collection import Collection
+
+        return Collection
+    raise AttributeError(f"module 'mmrerank' has no attribute {name!r}")

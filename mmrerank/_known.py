@@ -1,0 +1,72 @@
+"""What a collection already knows of the files that were listed, and whether that still holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from mmrerank.errors import FormatError
+from mmrerank.sources import Listing, SourceFile
+from mmrerank.store.table import Table
+from mmrerank.types import Failure, Found
+
+RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may have changed again within one clock tick
+
+Row = Mapping[str, Any]
+
+
+def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
+    """File id -> item id -> bookkeeping fields, for everything known below the listed scopes."""
+    known: dict[str, dict[str, Row]] = defaultdict(dict)
+    for scope in listing.scopes:
+        for row in table.known(scope):
+            if _in_scope(row["file"], scope):
+                known[row["file"]][row["item_id"]] = row
+    return known
+
+
+def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> bool:
+    """Whether every item of the file is in the table, described by the wanted encoders, and the file unchanged since."""
+    try:
+        stat = file.path.stat()
+    except OSError:
+        return False
+    return all(
+        (row["file_size"], row["file_mtime_ns"], row["file_items"]) == (stat.st_size, stat.st_mtime_ns, len(rows))
+        and row["seen_ns"] - row["file_mtime_ns"] > RACY_NS
+        and (row["state"] == "failed" or wanted <= encoders_of(row))
+        for row in rows.values()
+    )
+
+
+def encoders_of(row: Row) -> set[str]:
+    """The slugs of the encoders that have seen the item."""
+    return set(row["encoders"].split(",")) - {""} if row["encoders"] else set()
+
+
+def entries_once(file: SourceFile) -> Iterator[Found | Failure]:
+    """The reader's entries; an error over the whole file becomes the last one, an id that comes again a failure of its own."""
+    seen: set[str] = set()
+    for entry in _entries(file):
+        item_id = entry.path if isinstance(entry, Failure) else entry.item.item_id
+        if item_id not in seen:
+            seen.add(item_id)
+            yield entry
+            continue
+        number = next(n for n in range(2, len(seen) + 3) if f"{item_id} ({n})" not in seen)
+        again = f"{item_id} ({number})"
+        seen.add(again)
+        yield replace(entry, path=again) if isinstance(entry, Failure) else Failure(path=again, reason=f"the id {item_id!r} came before")
+
+
+def _entries(file: SourceFile) -> Iterator[Found | Failure]:
+    try:
+        yield from file.reader.read(file.path, file.file_id)
+    except FormatError as error:
+        yield Failure(path=file.file_id, reason=error.reason)
+
+
+def _in_scope(file_id: str, scope: str) -> bool:
+    return file_id == scope or scope == "" or (scope.endswith("/") and file_id.startswith(scope))

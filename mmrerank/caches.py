@@ -1,0 +1,149 @@
+"""Indexes on disk as caches of one table version: append what is new, mask what is gone, rebuild when worn or damaged.
+
+    COLLECTION/indexes/NAME/cache.json      which version, which data file, its checksum
+    COLLECTION/indexes/NAME/data-N          what the index saved
+
+`cache.json` is replaced last and in one step, so a kill leaves the former cache or the new one, never a mixture. What
+does not match its checksum, its index name or the table is rebuilt, never trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from mmrerank.errors import MMRerankError
+from mmrerank.index.bm25_index import Bm25Index
+from mmrerank.parts import make
+from mmrerank.store.table import Snapshot
+from mmrerank.types import Index
+
+logger = logging.getLogger(__name__)
+STATE = "cache.json"
+
+
+class Savable(Protocol):
+    """What both kinds of index share."""
+
+    def save(self, path: Path) -> None: ...
+
+    def load(self, path: Path) -> None: ...
+
+
+Kept = TypeVar("Kept", bound=Savable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheState:
+    """The contents of `cache.json`."""
+
+    index: str  # printed name of the part
+    version: int  # of the table
+    data: str
+    checksum: str
+
+
+def rows_index(folder: Path, name: str, snapshot: Snapshot, slug: str, dimension: int) -> Index:
+    """The index `name` over the descriptors of one encoder, as of the snapshot; kept below `folder`."""
+
+    def empty() -> Index:
+        index: Index = make(name, station="index", dimension=dimension)
+        return index
+
+    place = folder / slug
+    state, index = _load(place, empty())
+    if index is None:
+        index, state = _filled(empty(), snapshot, slug), None
+    elif state is not None and state.version != snapshot.version:
+        index = _caught_up(index, empty, snapshot, slug)
+    if state is None or state.version != snapshot.version:
+        _save(place, index, index.name, snapshot.version)
+    return index
+
+
+def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
+    """The BM25 index over the text of the items, as of the snapshot; kept below `folder`."""
+    place = folder / "text"
+    fresh: Bm25Index = make("bm25_index", station="index")
+    state, index = _load(place, fresh)
+    if index is None or state is None or state.version != snapshot.version:
+        keys = snapshot.with_text()
+        index = make("bm25_index", station="index")
+        index.fit(keys, snapshot.texts(keys))
+        _save(place, index, index.name, snapshot.version)
+    return index
+
+
+def _filled(index: Index, snapshot: Snapshot, slug: str) -> Index:
+    keys = snapshot.described(slug)
+    if len(keys):
+        index.add(keys, snapshot.descriptors(keys, slug))
+    return index
+
+
+def _caught_up(index: Index, empty: Callable[[], Index], snapshot: Snapshot, slug: str) -> Index:
+    wanted = snapshot.described(slug)
+    new, gone = np.setdiff1d(wanted, index.ids), np.setdiff1d(index.ids, wanted)
+    if len(gone):
+        index.remove(gone)
+    if len(new):
+        index.add(new, snapshot.descriptors(new, slug))
+    return _filled(empty(), snapshot, slug) if index.worn else index
+
+
+def _load(place: Path, index: Kept) -> tuple[CacheState | None, Kept | None]:
+    """The cached index with its state; (None, None) when there is none that can be trusted."""
+    try:
+        state = CacheState(**json.loads((place / STATE).read_text(encoding="utf-8")))
+        data = place / state.data
+        if state.index != getattr(index, "name", None) or checksum(data) != state.checksum:
+            raise ValueError("it is another index or was changed")
+        index.load(data)
+    except FileNotFoundError:
+        return None, None
+    except (OSError, ValueError, TypeError, KeyError, MMRerankError) as error:
+        logger.warning("the index cache %s is rebuilt: %s", place, error)
+        return None, None
+    return state, index
+
+
+def _save(place: Path, index: Savable, name: str, version: int) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    data = place / f"data-{version}-{os.getpid()}"
+    _delete(data)
+    index.save(data)
+    state = CacheState(index=name, version=version, data=data.name, checksum=checksum(data))
+    temporary = place / f"{STATE}.{os.getpid()}.new"
+    temporary.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    temporary.replace(place / STATE)
+    for old in place.glob("data-*"):
+        if old != data:
+            _delete(old)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)  # another process may be deleting it too
+    else:
+        path.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """blake2b over the file, or over the names and contents of the files of a folder."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        digest.update(file.name.encode())
+        if file.is_file():
+            with file.open("rb") as data:
+                while block := data.read(1 << 22):
+                    digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,58 @@
+"""The command line: one file per verb, no logic of its own. Results on stdout, logs and progress on stderr.
+
+Exit codes: 0 done, 1 input, 2 usage, 3 backend, 4 damaged data; by the type of the error, never by its words.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mmrerank.cli import _output
+from mmrerank.cli.demo import demo
+from mmrerank.cli.index import index
+from mmrerank.cli.info import info
+from mmrerank.cli.list_parts import list_parts
+from mmrerank.cli.remove import remove
+from mmrerank.cli.search import search
+from mmrerank.cli.verify import verify
+from mmrerank.errors import MMRerankError
+
+app = typer.Typer(
+    name="mmrerank",
+    help="Find the right picture or document page and put it first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("index")(index)
+app.command("search")(search)
+app.command("remove")(remove)
+app.command("info")(info)
+app.command("verify")(verify)
+app.command("list")(list_parts)
+app.command("demo")(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)  # on the handler too: some libraries turn their own loggers to DEBUG
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[handler])
+    as_json = "--json" in given
+    try:
+        result = app(args=given, prog_name="mmrerank", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except MMRerankError as error:
+        return _output.fail(error, as_json=as_json)
+    except _output.UsageError as error:
+        return _output.fail_usage(error, as_json=as_json)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("stopped; what was committed is kept, and the same command goes on from there\n")
+        return 130

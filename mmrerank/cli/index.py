@@ -1,0 +1,91 @@
+"""`mmrerank index PATH... --into COLLECTION`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmrerank.cli import _output
+from mmrerank.errors import InputError
+
+
+def index(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders and files: pictures, PDFs, tar shards; tables when named.", metavar="PATH...")
+    ],
+    into: Annotated[Path, typer.Option("--into", help="Folder of the collection; made when it does not exist.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="Picture encoder, such as openclip/ViT-B-32.laion2b_s34b_b79k@224; 'none' for text only.")
+    ] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it, such as sentence/PATH.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; new collections only.")] = None,
+    max_failures: Annotated[float, typer.Option(help="Share of failed items above which the exit code is 1.", min=0.0, max=1.0)] = 0.05,
+    read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
+    commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
+    collection = _opened(into, paths, encoder, recipe)
+    named = [name for name in (encoder, text_encoder) if name and name != "none"]
+    lenient = ["images(mislabelled='accept')"] if read_mislabelled else []
+    with _output.progress_bar("indexing") as progress:
+        report = collection.add(paths, encoders=named, read_with=lenient, commit_items=commit_items, progress=progress)
+    if report.found == 0 and report.removed == 0:
+        raise InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="Tables (parquet, jsonl, csv) are read when named.")
+    result = {
+        "collection": str(into),
+        "expected": report.expected,
+        "found": report.found,
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "failed": [{"path": failure.path, "reason": failure.reason} for failure in report.failed],
+        "seconds": round(report.seconds, 3),
+        "items_per_s": round(report.items_per_s, 1),
+        "bottleneck": report.bottleneck,
+    }
+    if json:
+        _output.emit(result)
+    else:
+        _show(result)
+    return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
+    from mmrerank.collection import DEFAULT_INDEX, Collection
+    from mmrerank.index._recipes import read_recipe
+
+    if (into / "collection.toml").exists():
+        if recipe is not None:
+            raise InputError(
+                f"{into} exists; its index cannot be changed by --recipe", hint="Leave --recipe out, or index into a new folder."
+            )
+        return Collection.open(into)
+    chosen = encoder or _default_encoder(paths)
+    index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
+    return Collection.create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+
+
+def _default_encoder(paths: list[Path]) -> str:
+    """A real open_clip model, unless every file is a document, whose text can be searched without one."""
+    from mmrerank.collection import DEFAULT_ENCODER
+    from mmrerank.sources import list_files, readers, with_roots
+
+    files = list_files(paths, with_roots(paths, ()), readers()).files
+    return "none" if files and all(file.reader.name.startswith("pdf") for file in files) else DEFAULT_ENCODER
+
+
+def _show(result: dict[str, Any]) -> None:
+    console = _output.out()
+    counts = ", ".join(f"{result[name]} {name}" for name in ("added", "updated", "unchanged", "removed"))
+    console.print(f"[bold]{result['found']} of {result['expected']} items[/]: {counts}, {len(result['failed'])} failed")
+    console.print(f"{result['seconds']:.1f} s, {result['items_per_s']:.0f} items/s, bottleneck: {result['bottleneck']}")
+    for failure in result["failed"][:20]:
+        console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
+    if len(result["failed"]) > 20:
+        console.print(
+            f"  ... and {len(result['failed']) - 20} more: mmrerank info {result['collection']} --json lists them all", markup=False
+        )

@@ -1,0 +1,46 @@
+"""`mmrerank list [STATION]`"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+
+from mmrerank.cli import _output
+from mmrerank.errors import UnknownName
+from mmrerank.parts import STATIONS, module, names
+
+PLURALS = {"indexes": "index"}  # what people say -> the folder
+
+
+def list_parts(
+    station: Annotated[
+        str | None, typer.Argument(help=f"One of {', '.join([*STATIONS, 'indexes'])}; all when left out.", metavar="STATION")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """List the parts that names can be made of, with their options."""
+    asked = PLURALS.get(station, station) if station else None
+    if asked is not None and asked not in STATIONS:
+        raise UnknownName.among("station", str(station), [*STATIONS, *PLURALS])
+    found = {place: [_described(place, name) for name in names(place)] for place in STATIONS if asked in (None, place)}
+    if json:
+        _output.emit(found)
+        return 0
+    console = _output.out()
+    for place, parts in found.items():
+        console.print(f"[bold]{place}[/]")
+        for part in parts:
+            console.print(f"  {part['name']}: {part['summary']}", markup=False)
+            if part["options"]:
+                console.print(
+                    "    " + ", ".join(f"{option}={value!r}" for option, value in part["options"].items()), markup=False, style="dim"
+                )
+    return 0
+
+
+def _described(place: str, name: str) -> dict[str, Any]:
+    part = module(name, station=place)
+    options = {field.name: None if field.default is dataclasses.MISSING else field.default for field in dataclasses.fields(part.Options)}
+    return {"name": name, "summary": (part.__doc__ or "").strip().split("\n")[0], "options": options}

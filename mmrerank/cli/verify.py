@@ -1,0 +1,29 @@
+"""`mmrerank verify COLLECTION`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmrerank.cli import _output
+
+
+def verify(
+    collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Check that a collection holds together; index caches that do not are rebuilt. Exit code 4 when data is damaged."""
+    from mmrerank.collection import Collection
+    from mmrerank.maintenance import check
+
+    report = check(Collection.open(collection))
+    if json:
+        _output.emit(report)
+    else:
+        console = _output.out()
+        console.print(f"{report['items']} items checked: " + ("[green]all well[/]" if report["ok"] else "[bold red]damaged[/]"))
+        for line in [*report["problems"], *report["rebuilt"], *report["files"]]:
+            console.print(f"  {line}", markup=False)
+    return 0 if report["ok"] else _output.DAMAGED

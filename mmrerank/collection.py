@@ -1,0 +1,373 @@
+"""A collection: what a user holds. A folder with a Lance table, indexes as its caches, and `collection.toml`.
+
+>>> collection = Collection.create(path, encoders=["openclip/mini"])  # doctest: +SKIP
+>>> collection.add(["photos/"])                                       # doctest: +SKIP
+>>> collection.search("a red door").hits[0].item.item_id              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmrerank.caches import rows_index, text_index
+from mmrerank.errors import InputError, ManifestError
+from mmrerank.ingest import Ingest, IngestReport, Progress
+from mmrerank.parts import make
+from mmrerank.pipeline import QueryDescriptors, SearchResult, search
+from mmrerank.sources import file_id_of, list_files, readers, with_roots
+from mmrerank.spaces import EncoderSpace
+from mmrerank.store.manifest import EncoderEntry, Manifest, read_manifest, write_manifest
+from mmrerank.store.table import Snapshot, Table
+from mmrerank.types import Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
+from mmrerank.views import ItemView
+
+DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
+DEFAULT_INDEX = "faiss_index"
+LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "bm25s", "pypdfium2", "pillow")
+
+
+class Collection:
+    """Items on disk with their descriptors and text, to add to and to search. Also the corpus its retrievers ask."""
+
+    def __init__(self, path: Path, manifest: Manifest, table: Table) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.table = table
+        self._encoders: dict[str, Encoder] = {}
+        self._view: _View | None = None
+
+    @classmethod
+    def create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
+        """A new, empty collection in the folder `path`, which must be empty or absent.
+
+        Args:
+            encoders: names or parts; with none, only text is searched.
+            index: name of the index to keep over each encoder's descriptors.
+
+        Raises:
+            InputError: something lies in the folder.
+            UnknownName: an encoder or index of that name does not exist.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
+        index_name = make(index, station="index", dimension=1).name  # complains of an unknown name before anything is written
+        parts = [_encoder(encoder) for encoder in encoders]
+        folder.mkdir(parents=True, exist_ok=True)
+        table = Table.create(folder / "items.lance")
+        write_manifest(folder, Manifest(index=index_name, made_by=made_by()))
+        collection = cls.open(folder)
+        collection.table = table
+        for part in parts:
+            collection._enrol(part)
+        return collection
+
+    @classmethod
+    def open(cls, path: str | Path) -> Collection:
+        """The collection in the folder `path`.
+
+        Raises:
+            InputError: there is none.
+            DamagedData: its files cannot be read.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        return cls(folder, manifest, Table.open(folder / "items.lance"))
+
+    # ------------------------------------------------------------------ what it holds
+
+    def __len__(self) -> int:
+        return len(self.view.snapshot)
+
+    @property
+    def view(self) -> _View:
+        """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
+        if self._view is None:
+            self._view = _View(self)
+        return self._view
+
+    def refresh(self) -> None:
+        """Looks for what other processes wrote."""
+        self.manifest = read_manifest(self.path)
+        self.table.refresh()
+        self._view = None
+
+    def encoder(self, entry: EncoderEntry) -> Encoder:
+        """The encoder of an entry of `collection.toml`, loaded on first use.
+
+        Raises:
+            ManifestError: its dimension or weights are not those that the descriptors were made with.
+        """
+        if entry.slug not in self._encoders:
+            self._encoders[entry.slug] = self._same_as(entry, _encoder(entry.name))
+        return self._encoders[entry.slug]
+
+    def _same_as(self, entry: EncoderEntry, part: Encoder) -> Encoder:
+        weights = _weights(part)
+        if part.dimension != entry.dimension or (entry.weights and weights != entry.weights):
+            raise ManifestError(
+                f"collection {self.path.name!r} holds {entry.dimension}-dim descriptors of {entry.name!r} (weights "
+                f"{entry.weights or 'unknown'}); the encoder loaded now is {part.name!r} with {part.dimension} dims "
+                f"(weights {weights or 'unknown'}).",
+                hint="Load the checkpoint it was made with, or index into a new collection.",
+            )
+        return part
+
+    def entry(self, name: str) -> EncoderEntry:
+        """The entry of the encoder of that name.
+
+        Raises:
+            ManifestError: the collection has no descriptors of it.
+        """
+        for entry in self.manifest.encoders:
+            if entry.name == name:
+                return entry
+        held = ", ".join(repr(entry.name) for entry in self.manifest.encoders) or "none"
+        raise ManifestError(
+            f"collection {self.path.name!r} has no descriptors of {name!r}; it holds those of {held}.",
+            hint="Add them: index with --encoder.",
+        )
+
+    # ------------------------------------------------------------------ add and remove
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        encoders: Sequence[str | Encoder] = (),
+        read_with: Sequence[str | Reader] = (),
+        commit_items: int = 1000,
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
+        what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
+
+        Args:
+            paths: files and folders.
+            encoders: further encoders, beside those the collection has.
+            read_with: readers to use instead of their namesakes with default options.
+            commit_items: how many items are written in one commit; a kill loses at most those.
+            progress: called with the items done and expected.
+
+        Raises:
+            InputError: a path does not exist, or is a file that no reader takes.
+        """
+        places = [Path(path) for path in paths]
+        for encoder in encoders:
+            self._enrol(_encoder(encoder))
+        roots = with_roots(places, self.manifest.roots)
+        listing = list_files(places, roots, readers(read_with))
+        self._write(roots=roots)
+        parts = {entry.slug: self.encoder(entry) for entry in self.manifest.encoders}
+        report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
+        if report.added + report.updated + report.removed > 0:
+            self.table.compact()
+        self._view = None
+        return report
+
+    def remove(self, *, ids: Sequence[str] = (), paths: Sequence[str | Path] = (), filter: str | None = None) -> int:
+        """Removes items by id (or document id), by file or folder, and by filter; returns how many there were.
+
+        Raises:
+            InputError: an id or path is not in the collection, the filter cannot be used, or nothing is named.
+        """
+        if not ids and not paths and filter is None:
+            raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
+        rows = self.view.snapshot.table(["item_id", "document_id", "file", "key", "state"])
+        gone: set[str] = set()
+        for item_id in ids:
+            gone |= _some(f"item or document {item_id!r}", {r["item_id"] for r in rows if item_id in (r["item_id"], r["document_id"])})
+        for path in paths:
+            file_id = file_id_of(Path(path), self.manifest.roots)
+            below = file_id if file_id.endswith("/") or not file_id else f"{file_id}/"
+            gone |= _some(f"item of {path}", {r["item_id"] for r in rows if r["file"] == file_id or r["file"].startswith(below)})
+        if filter is not None:
+            keys = set(self.view.snapshot.where(filter).tolist())
+            gone |= {r["item_id"] for r in rows if r["key"] in keys}
+        self.table.remove(sorted(gone))
+        self.table.refresh()
+        self._view = None
+        return sum(r["item_id"] in gone and r["state"] == "ready" for r in rows)
+
+    # ------------------------------------------------------------------ search
+
+    def search(
+        self,
+        query: Query | str,
+        *,
+        k: int = 10,
+        retriever: str | Retriever | None = None,
+        rerank: Sequence[str | Reranker] = (),
+        depth: int | None = None,
+    ) -> SearchResult:
+        """The k best items for a query, through a first stage and any rerankers in a row.
+
+        Args:
+            query: a text, or a Query with pictures, exclusions, a filter.
+            retriever: a part or its name; None chooses by what is asked and held (`default_retriever`).
+            depth: how many candidates the rerankers see; 100 when None.
+
+        Raises:
+            InputError: the query cannot be answered by this collection; the message says why.
+        """
+        asked = Query(text=query) if isinstance(query, str) else query
+        first = retriever if retriever is not None else self.default_retriever(asked)
+        stage = self.view.retriever(first) if isinstance(first, str) else first
+        resources = {"descriptors": QueryDescriptors(stage)}
+        rerankers = [make(name, station="rerankers", **resources) if isinstance(name, str) else name for name in rerank]
+        return search(asked, stage, rerankers, k=k, depth=depth)
+
+    def default_retriever(self, query: Query) -> str:
+        """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
+        encoder takes text, else BM25."""
+        if query.images:
+            return "composed" if query.text else "dense"
+        if self.view.has_pages:
+            return "lexical"
+        return "dense" if any("text" in self.encoder(entry).takes for entry in self.manifest.encoders) else "lexical"
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
+        """The space of the named encoder, or of the first that takes these modalities.
+
+        Raises:
+            InputError: no encoder of the collection takes them.
+            ManifestError: the named encoder has no descriptors here.
+        """
+        entries = [self.entry(encoder)] if encoder else list(self.manifest.encoders)
+        for entry in entries:
+            if takes <= self.encoder(entry).takes:
+                return self.view.space(entry)
+        held = ", ".join(f"{entry.name!r} ({'/'.join(sorted(self.encoder(entry).takes))})" for entry in entries) or "none"
+        raise InputError(
+            f"no encoder of collection {self.path.name!r} takes {' and '.join(sorted(takes))}; it has {held}.",
+            hint="Index it with --encoder, or use the retriever 'lexical' for text.",
+        )
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        """The k items whose text matches best by BM25, best first; items that share no term are left out."""
+        snapshot = self.view.snapshot
+        found = self.view.text.search(text, k, allowed=None if filter is None else snapshot.where(filter))
+        fields, _ = snapshot.records(found.ids)
+        return [Candidate(item=self.view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
+
+    def item(self, item_id: str) -> Item:
+        """One item by its id.
+
+        Raises:
+            InputError: it is not in the collection.
+        """
+        fields, _ = self.view.snapshot.records(self.view.snapshot.keys_of([item_id]))
+        return self.view.items.item(fields[0])
+
+    def items(self, filter: str | None = None) -> list[Item]:
+        """All items, or those that a filter holds for, by id."""
+        snapshot = self.view.snapshot
+        fields, _ = snapshot.records(snapshot.keys if filter is None else snapshot.where(filter))
+        return [self.view.items.item(row) for row in sorted(fields, key=lambda row: str(row["item_id"]))]
+
+    def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
+        """Where the file of each item lies.
+
+        Raises:
+            InputError: an item is not in the collection.
+        """
+        fields, _ = self.view.snapshot.records(self.view.snapshot.keys_of(item_ids))
+        return {row["item_id"]: self.view.items.path(row) for row in fields}
+
+    # ------------------------------------------------------------------
+
+    def _enrol(self, encoder: Encoder) -> None:
+        """Makes room for an encoder's descriptors, in the table first, so that the manifest never promises too much."""
+        held = [entry for entry in self.manifest.encoders if entry.name == encoder.name]
+        if held:
+            self._encoders[held[0].slug] = self._same_as(held[0], encoder)
+            return
+        entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
+        self._encoders[entry.slug] = encoder
+        self.table.add_encoder(entry.slug, entry.dimension)
+        self.table.refresh()
+        self._write(encoders=(*self.manifest.encoders, entry))
+
+    def _write(self, **changes: Any) -> None:
+        manifest = replace(self.manifest, **changes)
+        if manifest != self.manifest:
+            write_manifest(self.path, manifest)
+            self.manifest = manifest
+
+
+class _View:
+    """One version of a collection with what was opened of it: indexes, spaces, retrievers."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self.snapshot: Snapshot = collection.table.snapshot()
+        self.items = ItemView(collection.manifest.roots)
+        self._folder = collection.path / "indexes"
+        self._cached: dict[str, Any] = {}
+
+    def space(self, entry: EncoderEntry) -> Space:
+        def opened() -> EncoderSpace:
+            encoder = self._collection.encoder(entry)
+            return EncoderSpace(encoder, self.index(entry), self.snapshot, self.items)
+
+        space: Space = self._once(f"space {entry.slug}", opened)
+        return space
+
+    def index(self, entry: EncoderEntry) -> Index:
+        name = self._collection.manifest.index
+        index: Index = self._once(f"index {entry.slug}", lambda: rows_index(self._folder, name, self.snapshot, entry.slug, entry.dimension))
+        return index
+
+    @property
+    def text(self) -> Any:
+        return self._once("text", lambda: text_index(self._folder, self.snapshot))
+
+    @property
+    def has_pages(self) -> bool:
+        return bool(self._once("pages", lambda: len(self.snapshot.where("page_number IS NOT NULL")) > 0))
+
+    def retriever(self, name: str) -> Retriever:
+        retriever: Retriever = self._once(f"retriever {name}", lambda: make(name, station="retrievers", corpus=self._collection))
+        return retriever
+
+    def _once(self, what: str, opened: Callable[[], Any]) -> Any:
+        if what not in self._cached:
+            self._cached[what] = opened()
+        return self._cached[what]
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str) -> Encoder:
+    encoder: Encoder = make(name, station="encoders")
+    return encoder
+
+
+def _encoder(encoder: str | Encoder) -> Encoder:
+    return _loaded(encoder) if isinstance(encoder, str) else encoder
+
+
+def _weights(encoder: Encoder) -> str:
+    return str(getattr(encoder, "weights_hash", ""))
+
+
+def _some(what: str, found: set[str]) -> set[str]:
+    if not found:
+        raise InputError(f"the collection has no {what}")
+    return found
+
+
+def made_by(**more: Any) -> dict[str, Any]:
+    """What made a thing: library versions and Python, and whatever is added; goes with every collection, run and result."""
+    found: dict[str, str] = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return {"libraries": found, "python": platform.python_version(), **more}

@@ -1,0 +1,1 @@
+"""Pictures and texts -> descriptors. One file per family; its name is the encoder's name."""

@@ -1,0 +1,58 @@
+"""Index recipes: TOML files that say which index to take when, and what was measured of it.
+
+name = 'faiss_index(kind="hnsw", links=32)'     what `make` builds
+take_it_when = "..."
+[options]       a sentence per option
+[measured]      numbers, and the command that prints them
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmrerank import parts
+from mmrerank.errors import FormatError, InputError, UnknownName
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KEYS = {"name": str, "take_it_when": str, "options": dict, "measured": dict}
+
+
+def read_recipe(path: Path) -> str:
+    """The name of the index part that a recipe describes.
+
+    Raises:
+        FormatError: the file is no TOML, lacks `name` or `take_it_when`, or holds a value of the wrong type.
+        UnknownName: a key that no recipe has, or an index or option that there is none of.
+        InputError: an option of the name has a wrong value, or the index searches text.
+    """
+    path = Path(path)
+    try:
+        recipe: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"no TOML: {error}", path=path) from error
+    except OSError as error:
+        raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from error
+    for key in recipe:
+        if key not in KEYS:
+            raise UnknownName.among(f"key of the recipe {path.name}", key, KEYS)
+    for key, kind in KEYS.items():
+        if not isinstance(recipe.get(key, {} if kind is dict else None), kind):
+            raise FormatError(f"expected {key!r} as a {'table' if kind is dict else 'string'}, got {recipe.get(key)!r}", path=path)
+    return _checked(recipe["name"], recipe.get("options", {}))
+
+
+def _checked(name: str, explained: dict[str, Any]) -> str:
+    module = parts.module(name, station="index")
+    if module.SEARCHES != "rows":
+        raise InputError(f"{name!r} searches text; a recipe names an index of descriptors")
+    options = parts.options_of(name, module.Options)
+    for option in explained:
+        if not hasattr(options, option):
+            raise UnknownName.among(f"option of {name!r}", option, vars(options))
+    return name

@@ -1,0 +1,101 @@
+"""Text -> the terms that BM25 counts.
+
+Unicode NFKC, case folded. An identifier gives itself and its pieces, so either finds it:
+
+    TG-204      tg204  tg  204          co-author   coauthor  co  author (stemmed)
+    3.14        3.14  3  14             12,345      12345  12  345
+    run_name    run_name  run  name     U.S.        us
+
+A hyphen joins (`coauthor` finds `co-author`, and a word broken at the end of a line is whole again), other marks stay. Single
+letters count where they stand alone. Chinese and Japanese, which put no spaces, give overlapping pairs of characters.
+Stop words are dropped from queries only: documents keep them, so that their length is what a reader sees and a query of stop
+words alone ("to be or not to be") still finds its page.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+_HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
+_CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+_BREAK = r"(?:[ \t]*\r?\n[ \t]*)?"
+_COMPOUND = re.compile(rf"[^\W_]+(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:](?=\d))[^\W_]+)*")
+_PIECE = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+)*")
+_WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
+_DROPPED = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
+_ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
+
+# Words of grammar. Words of amount, order and place (more, most, all, before, over, not) say what is asked, and stay.
+_GRAMMAR = """
+a an the this that these those and or but if because as until while of at by for with about into to from in on then than
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+it its itself they them their theirs themselves there here so such too very just again further once now
+am is are was were be been being have has had having do does did doing done can could will would shall should may might must
+what which who whom whose when where why how eg ie etc
+"""
+_CONTRACTED = "isn aren wasn weren don doesn didn hasn haven hadn won wouldn couldn shouldn can mustn needn"
+ENGLISH = (
+    frozenset(_GRAMMAR.split())
+    | {f"{verb}'t" for verb in _CONTRACTED.split()}
+    | {f"{word}'s" for word in ("it", "that", "what", "who", "she", "he")}
+)
+
+
+def normal(text: str) -> str:
+    """`text` in NFKC, case folded, with one kind of apostrophe.
+
+    >>> normal("ＴＧ‑204 Straße")
+    'tg‐204 strasse'
+    """
+    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+
+
+class Words:
+    """Splits texts into terms; `stem` maps a word to its stem."""
+
+    def __init__(self, stem: Callable[[str], str], stopwords: frozenset[str]) -> None:
+        self._stem = stem
+        self._stopwords = stopwords
+        self._terms = lru_cache(maxsize=1 << 16)(lambda compound: tuple(self._split(compound)))  # most words come again and again
+
+    def of(self, text: str) -> list[str]:
+        """The terms of a document, repeats and stop words included.
+
+        >>> Words(str, ENGLISH).of("The TG-204 co-\\nauthor's 12,345")
+        ['the', 'tg', '204', 'tg204', 'co', "author's", "coauthor's", '12', '345', '12345']
+        """
+        return [term for compound in _COMPOUND.findall(normal(text)) for term in self._terms(compound)]
+
+    def of_query(self, text: str) -> list[str]:
+        """The terms of a query: without stop words, unless nothing else is left."""
+        compounds = _COMPOUND.findall(normal(text))
+        telling = [
+            compound for compound in compounds if compound not in self._stopwords and compound.replace(".", "") not in self._stopwords
+        ]
+        return [term for compound in telling or compounds for term in self._terms(compound)]
+
+    def _split(self, compound: str) -> Iterator[str]:
+        if _ABBREVIATION.fullmatch(compound):
+            yield compound.replace(".", "")
+            return
+        pieces = _PIECE.findall(compound)
+        for piece in pieces:
+            if re.match(f"[{_CJK}]", piece):
+                yield from pairs(piece)
+            else:
+                yield self._stem(piece)
+        if len(pieces) > 1 and _WHOLE.search(compound):
+            whole = _DROPPED.sub("", compound)
+            yield self._stem(whole) if whole.isalpha() else whole
+
+
+def pairs(run: str) -> list[str]:
+    """Overlapping pairs of characters; a lone character is itself.
+
+    >>> pairs("検索機")
+    ['検索', '索機']
+    """
+    return [run[i : i + 2] for i in range(len(run) - 1)] or [run]

@@ -1,0 +1,192 @@
+"""Index "flat": every row is compared, in numpy or torch. The plain twin of the FAISS indexes.
+
+Cost per query: one pass over all rows, n * dimension * 4 bytes of reading, which is the whole cost for one query; a batch
+shares the pass. Adding and removing copy the rows. It needs no library beyond numpy (or torch), on any device torch knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmrerank.errors import InputError, ShapeError
+from mmrerank.index._checks import integer_ids, positive, unit_rows
+from mmrerank.index._exact import Hits, empty, nearest, spans, top_numpy
+from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
+from mmrerank.index._positions import Positions
+from mmrerank.parts import knob, printed
+from mmrerank.types import Array, Keys, Neighbours
+
+SEARCHES = "rows"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """engine: what multiplies. device: for torch; "auto" takes CUDA where there is one."""
+
+    engine: Literal["numpy", "torch"] = "numpy"
+    device: str = knob("auto")
+
+
+class Flat:
+    """An `Index` (types.py) without approximation."""
+
+    def __init__(self, options: Options, dimension: int) -> None:
+        self.name = printed("flat", options)
+        self.dimension = positive(dimension)
+        self._engine = TorchEngine(options.device, dimension) if options.engine == "torch" else NumpyEngine(dimension)
+        self._positions = Positions()
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def ids(self) -> Keys:
+        """(n,) ascending."""
+        return self._positions.ids.copy()
+
+    @property
+    def worn(self) -> bool:
+        """Never: what is removed is gone at once."""
+        return False
+
+    def add(self, ids: Keys, rows: Array) -> None:
+        """Adds (n, dimension) unit rows under (n,) new ids.
+
+        Raises:
+            ShapeError: another dimension, or not as many ids as rows.
+            InputError: an id that it holds, an id twice, or a row that is not of unit length.
+        """
+        rows = unit_rows(rows, self.dimension)
+        ids = integer_ids(ids)
+        if len(ids) != len(rows):
+            raise ShapeError(f"{len(ids)} ids came with {len(rows)} rows")
+        self._positions.check(ids)
+        self._engine.append(rows)
+        self._positions.append(ids)
+
+    def remove(self, ids: Keys) -> None:
+        """Makes these ids unfindable; one that it does not hold is left aside."""
+        self._positions.forget(integer_ids(ids))
+        alive = self._positions.alive
+        if not alive.all():
+            self._engine.keep(np.flatnonzero(alive))
+            self._positions = Positions(self._positions.keys[alive])
+
+    def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
+        """The k best of each of (n_queries, dimension) unit rows, among `allowed` only when it is given. Ties go by id.
+
+        Raises:
+            ShapeError: another dimension.
+            InputError: k below 1, or a row that is not of unit length.
+        """
+        queries = unit_rows(rows, self.dimension)
+        k = positive(k)
+        choice = self._positions.choose(None if allowed is None else integer_ids(allowed))
+        if not choice.count:
+            return [empty()] * len(queries)
+        listed = None if choice.mask is None else choice.listed()
+
+        def blocks() -> Iterator[tuple[Keys, Any]]:
+            for span in spans(choice.count):
+                where = span if listed is None else listed[span]
+                yield self._positions.keys[where], self._engine.rows(where)
+
+        return nearest(queries, blocks, k, self._engine.top)
+
+    def save(self, path: Path) -> None:
+        """Writes the index to one file."""
+
+        def fill(sink: Sink) -> None:
+            put_array(sink, self._positions.keys)
+            put_array(sink, self._engine.stored())
+
+        save_sealed(path, self._header(), fill)
+
+    def load(self, path: Path) -> None:
+        """Takes over what `save` wrote, from either engine.
+
+        Raises:
+            DamagedData: the file is missing, torn or changed.
+            ManifestError: it holds an index of another kind or dimension.
+        """
+        with open_sealed(path, self._header()) as file:
+            positions = Positions(get_array(file))
+            self._engine.keep(np.empty(0, np.int64))
+            self._engine.append(get_array(file))
+        self._positions = positions
+
+    def _header(self) -> dict[str, Any]:
+        return {"index": "flat", "dimension": self.dimension}
+
+
+class NumpyEngine:
+    """Rows in a numpy array."""
+
+    top = staticmethod(top_numpy)
+
+    def __init__(self, dimension: int) -> None:
+        self._rows: Array = np.empty((0, dimension), np.float32)
+
+    def append(self, rows: Array) -> None:
+        self._rows = np.concatenate([self._rows, rows])
+
+    def keep(self, positions: Keys) -> None:
+        self._rows = self._rows[positions]
+
+    def rows(self, where: slice | Keys) -> Array:
+        return self._rows[where]
+
+    def stored(self) -> Array:
+        return self._rows
+
+
+class TorchEngine:
+    """Rows in a torch tensor, on the CPU or an accelerator."""
+
+    def __init__(self, device: str, dimension: int) -> None:
+        import torch
+
+        self._torch = torch
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        try:
+            self._rows = torch.empty((0, dimension), dtype=torch.float32, device=name)
+        except (RuntimeError, AssertionError) as error:  # torch says "no CUDA" with either
+            raise InputError(f"torch cannot use the device {device!r}: {error}", hint='Pass device="cpu" or device="auto".') from error
+
+    def append(self, rows: Array) -> None:
+        self._rows = self._torch.cat([self._rows, self._given(rows)])
+
+    def keep(self, positions: Keys) -> None:
+        self._rows = self._rows[self._given(positions)]
+
+    def rows(self, where: slice | Keys) -> Any:
+        return self._rows[where if isinstance(where, slice) else self._given(where)]
+
+    def stored(self) -> Array:
+        stored: Array = self._rows.cpu().numpy()
+        return stored
+
+    def top(self, queries: Array, rows: Any, k: int) -> Hits:
+        """The twin of `top_numpy`."""
+        scores = self._given(queries) @ rows.T  # (n_queries, n_rows)
+        worst = scores.topk(min(k, len(rows)), dim=1).values[:, -1:]
+        query, row = (scores >= worst).nonzero(as_tuple=True)
+        return query.cpu().numpy(), row.cpu().numpy(), scores[query, row].cpu().numpy()
+
+    def _given(self, array: Any) -> Any:
+        return self._torch.tensor(array, device=self._rows.device)  # a copy: the caller's array may be read-only
+
+
+def build(options: Options, dimension: int) -> Flat:
+    """The index for rows of `dimension` numbers."""
+    return Flat(options, dimension)
+
+
+def tiny() -> Flat:
+    """An empty index for rows of 8 numbers."""
+    return Flat(Options(), 8)

@@ -1,0 +1,7 @@
+"""Small models trained by the recipes of this package, for demonstrations and tests without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CLIP = Path(__file__).parent / "clip"

@@ -1,0 +1,126 @@
+"""One query on its way: first stage, then the rerankers one after the other, with what each took.
+
+retriever --(depth candidates)--> reranker --> reranker --> the k best
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmrerank.errors import InputError
+from mmrerank.types import Array, Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One line of a result. `rank` counts from 1; `reason` says why the item stands there."""
+
+    rank: int
+    item: Item
+    score: float | None
+    raw_score: float | None
+    calibrated_score: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one station did for one query."""
+
+    name: str
+    seconds: float
+    calls: int
+    tokens: int
+    notes: tuple[str, ...]
+    ranking: Ranking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The hits of one query, best first, and the stages they went through."""
+
+    query: Query
+    hits: tuple[Hit, ...]
+    stages: tuple[Stage, ...]
+
+
+class QueryDescriptors:
+    """Descriptors for rerankers that work on them, in the space and by the row that the first stage searched with."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever = retriever
+
+    def of_query(self, query: Query) -> Array:
+        """(D,) the query's row.
+
+        Raises:
+            InputError: the first stage works without descriptors.
+        """
+        return self._rows_of().query_row(query)
+
+    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
+        """(n, D) rows of the items."""
+        return self._rows_of().space(query).rows(item_ids)
+
+    def _rows_of(self) -> RowRetriever:
+        if not isinstance(self._retriever, RowRetriever):
+            message = f"the first stage {self._retriever.name!r} searches without descriptors, which the reranker works on"
+            raise InputError(message, hint="Use the retriever 'dense' or 'composed'.")
+        return self._retriever
+
+
+def search(
+    query: Query, retriever: Retriever, rerankers: Sequence[Reranker] = (), *, k: int = 10, depth: int | None = None
+) -> SearchResult:
+    """The k best items for a query.
+
+    Args:
+        depth: how many candidates the rerankers see; 100 at most when None. What lies beyond keeps its order behind
+            them, without a score, since theirs would be on another scale.
+
+    Raises:
+        InputError: k or depth is below 1.
+    """
+    if k < 1 or (depth is not None and depth < 1):
+        raise InputError(f"k and depth must be at least 1; got k={k}, depth={depth}")
+    seen = (depth or max(k, 100)) if rerankers else k
+    stages = [_timed(retriever.name, lambda: retriever.retrieve(query, max(k, seen)))]
+    rest = stages[0].ranking.candidates[seen:]
+    for reranker in rerankers:
+        head = stages[-1].ranking.candidates[:seen]
+        stages.append(_timed(reranker.name, lambda reranker=reranker, head=head: reranker.rerank(query, head)))
+        _check_permutation(reranker.name, head, stages[-1].ranking.candidates)
+    last = stages[-1].ranking
+    ordered = (*last.candidates, *(replace(c, score=None, raw_score=None, calibrated_score=None) for c in rest))
+    hits = tuple(
+        _hit(rank, candidate, last.notes.reasons) for rank, candidate in enumerate(ordered[:k] if rerankers else last.candidates[:k], 1)
+    )
+    return SearchResult(query=query, hits=hits, stages=tuple(stages))
+
+
+def _timed(name: str, work: Any) -> Stage:
+    start = time.perf_counter()
+    ranking: Ranking = work()
+    notes = ranking.notes
+    messages = notes.messages if notes.status == "ok" else (notes.status, *notes.messages)
+    return Stage(name=name, seconds=time.perf_counter() - start, calls=notes.calls, tokens=notes.tokens, notes=messages, ranking=ranking)
+
+
+def _check_permutation(name: str, given: Sequence[Candidate], returned: Sequence[Candidate]) -> None:
+    before, after = sorted(c.item.item_id for c in given), sorted(c.item.item_id for c in returned)
+    if before != after:
+        raise InputError(f"the reranker {name!r} returned {len(after)} candidates that are no permutation of the {len(before)} it got")
+
+
+def _hit(rank: int, candidate: Candidate, reasons: Mapping[str, str]) -> Hit:
+    return Hit(
+        rank=rank,
+        item=candidate.item,
+        score=candidate.score,
+        raw_score=candidate.raw_score,
+        calibrated_score=candidate.calibrated_score,
+        reason=reasons.get(candidate.item.item_id, ""),
+    )

@@ -1,0 +1,195 @@
+"""What a file is, from its first bytes, and its bytes and hash under a size limit. Shared by the readers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
+
+from mmrerank.errors import FormatError
+
+T = TypeVar("T")
+MIB = 2**20
+_CHUNK = MIB
+# suffix -> the picture format that belongs to it
+PICTURE_SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WebP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+_PICTURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),  # BigTIFF
+    (b"MM\0+", "TIFF"),
+)
+_OTHERS = (
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PAR1", "Parquet"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for"),
+    (b"\0\0\1\0", "an icon"),
+    (b"8BPS", "a Photoshop document"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"hevc": "HEIC"}
+
+
+def picture_format(head: bytes) -> str | None:
+    """The picture format that the first 12 bytes announce, of those that are read; None for anything else.
+
+    >>> picture_format(b"GIF89a......"), picture_format(b"%PDF-1.7....")
+    ('GIF', None)
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for magic, name in _PICTURES if head.startswith(magic)), None)
+
+
+def looks_like(head: bytes) -> str:
+    """What the first bytes of something that was not expected look like, in words for a message.
+
+    >>> looks_like(b"<!DOCTYPE html><html>"), looks_like(b"\\x00\\x01\\x02")
+    ('HTML', 'unknown binary data')
+    """
+    known = picture_format(head) or next((name for magic, name in _OTHERS if head.startswith(magic)), None)
+    if known is not None:
+        return known
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], "a video")
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    return _text_kind(head)
+
+
+def _text_kind(head: bytes) -> str:
+    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "HTML"
+    if start.startswith((b"<?xml", b"<svg")):
+        return "SVG" if b"<svg" in start else "XML"
+    if not start.strip(b"\0"):
+        return "nothing but zero bytes"
+    printable = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head[:512])
+    return "text" if printable else "unknown binary data"
+
+
+def opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
+    """The regular file at `path`, open for reading.
+
+    Raises:
+        FormatError: missing, not readable, not a regular file, empty, or above `max_bytes`.
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FormatError(f"cannot be opened: {getattr(error, 'strerror', None) or error}", path=path) from error
+    reason = _unusable(os.fstat(file.fileno()), max_bytes)
+    if reason:
+        file.close()
+        raise FormatError(reason, path=path)
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a named pipe would wait for a writer
+
+
+def _unusable(status: os.stat_result, max_bytes: int | None) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if status.st_size == 0:
+        return "0 bytes"
+    if max_bytes is not None and status.st_size > max_bytes:
+        return f"{status.st_size / MIB:.0f} MiB, above the limit of {max_bytes / MIB:.0f}"
+    return ""
+
+
+def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        FormatError: as `opened`, or an error while reading.
+    """
+    with opened(path, max_bytes=max_bytes) as file:
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+
+
+def hash_of(*parts: bytes | str) -> str:
+    """blake2b-128 hex of one part's bytes, or of several, each with its length so that borders count.
+
+    >>> hash_of(b"ab", b"c") == hash_of(b"a", b"bc")
+    False
+    """
+    blobs = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    digest = hashlib.blake2b(digest_size=16)
+    for blob in blobs:
+        if len(blobs) > 1:
+            digest.update(len(blob).to_bytes(8, "big"))
+        digest.update(blob)
+    return digest.hexdigest()
+
+
+def hash_of_file(path: Path) -> str:
+    """blake2b-128 hex of a file's bytes, read in pieces; equals `hash_of` of its bytes.
+
+    Raises:
+        FormatError: as `opened`, or an error while reading.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    with opened(path) as file:
+        try:
+            while block := file.read(_CHUNK):
+                digest.update(block)
+        except OSError as error:
+            raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+    return digest.hexdigest()
+
+
+class Recent(Generic[T]):
+    """What was made of the files used last; made again when a file's time or size changed. Safe in threads.
+
+    Args:
+        make: from a path; a FormatError goes to the caller and is not kept.
+        keep: so many files at once.
+    """
+
+    def __init__(self, make: Callable[[Path], T], keep: int) -> None:
+        self._make = make
+        self._keep = keep
+        self._lock = threading.Lock()  # held while making too: ten threads that ask at once make it once
+        self._made: OrderedDict[Path, tuple[tuple[int, int], T]] = OrderedDict()
+
+    def get(self, path: Path) -> T:
+        """What `make` gives for the file as it is now."""
+        with self._lock:
+            with opened(path) as file:
+                status = os.fstat(file.fileno())
+            version = (status.st_mtime_ns, status.st_size)
+            known = self._made.get(path)
+            if known is None or known[0] != version:
+                known = self._made[path] = (version, self._make(path))
+            self._made.move_to_end(path)
+            while len(self._made) > self._keep:
+                self._made.popitem(last=False)
+            return known[1]

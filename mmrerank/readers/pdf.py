@@ -1,0 +1,299 @@
+"""Reads PDFs through pdfium: each page is one item, with its text layer, its place in the document and a picture on demand.
+
+pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
+meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
+takes to render; its pixels are bounded.
+Cost: hashing the file once, 3 to 4 ms a page for the text, as bare pdfium; 20 to 40 ms to render a page at 144 dpi.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+from PIL import Image
+
+from mmrerank.errors import FormatError
+from mmrerank.parts import printed
+from mmrerank.readers._files import hash_of, hash_of_file, looks_like, opened
+from mmrerank.types import Failure, Found, ImageHandle, Item
+
+logger = logging.getLogger(__name__)
+
+_LOCK = threading.RLock()  # reentrant: a generator may be closed by the garbage collector of the thread that holds it
+_OPEN_DOCUMENTS = 4
+_MAX_BOOKMARKS = 50_000
+_PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_* of fpdfview.h
+_BROKEN_WORD = re.compile(r"(?<=\w)[\x02\ufffe](?=\w)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
+_FRAGMENT = re.compile(r"#page=([1-9]\d{0,8})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    dpi: int = 144
+    max_side_px: int = 4096  # a larger page is rendered at fewer dpi: at most 50 MB a picture
+    max_pages: int = 50_000  # a file of 1 kB can claim a million
+
+
+class _Documents:
+    """The documents used last, kept open. Every use holds `_LOCK`."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
+
+    def get(self, path: Path) -> Any:
+        """The open document; FormatError when it cannot be opened."""
+        with opened(path) as file:
+            status = os.fstat(file.fileno())
+            key = (path, status.st_mtime_ns, status.st_size)
+            if key not in self._open:
+                self._make_room(path)
+                self._open[key] = _load(path, file.read(1024))
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def _make_room(self, path: Path) -> None:
+        for stale in [known for known in self._open if known[0] == path]:  # the file has changed
+            self._open.pop(stale).close()
+        while len(self._open) >= _OPEN_DOCUMENTS:
+            self._open.popitem(last=False)[1].close()
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+_DOCUMENTS = _Documents()
+
+
+def close_documents() -> None:
+    """Closes the documents that are kept open; the next use opens them again."""
+    with _LOCK:
+        _DOCUMENTS.close()
+
+
+atexit.register(close_documents)  # before pypdfium2's own farewell, which names every document still open on stderr
+
+
+def _load(path: Path, head: bytes) -> Any:
+    raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", None)
+    if not raw:
+        raise FormatError(_why_not(pdfium.FPDF_GetLastError(), head), path=path)
+    document = pypdfium2.PdfDocument(raw)  # given a path it would take a document without pages for the error of an earlier one
+    try:
+        document.init_forms()  # so that what was filled into a form is rendered too
+    except pypdfium2.PdfiumError as error:
+        logger.warning("%s: its form fields will not be rendered: %s", path, error)
+    if len(document) < 1:
+        document.close()
+        raise FormatError("empty: 0 pages", path=path)
+    return document
+
+
+def _why_not(code: int, head: bytes) -> str:
+    if code == _PASSWORD:
+        return "encrypted: needs a password"
+    if code == _SECURITY:
+        return "encrypted: by a scheme that is not supported"
+    if b"%PDF" not in head:
+        return f"not a PDF: looks like {looks_like(head)}"
+    return "broken: its structure cannot be read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagePicture:
+    """One page of a PDF, rendered when it is opened."""
+
+    path: Path
+    page_number: int  # from 1
+    dpi: int = 144
+    max_side_px: int = 4096
+
+    def open(self) -> Image.Image:
+        """The page as RGB on white, at `dpi` or as many as keep its longer side within `max_side_px`.
+
+        Raises:
+            FormatError: the file cannot be opened, or it has no such page, or the page cannot be rendered.
+        """
+        with _LOCK:
+            page = _page(_DOCUMENTS.get(self.path), self.page_number, self.path)
+            try:
+                return self._rendered(page)
+            except (pypdfium2.PdfiumError, ValueError, OverflowError, MemoryError) as error:
+                raise FormatError(f"page {self.page_number} cannot be rendered: {error}", path=self.path) from error
+            finally:
+                page.close()
+
+    def _rendered(self, page: Any) -> Image.Image:
+        side = max(page.get_size())  # points of 1/72 inch, rotation applied
+        if not math.isfinite(side) or side <= 0:
+            raise ValueError(f"its size is {page.get_size()}")
+        scale = min(self.dpi / 72, (self.max_side_px - 1e-3) / side)
+        bitmap = page.render(scale=scale, rev_byteorder=True)
+        try:
+            return bitmap.to_pil().convert("RGB")  # type: ignore[no-any-return]  # a copy: the bitmap goes
+        finally:
+            bitmap.close()
+
+
+def _page(document: Any, page_number: int, path: Path) -> Any:
+    if page_number > len(document):
+        raise FormatError(f"has {len(document)} pages, so no page {page_number}", path=path)
+    try:
+        return document[page_number - 1]
+    except pypdfium2.PdfiumError as error:
+        raise FormatError(f"page {page_number} cannot be loaded", path=path) from error
+
+
+class PdfReader:
+    """PDF -> pages with `title`, `section` and `page_label` as metadata where the document gives them."""
+
+    suffixes = frozenset({".pdf"})
+
+    def __init__(self, options: Options) -> None:
+        self.name = printed("pdf", options)
+        self._options = options
+
+    def count(self, path: Path) -> int:
+        """The number of pages; FormatError when it cannot be opened or claims more than `max_pages`."""
+        with _LOCK:
+            pages = len(_DOCUMENTS.get(path))
+        if pages > self._options.max_pages:
+            raise FormatError(f"claims {pages} pages, above the limit of {self._options.max_pages}", path=path)
+        return pages
+
+    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+        """The pages in order, ids `ITEM_ID#page=N`; a page that cannot be loaded is a Failure.
+
+        Raises:
+            FormatError: the file cannot be opened, needs a password, has no pages or claims too many.
+        """
+        pages = self.count(path)
+        file_hash = hash_of_file(path)
+        with _LOCK:
+            document = _DOCUMENTS.get(path)
+            shared = _title(document)
+            sections = _sections(document, pages)
+        for number in range(1, pages + 1):
+            page_id = f"{item_id}#page={number}"
+            try:
+                with _LOCK:
+                    text, label = _content(_DOCUMENTS.get(path), number, path)
+            except FormatError as error:
+                yield Failure(path=page_id, reason=error.reason)
+                continue
+            item = Item(
+                item_id=page_id,
+                document_id=item_id,
+                page_number=number,
+                image=self._picture(path, number),
+                text=text or None,
+                metadata=shared | _place(sections[number - 1], label, number),
+            )
+            yield Found(item=item, content_hash=hash_of(file_hash, str(number)))
+
+    def handle(self, path: Path, fragment: str) -> ImageHandle:
+        """The picture of the page that `#page=N` names; FormatError for any other fragment."""
+        match = _FRAGMENT.fullmatch(fragment)
+        if match is None:
+            raise FormatError(f"{fragment!r} names no page; expected '#page=N' with N from 1", path=path)
+        return self._picture(path, int(match[1]))
+
+    def _picture(self, path: Path, number: int) -> PagePicture:
+        return PagePicture(path=path, page_number=number, dpi=self._options.dpi, max_side_px=self._options.max_side_px)
+
+
+def _content(document: Any, number: int, path: Path) -> tuple[str, str]:
+    """The text layer and the label of a page; pages and text pages are closed at once, so memory stays flat."""
+    page = _page(document, number, path)
+    try:
+        text_page = page.get_textpage()
+        try:
+            return _clean(text_page.get_text_bounded()), _words(lambda: document.get_page_label(number - 1))
+        finally:
+            text_page.close()
+    except pypdfium2.PdfiumError as error:
+        raise FormatError(f"the text of page {number} cannot be read: {error}", path=path) from error
+    finally:
+        page.close()
+
+
+def _clean(text: str) -> str:
+    """The text with "\\n" line ends and without control characters; a word broken at a line end stays broken, by "-\\n".
+
+    pdfium writes such a break as U+0002; fonts without a proper encoding give other control characters, which say nothing.
+
+    >>> _clean("candi\\x02date\\r\\nspans \\x07 here")
+    'candi-\\ndate\\nspans   here'
+    """
+    text = _BROKEN_WORD.sub("-\n", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _words(call: Callable[[], str]) -> str:
+    """A short text of the document's structure on one line; "" when its encoding is broken, as it is then no name."""
+    try:
+        return " ".join(call().replace("\0", "").split())[:300]
+    except UnicodeDecodeError:
+        return ""
+
+
+def _title(document: Any) -> dict[str, str]:
+    title = _words(lambda: document.get_metadata_value("Title"))
+    return {"title": title} if title else {}
+
+
+def _place(section: str, label: str, number: int) -> dict[str, str]:
+    place = {"section": section} if section else {}
+    return place | {"page_label": label} if label and label != str(number) else place
+
+
+def _sections(document: Any, pages: int) -> list[str]:
+    """For each page its path in the table of contents, such as "Methods > Sampling"; "" before the first entry.
+
+    Where entries begin on the page it is the first of them and its first children there, otherwise the last one before.
+    """
+    first: dict[int, tuple[str, ...]] = {}
+    last: dict[int, tuple[str, ...]] = {}
+    for path, page in _bookmarks(document):
+        if page not in first or path[:-1] == first[page]:
+            first[page] = path
+        last[page] = path
+    sections, running = [], ""
+    for page in range(pages):
+        sections.append(" > ".join(first[page]) if page in first else running)
+        running = " > ".join(last[page]) if page in last else running
+    return sections
+
+
+def _bookmarks(document: Any) -> Iterator[tuple[tuple[str, ...], int]]:
+    """(titles from the top, page from 0) of each entry that leads to a page."""
+    path: list[str] = []
+    for bookmark in islice(document.get_toc(), _MAX_BOOKMARKS):
+        title = _words(bookmark.get_title)
+        path[bookmark.level :] = [title]
+        destination = bookmark.get_dest()
+        page = destination.get_index() if destination is not None else None
+        if page is not None and title:
+            yield tuple(name for name in path if name), page
+
+
+def build(options: Options) -> PdfReader:
+    return PdfReader(options)
+
+
+def tiny() -> PdfReader:
+    return PdfReader(Options())

@@ -1,0 +1,1 @@
+"""Candidates -> a permutation of them. One file per method; its name is the reranker's name."""

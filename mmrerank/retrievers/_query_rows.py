@@ -1,0 +1,65 @@
+"""Query -> the one row that an encoder's space is searched with. Shared by the dense retrievers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmrerank.errors import InputError
+from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, Ranking
+
+
+def modalities(query: Query) -> frozenset[Modality]:
+    """What the query is made of, exclusions included."""
+    texts: frozenset[Modality] = frozenset({"text"} if query.text or query.exclude_text else ())
+    return texts | frozenset({"image"} if query.images or query.exclude_images else ())
+
+
+def text_row(encoder: Encoder, texts: Sequence[str], *, normalise: bool = True) -> Array:
+    """(dimension,) mean of the rows of the texts."""
+    encode = getattr(encoder, "encode_queries", encoder.encode)  # encoders that tell queries from documents offer it
+    return mean_row(encode(list(texts), normalise=normalise), (), unit=normalise)
+
+
+def image_row(encoder: Encoder, query: Query, *, normalise: bool = True) -> Array:
+    """(dimension,) weighted mean of the rows of the query's pictures."""
+    rows = encoder.encode([image.open() for image in query.images], normalise=normalise)
+    return mean_row(rows, query.weights, unit=normalise)
+
+
+def mean_row(rows: Array, weights: Sequence[float], *, unit: bool) -> Array:
+    """(D,) weighted mean of (n, D) rows; of unit length on request.
+
+    Raises:
+        InputError: the weights sum to nothing.
+    """
+    if weights and abs(sum(weights)) < 1e-9:
+        raise InputError(f"the weights of the query's pictures sum to 0: {list(weights)}")
+    mean = np.average(rows, axis=0, weights=weights or None).astype(np.float32)
+    return unit_row(mean) if unit else mean
+
+
+def unit_row(row: Array) -> Array:
+    """The row at length 1.
+
+    Raises:
+        InputError: it has no direction, since its parts cancel out.
+    """
+    length = float(np.linalg.norm(row))
+    if not np.isfinite(length) or length < 1e-6:
+        raise InputError("the parts of the query cancel each other out", hint="Change the weights, alpha or the exclusions.")
+    return (row / length).astype(np.float32)
+
+
+def without_excluded(row: Array, encoder: Encoder, query: Query, weight: float) -> Array:
+    """The unit row less `weight` times each excluded text and picture, at length 1 again."""
+    excluded = [text_row(encoder, [text]) for text in query.exclude_text]
+    excluded += list(encoder.encode([image.open() for image in query.exclude_images])) if query.exclude_images else []
+    return unit_row(row - weight * np.sum(excluded, axis=0)) if excluded else row
+
+
+def ranked(query: Query, candidates: Sequence[Candidate], measure: str) -> Ranking:
+    """The ranking of these candidates, with the score under its name as the reason of each."""
+    reasons = {c.item.item_id: f"{measure} {c.score:.3f}" for c in candidates}
+    return Ranking(query_id=query.query_id, candidates=tuple(candidates), notes=Notes(reasons=reasons))

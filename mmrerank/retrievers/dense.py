@@ -1,0 +1,63 @@
+"""Nearest descriptors to a text, a picture or several pictures.
+
+Source: the usual dual-encoder search (Radford et al. 2021, CLIP).  Cost per query: one encoder call, one index search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mmrerank.errors import InputError
+from mmrerank.parts import printed
+from mmrerank.retrievers._double import double_corpus
+from mmrerank.retrievers._query_rows import image_row, modalities, ranked, text_row, without_excluded
+from mmrerank.types import Array, Corpus, Query, Ranking, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    encoder: str | None = None  # which of the collection's encoders; None: the first that takes the query
+    exclude_weight: float = 0.5  # how much of each exclusion is subtracted from the unit query row
+
+
+class Dense:
+    def __init__(self, options: Options, corpus: Corpus) -> None:
+        self.name = printed("dense", options)
+        self._options, self._corpus = options, corpus
+        self._remembered = lru_cache(maxsize=8)(self._query_row)  # rerankers ask for the same row again
+
+    def retrieve(self, query: Query, k: int) -> Ranking:
+        """The k items nearest to the query, with exact cosines as scores.
+
+        Raises:
+            InputError: the query has text and pictures (`composed` takes those), or no encoder takes it.
+        """
+        row = self.query_row(query)  # first: it says best what is wrong with a query
+        candidates = self.space(query).nearest(row, k, filter=query.filter)
+        return ranked(query, candidates, "cosine")
+
+    def query_row(self, query: Query) -> Array:
+        """(dimension,) unit row that `retrieve` searches with."""
+        return self._remembered(query)
+
+    def _query_row(self, query: Query) -> Array:
+        if query.text and query.images:
+            raise InputError(
+                f"query {query.query_id!r} has text and pictures; dense takes one of them", hint="Use the retriever 'composed'."
+            )
+        encoder = self.space(query).encoder
+        row = image_row(encoder, query) if query.images else text_row(encoder, [query.text or ""])
+        return without_excluded(row, encoder, query, self._options.exclude_weight)
+
+    def space(self, query: Query) -> Space:
+        """The space of the encoder that takes what the query is made of."""
+        return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
+
+
+def build(options: Options, corpus: Corpus) -> Dense:
+    return Dense(options, corpus)
+
+
+def tiny() -> Dense:
+    return Dense(Options(), double_corpus())

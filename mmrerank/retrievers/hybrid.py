@@ -1,0 +1,58 @@
+"""Several retrievers fused by reciprocal rank: their scores have unlike scales, so only their orders meet.
+
+Source: Cormack, Clarke & Büttcher 2009.  Cost per query: that of its parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmrerank.errors import InputError
+from mmrerank.fusion import reciprocal_rank_fusion
+from mmrerank.parts import make, printed
+from mmrerank.retrievers._double import double_corpus
+from mmrerank.types import Candidate, Corpus, Notes, Query, Ranking, Retriever
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    parts: tuple[str, ...] = ("lexical", "dense")
+    weights: tuple[float, ...] = ()  # one per part; empty: all 1
+    constant: float = 60.0
+    pool: int = 100  # how deep each part is asked, at least k
+
+
+class Hybrid:
+    def __init__(self, options: Options, corpus: Corpus) -> None:
+        if len(options.parts) < 2:
+            raise InputError(f"hybrid fuses at least two retrievers; got {options.parts}")
+        self.name = printed("hybrid", options)
+        self._options = options
+        self._parts: list[Retriever] = [make(part, station="retrievers", corpus=corpus) for part in options.parts]
+
+    def retrieve(self, query: Query, k: int) -> Ranking:
+        """The k best by fused rank; the reason of each names its rank in every part."""
+        options = self._options
+        depth = max(k, options.pool)
+        orders = [part.retrieve(query, depth) for part in self._parts]
+        fused = reciprocal_rank_fusion([o.item_ids for o in orders], constant=options.constant, weights=options.weights or None)[:k]
+        items = {c.item.item_id: c.item for order in orders for c in order.candidates}
+        candidates = tuple(Candidate(item=items[item_id], score=score) for item_id, score in fused)
+        reasons = {item_id: self._reason(item_id, orders) for item_id, _ in fused}
+        return Ranking(query_id=query.query_id, candidates=candidates, notes=Notes(reasons=reasons))
+
+    def _reason(self, item_id: str, orders: list[Ranking]) -> str:
+        places = [
+            f"{part.name.split('(')[0]} rank {order.item_ids.index(item_id) + 1}"
+            for part, order in zip(self._parts, orders, strict=True)
+            if item_id in order.item_ids
+        ]
+        return ", ".join(places)
+
+
+def build(options: Options, corpus: Corpus) -> Hybrid:
+    return Hybrid(options, corpus)
+
+
+def tiny() -> Hybrid:
+    return Hybrid(Options(), double_corpus())

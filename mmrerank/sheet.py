@@ -1,0 +1,171 @@
+"""A contact sheet: the query and its hits as one picture to look at, readable on a phone.
+
+1080 px wide, two pictures a row, large letters: rank, what is shown, score, and the reason it stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.ImageFont import FreeTypeFont
+
+from mmrerank.errors import FormatError
+from mmrerank.pipeline import Hit, SearchResult
+from mmrerank.types import ImageHandle, Query
+
+WIDTH_PX = 1080
+MARGIN_PX = 32
+GAP_PX = 24
+COLUMNS = 2
+BACKGROUND, CARD, INK, SOFT, ACCENT, WARNING = "#f2f4f7", "#ffffff", "#14181f", "#5a6472", "#0b6bcb", "#b42318"
+CARD_PX = (WIDTH_PX - 2 * MARGIN_PX - (COLUMNS - 1) * GAP_PX) // COLUMNS
+PICTURE_PX = CARD_PX - 2 * 16
+PICTURE_HEIGHT_PX = 620  # enough for a page at full card width
+THUMB_PX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    text: str
+    size_px: int
+    colour: str
+
+
+def draw_sheet(result: SearchResult, *, title: str | None = None) -> Image.Image:
+    """The sheet of one search, RGB. A picture that cannot be opened leaves its reason in its place."""
+    head = _head(result, title)
+    cards = [_card(hit) for hit in result.hits] or [_note("nothing found")]
+    rows = [cards[start : start + COLUMNS] for start in range(0, len(cards), COLUMNS)]
+    heights = [max(card.height for card in row) for row in rows]
+    sheet = Image.new("RGB", (WIDTH_PX, head.height + sum(heights) + GAP_PX * len(rows) + MARGIN_PX), BACKGROUND)
+    sheet.paste(head, (0, 0))
+    top = head.height + GAP_PX
+    for row, height in zip(rows, heights, strict=True):
+        for column, card in enumerate(row):
+            left = MARGIN_PX + column * (CARD_PX + GAP_PX)
+            ImageDraw.Draw(sheet).rounded_rectangle((left, top, left + CARD_PX, top + height), 18, fill=CARD)
+            sheet.paste(card, (left, top), _rounded(card.size))
+        top += height + GAP_PX
+    return sheet
+
+
+def _head(result: SearchResult, title: str | None) -> Image.Image:
+    query = result.query
+    lines = [_Line(title, 34, ACCENT)] if title else []
+    lines += [_Line(_asked(query), 44, INK)]
+    lines += [_Line(f"not: {', '.join(query.exclude_text)}", 34, WARNING)] if query.exclude_text else []
+    lines += [_Line(f"filter: {query.filter}", 30, SOFT)] if query.filter else []
+    stages = [f"{stage.name.split('(')[0]} {stage.seconds * 1000:.0f} ms" for stage in result.stages]
+    lines += [_Line("  >  ".join(stages), 28, SOFT)]
+    pictures = [(handle, None) for handle in query.images] + [(handle, WARNING) for handle in query.exclude_images]
+    text = _text_block(lines, WIDTH_PX - 2 * MARGIN_PX)
+    head = Image.new("RGB", (WIDTH_PX, MARGIN_PX + text.height + (THUMB_PX + 2 * GAP_PX if pictures else GAP_PX)), CARD)
+    head.paste(text, (MARGIN_PX, MARGIN_PX))
+    for n, (handle, frame) in enumerate(pictures[:4]):
+        place = (MARGIN_PX + n * (THUMB_PX + GAP_PX), MARGIN_PX + text.height + GAP_PX // 2)
+        head.paste(_fitted(handle, THUMB_PX, THUMB_PX), place)
+        edge = (place[0] - 3, place[1] - 3, place[0] + THUMB_PX + 2, place[1] + THUMB_PX + 2)
+        ImageDraw.Draw(head).rectangle(edge, outline=frame or SOFT, width=3)
+    return head
+
+
+def _asked(query: Query) -> str:
+    if query.text and query.images:
+        return f"like this, but: {query.text}"
+    return query.text or "like this"
+
+
+def _card(hit: Hit) -> Image.Image:
+    score = "" if hit.score is None or f"{hit.score:.3f}" in hit.reason else f"{hit.score:.3f}"
+    lines = [_Line(f"{hit.rank}   {score}", 40, ACCENT), _Line(_label(hit), 32, INK)]
+    lines += [_Line(hit.reason, 28, SOFT)] if hit.reason else []
+    text = _text_block(lines, PICTURE_PX, most_lines=3)
+    if hit.item.image is not None:
+        picture = _fitted(hit.item.image, PICTURE_PX, PICTURE_HEIGHT_PX, close=True)
+    else:
+        picture = _text_block([_Line((hit.item.text or "").strip()[:400], 24, INK)], PICTURE_PX, most_lines=12)
+    card = Image.new("RGB", (CARD_PX, picture.height + text.height + 48), CARD)
+    card.paste(picture, (16, 16))
+    card.paste(text, (16, picture.height + 28))
+    return card
+
+
+def _label(hit: Hit) -> str:
+    item = hit.item
+    if item.page_number is not None:
+        return f"{item.document_id}, page {item.page_number}"
+    if item.text and len(item.text) <= 80:
+        return item.text
+    return item.item_id
+
+
+def _note(text: str) -> Image.Image:
+    block = _text_block([_Line(text, 36, SOFT)], PICTURE_PX)
+    card = Image.new("RGB", (CARD_PX, block.height + 48), CARD)
+    card.paste(block, (16, 24))
+    return card
+
+
+def _fitted(handle: ImageHandle, width: int, height: int, *, close: bool = False) -> Image.Image:
+    """The picture inside (height, width), aspect kept, on white; with `close` the frame is no higher than the picture."""
+    try:
+        picture = handle.open()
+    except FormatError as error:
+        return _text_block([_Line(f"cannot be shown: {error.reason}", 26, WARNING)], width)
+    scale = min(width / picture.width, height / picture.height)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    fitted = picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    frame = Image.new("RGB", (width, size[1] if close else height), CARD)
+    frame.paste(fitted, ((width - size[0]) // 2, (frame.height - size[1]) // 2))
+    return frame
+
+
+def _text_block(lines: Sequence[_Line], width: int, *, most_lines: int = 6) -> Image.Image:
+    """Lines of text, wrapped to the width, each at most `most_lines` high."""
+    wrapped = [(piece, line) for line in lines for piece in _wrap(line.text, _font(line.size_px), width)[:most_lines]]
+    height = sum(round(line.size_px * 1.3) for _, line in wrapped)
+    block = Image.new("RGB", (width, max(height, 1)), CARD)
+    draw = ImageDraw.Draw(block)
+    top = 0
+    for piece, line in wrapped:
+        draw.text((0, top), piece, fill=line.colour, font=_font(line.size_px))
+        top += round(line.size_px * 1.3)
+    return block
+
+
+def _wrap(text: str, font: FreeTypeFont, width: int) -> list[str]:
+    """Pieces of the text that fit the width; words break only when one alone is too wide."""
+    pieces = [""]
+    for word in text.split():
+        candidate = f"{pieces[-1]} {word}".strip()
+        if font.getlength(candidate) <= width:
+            pieces[-1] = candidate
+            continue
+        while font.getlength(word) > width:
+            cut = _cut(word, font, width)
+            pieces.append(word[:cut])
+            word = word[cut:]
+        pieces.append(word)
+    return [piece for piece in pieces if piece] or [""]
+
+
+def _cut(word: str, font: FreeTypeFont, width: int) -> int:
+    """How many letters fit, preferably up to a joint such as the hyphens of a file name."""
+    fits = max(n for n in range(1, len(word)) if n == 1 or font.getlength(word[:n]) <= width)
+    joint = max(word[:fits].rfind(mark) for mark in "-_./:#") + 1
+    return joint if joint > fits // 2 else fits
+
+
+def _font(size_px: int) -> FreeTypeFont:
+    font = ImageFont.load_default(size_px)
+    if not isinstance(font, FreeTypeFont):  # Pillow built without FreeType has a bitmap font of one size only
+        raise FormatError("Pillow was built without FreeType, which draws the letters of a sheet", path="Pillow")
+    return font
+
+
+def _rounded(size: tuple[int, int]) -> Image.Image:
+    mask = Image.new("L", size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), 18, fill=255)
+    return mask

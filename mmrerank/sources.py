@@ -1,0 +1,150 @@
+"""Which files a collection is made from: roots, ids of files, and the reader of each.
+
+A file's id is the path below its root; the roots of a collection stand in `collection.toml`, so the id is the same on
+every run. The first root has no prefix; a later one is told apart by its folder's name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from mmrerank.errors import DamagedData, InputError
+from mmrerank.parts import make, names
+from mmrerank.store.manifest import FILE, Root
+from mmrerank.types import Failure, Reader
+
+TABLES = "table"  # read only when named: beside pictures, a table mostly describes them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file to index."""
+
+    path: Path
+    file_id: str
+    reader: Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What lies below the paths that were given."""
+
+    files: tuple[SourceFile, ...]
+    scopes: tuple[str, ...]  # file-id prefixes that were listed completely; what is known below them and gone was deleted
+    failures: tuple[Failure, ...] = ()  # folders that could not be listed
+    ignored: Counter[str] = field(default_factory=Counter)  # suffix -> files that no reader takes
+
+
+def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
+    """Suffix -> reader: every reader with its defaults, and those given instead of their namesakes.
+
+    >>> readers()[".pdf"].name.split("(")[0]
+    'pdf'
+    """
+    given = [make(reader, station="readers") if isinstance(reader, str) else reader for reader in names_or_parts]
+    replaced = {reader.name.split("(")[0] for reader in given}
+    parts = [make(name, station="readers") for name in names("readers") if name not in replaced]
+    return {suffix: reader for reader in (*parts, *given) for suffix in reader.suffixes}
+
+
+def with_roots(paths: Sequence[Path], roots: tuple[Root, ...]) -> tuple[Root, ...]:
+    """The roots with a new one for each path that lies below none of them.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"there is no file or folder {path}")
+        folder = (path if path.is_dir() else path.parent).resolve()
+        if not any(folder.is_relative_to(root.path) for root in roots):
+            roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots)))
+    return roots
+
+
+def _free_prefix(name: str, roots: tuple[Root, ...]) -> str:
+    taken = {root.prefix for root in roots}
+    if not taken:
+        return ""
+    choices = (f"{name}/" if n == 1 else f"{name}-{n}/" for n in count(1))
+    return next(c for c in choices if c not in taken and not any((Path(root.path) / c).exists() for root in roots))
+
+
+def file_id_of(path: Path, roots: Sequence[Root]) -> str:
+    """The id of a file or folder: prefix + path below the nearest root, with forward slashes; a folder's ends with one.
+
+    Raises:
+        InputError: it lies below no root.
+    """
+    resolved = path.resolve() if path.is_dir() else path.parent.resolve() / path.name  # a linked file counts where the link lies
+    holding = [root for root in roots if resolved.is_relative_to(root.path)]
+    if not holding:
+        raise InputError(f"{path} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
+    root = max(holding, key=lambda r: len(r.path))
+    below = resolved.relative_to(root.path).as_posix()
+    below = "" if below == "." else below
+    return root.prefix + below + ("/" if below and resolved.is_dir() else "")
+
+
+def path_of(file_id: str, roots: Sequence[Root]) -> Path:
+    """Where the file of this id lies now; the longest matching prefix tells its root.
+
+    Raises:
+        DamagedData: no root has a prefix of it.
+    """
+    holding = [root for root in roots if file_id.startswith(root.prefix)]
+    if not holding:
+        raise DamagedData(f"the file {file_id!r} belongs to no root of the collection", hint="Restore its collection.toml.")
+    root = max(holding, key=lambda r: len(r.prefix))
+    return Path(root.path) / file_id[len(root.prefix) :]
+
+
+def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str, Reader]) -> Listing:
+    """Every readable file below the paths, each once, in the order of the names.
+
+    Hidden files and folders, collections, and inside folders also tables are passed over. A file that is named itself
+    must have a reader.
+
+    Raises:
+        InputError: a named file has a suffix that no reader takes.
+    """
+    files: dict[str, SourceFile] = {}
+    failures: list[Failure] = []
+    ignored: Counter[str] = Counter()
+    for path in paths:
+        for file in _below(path, roots, failures) if path.is_dir() else [path.parent.resolve() / path.name]:
+            reader = _reader_of(file, by_suffix)
+            if reader is None and not path.is_dir():
+                raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
+            if reader is None or (path.is_dir() and reader.name.startswith(TABLES)):
+                ignored[file.suffix.lower() or "no suffix"] += 1
+                continue
+            file_id = file_id_of(file, roots)
+            if path_of(file_id, roots) != file:
+                failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
+                continue
+            files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
+    scopes = tuple(file_id_of(path, roots) for path in paths)
+    return Listing(files=tuple(files.values()), scopes=scopes, failures=tuple(failures), ignored=ignored)
+
+
+def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+    endings = ("".join(file.suffixes[n:]).lower() for n in range(len(file.suffixes)))  # ".tar.gz" before ".gz"
+    return next((by_suffix[ending] for ending in endings if ending in by_suffix), None)
+
+
+def _below(folder: Path, roots: Sequence[Root], failures: list[Failure]) -> Iterable[Path]:
+    def refused(error: OSError) -> None:
+        place = Path(error.filename)
+        failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
+
+    for place, folders, names_here in os.walk(folder.resolve(), onerror=refused):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not (Path(place) / f / FILE).exists())
+        for name in sorted(names_here):
+            if not name.startswith("."):
+                yield Path(place) / name

@@ -1,0 +1,1 @@
+"""Items, descriptors and full text at rest: one Lance table per collection."""

@@ -1,0 +1,294 @@
+"""The Lance table of a collection: upserts in atomic commits, removals, filters, snapshots.
+
+Lance gives the versions, the commits and the SQL; nothing here locks or journals. Every write either happened whole or
+not at all, so a killed process leaves the last commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from mmrerank.errors import DamagedData, InputError
+from mmrerank.store.records import FIXED, PREFIX, Record, as_type, field_name, metadata_types
+from mmrerank.types import Array, Keys
+
+HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
+_KNOWN = ["item_id", "file", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
+
+
+class Table:
+    """The items of one collection on disk, at its newest version."""
+
+    def __init__(self, path: Path, dataset: Any) -> None:
+        self.path = path
+        self._dataset = dataset
+
+    @classmethod
+    def create(cls, path: Path) -> Table:
+        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="create"))
+
+    @classmethod
+    def open(cls, path: Path) -> Table:
+        """The table at `path`.
+
+        Raises:
+            DamagedData: it is not there or Lance cannot read it.
+        """
+        try:
+            return cls(path, lance.dataset(str(path)))
+        except (OSError, ValueError) as error:
+            raise DamagedData(f"the table {path} cannot be read: {error}", hint="Index the sources again into a new collection.") from error
+
+    def refresh(self) -> None:
+        """Moves to the newest version; other processes may have written."""
+        self._dataset = lance.dataset(str(self.path))
+
+    @property
+    def version(self) -> int:
+        return int(self._dataset.version)
+
+    @property
+    def metadata_fields(self) -> tuple[str, ...]:
+        return tuple(n for n in self._dataset.schema.names if n not in FIXED.names and not n.startswith(PREFIX))
+
+    def dimension(self, slug: str) -> int | None:
+        """Of the descriptors of one encoder; None when the table has none of it."""
+        name = PREFIX + slug
+        schema = self._dataset.schema
+        return int(schema.field(name).type.list_size) if name in schema.names else None
+
+    def add_encoder(self, slug: str, dimension: int) -> None:
+        """Makes room for the descriptors of another encoder; all null at first."""
+        if self.dimension(slug) is None:
+            self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
+
+    def known(self, under: str = "") -> list[dict[str, Any]]:
+        """The bookkeeping fields of every row whose file id begins with `under`."""
+        rows = self._dataset.to_table(columns=_KNOWN, filter=f"starts_with(file, {_quoted(under)})" if under else None)
+        return list(rows.to_pylist())
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Adds or replaces whole rows in one atomic commit."""
+        if not records:
+            return
+        rows = [{field_name(k): v for k, v in record.metadata.items()} for record in records]
+        types = self._fit_columns(metadata_types(rows, self._dataset.schema))
+        schema = self._dataset.schema
+        columns = [_fixed_column(records, name) for name in FIXED.names]
+        for name in schema.names[len(FIXED) :]:
+            if name.startswith(PREFIX):
+                columns.append(_vector_column([r.descriptors.get(name[len(PREFIX) :]) for r in records], schema.field(name).type))
+            else:
+                kind = types.get(name, schema.field(name).type)
+                columns.append(pa.array([as_type(row.get(name), kind) for row in rows], kind))
+        self._merge(pa.Table.from_arrays(columns, schema=schema), insert=True)
+
+    def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None:
+        """Replaces some columns of rows that exist, in one atomic commit; a vector column is named `descriptor:SLUG`."""
+        if not item_ids:
+            return
+        schema = self._dataset.schema
+        columns = {"item_id": pa.array(item_ids, pa.string())}
+        for name, values in updates.items():
+            kind = schema.field(name).type
+            columns[name] = _vector_column(values, kind) if name.startswith(PREFIX) else pa.array(values, kind)
+        self._merge(pa.table(columns), insert=False)
+
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Removes rows by id; ids that are not there are passed over."""
+        for start in range(0, len(item_ids), 1000):  # a bounded SQL text
+            some = ", ".join(_quoted(i) for i in item_ids[start : start + 1000])
+            self._dataset.delete(f"item_id IN ({some})")
+
+    def compact(self) -> None:
+        """Joins small files and drops versions that nobody reads any more (older than two weeks, Lance's default)."""
+        self._dataset.optimize.compact_files()
+        self._dataset.cleanup_old_versions()
+        self.refresh()
+
+    def snapshot(self) -> Snapshot:
+        """A view of the newest version that later writes do not change."""
+        return Snapshot(lance.dataset(str(self.path), version=self._dataset.version))
+
+    def _fit_columns(self, types: Mapping[str, pa.DataType]) -> Mapping[str, pa.DataType]:
+        schema = self._dataset.schema
+        new = [pa.field(name, kind) for name, kind in types.items() if name not in schema.names]
+        if new:
+            self._dataset.add_columns(new)
+        for name, kind in types.items():
+            if name in schema.names and schema.field(name).type != kind:
+                self._retype(name, kind)
+        return types
+
+    def _retype(self, name: str, kind: pa.DataType) -> None:
+        """Lance casts within one family of types only, so a wider column is computed beside the old one and takes its name."""
+        copy = f"{name}_wider"  # all that a kill between these steps leaves behind
+        self._dataset.add_columns({copy: f"CAST(`{name}` AS {'STRING' if pa.types.is_string(kind) else 'DOUBLE'})"})
+        self._dataset.drop_columns([name])
+        self._dataset.alter_columns({"path": copy, "name": name})
+
+    def _merge(self, rows: pa.Table, *, insert: bool) -> None:
+        merge = self._dataset.merge_insert("item_id").when_matched_update_all()
+        (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
+        self.refresh()
+
+
+class Snapshot:
+    """One version of the table, for reading; rows are addressed by key."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.version = int(dataset.version)
+        self._scalars = [n for n in dataset.schema.names if not n.startswith(PREFIX)]
+        held = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= HELD_ITEMS else ["key"]
+        rows = dataset.to_table(columns=held, filter="state = 'ready'", with_row_id=True)
+        order = np.argsort(rows["key"].to_numpy(), kind="stable")
+        rows = rows.take(pa.array(order)).combine_chunks()
+        self.keys: Keys = rows["key"].to_numpy()  # ascending
+        self._row_ids = rows["_rowid"].to_numpy()
+        # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields are held where they fit.
+        self._held = rows.drop_columns(["_rowid"]) if len(held) > 1 else None
+        self._stored = ["text"] if len(held) > 1 else self._scalars
+        self._matching = lru_cache(maxsize=32)(self._keys_where)
+        self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def where(self, condition: str) -> Keys:
+        """The ascending keys of the items that an SQL condition over their fields holds for.
+
+        Raises:
+            InputError: the condition cannot be parsed or names an unknown field.
+        """
+        return self._matching(condition)
+
+    def _keys_where(self, condition: str) -> Keys:
+        with _sql_errors(condition, self._scalars):
+            rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({condition})")
+        return np.sort(rows["key"].to_numpy())
+
+    def keys_of(self, item_ids: Sequence[str]) -> Keys:
+        """(n,) the key of each id, in the order given.
+
+        Raises:
+            InputError: an id is not in the collection.
+        """
+        found = {i: self._recent[i] for i in item_ids if i in self._recent}
+        unknown = [i for i in item_ids if i not in found]
+        for start in range(0, len(unknown), 1000):
+            some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
+            rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"item_id IN ({some}) AND state = 'ready'")
+            found.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
+        missing = [i for i in item_ids if i not in found]
+        if missing:
+            raise InputError(f"the collection has no item {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+        return np.array([found[i] for i in item_ids], dtype=np.int64)
+
+    def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
+        """The scalar fields of these items, and their descriptors of one encoder, in the order of the keys.
+
+        Returns:
+            (n) dicts; (n, dimension) float32, or (n, 0) without a slug.
+        """
+        stored = self._take(keys, [*self._stored, *([PREFIX + slug] if slug else [])])
+        vectors = _matrix(stored[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
+        fields = stored.select(self._stored).to_pylist()
+        if self._held is not None:
+            held = self._held.take(pa.array(self._places(keys))).to_pylist()
+            fields = [light | row for light, row in zip(held, fields, strict=True)]
+        self._remember(fields)
+        return fields, vectors
+
+    def _remember(self, fields: list[dict[str, Any]]) -> None:
+        if len(self._recent) > 100_000:
+            self._recent.clear()
+        self._recent.update((row["item_id"], row["key"]) for row in fields)
+
+    def descriptors(self, keys: Keys, slug: str) -> Array:
+        """(n, dimension) float32 rows of these items.
+
+        Raises:
+            InputError: one of them has no descriptor of this encoder.
+        """
+        column = self._take(keys, [PREFIX + slug])[PREFIX + slug]
+        if column.null_count:
+            raise InputError(f"{column.null_count} of {len(keys)} items have no descriptor of {slug!r}")
+        return _matrix(column)
+
+    def described(self, slug: str) -> Keys:
+        """The ascending keys of the items that have a descriptor of this encoder."""
+        return self._keys_where(f"`{PREFIX + slug}` IS NOT NULL")
+
+    def with_text(self) -> Keys:
+        """The ascending keys of the items that have text."""
+        return self._keys_where("text IS NOT NULL AND text <> ''")
+
+    def texts(self, keys: Keys) -> list[str]:
+        return [text or "" for text in self._take(keys, ["text"])["text"].to_pylist()]
+
+    def batches(self, keys: Keys, slug: str, size: int = 8192) -> Iterator[tuple[Keys, Array]]:
+        """Keys with their descriptors, some thousand at a time."""
+        for start in range(0, len(keys), size):
+            some = keys[start : start + size]
+            yield some, self.descriptors(some, slug)
+
+    def table(self, columns: Sequence[str], condition: str | None = None) -> list[dict[str, Any]]:
+        """Some columns of every row, failed ones included."""
+        return list(self._dataset.to_table(columns=list(columns), filter=condition).to_pylist())
+
+    def _take(self, keys: Keys, columns: list[str]) -> pa.Table:
+        if len(keys) == 0:
+            return self._dataset.schema.empty_table().select(columns)
+        return self._dataset._take_rows(self._row_ids[self._places(keys)].tolist(), columns=columns)
+
+    def _places(self, keys: Keys) -> Keys:
+        """(n,) where these keys stand among the ascending keys of the snapshot."""
+        if len(keys) == 0:
+            return np.empty(0, dtype=np.int64)
+        places = np.searchsorted(self.keys, keys)
+        if places.max() >= len(self.keys) or not np.array_equal(self.keys[places], keys):
+            raise InputError("a key is not in this version of the collection")
+        return places
+
+
+@contextmanager
+def _sql_errors(condition: str, fields: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        said = str(error).split(", /")[0]  # what follows is a place in Lance's source
+        raise InputError(f"the filter {condition!r} cannot be used: {said}", hint=f"Fields: {', '.join(fields)}.") from error
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _fixed_column(records: Sequence[Record], name: str) -> pa.Array:
+    if name == "encoders":
+        return pa.array([",".join(sorted(r.descriptors)) for r in records], pa.string())
+    return pa.array([getattr(record, name) for record in records], FIXED.field(name).type)
+
+
+def _vector_column(rows: Sequence[Array | None], kind: pa.DataType) -> pa.Array:
+    width = kind.list_size
+    flat = np.concatenate([np.zeros(width, np.float32) if row is None else row for row in rows]).astype(np.float32, copy=False)
+    absent = pa.array([row is None for row in rows])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width, mask=absent)
+
+
+def _matrix(column: pa.ChunkedArray) -> Array:
+    array = column.combine_chunks()
+    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    width = array.type.list_size
+    values = array.values.slice(array.offset * width, len(array) * width)  # unlike flatten(), keeps the place of null rows
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), width)

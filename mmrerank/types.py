@@ -1,0 +1,298 @@
+"""Records that cross the borders between stations, and the protocols of the stations.
+
+Records are frozen, slotted and keyword-only; numpy arrays live inside them and are never changed by a reader.
+Conventions: rows are queries; positions count from 0, ranks and pages from 1; sizes are (height, width) in pixels;
+a higher score is better; ids are non-empty strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrerank.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Array: TypeAlias = npt.NDArray[np.float32]
+Keys: TypeAlias = npt.NDArray[np.int64]
+Modality: TypeAlias = Literal["image", "text"]
+Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
+
+
+class ImageHandle(Protocol):
+    """A picture that is opened when asked for."""
+
+    def open(self) -> Image:
+        """The picture as RGB, upright (EXIF orientation applied, alpha on white).
+
+        Raises:
+            FormatError: the picture is broken, too large, encrypted or not a picture.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """What can be found: a picture, or a page of a document."""
+
+    item_id: str
+    document_id: str | None = None
+    page_number: int | None = None  # from 1
+    image: ImageHandle | None = None
+    text: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.item_id:
+            raise InputError("an item needs a non-empty item_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked: any mix of text and pictures, with exclusions and a filter."""
+
+    query_id: str = "query"
+    text: str | None = None
+    images: tuple[ImageHandle, ...] = ()
+    exclude_text: tuple[str, ...] = ()
+    exclude_images: tuple[ImageHandle, ...] = ()
+    weights: tuple[float, ...] = ()  # one per image; empty: all equal
+    filter: str | None = None  # SQL over the fields of the items
+
+    def __post_init__(self) -> None:
+        if not self.query_id:
+            raise InputError("a query needs a non-empty query_id")
+        if not self.text and not self.images:
+            raise InputError(f"query {self.query_id!r} has neither text nor a picture", hint="Exclusions alone do not say what to find.")
+        if self.weights and len(self.weights) != len(self.images):
+            raise InputError(f"query {self.query_id!r} has {len(self.images)} pictures and {len(self.weights)} weights")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An item up for reranking; `score` is None where a method gives an order only."""
+
+    item: Item
+    score: float | None = None
+    raw_score: float | None = None  # as the method computes it, on its own scale
+    calibrated_score: float | None = None  # a probability of relevance, where a calibration was fitted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What a stage has to say of its ranking: repairs, reasons, cost."""
+
+    status: Status = "ok"
+    messages: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)  # item_id -> why it stands where it stands
+    calls: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """The candidates of one query, best first, without repeats. The position in the tuple is the order."""
+
+    query_id: str
+    candidates: tuple[Candidate, ...]
+    notes: Notes = field(default_factory=Notes)
+
+    def __post_init__(self) -> None:
+        ids = self.item_ids
+        if len(set(ids)) != len(ids):
+            repeated = sorted({i for i in ids if ids.count(i) > 1})
+            raise InputError(f"the ranking of {self.query_id!r} repeats {', '.join(repeated[:3])}")
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        return tuple(candidate.item.item_id for candidate in self.candidates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """What an index finds for one query row: ids and cosine scores, best first, never padded."""
+
+    ids: Keys  # (n,), n <= k
+    scores: Array  # (n,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An item as a reader delivers it, with the hash that tells whether it changed."""
+
+    item: Item
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Something a reader could not deliver. `path` is the item id it would have had."""
+
+    path: str
+    reason: str
+
+
+Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The rankings of many queries and how they were made."""
+
+    rankings: Mapping[str, Ranking]
+    made_by: Mapping[str, Any]
+
+
+class Reader(Protocol):
+    """Files -> items."""
+
+    name: str
+    suffixes: frozenset[str]  # lower case, with the dot
+
+    def count(self, path: Path) -> int:
+        """How many items the file holds, without decoding them. FormatError when it cannot be listed."""
+        ...
+
+    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+        """The items of one file, whose ids begin with `item_id`. A broken part is a Failure and the rest goes on;
+        FormatError when the file as a whole cannot be read."""
+        ...
+
+    def handle(self, path: Path, fragment: str) -> ImageHandle | None:
+        """The picture of one item again; `fragment` is what its id has beyond the file's: "", "#page=N" or "::KEY"."""
+        ...
+
+
+class Encoder(Protocol):
+    """Pictures and texts -> descriptors."""
+
+    name: str
+    dimension: int
+    takes: frozenset[Modality]  # what it can encode
+    reads: Modality  # what it encodes of an item
+
+    def prepare(self, value: Image | str) -> Any:
+        """The CPU work for one input (resize, normalise); safe in threads. `encode` accepts what it returns."""
+        ...
+
+    def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        """(n, dimension) float32 rows of pictures, of texts, or of what `prepare` made of them; one modality a call.
+        Unit rows, or with `normalise=False` as long as the model leaves them."""
+        ...
+
+
+class Index(Protocol):
+    """Descriptors -> neighbours, by cosine."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    @property
+    def ids(self) -> Keys:
+        """(n,) the ids it holds, ascending."""
+        ...
+
+    def add(self, ids: Keys, rows: Array) -> None:
+        """Adds (n, dimension) unit rows under ids that it does not hold yet; the first call also trains where the kind needs it."""
+        ...
+
+    def remove(self, ids: Keys) -> None:
+        """Makes these ids unfindable."""
+        ...
+
+    def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
+        """The k best of each of (n_queries, dimension) rows, among `allowed` only when it is given. Ties go by id."""
+        ...
+
+    def save(self, path: Path) -> None: ...
+
+    def load(self, path: Path) -> None: ...
+
+    @property
+    def worn(self) -> bool:
+        """Whether so much was added or removed since it was built that a rebuild pays."""
+        ...
+
+
+class Space(Protocol):
+    """One encoder of a collection with the index over its descriptors."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+
+    def nearest(self, row: Array, k: int, *, filter: str | None = None) -> list[Candidate]:
+        """The k items nearest to a (dimension,) row, best first; the score is the exact cosine, ties go by item_id."""
+        ...
+
+    def rows(self, item_ids: Sequence[str]) -> Array:
+        """(n, dimension) float32 descriptors of these items."""
+        ...
+
+
+class Corpus(Protocol):
+    """What a retriever may ask of a collection."""
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
+        """The space of the named encoder, or of the first that takes these modalities.
+
+        Raises:
+            InputError: the collection has none.
+        """
+        ...
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        """The k items whose text matches best by BM25, best first; items that share no term are left out."""
+        ...
+
+
+class DescriptorSource(Protocol):
+    """Descriptors for rerankers that work on them."""
+
+    def of_query(self, query: Query) -> Array:
+        """(D,) the row that the first stage searched with, or would."""
+        ...
+
+    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
+        """(n, D) float32 unit rows, in the space that the query's row is from."""
+        ...
+
+
+class Retriever(Protocol):
+    """Query -> first ranking."""
+
+    name: str
+
+    def retrieve(self, query: Query, k: int) -> Ranking: ...
+
+
+@runtime_checkable
+class RowRetriever(Protocol):
+    """A retriever that searches with one row in one encoder's space, and shows both."""
+
+    name: str
+
+    def retrieve(self, query: Query, k: int) -> Ranking: ...
+
+    def query_row(self, query: Query) -> Array:
+        """(dimension,) unit row that `retrieve` searches with."""
+        ...
+
+    def space(self, query: Query) -> Space:
+        """Where it searches."""
+        ...
+
+
+class Reranker(Protocol):
+    """Candidates -> a permutation of them."""
+
+    name: str
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking: ...

@@ -1,0 +1,32 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from makers import ColourEncoder, write_pictures
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture
+def colour() -> ColourEncoder:
+    return ColourEncoder()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with nine pictures, one of them in a folder below."""
+    write_pictures(tmp_path / "photos", range(8))
+    write_pictures(tmp_path / "photos" / "more", range(8, 9))
+    return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Evaluation data beside the repository; its tests skip where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("the evaluation data is not beside the repository")
+    return REAL_DATA

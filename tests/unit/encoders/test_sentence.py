@@ -1,0 +1,138 @@
+"""The sentence-transformers encoder on a minute real BERT, written to disk and loaded again."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not installed")
+
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from mmrerank.encoders import sentence as module
+from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
+from mmrerank.parts import make
+
+TEXTS = ["a cat on a mat", "two dogs", "", "words and more words " * 20]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sentence")
+    module.save_tiny(path, seed=1)
+    return path
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """Neither a network nor a cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def built(folder, **options):
+    return module.build(module.Options(checkpoint=str(folder), device="cpu", **options))
+
+
+def changed(folder, target, change):
+    """A copy of the checkpoint folder with its weights changed."""
+    shutil.copytree(folder, target)
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_rows_are_those_of_sentence_transformers(folder):
+    encoder = built(folder)
+    plain = SentenceTransformer(str(folder), device="cpu")
+    np.testing.assert_allclose(encoder.encode(TEXTS), plain.encode_document(TEXTS, normalize_embeddings=True), atol=1e-6)
+    np.testing.assert_allclose(encoder.encode_queries(TEXTS), plain.encode_query(TEXTS, normalize_embeddings=True), atol=1e-6)
+
+
+def test_queries_get_the_prompt_of_queries(folder):
+    encoder = built(folder)
+    np.testing.assert_allclose(encoder.encode_queries(TEXTS), encoder.encode([f"query: {text}" for text in TEXTS]), atol=1e-6)
+    assert np.abs(encoder.encode_queries(TEXTS) - encoder.encode(TEXTS)).max() > 0.01
+    assert encoder.encode_queries([]).shape == (0, encoder.dimension)
+
+
+def test_what_follows_the_last_token_read_does_not_count(folder):
+    encoder = built(folder)
+    assert encoder.max_tokens == 32
+    long = "x y " * 40
+    np.testing.assert_allclose(encoder.encode([long]), encoder.encode([long + "z"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_stays_close(folder, precision):
+    np.testing.assert_allclose(built(folder, precision=precision).encode(TEXTS), built(folder).encode(TEXTS), atol=0.05)
+
+
+def test_a_relative_folder_and_a_name_in_the_grammar_load_the_same(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    for argument in (str(folder), folder.name, f"./{folder.name}"):
+        encoder = make(f"sentence/{argument}(device='cpu')", station="encoders")
+        assert encoder.name == f"sentence/{argument}"
+        np.testing.assert_allclose(encoder.encode(TEXTS), built(folder).encode(TEXTS), atol=1e-6)
+
+
+def test_other_weights_have_another_hash(folder):
+    assert built(folder).weights_hash == built(folder).weights_hash != module.tiny().weights_hash
+
+
+def lacks_a_layer(state):
+    del state["encoder.layer.1.output.dense.weight"]
+
+
+def has_another_shape(state):
+    state["encoder.layer.1.output.dense.weight"] = state["encoder.layer.1.output.dense.weight"][:4].clone()
+
+
+@pytest.mark.parametrize("damage", [lacks_a_layer, has_another_shape], ids=lambda damage: damage.__name__)
+def test_weights_that_do_not_fit_are_an_error(folder, damage, tmp_path):
+    with pytest.raises(FormatError, match="not a complete"):
+        built(changed(folder, tmp_path / "damaged", damage))
+
+
+def test_berts_own_pooler_may_be_absent(folder, tmp_path):
+    def without_pooler(state):
+        for key in [key for key in state if key.startswith("pooler.")]:
+            del state[key]
+
+    encoder = built(changed(folder, tmp_path / "poolerless", without_pooler))
+    np.testing.assert_allclose(encoder.encode(TEXTS), built(folder).encode(TEXTS), atol=1e-6)
+
+
+def test_a_folder_without_weights_is_an_error(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "empty", ignore=shutil.ignore_patterns("model.safetensors"))
+    with pytest.raises(FormatError):
+        built(tmp_path / "empty")
+
+
+def test_a_bare_transformers_folder_is_refused_rather_than_pooled_by_a_guess(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "bare", ignore=shutil.ignore_patterns("modules.json"))
+    with pytest.raises(InputError, match=r"modules\.json"):
+        built(tmp_path / "bare")
+
+
+@pytest.mark.parametrize("name", ["/no/such", "./no", "a/b/c", "-x", "what is this"])
+def test_names_that_cannot_be_are_refused(name, no_hub):
+    with pytest.raises(InputError):
+        built(name)
+
+
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
+def test_without_a_network_the_error_names_the_alternatives(name, no_hub):
+    with pytest.raises(BackendError) as caught:
+        make(f"sentence/{name}")
+    assert caught.value.retryable
+    assert "sentence/PATH" in caught.value.hint
+
+
+def test_without_the_extra_the_error_says_what_to_install(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtra, match=r"mmrerank\[sentence\]"):
+        built(folder)

@@ -1,0 +1,216 @@
+"""Words, and what BM25 finds by them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmrerank.errors import DamagedData, InputError, ManifestError, ShapeError
+from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index.bm25_index import Options, build
+from mmrerank.parts import make
+
+PAGES = {
+    11: "Replace seal TG-204 before the pump is started. Torque: 3.14 Nm.",
+    7: "The pumps of the second hall. Seal TG-205, serial 12,345.",
+    30: "Co-author agreements of the department; see run_name in config.yaml, Appendix B.",
+    4: "",
+    25: "The GDP of the U.S. grew by 2.1 %. Café menu, Straße 5.",
+    8: "検索エンジンの研究。GPT模型",
+    2: "to be or not to be",
+}
+
+
+def filled(name: str = "bm25_index", pages: dict[int, str] = PAGES) -> Any:
+    index = make(name, station="index")
+    index.fit(np.array(list(pages), np.int64), list(pages.values()))
+    return index
+
+
+def words(text: str, *, query: bool = False) -> list[str]:
+    made = Words(str, ENGLISH)
+    return made.of_query(text) if query else made.of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("TG-204", ["tg", "204", "tg204"]),
+        ("tg\u2011204", ["tg", "204", "tg204"]),  # non-breaking hyphen
+        ("co-author", ["co", "author", "coauthor"]),
+        ("infor-\r\n  mation", ["infor", "mation", "information"]),
+        ("infor\ufffemation", ["infor", "mation", "information"]),  # PDFium's mark for a hyphen at the end of a line
+        ("3.14", ["3", "14", "3.14"]),
+        ("12,345", ["12", "345", "12345"]),
+        ("12:30", ["12", "30", "12:30"]),
+        ("one,two: three", ["one", "two", "three"]),
+        ("run_name", ["run", "name", "run_name"]),
+        ("and/or end.Next", ["and", "or", "end", "next"]),
+        ("v1.2.3-rc1", ["v1", "2", "3", "rc1", "v1.2.3rc1"]),
+        ("U.S. e.g. a.m.", ["us", "eg", "am"]),
+        ("author’s don't", ["author's", "don't"]),
+        ("ＡＢＣ ﬁne STRASSE Straße", ["abc", "fine", "strasse", "strasse"]),
+        ("Appendix B, 5 °C", ["appendix", "b", "5", "c"]),
+        ("検索機 人 GPT模型", ["検索", "索機", "人", "gpt", "模型"]),
+        ("naïve Größe Привет", ["naïve", "grösse", "привет"]),
+        (" -._/ … ", []),
+        ("", []),
+    ],
+)
+def test_words_of_a_text(text: str, terms: list[str]) -> None:
+    assert words(text) == terms
+
+
+@pytest.mark.parametrize(
+    ("query", "terms"),
+    [
+        ("What is the serial of the pump, e.g. TG-204?", ["serial", "pump", "tg", "204", "tg204"]),
+        ("more than 50 pages, not all", ["more", "50", "pages", "not", "all"]),  # amounts say what is asked
+        ("to be or what", ["to", "be", "or", "what"]),  # nothing else is left
+        ("the", ["the"]),
+    ],
+)
+def test_words_of_a_query(query: str, terms: list[str]) -> None:
+    assert words(query, query=True) == terms
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("TG-204", [11, 7]),
+        ("tg204", [11]),
+        ("204", [11]),
+        ("coauthors", [30]),
+        ("author", [30]),
+        ("12345", [7]),
+        ("3.14", [11]),
+        ("run_name", [30]),
+        ("US", [25]),
+        ("strasse", [25]),
+        ("検索", [8]),
+        ("pump", [7, 11]),
+        ("appendix b", [30]),
+        ("what not to be", [2]),
+        ("zebra quagga", []),
+        ("", []),
+        ("?!", []),
+    ],
+)
+def test_a_query_finds_the_texts_that_share_its_words(query: str, ids: list[int]) -> None:
+    found = filled().search(query, 10)
+    assert sorted(found.ids.tolist()) == sorted(ids)
+    assert found.ids.tolist()[:1] == ids[:1] or query == "pump"
+    assert (found.scores > 0).all()
+    assert found.ids.dtype == np.int64
+    assert found.scores.dtype == np.float32
+
+
+def test_scores_are_the_formula() -> None:
+    """Robertson & Zaragoza 2009 with Lucene's idf, written out."""
+    texts = ["red red box", "blue box", "green lamp in a red room", "box"]
+    k1, b, mean = 1.5, 0.75, sum(len(text.split()) for text in texts) / 4
+    found = filled("bm25_index(stemmer=none)", dict(enumerate(texts))).search("red box", 4)
+    for number, score in zip(found.ids, found.scores, strict=True):
+        counts, length, expected = Counter(texts[number].split()), len(texts[number].split()), 0.0
+        for word in ("red", "box"):
+            frequency = sum(word in text.split() for text in texts)
+            idf = math.log(1 + (4 - frequency + 0.5) / (frequency + 0.5))
+            expected += idf * counts[word] / (counts[word] + k1 * (1 - b + b * length / mean))
+        assert score == pytest.approx(expected, rel=1e-5)
+
+
+def test_ties_go_by_id_and_k_cuts() -> None:
+    index = filled(pages=dict.fromkeys((9, 3, 27, 5, 1), "same words") | {2: "others"})
+    assert index.search("words", 3).ids.tolist() == [1, 3, 5]
+    assert index.search("words", 99).ids.tolist() == [1, 3, 5, 9, 27]
+
+
+@pytest.mark.parametrize("allowed", [[], [7], [11, 7, 7, 4, -1, 999], [4], list(PAGES)])
+def test_a_filter_keeps_the_order_and_the_scores(allowed: list[int]) -> None:
+    everything, some = filled().search("seal pump", 10), filled().search("seal pump", 10, allowed=np.array(allowed, np.int64))
+    kept = np.isin(everything.ids, allowed)
+    assert some.ids.tolist() == everything.ids[kept].tolist()
+    assert some.scores.tolist() == everything.scores[kept].tolist()
+
+
+@pytest.mark.parametrize("pages", [{}, {3: ""}, {3: "", 5: " … "}])
+def test_a_corpus_without_words_finds_nothing(pages: dict[int, str], tmp_path: Path) -> None:
+    index = filled(pages=pages)
+    index.save(tmp_path / "text")
+    loaded = filled()
+    loaded.load(tmp_path / "text")
+    for one in (index, loaded):
+        assert len(one) == len(pages)
+        assert one.search("anything", 3).ids.shape == (0,)
+        assert one.search("anything", 3, allowed=np.array([3])).ids.shape == (0,)
+
+
+def test_fitting_again_replaces_what_was_there() -> None:
+    index = filled()
+    index.fit(np.array([1]), ["only this"])
+    assert index.ids.tolist() == [1]
+    assert index.search("pump", 3).ids.shape == (0,)
+    assert index.search("this", 3).ids.tolist() == [1]
+
+
+def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+    index, loaded = filled(), build(Options())
+    index.save(tmp_path / "text")
+    loaded.load(tmp_path / "text")
+    assert loaded.ids.tolist() == index.ids.tolist() == sorted(PAGES)
+    for query in ("TG-204", "pump seal", "検索", "zebra"):
+        one, other = loaded.search(query, 5), index.search(query, 5)
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.scores.tolist() == other.scores.tolist()
+    assert [file.name for file in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_damaged_file_and_other_options_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    filled().save(path)
+    with pytest.raises(ManifestError, match="k1"):
+        make("bm25_index(k1=0.9)", station="index").load(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DamagedData, match="torn"):
+        filled().load(path)
+
+
+def test_input_that_cannot_be_used_is_refused() -> None:
+    index = filled()
+    with pytest.raises(ShapeError, match="2 ids came with 1 texts"):
+        index.fit(np.array([1, 2]), ["one"])
+    with pytest.raises(InputError, match="id 5 comes twice"):
+        index.fit(np.array([5, 2, 5]), ["one", "two", "three"])
+    with pytest.raises(InputError, match="k of at least 1"):
+        index.search("pump", 0)
+    for options in ("b=1.5", "k1=-1", "method=bm26", "stemmer=klingon"):
+        with pytest.raises(InputError):
+            make(f"bm25_index({options})", station="index")
+    assert len(index) == len(PAGES)
+
+
+def test_without_stemmer_and_stop_words_words_count_as_they_stand() -> None:
+    index = filled("bm25_index(stemmer=none, stopwords=none)")
+    assert index.search("pumps", 5).ids.tolist() == [7]
+    assert sorted(index.search("the pumps", 5).ids.tolist()) == [7, 11, 25, 30]
+
+
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire"])
+def test_every_method_finds_the_rare_word(method: str) -> None:
+    assert filled(f"bm25_index(method={method})").search("torque", 5).ids.tolist() == [11]
+
+
+def test_lucene_alone_scores_a_word_that_every_text_has() -> None:
+    pages = {1: "same", 2: "same"}
+    assert len(filled(pages=pages).search("same", 5).ids) == 2
+    assert len(filled("bm25_index(method=atire)", pages=pages).search("same", 5).ids) == 0
+
+
+def test_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    filled().search("pump", 3)
+    assert capfd.readouterr() == ("", "")

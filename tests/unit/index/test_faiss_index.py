@@ -1,0 +1,289 @@
+"""FAISS against the plain index, on every kind; GPUs by a double that has their limits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from index_rows import corners, same, shuffled_ids, structured
+
+from mmrerank.errors import DamagedData, InputError, ManifestError, MissingExtra
+from mmrerank.index import faiss_index
+from mmrerank.index._faiss_kinds import ROWS_PER_LIST, lists_for
+from mmrerank.parts import make
+from mmrerank.types import Array, Keys
+
+faiss = pytest.importorskip("faiss", reason="neither the extra `cpu` nor `gpu` is installed")
+
+EXACT = ['kind="flat"', 'kind="ivf", probes=10000', 'kind="hnsw", ef_construction=400, ef_search=2000']
+KINDS = [
+    *EXACT,
+    'kind="flat", storage="fp16"',
+    'kind="hnsw", storage="fp16"',
+    'kind="ivf", storage="fp16"',
+    'kind="hnsw", links=4',
+    'kind="ivf"',
+]
+ROWS, IDS, QUERIES = structured(5000, 24, seed=1), shuffled_ids(5000, seed=1), structured(30, 24, seed=2)
+
+
+def filled(options: str, rows: Array = ROWS, ids: Keys = IDS) -> Any:
+    index = make(f"faiss_index({options})", station="index", dimension=rows.shape[1])
+    index.add(ids, rows)
+    return index
+
+
+def plain(rows: Array = ROWS, ids: Keys = IDS) -> Any:
+    twin = make("flat", station="index", dimension=rows.shape[1])
+    twin.add(ids, rows)
+    return twin
+
+
+def recall(found: Any, expected: Any) -> float:
+    return float(np.mean([len(np.intersect1d(one.ids, other.ids)) / len(other.ids) for one, other in zip(found, expected, strict=True)]))
+
+
+@pytest.fixture(scope="module")
+def indexes() -> dict[str, Any]:
+    return {options: filled(options) for options in KINDS}
+
+
+@pytest.mark.parametrize("options", EXACT)
+@pytest.mark.parametrize("k", [1, 10, 333])
+def test_a_wide_enough_search_equals_the_plain_one(indexes: dict[str, Any], options: str, k: int) -> None:
+    for one, other in zip(indexes[options].search(QUERIES, k), plain().search(QUERIES, k), strict=True):
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_recall_is_what_the_kind_is_for(indexes: dict[str, Any], options: str) -> None:
+    assert recall(indexes[options].search(QUERIES, 10), plain().search(QUERIES, 10)) > (0.6 if "links=4" in options else 0.93)
+
+
+@pytest.mark.parametrize("share", [0.0002, 0.001, 0.01, 0.1, 0.3, 0.5, 0.9, 1])
+@pytest.mark.parametrize("options", KINDS)
+def test_a_filter_has_one_meaning_on_every_kind(indexes: dict[str, Any], options: str, share: float) -> None:
+    allowed = IDS[: max(1, int(share * len(IDS)))]
+    for k in (1, 10, 100):
+        found, expected = indexes[options].search(QUERIES, k, allowed=allowed), plain().search(QUERIES, k, allowed=allowed)
+        assert [len(one.ids) for one in found] == [min(k, len(allowed))] * len(QUERIES)
+        assert all(np.isin(one.ids, allowed).all() for one in found)
+        assert recall(found, expected) > (0.55 if "links=4" in options else 0.88)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_filter_far_from_the_query_still_fills_k(indexes: dict[str, Any], options: str) -> None:
+    nearness = ROWS @ QUERIES[0]
+    for far in (0.3, 0.55, 0.8):  # filtered inside FAISS, fetched deeper, fetched deeper
+        allowed = IDS[np.argsort(nearness)[: int(far * len(IDS))]]
+        found = indexes[options].search(QUERIES[:1], 20, allowed=allowed)[0]
+        assert len(found.ids) == 20
+        assert np.isin(found.ids, allowed).all()
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_k_beyond_what_is_there_finds_all(options: str) -> None:
+    index = filled(options, ROWS[:300], IDS[:300])
+    index.remove(IDS[:20])
+    for one in index.search(QUERIES[:2], 1000):
+        assert sorted(one.ids.tolist()) == sorted(IDS[20:300].tolist())
+        assert (np.diff(one.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_tombstones_never_show_and_wear_the_index(options: str) -> None:
+    index = filled(options, ROWS[:2000], IDS[:2000])
+    nearest = index.search(QUERIES[:1], 400)[0].ids
+    index.remove(nearest)
+    found = index.search(QUERIES[:1], 50)[0]
+    assert not np.isin(found.ids, nearest).any()
+    assert len(found.ids) == 50
+    assert not index.worn
+    index.remove(index.ids[:150])
+    assert index.worn
+
+
+@pytest.mark.parametrize("options", ['kind="flat"', 'kind="hnsw"', 'kind="ivf"'])
+def test_ties_beyond_the_edge_go_by_id(options: str) -> None:
+    rows, ids = np.tile(corners(24), (60, 1)), shuffled_ids(60 * 48, seed=5)  # sixty copies of each row, far more than are spared
+    index = filled(options, rows, ids)
+    found = index.search(corners(24)[:1], 5)[0]
+    assert found.scores.tolist() == [1.0] * 5
+    if options == 'kind="flat"':
+        assert found.ids.tolist() == sorted(ids[::48].tolist())[:5]
+
+
+def test_half_storage_is_half_the_file_and_scores_are_near(tmp_path: Path) -> None:
+    whole, half = filled('kind="flat"'), filled('kind="flat", storage="fp16"')
+    for name, index in (("whole", whole), ("half", half)):
+        index.save(tmp_path / name)
+    assert (tmp_path / "half").stat().st_size < 0.65 * (tmp_path / "whole").stat().st_size
+    one, other = (index.search(QUERIES[:1], 1)[0] for index in (whole, half))
+    assert one.scores == pytest.approx(other.scores, abs=2e-3)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_loaded_index_answers_filters_takes_rows_and_counts_its_age(options: str, tmp_path: Path) -> None:
+    index = filled(options, ROWS[:1000], IDS[:1000])
+    index.remove(IDS[:100])
+    index.save(tmp_path / "index")
+    loaded = make(f"faiss_index({options})", station="index", dimension=24)
+    loaded.load(tmp_path / "index")
+    for allowed in (None, IDS[90:110], IDS[:300], IDS[:900]):
+        for one, other in zip(loaded.search(QUERIES, 8, allowed=allowed), index.search(QUERIES, 8, allowed=allowed), strict=True):
+            assert one.ids.tolist() == other.ids.tolist()
+    for one in (index, loaded):
+        one.add(IDS[1000:2500], ROWS[1000:2500])
+    assert loaded.worn == index.worn == ('"ivf"' in options)
+
+
+def test_search_options_may_change_between_save_and_load_and_build_options_may_not(tmp_path: Path) -> None:
+    filled('kind="hnsw", ef_search=16').save(tmp_path / "index")
+    make('faiss_index(kind="hnsw", ef_search=99)', dimension=24).load(tmp_path / "index")
+    for other in ('kind="hnsw", links=8', 'kind="hnsw", storage="fp16"', 'kind="ivf"'):
+        with pytest.raises(ManifestError, match="hnsw"):
+            make(f"faiss_index({other})", dimension=24).load(tmp_path / "index")
+
+
+def test_a_file_that_faiss_cannot_read_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = filled('kind="flat"')
+    index.save(tmp_path / "index")
+    monkeypatch.setattr(faiss, "PyCallbackIOReader", lambda read: faiss.VectorIOReader())  # as bytes of an unknown kind would be
+    with pytest.raises(DamagedData, match="cannot read"):
+        index.load(tmp_path / "index")
+    assert len(index) == 5000
+
+
+@pytest.mark.parametrize(("asked", "n", "lists"), [(0, 1, 1), (0, 38, 1), (0, 390, 10), (0, 100_000, 1265), (50, 100, 2), (50, 10_000, 50)])
+def test_lists_follow_the_first_rows(asked: int, n: int, lists: int) -> None:
+    assert lists_for(asked, n) == lists
+    assert lists * ROWS_PER_LIST <= max(n, ROWS_PER_LIST)
+
+
+def test_faiss_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for n in (1, 2, 50, 300):
+        filled('kind="ivf", lists=100', ROWS[:n], IDS[:n]).search(QUERIES, 5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_threads_are_set_for_the_call_and_put_back() -> None:
+    before = faiss.omp_get_max_threads()
+    index = filled('kind="flat", threads=1')
+    assert index.name == filled('kind="flat"').name
+    index.search(QUERIES, 3)
+    assert faiss.omp_get_max_threads() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["kind=tree", "links=1", "probes=0", "ef_search=0", "lists=-1", "storage=int8", "device=cuda", 'device="gpu:"', 'device="gpu:0,"'],
+)
+def test_options_out_of_range_are_input_errors(options: str) -> None:
+    with pytest.raises(InputError):
+        make(f"faiss_index({options})", dimension=8)
+
+
+def test_faiss_that_is_not_installed_is_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtra, match=r"mmrerank\[cpu\]"):
+        make("faiss_index", dimension=8)
+
+
+@pytest.mark.skipif(hasattr(faiss, "StandardGpuResources"), reason="this faiss has a GPU part")
+@pytest.mark.parametrize("device", ["gpu", "gpu:0", "gpu:0,1"])
+def test_a_gpu_without_faiss_gpu_is_a_missing_extra(device: str) -> None:
+    with pytest.raises(MissingExtra, match=r"uninstall faiss-cpu.*mmrerank\[gpu\]"):
+        make(f'faiss_index(device="{device}")', dimension=8)
+
+
+class OnGpu:
+    """A FAISS index as one on a GPU behaves: no selectors, no parameters, k up to 2,048."""
+
+    def __init__(self, host: Any) -> None:
+        self.host, self.depths = faiss.clone_index(host), []
+
+    def search(self, queries: Array, k: int, *, params: None = None) -> Any:
+        assert params is None
+        assert 1 <= k <= 2048
+        self.depths.append(k)
+        return self.host.search(queries, k)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A faiss with two such GPUs; `copies` holds what was put on them."""
+    copies: list[tuple[Any, tuple[int, ...]]] = []
+
+    def one(resource: Any, number: int, index: Any) -> OnGpu:
+        copies.append((OnGpu(index), (number,)))
+        return copies[-1][0]
+
+    def several(resources: list[Any], index: Any, gpus: list[int]) -> OnGpu:
+        assert len(resources) == len(gpus)
+        copies.append((OnGpu(index), tuple(gpus)))
+        return copies[-1][0]
+
+    made = {"StandardGpuResources": object, "get_num_gpus": lambda: 2, "index_cpu_to_gpu": one, "index_cpu_to_gpu_multiple_py": several}
+    double = SimpleNamespace(**{**vars(faiss), **made}, copies=copies)
+    monkeypatch.setattr(faiss_index, "loaded", lambda: double)
+    return double
+
+
+@pytest.mark.parametrize("share", [None, 0.0002, 0.01, 0.1, 0.45, 0.5, 0.9, 1])
+@pytest.mark.parametrize("options", ['kind="flat"', 'kind="flat", storage="fp16"', 'kind="ivf", probes=1000'])
+def test_a_gpu_filters_as_the_cpu_does(gpu: SimpleNamespace, options: str, share: float | None) -> None:
+    index = filled(f'{options}, device="gpu"')
+    twin = make(f"faiss_index({options})", dimension=24)
+    twin.add(IDS, ROWS)
+    for one in (index, twin):
+        one.remove(IDS[4000:4600])
+    allowed = None if share is None else IDS[: max(1, int(share * len(IDS)))]
+    for k in (1, 10, 300, 3000):
+        for one, other in zip(index.search(QUERIES, k, allowed=allowed), twin.search(QUERIES, k, allowed=allowed), strict=True):
+            assert same(one, other)
+
+
+def test_a_filter_far_from_the_query_is_found_on_a_gpu(gpu: SimpleNamespace) -> None:
+    index, twin = filled('kind="flat", device="gpu"'), plain()
+    allowed = IDS[np.argsort(ROWS @ QUERIES[0])[:3500]]
+    assert same(index.search(QUERIES[:1], 20, allowed=allowed)[0], twin.search(QUERIES[:1], 20, allowed=allowed)[0])
+    assert gpu.copies[0][0].depths == sorted(gpu.copies[0][0].depths)
+    assert len(gpu.copies[0][0].depths) > 1
+
+
+def test_the_copy_on_a_gpu_is_made_anew_after_an_add_and_not_otherwise(gpu: SimpleNamespace) -> None:
+    index = filled('kind="flat", device="gpu:1"', ROWS[:100], IDS[:100])
+    index.search(QUERIES, 3)
+    index.remove(IDS[:10])
+    index.search(QUERIES, 3)
+    assert [numbers for _, numbers in gpu.copies] == [(1,)]
+    index.add(IDS[100:200], ROWS[100:200])
+    assert index.search(ROWS[150:151], 1)[0].ids.tolist() == [IDS[150]]
+    assert len(gpu.copies) == 2
+
+
+def test_several_gpus_hold_a_copy_each(gpu: SimpleNamespace) -> None:
+    filled('kind="flat", device="gpu:0,1"').search(QUERIES, 3)
+    assert [numbers for _, numbers in gpu.copies] == [(0, 1)]
+
+
+def test_a_gpu_that_is_not_there_and_hnsw_on_one_are_input_errors(gpu: SimpleNamespace) -> None:
+    with pytest.raises(InputError, match="GPU 2; FAISS sees 2"):
+        make('faiss_index(device="gpu:0,2")', dimension=8)
+    with pytest.raises(InputError, match="no HNSW on a GPU"):
+        make('faiss_index(kind="hnsw", device="gpu")', dimension=8)
+
+
+@pytest.mark.parametrize("options", ['kind="hnsw"', 'kind="ivf"'])
+def test_fetching_deeper_serves_every_kind(options: str) -> None:
+    index = filled(options)
+    index._selectors_work = False
+    for share in (0.02, 0.2, 0.6):
+        allowed = IDS[: int(share * len(IDS))]
+        found = index.search(QUERIES, 50, allowed=allowed)
+        assert [len(one.ids) for one in found] == [50] * len(QUERIES)
+        assert recall(found, plain().search(QUERIES, 50, allowed=allowed)) > 0.85

@@ -1,0 +1,107 @@
+"""The layout keeps its promises: imports one way, an instant package, one version, data without code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mmrerank
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "mmrerank"
+LAYERS = (
+    ("types", "errors", "parts", "fusion", "__init__"),
+    ("readers", "encoders", "store", "index", "backends", "measures"),
+    ("retrievers", "rerankers", "answering"),
+    None,  # everything else: where the stations meet
+    ("cli", "service", "integrations"),
+)
+STATION_LAYERS = (1, 2)
+
+
+def layer_of(name: str) -> int:
+    return next((n for n, members in enumerate(LAYERS) if members and name in members), 3)
+
+
+def imports_of(path: Path) -> set[str]:
+    """First name below `mmrerank` of everything the file imports from it, anywhere in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mmrerank":
+            parts = node.module.split(".")
+            found |= {parts[1]} if parts[1:] else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mmrerank.")}
+    return found
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_the_layers(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imports_of(path) - {own}:
+        lower = layer_of(name) < layer_of(own)
+        beside = layer_of(name) == layer_of(own) and layer_of(own) not in STATION_LAYERS
+        assert lower or beside, f"{path.name} (layer {layer_of(own)}) imports {name} (layer {layer_of(name)})"
+
+
+def test_a_layer_violation_would_be_seen(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    from mmrerank.collection import Collection\n")
+    assert imports_of(bad) == {"collection"}
+    assert layer_of("collection") > layer_of("rerankers")
+
+
+def test_rerankers_know_nothing_of_faiss_lance_or_the_web() -> None:
+    for path in (PACKAGE / "rerankers").glob("*.py"):
+        assert not re.search(r"^\s*(import|from)\s+(faiss|lance|fastapi|pyarrow)", path.read_text(), re.M), path.name
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    heavy = ("torch", "faiss", "lance", "open_clip", "transformers", "pyarrow", "pydantic", "PIL")
+    code = f"import sys, mmrerank; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_and_changelog_agree() -> None:
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    declared = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert newest is not None
+    assert declared is not None
+    assert mmrerank.__version__ == newest[1] == declared[1]
+
+
+def test_public_names_are_there() -> None:
+    assert all(hasattr(mmrerank, name) for name in mmrerank.__all__)
+    with pytest.raises(AttributeError):
+        _ = mmrerank.nothing_of_this_name
+
+
+@pytest.mark.parametrize("folder", ["datasets", "indexes"])
+def test_folders_of_data_hold_no_python(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+    assert not list((ROOT / folder).rglob("*.py"))
+
+
+def test_no_file_has_the_name_of_a_library_it_imports() -> None:
+    for path in sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        top |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        assert path.stem not in top - {"mmrerank"}, path
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_stay_readable(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
