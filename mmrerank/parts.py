@@ -31,6 +31,7 @@ STATIONS = {  # station folder -> what one of its parts is called
     "readers": "reader",
     "encoders": "encoder",
     "index": "index",
+    "backends": "backend",
     "retrievers": "retriever",
     "rerankers": "reranker",
 }

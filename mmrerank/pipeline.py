@@ -6,12 +6,11 @@ retriever --(depth candidates)--> reranker --> reranker --> the k best
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.types import Array, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +31,12 @@ class Stage:
 
     name: str
     seconds: float
-    calls: int
-    tokens: int
     notes: tuple[str, ...]
     ranking: Ranking
+
+    @property
+    def cost(self) -> Cost:
+        return self.ranking.notes.cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +102,12 @@ def search(
     return SearchResult(query=query, hits=hits, stages=tuple(stages))
 
 
-def _timed(name: str, work: Any) -> Stage:
+def _timed(name: str, work: Callable[[], Ranking]) -> Stage:
     start = time.perf_counter()
-    ranking: Ranking = work()
+    ranking = work()
     notes = ranking.notes
     messages = notes.messages if notes.status == "ok" else (notes.status, *notes.messages)
-    return Stage(name=name, seconds=time.perf_counter() - start, calls=notes.calls, tokens=notes.tokens, notes=messages, ranking=ranking)
+    return Stage(name=name, seconds=time.perf_counter() - start, notes=messages, ranking=ranking)
 
 
 def _check_permutation(name: str, given: Sequence[Candidate], returned: Sequence[Candidate]) -> None:

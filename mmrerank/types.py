@@ -24,6 +24,7 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Keys: TypeAlias = npt.NDArray[np.int64]
 Modality: TypeAlias = Literal["image", "text"]
 Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
+Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
 
 
 class ImageHandle(Protocol):
@@ -86,14 +87,33 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What asking an MLLM took. Answers from the cache are counted apart and cost nothing else."""
+
+    calls: int = 0  # prompts that a model answered
+    cached: int = 0  # prompts that the cache answered
+    prompt_tokens: int = 0  # pictures included
+    image_tokens: int = 0  # of these, those of pictures; 0 where the server does not say
+    generated_tokens: int = 0
+    seconds: float = 0.0  # of model work, summed over calls that ran side by side
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.generated_tokens
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in Cost.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
     """What a stage has to say of its ranking: repairs, reasons, cost."""
 
     status: Status = "ok"
     messages: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)  # item_id -> why it stands where it stands
-    calls: int = 0
-    tokens: int = 0
+    irrelevant: frozenset[str] = frozenset()  # item_ids that the method holds to be no answer; they keep their place
+    cost: Cost = Cost()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +168,65 @@ class Run:
 
     rankings: Mapping[str, Ranking]
     made_by: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation with an MLLM: texts and pictures in the order in which the model sees them."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[Part, ...]
+
+
+Prompt: TypeAlias = Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How an answer is generated; everything that can change it."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0  # 0 is greedy
+    stop: tuple[str, ...] = ()  # the answer ends before the first of these
+    seed: int = 0
+    logprobs: bool = False  # whether the log-probability of each generated token is wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """One answer of an MLLM."""
+
+    text: str  # without special tokens
+    finished: Literal["stop", "length", "refused"] = "stop"  # refused: a server's content filter gave no answer
+    logprobs: tuple[float, ...] | None = None  # of each generated token, where asked for and offered
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceScores:
+    """How likely each choice is as the beginning of each answer."""
+
+    logprobs: Array  # (n_prompts, n_choices) natural log-probabilities; -inf where a server reports only the likeliest tokens
+    cost: Cost = Cost()
+
+
+class Backend(Protocol):
+    """How an MLLM is reached. Results do not depend on the other prompts of a call."""
+
+    name: str
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        """An answer per prompt, in their order.
+
+        Raises:
+            BackendError: the model cannot be reached or does not take the prompt; `retryable` after a time-out or an
+                overload that outlasted the backend's own retries.
+        """
+        ...
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """Log-probabilities of each choice at the first generated position of each prompt, computed in float32."""
+        ...
 
 
 class Reader(Protocol):

@@ -68,7 +68,13 @@ def as_json(result: Any, collection: Any) -> dict[str, Any]:
         for hit in result.hits
     ]
     stages = [
-        {"name": stage.name, "seconds": round(stage.seconds, 4), "calls": stage.calls, "tokens": stage.tokens, "notes": list(stage.notes)}
+        {
+            "name": stage.name,
+            "seconds": round(stage.seconds, 4),
+            "calls": stage.cost.calls,
+            "tokens": stage.cost.tokens,
+            "notes": list(stage.notes),
+        }
         for stage in result.stages
     ]
     return {"query_id": result.query.query_id, "hits": hits, "stages": stages}

@@ -32,7 +32,7 @@ def hit(rank: int, image: object, **fields: object) -> Hit:
 
 
 def result(*hits: Hit, query: Query | None = None) -> SearchResult:
-    stage = Stage(name="dense(x=1)", seconds=0.01, calls=0, tokens=0, notes=(), ranking=Ranking(query_id="q", candidates=()))
+    stage = Stage(name="dense(x=1)", seconds=0.01, notes=(), ranking=Ranking(query_id="q", candidates=()))
     return SearchResult(query=query or Query(text="a red door"), hits=hits, stages=(stage,))
 
 

@@ -1,0 +1,1 @@
+"""How an MLLM is reached; one file per way."""
