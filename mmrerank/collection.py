@@ -24,7 +24,7 @@ from mmrerank.sources import file_id_of, list_files, readers, with_roots
 from mmrerank.spaces import EncoderSpace
 from mmrerank.store.manifest import EncoderEntry, Manifest, read_manifest, write_manifest
 from mmrerank.store.table import Snapshot, Table
-from mmrerank.types import Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
+from mmrerank.types import Backend, Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
 from mmrerank.views import ItemView
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
@@ -204,6 +204,7 @@ class Collection:
         k: int = 10,
         retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
+        backend: Backend | None = None,
         depth: int | None = None,
     ) -> SearchResult:
         """The k best items for a query, through a first stage and any rerankers in a row.
@@ -211,6 +212,7 @@ class Collection:
         Args:
             query: a text, or a Query with pictures, exclusions, a filter.
             retriever: a part or its name; None chooses by what is asked and held (`default_retriever`).
+            backend: the MLLM for stages given by name that ask one.
             depth: how many candidates the rerankers see; 100 when None.
 
         Raises:
@@ -218,8 +220,8 @@ class Collection:
         """
         asked = Query(text=query) if isinstance(query, str) else query
         first = retriever if retriever is not None else self.default_retriever(asked)
-        stage = self.view.retriever(first) if isinstance(first, str) else first
-        resources = {"descriptors": QueryDescriptors(stage)}
+        stage = self.view.retriever(first, backend) if isinstance(first, str) else first
+        resources = {"descriptors": QueryDescriptors(stage), **_given(backend)}
         rerankers = [make(name, station="rerankers", **resources) if isinstance(name, str) else name for name in rerank]
         return search(asked, stage, rerankers, k=k, depth=depth)
 
@@ -332,14 +334,22 @@ class _View:
     def has_pages(self) -> bool:
         return bool(self._once("pages", lambda: len(self.snapshot.where("page_number IS NOT NULL")) > 0))
 
-    def retriever(self, name: str) -> Retriever:
-        retriever: Retriever = self._once(f"retriever {name}", lambda: make(name, station="retrievers", corpus=self._collection))
+    def retriever(self, name: str, backend: Backend | None = None) -> Retriever:
+        def opened() -> Retriever:
+            made: Retriever = make(name, station="retrievers", corpus=self._collection, **_given(backend))
+            return made
+
+        retriever: Retriever = self._once(f"retriever {name}", opened) if backend is None else opened()
         return retriever
 
     def _once(self, what: str, opened: Callable[[], Any]) -> Any:
         if what not in self._cached:
             self._cached[what] = opened()
         return self._cached[what]
+
+
+def _given(backend: Backend | None) -> dict[str, Backend]:
+    return {} if backend is None else {"backend": backend}
 
 
 @lru_cache(maxsize=8)

@@ -123,7 +123,8 @@ def make(name: str, *, station: str | None = None, **resources: Any) -> Any:
     asked = list(inspect.signature(found.build).parameters.values())[1:]
     missing = [p.name for p in asked if p.default is p.empty and p.name not in resources]
     if missing:
-        raise InputError(f"{name!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=... to make().")
+        door = ", or --backend NAME on the command line" if missing[0] == "backend" else ""
+        raise InputError(f"{name!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=... to make(){door}.")
     given = {p.name: resources[p.name] for p in asked if p.name in resources}
     return found.build(options_of(name, found.Options), **given)
 

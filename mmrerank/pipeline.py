@@ -6,8 +6,10 @@ retriever --(depth candidates)--> reranker --> reranker --> the k best
 from __future__ import annotations
 
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mmrerank.errors import InputError
 from mmrerank.types import Array, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
@@ -80,7 +82,8 @@ def search(
 
     Args:
         depth: how many candidates the rerankers see; 100 at most when None. What lies beyond keeps its order behind
-            them, without a score, since theirs would be on another scale.
+            them, without a score, since theirs would be on another scale. What a reranker holds to be irrelevant is
+            neither passed on nor a hit, and then neither is what lies beyond, which nobody judged.
 
     Raises:
         InputError: k or depth is below 1.
@@ -91,15 +94,20 @@ def search(
     stages = [_timed(retriever.name, lambda: retriever.retrieve(query, max(k, seen)))]
     rest = stages[0].ranking.candidates[seen:]
     for reranker in rerankers:
-        head = stages[-1].ranking.candidates[:seen]
-        stages.append(_timed(reranker.name, lambda reranker=reranker, head=head: reranker.rerank(query, head)))
+        head = _relevant(stages[-1].ranking)[:seen]
+        stages.append(_timed(reranker.name, partial(reranker.rerank, query, head)))
         _check_permutation(reranker.name, head, stages[-1].ranking.candidates)
-    last = stages[-1].ranking
-    ordered = (*last.candidates, *(replace(c, score=None, raw_score=None, calibrated_score=None) for c in rest))
-    hits = tuple(
-        _hit(rank, candidate, last.notes.reasons) for rank, candidate in enumerate(ordered[:k] if rerankers else last.candidates[:k], 1)
+    ordered = _relevant(stages[-1].ranking)
+    if not any(stage.ranking.notes.irrelevant for stage in stages):
+        ordered = (*ordered, *(replace(c, score=None, raw_score=None, calibrated_score=None) for c in rest))
+    reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))  # the last stage that gives one
+    return SearchResult(
+        query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(ordered[:k], 1)), stages=tuple(stages)
     )
-    return SearchResult(query=query, hits=hits, stages=tuple(stages))
+
+
+def _relevant(ranking: Ranking) -> tuple[Candidate, ...]:
+    return tuple(candidate for candidate in ranking.candidates if candidate.item.item_id not in ranking.notes.irrelevant)
 
 
 def _timed(name: str, work: Callable[[], Ranking]) -> Stage:

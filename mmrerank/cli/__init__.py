@@ -13,10 +13,12 @@ import typer
 
 from mmrerank.cli import _output
 from mmrerank.cli.demo import demo
+from mmrerank.cli.doctor import doctor
 from mmrerank.cli.index import index
 from mmrerank.cli.info import info
 from mmrerank.cli.list_parts import list_parts
 from mmrerank.cli.remove import remove
+from mmrerank.cli.rerank import rerank
 from mmrerank.cli.search import search
 from mmrerank.cli.verify import verify
 from mmrerank.errors import MMRerankError
@@ -32,10 +34,12 @@ app = typer.Typer(
 )
 app.command("index")(index)
 app.command("search")(search)
+app.command("rerank")(rerank)
 app.command("remove")(remove)
 app.command("info")(info)
 app.command("verify")(verify)
 app.command("list")(list_parts)
+app.command("doctor")(doctor)
 app.command("demo")(demo)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mmrerank.cli import _output
+from mmrerank.cli import _backend, _output, _results
 
 
 def search(
@@ -20,8 +20,10 @@ def search(
     k: Annotated[int, typer.Option(help="How many hits.", min=1)] = 10,
     retriever: Annotated[str | None, typer.Option(help="First stage; chosen by what is asked when left out.")] = None,
     rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    backend: _backend.BackendName = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see; 100 when left out.", min=1)] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write the hits as one picture to look at.")] = None,
+    no_cache: _backend.NoCache = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Search a collection by text, by picture, or by picture and what should be different."""
@@ -39,56 +41,12 @@ def search(
         exclude_images=tuple(pictures.handle(path, "") for path in exclude_image or ()),
         filter=filter,
     )
-    result = opened.search(query, k=k, retriever=retriever, rerank=rerank or (), depth=depth)
+    model = _backend.opened(backend, no_cache=no_cache)
+    result = opened.search(query, k=k, retriever=retriever, rerank=rerank or (), backend=model, depth=depth)
     if sheet is not None:
         draw_sheet(result).save(sheet)
-    shown = as_json(result, opened)
     if json:
-        _output.emit(shown)
+        _output.emit(_results.as_json(result, opened.paths_of([hit.item.item_id for hit in result.hits])))
     else:
-        _show(shown, sheet)
+        _results.show(result, sheet)
     return 0
-
-
-def as_json(result: Any, collection: Any) -> dict[str, Any]:
-    """The search result in the shape programs depend on."""
-    paths = collection.paths_of([hit.item.item_id for hit in result.hits])
-    hits = [
-        {
-            "rank": hit.rank,
-            "item_id": hit.item.item_id,
-            "score": hit.score,
-            "raw_score": hit.raw_score,
-            "calibrated_score": hit.calibrated_score,
-            "path": str(paths[hit.item.item_id]),
-            "document_id": hit.item.document_id,
-            "page_number": hit.item.page_number,
-            "reason": hit.reason,
-        }
-        for hit in result.hits
-    ]
-    stages = [
-        {
-            "name": stage.name,
-            "seconds": round(stage.seconds, 4),
-            "calls": stage.cost.calls,
-            "tokens": stage.cost.tokens,
-            "notes": list(stage.notes),
-        }
-        for stage in result.stages
-    ]
-    return {"query_id": result.query.query_id, "hits": hits, "stages": stages}
-
-
-def _show(result: dict[str, Any], sheet: Path | None) -> None:
-    console = _output.out()
-    for hit in result["hits"]:
-        score = "" if hit["score"] is None else f"{hit['score']:.3f}"
-        console.print(f"{hit['rank']:>3}  {score:>7}  {hit['item_id']}  ({hit['reason']})", markup=False)
-    if not result["hits"]:
-        console.print("nothing found")
-    for stage in result["stages"]:
-        notes = f"; {'; '.join(stage['notes'])}" if stage["notes"] else ""
-        console.print(f"{stage['name']}: {stage['seconds'] * 1000:.0f} ms, {stage['calls']} calls{notes}", markup=False, style="dim")
-    if sheet is not None:
-        console.print(f"sheet: {sheet}", markup=False)

@@ -6,6 +6,7 @@ import copy
 import random
 
 import pytest
+from makers import InMemory, coloured
 
 from mmrerank.parts import module, names, options_of
 from mmrerank.types import Candidate, Item, Query, Ranking
@@ -15,7 +16,9 @@ QUERY = Query(query_id="q7", text="a red door")
 
 
 def candidates(count: int) -> list[Candidate]:
-    return [Candidate(item=Item(item_id=f"item-{n}", text=f"text {n}"), score=1.0 - n / 100) for n in range(count)]
+    return [
+        Candidate(item=Item(item_id=f"item-{n}", text=f"text {n}", image=InMemory(coloured(n))), score=1.0 - n / 100) for n in range(count)
+    ]
 
 
 def test_there_are_rerankers_to_check() -> None:

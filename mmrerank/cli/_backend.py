@@ -1,0 +1,29 @@
+"""The backend that a command names: opened with the cache in front, from the environment of the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+BackendName: TypeAlias = Annotated[
+    str | None, typer.Option(help="MLLM, such as local/PATH, chat_http/http://host:8000/v1#MODEL, scripted/FILE.jsonl.")
+]
+NoCache: TypeAlias = Annotated[bool, typer.Option("--no-cache", help="Ask the model again even where its answer is known.")]
+
+
+def opened(name: str | None, *, no_cache: bool = False) -> Any:
+    """The backend, or None where none is named. Answers are kept in MMRERANK_CACHE, by default in the user's cache folder."""
+    if name is None:
+        return None
+    from mmrerank.backends import open_backend
+
+    key = os.environ.get("MMRERANK_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return open_backend(name, cache=None if no_cache else cache_folder(), api_key=key)
+
+
+def cache_folder() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("MMRERANK_CACHE") or home / "mmrerank" / "answers")

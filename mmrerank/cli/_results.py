@@ -1,0 +1,60 @@
+"""A search result for people and for programs; search and rerank show theirs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmrerank.cli import _output
+
+
+def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """The search result in the shape programs depend on; `path` only where the items have one."""
+    hits = [
+        {
+            "rank": hit.rank,
+            "item_id": hit.item.item_id,
+            "score": hit.score,
+            "raw_score": hit.raw_score,
+            "calibrated_score": hit.calibrated_score,
+            **({} if paths is None else {"path": str(paths[hit.item.item_id])}),
+            "document_id": hit.item.document_id,
+            "page_number": hit.item.page_number,
+            "reason": hit.reason,
+        }
+        for hit in result.hits
+    ]
+    stages = [
+        {
+            "name": stage.name,
+            "seconds": round(stage.seconds, 4),
+            "calls": stage.cost.calls,
+            "tokens": stage.cost.tokens,
+            "notes": list(stage.notes),
+        }
+        for stage in result.stages
+    ]
+    return {"query_id": result.query.query_id, "hits": hits, "stages": stages}
+
+
+def show(result: Any, sheet: Path | None = None) -> None:
+    """The hits, each with its reason, and what every stage took."""
+    console = _output.out()
+    for hit in result.hits:
+        score = "" if hit.score is None else f"{hit.score:.3f}"
+        console.print(f"{hit.rank:>3}  {score:>7}  {hit.item.item_id}  ({hit.reason})", markup=False)
+    if not result.hits:
+        console.print("nothing found")
+    for stage in result.stages:
+        console.print(_line(stage), markup=False, style="dim")
+    if sheet is not None:
+        console.print(f"sheet: {sheet}", markup=False)
+
+
+def _line(stage: Any) -> str:
+    cost = stage.cost
+    pieces = [f"{stage.name}: {stage.seconds * 1000:.0f} ms"]
+    pieces += [f"{cost.calls} calls, {cost.tokens} tokens"] if cost.calls else []
+    pieces += [f"{cost.cached} answers from the cache"] if cost.cached else []
+    return "; ".join([", ".join(pieces), *stage.notes])

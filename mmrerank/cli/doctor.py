@@ -1,0 +1,65 @@
+"""`mmrerank doctor [--backend NAME]`"""
+
+from __future__ import annotations
+
+import json as json_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmrerank.cli import _backend, _output
+
+COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
+
+
+def doctor(
+    backend: _backend.BackendName = None,
+    compare: Annotated[Path | None, typer.Option(help="Golden values recorded before, to compare with.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Write the golden values of this backend here.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Check the installation, and whether a backend is fit for the rerankers; says what is wrong and how to mend it."""
+    findings = _installation()
+    if backend is not None:
+        from mmrerank import checkup
+
+        model = _backend.opened(backend, no_cache=True)
+        findings += checkup.examine(model, recorded=checkup.read_recorded(compare) if compare else None)
+        if record is not None:
+            golden = {"backend": model.name, "golden": checkup.golden_pairs(model)}
+            record.write_text(json_module.dumps(golden, indent=2) + "\n", encoding="utf-8")
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    if json:
+        checks = [{"name": f.name, "level": f.level, "detail": f.detail, "mend": f.mend} for f in findings]
+        _output.emit({"backend": backend, "ok": not wrong, "checks": checks})
+    else:
+        _show(findings)
+    return _output.BACKEND if wrong else 0
+
+
+def _installation() -> list[Any]:
+    import torch
+
+    from mmrerank.checkup import Finding
+    from mmrerank.collection import made_by
+
+    libraries = ", ".join(f"{name} {version}" for name, version in made_by()["libraries"].items())
+    found = [Finding(name="libraries", level="ok", detail=libraries)]
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+    detail = f"models run on {gpu}" if gpu else "models run on the CPU: a large MLLM takes minutes a query"
+    found.append(Finding(name="device", level="ok" if gpu else "note", detail=detail))
+    if find_spec("faiss") is None:
+        mend = "Install it: pip install 'mmrerank[cpu]' or 'mmrerank[gpu]' (never both)."
+        found.append(Finding(name="FAISS", level="note", detail="not installed; searches use the exact flat index", mend=mend))
+    return found
+
+
+def _show(findings: list[Any]) -> None:
+    console = _output.out()
+    for finding in findings:
+        console.print(f"[{COLOURS[finding.level]}]{finding.level:>5}[/]", end="  ")
+        console.print(f"{finding.name}: {finding.detail}", markup=False)
+        if finding.mend and finding.level != "ok":
+            console.print(f"       {finding.mend}", markup=False, style="dim")

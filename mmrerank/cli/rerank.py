@@ -1,0 +1,41 @@
+"""`mmrerank rerank --query Q.json --candidates C.jsonl --with NAME`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmrerank.cli import _backend, _output, _results
+
+
+def rerank(
+    query: Annotated[Path, typer.Option(help='A query: {"query_id", "text", "images": [path or data URI], "exclude_text": []}.')],
+    candidates: Annotated[Path, typer.Option(help='A candidate a line, best first: {"item_id", "text", "image", "score"}.')],
+    with_: Annotated[list[str], typer.Option("--with", help="Reranker; several work one after the other.")],
+    backend: _backend.BackendName = None,
+    encoder: Annotated[str | None, typer.Option(help="Encodes the candidates for rerankers that work on descriptors.")] = None,
+    depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see; all when left out.", min=1)] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write the hits as one picture to look at.")] = None,
+    no_cache: _backend.NoCache = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Rerank candidates that another system found; no collection is needed."""
+    from mmrerank import exchange
+    from mmrerank.parts import make
+    from mmrerank.sheet import draw_sheet
+
+    asked, given = exchange.read_query(query), exchange.read_candidates(candidates)
+    model = _backend.opened(backend, no_cache=no_cache)
+    resources = {} if model is None else {"backend": model}
+    if encoder is not None:
+        resources["descriptors"] = exchange.EncodedOnTheFly(make(encoder, station="encoders"), given)
+    result = exchange.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
+    if sheet is not None:
+        draw_sheet(result).save(sheet)
+    if json:
+        _output.emit(_results.as_json(result))
+    else:
+        _results.show(result, sheet)
+    return 0
