@@ -246,7 +246,7 @@ def _scored(candidate: Candidate, score: float) -> Candidate:
 
 
 def _reason(found: _Refined, position: int, rank: int) -> str:
-    moved = f"{position + 1} → {rank}" if position + 1 != rank else f"stays {rank}"
+    moved = f"from {position + 1} to {rank}" if position + 1 != rank else f"stays {rank}"
     support = int(found.support[position])
     close = f"{support} close neighbour{'' if support == 1 else 's'}" if support else "no close neighbour"
     return f"{moved}: {close} in the expanded query, similarity to it {found.to_expanded[position]:.2f}"

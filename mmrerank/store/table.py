@@ -6,6 +6,7 @@ not at all, so a killed process leaves the last commit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -164,12 +165,13 @@ class Snapshot:
         return len(self.keys)
 
     def where(self, condition: str) -> Keys:
-        """The ascending keys of the items that an SQL condition over their fields holds for.
+        """The ascending keys of the items that an SQL condition over their fields holds for: names in double quotes are
+        fields, texts stand in single ones.
 
         Raises:
             InputError: the condition cannot be parsed or names an unknown field.
         """
-        return self._matching(condition)
+        return self._matching(_with_backticks(condition, self._scalars))
 
     def _keys_where(self, condition: str) -> Keys:
         with _sql_errors(condition, self._scalars):
@@ -267,6 +269,19 @@ def _sql_errors(condition: str, fields: Sequence[str]) -> Iterator[None]:
     except (OSError, ValueError) as error:
         said = str(error).split(", /")[0]  # what follows is a place in Lance's source
         raise InputError(f"the filter {condition!r} cannot be used: {said}", hint=f"Fields: {', '.join(fields)}.") from error
+
+
+def _with_backticks(condition: str, fields: Sequence[str]) -> str:
+    """The condition with quoted field names as Lance writes them; it would take them for texts, and nothing would match."""
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1]
+        if name is not None and name not in fields:
+            hint = f"Fields: {', '.join(fields)}. Texts stand in single quotes."
+            raise InputError(f"the filter {condition!r} names the field {name!r}, which no item has", hint=hint)
+        return match[0] if name is None else f"`{name}`"
+
+    return re.sub(r"""'(?:[^']|'')*'|"([^"]*)\"""", replaced, condition)
 
 
 def _quoted(text: str) -> str:

@@ -114,6 +114,14 @@ def test_filters_are_sql_over_the_fields(table: Table) -> None:
         snapshot.where("n = = 1")
 
 
+def test_a_field_in_double_quotes_is_a_field_and_not_a_text(table: Table) -> None:
+    table.write([record(name, metadata={"group": f'the "{name}"'}) for name in "ab"])
+    snapshot = table.snapshot()
+    assert snapshot.where('"group" = \'the "b"\'').tolist() == [key_of("b", "1")]
+    with pytest.raises(InputError, match="names the field 'a'"):
+        snapshot.where('"group" = "a"')
+
+
 def test_another_encoder_fills_only_its_column(table: Table) -> None:
     table.write([record("a", descriptors={"e": row(1, 0)}), record("b", descriptors={"e": row(0, 1)})])
     table.add_encoder("f", 3)
