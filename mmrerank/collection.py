@@ -1,8 +1,8 @@
 """A collection: what a user holds. A folder with a Lance table, indexes as its caches, and `collection.toml`.
 
->>> collection = Collection.create(path, encoders=["openclip/mini"])  # doctest: +SKIP
->>> collection.add(["photos/"])                                       # doctest: +SKIP
->>> collection.search("a red door").hits[0].item.item_id              # doctest: +SKIP
+    collection = Collection.create(path, encoders=["openclip/mini"])
+    collection.add(["photos/"])
+    collection.search("a red door").hits[0].item.item_id
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def slug_of(encoder_name: str) -> str:
     """The encoder's name as part of a column and folder name: readable, and unequal for unequal names.
 
     >>> slug_of("openclip/mini")
-    'openclip_mini_4ca2'
+    'openclip_mini_dc84'
     """
     readable = re.sub(r"\W+", "_", encoder_name).strip("_")[-60:]
     return f"{readable}_{hashlib.blake2b(encoder_name.encode(), digest_size=2).hexdigest()}"
