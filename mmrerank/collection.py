@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,17 @@ from mmrerank.caches import rows_index, text_index
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest import Ingest, IngestReport, Progress
 from mmrerank.parts import make
-from mmrerank.pipeline import QueryDescriptors, SearchResult, search
+from mmrerank.pipeline import AskResult, QueryDescriptors, SearchResult, ask, search
+from mmrerank.provenance import made_by
 from mmrerank.sources import file_id_of, list_files, readers, with_roots
 from mmrerank.spaces import EncoderSpace
 from mmrerank.store.manifest import EncoderEntry, Manifest, read_manifest, write_manifest
 from mmrerank.store.table import Snapshot, Table
-from mmrerank.types import Backend, Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
+from mmrerank.types import Answerer, Backend, Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
 from mmrerank.views import ItemView
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "faiss_index"
-LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "bm25s", "pypdfium2", "pillow")
 
 
 class Collection:
@@ -225,6 +223,28 @@ class Collection:
         rerankers = [make(name, station="rerankers", **resources) if isinstance(name, str) else name for name in rerank]
         return search(asked, stage, rerankers, k=k, depth=depth)
 
+    def ask(
+        self,
+        question: str,
+        *,
+        k: int = 5,
+        filter: str | None = None,
+        rerank: Sequence[str | Reranker] = (),
+        backend: Backend | None = None,
+        answerer: str | Answerer | None = None,
+        depth: int | None = None,
+    ) -> AskResult:
+        """An answer to a question from the k best pages, with the pages it rests on, or that they do not say it.
+
+        Args:
+            filter: SQL over the fields, such as `document_id = 'report.pdf'`.
+            backend: the MLLM that answers, and that rerankers ask; without one the best passage is quoted.
+            answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
+        """
+        chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
+        part: Answerer = make(chosen, station="answering", **_given(backend)) if isinstance(chosen, str) else chosen
+        return ask(self.search(Query(text=question, filter=filter), k=k, rerank=rerank, backend=backend, depth=depth), part)
+
     def default_retriever(self, query: Query) -> str:
         """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
         encoder takes text, else BM25."""
@@ -370,14 +390,3 @@ def _some(what: str, found: set[str]) -> set[str]:
     if not found:
         raise InputError(f"the collection has no {what}")
     return found
-
-
-def made_by(**more: Any) -> dict[str, Any]:
-    """What made a thing: library versions and Python, and whatever is added; goes with every collection, run and result."""
-    found: dict[str, str] = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return {"libraries": found, "python": platform.python_version(), **more}

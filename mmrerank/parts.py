@@ -34,6 +34,7 @@ STATIONS = {  # station folder -> what one of its parts is called
     "backends": "backend",
     "retrievers": "retriever",
     "rerankers": "reranker",
+    "answering": "answerer",
 }
 _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"(?P<part>[A-Za-z][\w-]*)(?:/(?P<argument>.+?))?(?:\((?P<options>\s*|\s*\w+\s*=.*)\))?", re.DOTALL)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.types import Answer, Answerer, Array, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,30 @@ class SearchResult:
     query: Query
     hits: tuple[Hit, ...]
     stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskResult:
+    """A cited answer, and the search whose pages it was read from."""
+
+    answer: Answer
+    search: SearchResult
+    answered_by: str
+    seconds: float  # of answering alone
+
+
+def ask(searched: SearchResult, answerer: Answerer) -> AskResult:
+    """The answer to a query from the hits of its search."""
+    start = time.perf_counter()
+    pages = [
+        Candidate(item=hit.item, score=hit.score, raw_score=hit.raw_score, calibrated_score=hit.calibrated_score) for hit in searched.hits
+    ]
+    answer = answerer.answer(searched.query, pages)
+    held = {page.item.item_id for page in pages}
+    strangers = [citation.item.item_id for citation in answer.citations if citation.item.item_id not in held]
+    if strangers:
+        raise InputError(f"the answerer {answerer.name!r} cites {strangers[0]!r}, a page it did not get")
+    return AskResult(answer=answer, search=searched, answered_by=answerer.name, seconds=time.perf_counter() - start)
 
 
 class QueryDescriptors:

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
 from mmrerank.errors import FormatError
-from mmrerank.pipeline import Hit, SearchResult
-from mmrerank.types import ImageHandle, Query
+from mmrerank.pipeline import AskResult, Hit, SearchResult
+from mmrerank.readers._boxes import boxes
+from mmrerank.readers.pdf import PagePicture
+from mmrerank.types import ImageHandle, Item, Query
 
 WIDTH_PX = 1080
 MARGIN_PX = 32
@@ -33,9 +35,9 @@ class _Line:
     colour: str
 
 
-def draw_sheet(result: SearchResult, *, title: str | None = None) -> Image.Image:
+def draw_sheet(result: SearchResult, *, title: str | None = None, answer: str | None = None) -> Image.Image:
     """The sheet of one search, RGB. A picture that cannot be opened leaves its reason in its place."""
-    head = _head(result, title)
+    head = _head(result, title, answer)
     cards = [_card(hit) for hit in result.hits] or [_note("nothing found")]
     rows = [cards[start : start + COLUMNS] for start in range(0, len(cards), COLUMNS)]
     heights = [max(card.height for card in row) for row in rows]
@@ -51,10 +53,39 @@ def draw_sheet(result: SearchResult, *, title: str | None = None) -> Image.Image
     return sheet
 
 
-def _head(result: SearchResult, title: str | None) -> Image.Image:
+def draw_answer(result: AskResult, *, title: str | None = None) -> Image.Image:
+    """The sheet of one answer, RGB: question, answer, and the cited pages with the quoted passage boxed."""
+    quotes = {citation.item.item_id: citation.quote for citation in result.answer.citations}
+    hits = [hit for item_id in quotes for hit in result.search.hits if hit.item.item_id == item_id]
+    shown = [replace(hit, item=replace(hit.item, image=_boxed(hit.item, quotes[hit.item.item_id]))) for hit in hits]
+    return draw_sheet(replace(result.search, hits=tuple(shown)), title=title, answer=result.answer.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxed:
+    """A page with boxes around some of its words."""
+
+    page: PagePicture
+    words: str
+
+    def open(self) -> Image.Image:
+        picture = self.page.open()
+        draw = ImageDraw.Draw(picture)
+        for left, top, right, bottom in boxes(self.page.path, self.page.page_number, self.words):
+            edge = (left * picture.width - 6, top * picture.height - 4, right * picture.width + 6, bottom * picture.height + 4)
+            draw.rectangle(edge, outline=WARNING, width=max(3, picture.width // 300))
+        return picture
+
+
+def _boxed(item: Item, words: str) -> ImageHandle | None:
+    return _Boxed(item.image, words) if isinstance(item.image, PagePicture) and words else item.image
+
+
+def _head(result: SearchResult, title: str | None, answer: str | None) -> Image.Image:
     query = result.query
     lines = [_Line(title, 34, ACCENT)] if title else []
     lines += [_Line(_asked(query), 44, INK)]
+    lines += [_Line(answer, 36, ACCENT)] if answer else []
     lines += [_Line(f"not: {', '.join(query.exclude_text)}", 34, WARNING)] if query.exclude_text else []
     lines += [_Line(f"filter: {query.filter}", 30, SOFT)] if query.filter else []
     stages = [f"{stage.name.split('(')[0]} {stage.seconds * 1000:.0f} ms" for stage in result.stages]

@@ -136,6 +136,25 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A page that an answer rests on."""
+
+    item: Item
+    score: float | None = None  # as the ranking gave it
+    quote: str = ""  # the words of the page that carry the answer, where they are known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the pages say to a question, or that they do not say it."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    found: bool = True  # False: not in these documents
+    notes: Notes = field(default_factory=Notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbours:
     """What an index finds for one query row: ids and cosine scores, best first, never padded."""
 
@@ -160,14 +179,6 @@ class Failure:
 
 
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The rankings of many queries and how they were made."""
-
-    rankings: Mapping[str, Ranking]
-    made_by: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,6 +378,14 @@ class RowRetriever(Protocol):
     def space(self, query: Query) -> Space:
         """Where it searches."""
         ...
+
+
+class Answerer(Protocol):
+    """Ranked pages -> an answer that cites them, and no others."""
+
+    name: str
+
+    def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
 
 
 class Reranker(Protocol):

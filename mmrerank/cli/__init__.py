@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from mmrerank.cli import _output
+from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
 from mmrerank.cli.doctor import doctor
 from mmrerank.cli.index import index
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command("index")(index)
 app.command("search")(search)
+app.command("ask")(ask)
 app.command("rerank")(rerank)
 app.command("remove")(remove)
 app.command("info")(info)

@@ -43,7 +43,7 @@ def _installation() -> list[Any]:
     import torch
 
     from mmrerank.checkup import Finding
-    from mmrerank.collection import made_by
+    from mmrerank.provenance import made_by
 
     libraries = ", ".join(f"{name} {version}" for name, version in made_by()["libraries"].items())
     found = [Finding(name="libraries", level="ok", detail=libraries)]

@@ -1,0 +1,1 @@
+"""Ranked pages -> a cited answer; one file per way."""

@@ -1,0 +1,82 @@
+"""Pages cut into passages, and how much of a question each passage covers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from mmrerank.index._words import ENGLISH, Words
+
+LONGEST = 60  # words of a passage
+JOINED = 3  # neighbouring sentences that may make one passage
+_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Some neighbouring sentences of one page."""
+
+    page: int  # position of the page among those given
+    text: str
+    terms: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """How much of a question a passage covers."""
+
+    passage: Passage
+    coverage: float  # share of the question's terms, each weighted by its rarity, that stand in the passage; 0..1
+
+
+@cache
+def words() -> Words:
+    """The terms of English text, as the lexical index counts them."""
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+    return Words(stemmer.stemWord, ENGLISH)
+
+
+def passages_of(text: str, page: int) -> Iterator[Passage]:
+    """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
+    for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
+        sentences = [(sentence, frozenset(words().of(sentence))) for sentence in _sentences(block)]
+        for start in range(len(sentences)):
+            for stop in range(start + 1, min(start + JOINED, len(sentences)) + 1):
+                joined = " ".join(sentence for sentence, _ in sentences[start:stop])
+                if stop - start > 1 and len(joined.split()) > LONGEST:
+                    break
+                yield Passage(page=page, text=joined, terms=frozenset().union(*(terms for _, terms in sentences[start:stop])))
+
+
+def _sentences(block: str) -> Iterator[str]:
+    """Sentences of the flattened block; one of more than `LONGEST` words is a table or list and goes by lines."""
+    for sentence in _END.split(" ".join(block.split())):
+        if len(sentence.split()) > LONGEST:
+            yield from _by_lines(block, sentence)
+        elif sentence.strip():
+            yield sentence
+
+
+def _by_lines(block: str, sentence: str) -> Iterator[str]:
+    inside = [" ".join(line.split()) for line in block.splitlines()]
+    lines = [line for line in inside if line and line in sentence] or [sentence]
+    for line in lines:
+        pieces = line.split()
+        yield from (" ".join(pieces[n : n + LONGEST]) for n in range(0, len(pieces), LONGEST))
+
+
+def matches(question: str, texts: Sequence[str]) -> list[Match]:
+    """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first."""
+    found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
+    asked = set(words().of_query(question))
+    frequency = Counter(term for passage in found for term in passage.terms & asked)
+    weight = {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}
+    total = sum(weight.values()) or 1.0
+    scored = [Match(passage=p, coverage=math.fsum(weight[term] for term in sorted(p.terms & asked)) / total) for p in found]
+    return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))

@@ -1,0 +1,74 @@
+"""Answers without a model: the passage that covers most of the question, quoted, with its page.
+
+    coverage(passage) = Σ idf(t), t in question and passage / Σ idf(t), t in question
+    score = coverage + rank_weight / rank of the page                  the ranking has a say, the words decide
+
+Below `threshold` the answer is that these documents do not say it. Source: ours.  Cost per question: no model calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mmrerank.answering._passages import Match, matches
+from mmrerank.errors import InputError
+from mmrerank.parts import printed
+from mmrerank.types import Answer, Candidate, Citation, Notes, Query
+
+NOT_FOUND = "Not in these documents."
+MORE = 2  # further pages cited beside the one that is quoted
+CLOSE = 0.85  # a further page is cited when it covers this share of what the best one does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    threshold: float = 0.3  # least coverage of an answer, 0..1
+    rank_weight: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold is a share of the question's words in 0..1; got {self.threshold}")
+
+
+class Extractive:
+    """Quotes the best passage."""
+
+    def __init__(self, options: Options) -> None:
+        self.name = printed("extractive", options)
+        self._options = options
+
+    def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer:
+        """The best passage of these pages, with the pages that say as much."""
+        found = matches(query.text or "", [candidate.item.text or "" for candidate in candidates])
+        per_page = self._best_of_pages(found)
+        silent = sum(not (candidate.item.text or "").strip() for candidate in candidates)
+        notes = Notes(messages=(f"{silent} of {len(candidates)} pages have no text to quote",) if silent else ())
+        if not per_page or per_page[0].coverage < self._options.threshold:
+            return Answer(text=NOT_FOUND, citations=(), found=False, notes=notes)
+        best = per_page[0]
+        cited = [best, *(match for match in per_page[1 : 1 + MORE] if match.coverage >= CLOSE * best.coverage)]
+        reasons = {candidates[m.passage.page].item.item_id: f"covers {m.coverage:.0%} of the question" for m in cited}
+        return Answer(
+            text=best.passage.text, citations=tuple(_citation(candidates, m) for m in cited), notes=replace(notes, reasons=reasons)
+        )
+
+    def _best_of_pages(self, found: Sequence[Match]) -> list[Match]:
+        """The best passage of each page, best page first."""
+        best: dict[int, Match] = {}
+        for match in found:
+            best.setdefault(match.passage.page, match)
+        return sorted(best.values(), key=lambda m: (-(m.coverage + self._options.rank_weight / (m.passage.page + 1)), m.passage.page))
+
+
+def _citation(candidates: Sequence[Candidate], match: Match) -> Citation:
+    candidate = candidates[match.passage.page]
+    return Citation(item=candidate.item, score=candidate.score, quote=match.passage.text)
+
+
+def build(options: Options) -> Extractive:
+    return Extractive(options)
+
+
+def tiny() -> Extractive:
+    return build(Options())

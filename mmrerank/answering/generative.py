@@ -1,0 +1,176 @@
+"""Answers with an MLLM that sees the pages as pictures, as text, or both, and names the pages it used.
+
+    ... one short sentence [2]            the numbers in brackets are the pages as they were shown, from 1
+
+A number outside of what was shown is dropped: no citation to a page the model did not get. `modality="auto"` decides per page
+and question, by rule: a page without a text layer is shown as a picture; a question after a table, chart, figure, colour or
+layout shows both; any other shows the text.
+
+Source: ours; that nothing relevant means no page in the prompt follows RagLLaVA, but then we answer "not in these documents"
+instead of asking the model without pages.  Cost per question: one generation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from mmrerank.answering._passages import matches
+from mmrerank.answering.extractive import NOT_FOUND
+from mmrerank.errors import FormatError, InputError
+from mmrerank.parts import printed
+from mmrerank.prompts import read_prompt
+from mmrerank.types import (
+    Answer,
+    Backend,
+    Candidate,
+    ChoiceScores,
+    Citation,
+    Cost,
+    Decoding,
+    Generated,
+    Message,
+    Notes,
+    Part,
+    Prompt,
+    Query,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Shown = Literal["image", "text", "both"]
+PIECES: dict[str, set[str]] = {"task": set(), "unknown": {"not_found"}, "page": {"number", "title"}, "question": {"query"}}
+LOOKS = re.compile(
+    r"\b(tables?|charts?|figures?|fig|graphs?|plots?|diagrams?|drawings?|pictures?|photos?|images?|maps?|logos?|icons?|bars?|"
+    r"columns?|rows?|axis|legend|colou?rs?|red|green|blue|yellow|orange|purple|shown|look|layout|left|right|top|bottom)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    modality: Literal["auto", "image", "text", "both"] = "auto"  # how a page is shown
+    prompt: str = "answer"
+    max_pixels: int = 1_003_520  # of each page
+    page_words: int = 800  # of each page's text
+    max_tokens: int = 256
+
+
+class Generative:
+    """Asks a backend, and keeps its citations honest."""
+
+    def __init__(self, options: Options, backend: Backend) -> None:
+        self.name = printed("generative", options)
+        self.prompt = read_prompt(options.prompt, PIECES)
+        self._options, self._backend = options, backend
+
+    def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer:
+        """The model's answer over these pages; "not in these documents" when there are none or the model says so."""
+        pages, broken = self._pages(query, candidates)
+        if not pages:
+            return Answer(text=NOT_FOUND, citations=(), found=False, notes=Notes(messages=tuple(broken)))
+        shown = [candidates[n] for n in pages]
+        (said,) = self._backend.generate([self._prompt(query, pages, candidates)], Decoding(max_tokens=self._options.max_tokens))
+        messages = [*broken, *self._choices(pages, candidates)]
+        text = said.text.strip()
+        if not text or said.finished == "refused" or text.lower().rstrip(".").startswith(NOT_FOUND.lower().rstrip(".")):
+            messages += ["the model gave no answer"] if not text else []
+            return Answer(text=NOT_FOUND, citations=(), found=False, notes=Notes(messages=tuple(messages), cost=said.cost))
+        marks, outside = cited(text, len(shown))
+        messages += [f"pages {outside} were cited but not shown, and dropped"] if outside else []
+        messages += [] if marks else ["the model cited no page: the first one is named"]
+        plain = re.sub(r"\s*\[[\d,\s]+\]", "", text).strip()
+        citations = tuple(_citation(shown[mark - 1], f"{query.text} {plain}") for mark in marks or [1])
+        return Answer(text=plain or text, citations=citations, notes=Notes(messages=tuple(messages), cost=said.cost))
+
+    def _pages(self, query: Query, candidates: Sequence[Candidate]) -> tuple[dict[int, tuple[Shown, Image | None]], list[str]]:
+        """How each page is shown, by position, with its picture where it has a part in that; and what cannot be shown at all."""
+        pages: dict[int, tuple[Shown, Image | None]] = {}
+        broken: list[str] = []
+        for n, candidate in enumerate(candidates):
+            try:
+                how = modality_for(query.text or "", candidate, self._options.modality)
+                pages[n] = (how, self._picture(candidate) if how != "text" else None)
+            except (FormatError, InputError) as error:
+                broken.append(f"{candidate.item.item_id}: not shown to the model: {error.message}")
+        return pages, broken
+
+    def _picture(self, candidate: Candidate) -> Image:
+        if candidate.item.image is None:
+            raise InputError("it has no picture")
+        picture = candidate.item.image.open()
+        factor = (self._options.max_pixels / (picture.width * picture.height)) ** 0.5
+        return picture if factor >= 1 else picture.resize((max(1, int(picture.width * factor)), max(1, int(picture.height * factor))))
+
+    def _prompt(self, query: Query, pages: dict[int, tuple[Shown, Image | None]], candidates: Sequence[Candidate]) -> Prompt:
+        text = self.prompt
+        parts: list[Part] = [text.pieces["task"] + text.fill("unknown", not_found=NOT_FOUND)]
+        for number, (n, (how, picture)) in enumerate(pages.items(), 1):
+            item = candidates[n].item
+            parts.append(text.fill("page", number=number, title=item.document_id or item.item_id))
+            parts += [picture] if picture is not None else []
+            parts += [" ".join((item.text or "").split()[: self._options.page_words])] if how != "image" else []
+        return (Message(role="user", parts=(*parts, text.fill("question", query=query.text or ""))),)
+
+    def _choices(self, pages: dict[int, tuple[Shown, Image | None]], candidates: Sequence[Candidate]) -> Iterator[str]:
+        if self._options.modality == "auto":
+            for kind in ("image", "text", "both"):
+                ids = [candidates[n].item.item_id for n, (how, _) in pages.items() if how == kind]
+                if ids:
+                    yield f"shown as {kind}: {', '.join(ids)}"
+
+
+def modality_for(question: str, candidate: Candidate, asked: str = "auto") -> Shown:
+    """How a page is shown to a model; the rule stands at the head of this file.
+
+    Raises:
+        InputError: the page has neither text nor a picture, or not what was asked for.
+    """
+    has_text, has_image = bool((candidate.item.text or "").strip()), candidate.item.image is not None
+    if asked == "both" or (asked == "auto" and has_text and has_image and LOOKS.search(question)):
+        asked = "both" if has_text and has_image else "auto"
+    if asked == "auto":
+        asked = "text" if has_text else "image"
+    if not (has_text if asked == "text" else has_image):
+        raise InputError(f"it has no {'text' if asked == 'text' else 'picture'}")
+    return "both" if asked == "both" else "text" if asked == "text" else "image"
+
+
+def cited(text: str, count: int) -> tuple[list[int], list[int]]:
+    """The page numbers in brackets, each once: those within 1..count, and those that are not.
+
+    >>> cited("In 1953 [2], as the table says [2, 7].", 3)
+    ([2], [7])
+    """
+    numbers = [int(n) for group in re.findall(r"\[([\d,\s]+)\]", text) for n in re.findall(r"\d{1,6}", group)]
+    once = list(dict.fromkeys(numbers))
+    return [n for n in once if 1 <= n <= count], [n for n in once if not 1 <= n <= count]
+
+
+def _citation(candidate: Candidate, said: str) -> Citation:
+    """The page with the passage that comes nearest to what was asked and said, to be looked at."""
+    found = matches(said, [candidate.item.text or ""])
+    return Citation(item=candidate.item, score=candidate.score, quote=found[0].passage.text if found and found[0].coverage > 0 else "")
+
+
+def build(options: Options, backend: Backend) -> Generative:
+    return Generative(options, backend)
+
+
+class _Parrot:
+    """A test double of a backend that says the same each time."""
+
+    name = "parrot"
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        return [Generated(text="It says so [1].", cost=Cost(calls=1)) for _ in prompts]
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        raise InputError("the parrot chooses nothing")
+
+
+def tiny() -> Generative:
+    return build(Options(), _Parrot())

@@ -1,0 +1,70 @@
+"""`mmrerank ask COLLECTION QUESTION`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmrerank.cli import _backend, _output, _results
+
+
+def ask(
+    collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
+    k: Annotated[int, typer.Option(help="How many pages the answer is read from.", min=1)] = 5,
+    filter: Annotated[str | None, typer.Option(help="SQL over the fields, such as \"document_id = 'report.pdf'\".")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    backend: _backend.BackendName = None,
+    answerer: Annotated[str | None, typer.Option(help="extractive or generative; chosen by whether a backend is named.")] = None,
+    depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see.", min=1)] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write the cited pages, passages boxed, as one picture to look at.")] = None,
+    no_cache: _backend.NoCache = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Answer a question from the documents of a collection, with the pages the answer rests on."""
+    from mmrerank.collection import Collection
+    from mmrerank.sheet import draw_answer
+
+    model = _backend.opened(backend, no_cache=no_cache)
+    opened = Collection.open(collection)
+    result = opened.ask(question, k=k, filter=filter, rerank=rerank or (), backend=model, answerer=answerer, depth=depth)
+    if sheet is not None:
+        draw_answer(result).save(sheet)
+    if json:
+        _output.emit(as_json(result))
+    else:
+        _show(result, sheet)
+    return 0
+
+
+def as_json(result: Any) -> dict[str, Any]:
+    """The answer in the shape programs depend on."""
+    citations = [
+        {"item_id": c.item.item_id, "document_id": c.item.document_id, "page_number": c.item.page_number, "score": c.score}
+        for c in result.answer.citations
+    ]
+    cost = result.answer.notes.cost
+    answering = {
+        "name": result.answered_by,
+        "seconds": round(result.seconds, 4),
+        "calls": cost.calls,
+        "tokens": cost.tokens,
+        "notes": list(result.answer.notes.messages),
+    }
+    return {"answer": result.answer.text, "citations": citations, "stages": [*_results.as_json(result.search)["stages"], answering]}
+
+
+def _show(result: Any, sheet: Path | None) -> None:
+    console = _output.out()
+    console.print(result.answer.text, markup=False, style="bold" if result.answer.found else "yellow")
+    for citation in result.answer.citations:
+        item = citation.item
+        place = f"{item.document_id}, page {item.page_number}" if item.page_number else item.item_id
+        reason = result.answer.notes.reasons.get(item.item_id, "")
+        console.print(f"  {place}{f'  ({reason})' if reason else ''}", markup=False)
+    for note in result.answer.notes.messages:
+        console.print(note, markup=False, style="dim")
+    if sheet is not None:
+        console.print(f"sheet: {sheet}", markup=False)

@@ -1,0 +1,20 @@
+"""What made a thing."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "bm25s", "pypdfium2", "pillow")
+
+
+def made_by(**more: Any) -> dict[str, Any]:
+    """What made a thing: library versions and Python, and whatever is added; goes with every collection, run and result."""
+    found: dict[str, str] = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return {"libraries": found, "python": platform.python_version(), **more}

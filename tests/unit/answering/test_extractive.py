@@ -1,0 +1,63 @@
+"""The extractive answer: the passage that covers the question, quoted with its page, or an honest no."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmrerank.answering._passages import LONGEST, matches, passages_of
+from mmrerank.answering.extractive import NOT_FOUND, Options, build
+from mmrerank.errors import InputError
+from mmrerank.types import Candidate, Item, Query
+
+
+def page(number: int, text: str) -> Candidate:
+    return Candidate(item=Item(item_id=f"d#page={number}", document_id="d", page_number=number, text=text), score=2.0 - number / 10)
+
+
+def test_the_passage_that_answers_is_quoted_with_its_page() -> None:
+    pages = [
+        page(1, "The harbour was dredged in May. The gauge was painted."),
+        page(2, "Costs rose. The new tide gauge cost 4,200 euros in 1994. It was paid by the county."),
+    ]
+    answer = build(Options()).answer(Query(text="What did the tide gauge cost in 1994?"), pages)
+    assert answer.text == "The new tide gauge cost 4,200 euros in 1994."
+    assert answer.citations[0].item.page_number == 2
+    assert answer.citations[0].score == 1.8
+    assert answer.found
+
+
+def test_what_no_page_says_is_not_answered() -> None:
+    answer = build(Options()).answer(Query(text="Who won the chess tournament in Paris?"), [page(1, "The tide gauge was painted.")])
+    assert (answer.text, answer.found, answer.citations) == (NOT_FOUND, False, ())
+
+
+def test_pages_without_text_are_named() -> None:
+    answer = build(Options()).answer(Query(text="tide gauge"), [page(1, " \n"), page(2, "The tide gauge.")])
+    assert answer.notes.messages == ("1 of 2 pages have no text to quote",)
+    assert answer.citations[0].item.page_number == 2
+
+
+def test_of_equal_pages_the_better_ranked_one_is_quoted_and_both_are_cited() -> None:
+    answer = build(Options()).answer(Query(text="tide gauge"), [page(1, "A tide gauge."), page(2, "A tide gauge.")])
+    assert [citation.item.page_number for citation in answer.citations] == [1, 2]
+
+
+def test_passages_are_short_and_do_not_run_over_paragraphs() -> None:
+    text = "One. Two. Three.\n\nFour.\n• Five has a bullet.\n" + "\n".join(f"row {n} of a table without ends" for n in range(30))
+    found = list(passages_of(text, 0))
+    assert {passage.text for passage in found} >= {"One.", "One. Two. Three.", "Four."}
+    assert not any("Three. Four." in passage.text for passage in found)
+    assert max(len(passage.text.split()) for passage in found) <= LONGEST
+
+
+def test_rare_words_weigh_more_and_coverage_is_a_share() -> None:
+    found = matches("gauge zephyr", ["The gauge.\n\nA gauge.", "The zephyr."])
+    assert found[0].passage.page == 1
+    assert 0.5 < found[0].coverage < 1
+    assert matches("zephyr", ["a zephyr."])[0].coverage == pytest.approx(1)
+    assert matches("anything", [""]) == []
+
+
+def test_a_threshold_outside_of_its_range_is_refused() -> None:
+    with pytest.raises(InputError, match=r"0\.\.1"):
+        Options(threshold=2)

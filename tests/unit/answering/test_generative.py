@@ -1,0 +1,104 @@
+"""The generated answer: what the model is shown, and what of its citations survives."""
+
+from __future__ import annotations
+
+import pytest
+from makers import InMemory, coloured
+
+from mmrerank.answering.extractive import NOT_FOUND
+from mmrerank.answering.generative import Options, build, cited, modality_for
+from mmrerank.errors import FormatError, InputError
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.types import Candidate, Item, Prompt, Query
+
+QUERY = Query(text="When was the mill built?")
+
+
+def page(number: int, text: str | None = "The mill was built in 1870.", *, picture: bool = True) -> Candidate:
+    image = InMemory(coloured(number)) if picture else None
+    return Candidate(item=Item(item_id=f"d#page={number}", document_id="d.pdf", page_number=number, text=text, image=image), score=0.5)
+
+
+def texts(prompt: Prompt) -> str:
+    return "".join(part for part in prompt[-1].parts if isinstance(part, str))
+
+
+def pictures(prompt: Prompt) -> int:
+    return sum(not isinstance(part, str) for part in prompt[-1].parts)
+
+
+def test_the_model_sees_each_page_with_its_number_and_its_citations_are_pages() -> None:
+    double = BackendDouble(answer=lambda prompt: "In 1870 [2].")
+    answer = build(Options(), double).answer(QUERY, [page(4), page(9)])
+    assert (answer.text, [citation.item.page_number for citation in answer.citations]) == ("In 1870.", [9])
+    assert answer.citations[0].quote == "The mill was built in 1870."
+    assert "Page 1, d.pdf:" in texts(double.prompts[0])
+    assert texts(double.prompts[0]).endswith("Question: When was the mill built?")
+    assert answer.notes.cost.calls == 1
+
+
+def test_a_page_that_was_not_shown_is_never_cited() -> None:
+    answer = build(Options(), BackendDouble(answer=lambda prompt: "In 1870 [3, 1].")).answer(QUERY, [page(4), page(9)])
+    assert [citation.item.page_number for citation in answer.citations] == [4]
+    assert any("[3]" in message for message in answer.notes.messages)
+
+
+def test_an_answer_without_citations_names_the_first_page_and_says_so() -> None:
+    answer = build(Options(), BackendDouble(answer=lambda prompt: "In 1870.")).answer(QUERY, [page(4), page(9)])
+    assert [citation.item.page_number for citation in answer.citations] == [4]
+    assert "the model cited no page: the first one is named" in answer.notes.messages
+
+
+@pytest.mark.parametrize("said", ["", "  ", NOT_FOUND, "not in these documents"])
+def test_no_answer_is_an_honest_no(said: str) -> None:
+    answer = build(Options(), BackendDouble(answer=lambda prompt: said)).answer(QUERY, [page(4)])
+    assert (answer.found, answer.text, answer.citations) == (False, NOT_FOUND, ())
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "picture", "asked", "shown"),
+    [
+        ("When was it built?", "words", True, "auto", "text"),
+        ("When was it built?", " ", True, "auto", "image"),
+        ("What does the table say?", "words", True, "auto", "both"),
+        ("What does the table say?", "words", False, "auto", "text"),
+        ("What does the table say?", None, True, "auto", "image"),
+        ("When?", "words", True, "image", "image"),
+        ("When?", "words", True, "both", "both"),
+        ("When?", "words", False, "both", "text"),
+    ],
+)
+def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: str, shown: str) -> None:
+    assert modality_for(question, page(1, text, picture=picture), asked) == shown
+
+
+def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
+    with pytest.raises(InputError, match="no picture"):
+        modality_for("When?", page(1, "words", picture=False), "image")
+    double = BackendDouble(answer=lambda prompt: "Yes [1].")
+    answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
+    assert [citation.item.page_number for citation in answer.citations] == [9]
+    assert any("d#page=4: not shown" in message for message in answer.notes.messages)
+
+
+def test_a_picture_that_does_not_open_costs_one_page_only() -> None:
+    class Broken:
+        def open(self):  # type: ignore[no-untyped-def]
+            raise FormatError("truncated", path="d.pdf")
+
+    broken = Candidate(item=Item(item_id="b", image=Broken()))
+    double = BackendDouble(answer=lambda prompt: "Yes [1].")
+    assert [c.item.page_number for c in build(Options(), double).answer(QUERY, [broken, page(9)]).citations] == [9]
+    assert pictures(double.prompts[0]) == 0
+    nothing = build(Options(), double).answer(QUERY, [broken])
+    assert not nothing.found
+
+
+def test_what_was_chosen_is_said() -> None:
+    answer = build(Options(), BackendDouble(answer=lambda prompt: "x [1]")).answer(QUERY, [page(4), page(9, None)])
+    assert answer.notes.messages == ("shown as image: d#page=9", "shown as text: d#page=4")
+
+
+def test_citations_are_read_once_each() -> None:
+    assert cited("a [1], b [1, 2] and [0] [99]", 2) == ([1, 2], [0, 99])
+    assert cited("a [note] 1", 3) == ([], [])
