@@ -3,8 +3,7 @@
     ... one short sentence [2]            the numbers in brackets are the pages as they were shown, from 1
 
 A number outside of what was shown is dropped: no citation to a page the model did not get. `modality="auto"` decides per page
-and question, by rule: a page without a text layer is shown as a picture; a question after a table, chart, figure, colour or
-layout shows both; any other shows the text.
+and question whether picture, text or both are shown (`mmrerank/modality.py`).
 
 Source: ours; that nothing relevant means no page in the prompt follows RagLLaVA, but then we answer "not in these documents"
 instead of asking the model without pages.  Cost per question: one generation.
@@ -13,13 +12,14 @@ instead of asking the model without pages.  Cost per question: one generation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmrerank.answering._passages import matches
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.errors import FormatError, InputError
+from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.types import (
@@ -41,18 +41,12 @@ from mmrerank.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Shown = Literal["image", "text", "both"]
 PIECES: dict[str, set[str]] = {"task": set(), "unknown": {"not_found"}, "page": {"number", "title"}, "question": {"query"}}
-LOOKS = re.compile(
-    r"\b(tables?|charts?|figures?|fig|graphs?|plots?|diagrams?|drawings?|pictures?|photos?|images?|maps?|logos?|icons?|bars?|"
-    r"columns?|rows?|axis|legend|colou?rs?|red|green|blue|yellow|orange|purple|shown|look|layout|left|right|top|bottom)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    modality: Literal["auto", "image", "text", "both"] = "auto"  # how a page is shown
+    modality: Asked = "auto"  # how a page is shown
     prompt: str = "answer"
     max_pixels: int = 1_003_520  # of each page
     page_words: int = 800  # of each page's text
@@ -74,7 +68,9 @@ class Generative:
             return Answer(text=NOT_FOUND, citations=(), found=False, notes=Notes(messages=tuple(broken)))
         shown = [candidates[n] for n in pages]
         (said,) = self._backend.generate([self._prompt(query, pages, candidates)], Decoding(max_tokens=self._options.max_tokens))
-        messages = [*broken, *self._choices(pages, candidates)]
+        messages = [*broken]
+        if self._options.modality == "auto":
+            messages += choices((candidates[n].item.item_id, how) for n, (how, _) in pages.items())
         text = said.text.strip()
         if not text or said.finished == "refused" or text.lower().rstrip(".").startswith(NOT_FOUND.lower().rstrip(".")):
             messages += ["the model gave no answer"] if not text else []
@@ -92,7 +88,7 @@ class Generative:
         broken: list[str] = []
         for n, candidate in enumerate(candidates):
             try:
-                how = modality_for(query.text or "", candidate, self._options.modality)
+                how = shown_as(candidate.item, query.text or "", self._options.modality)
                 pages[n] = (how, self._picture(candidate) if how != "text" else None)
             except (FormatError, InputError) as error:
                 broken.append(f"{candidate.item.item_id}: not shown to the model: {error.message}")
@@ -114,29 +110,6 @@ class Generative:
             parts += [picture] if picture is not None else []
             parts += [" ".join((item.text or "").split()[: self._options.page_words])] if how != "image" else []
         return (Message(role="user", parts=(*parts, text.fill("question", query=query.text or ""))),)
-
-    def _choices(self, pages: dict[int, tuple[Shown, Image | None]], candidates: Sequence[Candidate]) -> Iterator[str]:
-        if self._options.modality == "auto":
-            for kind in ("image", "text", "both"):
-                ids = [candidates[n].item.item_id for n, (how, _) in pages.items() if how == kind]
-                if ids:
-                    yield f"shown as {kind}: {', '.join(ids)}"
-
-
-def modality_for(question: str, candidate: Candidate, asked: str = "auto") -> Shown:
-    """How a page is shown to a model; the rule stands at the head of this file.
-
-    Raises:
-        InputError: the page has neither text nor a picture, or not what was asked for.
-    """
-    has_text, has_image = bool((candidate.item.text or "").strip()), candidate.item.image is not None
-    if asked == "both" or (asked == "auto" and has_text and has_image and LOOKS.search(question)):
-        asked = "both" if has_text and has_image else "auto"
-    if asked == "auto":
-        asked = "text" if has_text else "image"
-    if not (has_text if asked == "text" else has_image):
-        raise InputError(f"it has no {'text' if asked == 'text' else 'picture'}")
-    return "both" if asked == "both" else "text" if asked == "text" else "image"
 
 
 def cited(text: str, count: int) -> tuple[list[int], list[int]]:

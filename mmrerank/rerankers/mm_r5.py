@@ -15,9 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.rerankers._answers import Order, order_of, unscored, worst
@@ -25,9 +26,6 @@ from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers._pictures import picture_of, within
 from mmrerank.rerankers._windows import windows
 from mmrerank.types import Backend, Candidate, Cost, Decoding, Message, Part, Prompt, Query, Ranking, Status
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
 REASON_LETTERS = 240
@@ -38,8 +36,10 @@ class Options:
     window: int = 10  # pages per call
     step: int = 5  # shift between calls, from the last page to the first
     parser: Literal["hardened", "strict"] = "hardened"  # strict reads as the released code does
+    modality: Asked = "image"  # how a page is shown; the paper shows pictures
     prompt: str = "mm_r5"
     max_pixels: int = 1_003_520  # of each page; 1,280 tokens of 28 x 28
+    page_words: int = 400  # of each page's text, where that is shown
     max_tokens: int = 2048
     temperature: float = 0.0
     seed: int = 0
@@ -64,35 +64,35 @@ class MMR5:
 
         A page whose picture does not open stays behind the others, with the reason.
         """
-        pictures, broken = self._pictures(candidates)
-        order, reasons, notes, cost = list(pictures), dict(broken), [f"{key}: {why}" for key, why in broken.items()], Cost()
+        pages, broken, notes = self._pages(query, candidates)
+        order, reasons, cost = list(pages), dict(broken), Cost()
         answers: list[Order] = []
         for start, stop in windows(len(order), self._options.window, self._options.step) if len(order) > 1 else []:
             shown = order[start:stop]
-            answer, passages, spent = self._ask(query, [pictures[n] for n in shown])
+            answer, passages, spent = self._ask(query, [pages[n] for n in shown])
             order[start:stop] = [shown[p] for p in answer.positions]
             reasons |= {candidates[shown[p]].item.item_id: text for p, text in passages.items()}
             notes += [f"pages {start + 1}-{stop}: {answer.message}"] if answer.message else []
             answers.append(answer)
             cost += spent
-        everything = [*order, *(n for n in range(len(candidates)) if n not in pictures)]
+        everything = [*order, *(n for n in range(len(candidates)) if n not in pages)]
         statuses: list[Status] = [answer.status for answer in answers] + (["completed"] if broken else [])
         return unscored(query, candidates, everything, status=worst(statuses), messages=notes, reasons=reasons, cost=cost)
 
-    def prompt_for(self, query: Query, pictures: Sequence[Image]) -> Prompt:
-        """What the model is asked about one window: the task, then each label right before its picture."""
+    def prompt_for(self, query: Query, pages: Sequence[Sequence[Part]]) -> Prompt:
+        """What the model is asked about one window: the task, then each label right before its page."""
         text = self.prompt
-        head = text.pieces["task"] + text.fill("question", query=query.text or "") + text.fill("mapping", count=len(pictures))
+        head = text.pieces["task"] + text.fill("question", query=query.text or "") + text.fill("mapping", count=len(pages))
         parts: list[Part] = [head]
-        for number, picture in enumerate(pictures, 1):
-            parts += [text.fill("page", number=number), picture]
+        for number, page in enumerate(pages, 1):
+            parts += [text.fill("page", number=number), *page]
         return (Message(role="system", parts=(text.pieces["system"],)), Message(role="user", parts=tuple(parts)))
 
-    def _ask(self, query: Query, pictures: Sequence[Image]) -> tuple[Order, dict[int, str], Cost]:
+    def _ask(self, query: Query, pages: Sequence[Sequence[Part]]) -> tuple[Order, dict[int, str], Cost]:
         """The order of one window, a passage of reasoning for each position that has one, and the cost."""
-        count = len(pictures)
+        count = len(pages)
         try:
-            (answer,) = self._backend.generate([self.prompt_for(query, pictures)], self._decoding)
+            (answer,) = self._backend.generate([self.prompt_for(query, pages)], self._decoding)
         except BackendError as error:
             if not error.retryable:
                 raise
@@ -101,16 +101,22 @@ class MMR5:
         order = parse_answer(answer.text, count) if self._options.parser == "hardened" else _strict(answer.text, count)
         return order, passages(answer.text, count), answer.cost
 
-    def _pictures(self, candidates: Sequence[Candidate]) -> tuple[dict[int, Image], dict[str, str]]:
-        """The pages that can be shown, by position, and why the others cannot, by id."""
-        pictures: dict[int, Image] = {}
+    def _pages(self, query: Query, candidates: Sequence[Candidate]) -> tuple[dict[int, list[Part]], dict[str, str], list[str]]:
+        """The pages that can be shown, by position; why the others cannot, by id; and what there is to say of both."""
+        pages: dict[int, list[Part]] = {}
+        ways: list[tuple[str, Shown]] = []
         broken: dict[str, str] = {}
         for n, candidate in enumerate(candidates):
+            item = candidate.item
             try:
-                pictures[n] = within(picture_of(candidate.item), self._options.max_pixels)
+                how = shown_as(item, query.text or "", self._options.modality)
+                pages[n] = [within(picture_of(item), self._options.max_pixels)] if how != "text" else []
+                pages[n] += [" ".join((item.text or "").split()[: self._options.page_words])] if how != "image" else []
+                ways.append((item.item_id, how))
             except (FormatError, InputError) as error:
-                broken[candidate.item.item_id] = f"not shown to the model: {error.message}"
-        return pictures, broken
+                broken[item.item_id] = f"not shown to the model: {error.message}"
+        chosen = choices(ways) if self._options.modality == "auto" else ()
+        return pages, broken, [*(f"{key}: {why}" for key, why in broken.items()), *chosen]
 
 
 def parse_answer(text: str, count: int) -> Order:

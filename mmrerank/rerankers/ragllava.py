@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import FormatError, InputError
+from mmrerank.modality import Asked, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.rerankers._double import BackendDouble
@@ -47,11 +48,11 @@ PIECES: dict[str, set[str]] = {
 @dataclass(frozen=True, kw_only=True)
 class Options:
     task: Literal["question", "caption"] = "question"  # what the query's text is: a question, or a caption to be matched
-    captions: bool = True  # whether the model also reads the candidate's text
+    modality: Asked = "both"  # what of a candidate the model sees; "both" is with captions, "image" without
     threshold: float | str = 0.0  # eta; a path is a fitted one; 0 keeps everything
     prompt: str = "ragllava"
     max_pixels: int = 1_003_520  # of each picture; 1,280 tokens of 28 x 28
-    caption_words: int = 64
+    caption_words: int = 64  # of a candidate's text; raise it for pages
 
     def __post_init__(self) -> None:
         if not isinstance(self.threshold, str) and not 0 <= self.threshold <= 1:
@@ -142,15 +143,14 @@ class RagLLaVA:
         """What the model is asked about one candidate: its picture, then caption, question and request.
 
         Raises:
-            InputError: the candidate has neither picture nor text.
+            InputError: the candidate does not have what it is to be shown by.
             FormatError: its picture cannot be opened.
         """
         item, text = candidate.item, self.prompt
-        words = (item.text or "").split()[: self._options.caption_words] if self._options.captions else []
-        if item.image is None and not words:
-            raise InputError("it has neither a picture nor a text")
+        how = shown_as(item, query.text or "", self._options.modality)
+        words = (item.text or "").split()[: self._options.caption_words] if how != "image" else []
         pictures: list[Part] = list(reference)
-        pictures += [within(picture_of(item), self._options.max_pixels)] if item.image is not None else []
+        pictures += [within(picture_of(item), self._options.max_pixels)] if how != "text" else []
         lines = [text.fill("caption", caption=" ".join(words))] if words else []
         asked = query.text or ""
         if reference:

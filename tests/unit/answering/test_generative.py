@@ -6,8 +6,9 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.answering.extractive import NOT_FOUND
-from mmrerank.answering.generative import Options, build, cited, modality_for
+from mmrerank.answering.generative import Options, build, cited
 from mmrerank.errors import FormatError, InputError
+from mmrerank.modality import Asked, shown_as
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.types import Candidate, Item, Prompt, Query
 
@@ -68,13 +69,13 @@ def test_no_answer_is_an_honest_no(said: str) -> None:
         ("When?", "words", False, "both", "text"),
     ],
 )
-def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: str, shown: str) -> None:
-    assert modality_for(question, page(1, text, picture=picture), asked) == shown
+def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: Asked, shown: str) -> None:
+    assert shown_as(page(1, text, picture=picture).item, question, asked) == shown
 
 
 def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
     with pytest.raises(InputError, match="no picture"):
-        modality_for("When?", page(1, "words", picture=False), "image")
+        shown_as(page(1, "words", picture=False).item, "When?", "image")
     double = BackendDouble(answer=lambda prompt: "Yes [1].")
     answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [9]

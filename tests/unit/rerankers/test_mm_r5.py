@@ -94,6 +94,17 @@ def test_each_label_stands_right_before_its_picture_and_the_count_twice() -> Non
     assert [part.getpixel((0, 0)) for part in user.parts[2::2]] == [coloured(n).getpixel((0, 0)) for n in range(3)]  # type: ignore[union-attr]
 
 
+def test_pages_can_be_shown_as_text_or_as_the_question_asks() -> None:
+    given = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)), text=text)) for n, text in enumerate(["one two three", " "])]
+    double = BackendDouble(answer=lambda prompt: "<answer>[2, 1]</answer>")
+    ranking = build(Options(modality="auto", page_words=2), double).rerank(QUERY, given)
+    assert double.prompts[0][1].parts[1:3] == ("\nImage 1: ", "one two")
+    assert not isinstance(double.prompts[0][1].parts[4], str)
+    assert ranking.notes.messages == ("shown as image: 1", "shown as text: 0")
+    build(Options(modality="auto"), double).rerank(Query(text="What does the table say?"), given)
+    assert [isinstance(part, str) for part in double.prompts[1][1].parts] == [True, True, False, True, True, False]
+
+
 def test_pages_are_brought_to_the_pixel_budget() -> None:
     double = BackendDouble(answer=lambda prompt: "")
     large = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n, size=(300, 200))))) for n in range(2)]

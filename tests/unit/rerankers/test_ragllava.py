@@ -10,6 +10,7 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.errors import FormatError, InputError, ManifestError
+from mmrerank.modality import Asked
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers._threshold import Threshold, crossing
 from mmrerank.rerankers.ragllava import Options, build
@@ -76,10 +77,10 @@ def test_picture_caption_question_request_stand_in_this_order() -> None:
     assert "caption" in lines[3]
 
 
-@pytest.mark.parametrize(("captions", "text"), [(False, "a stamp"), (True, None)])
-def test_without_captions_the_request_names_none(captions: bool, text: str | None) -> None:
+@pytest.mark.parametrize(("modality", "text"), [("image", "a stamp"), ("both", None)])
+def test_without_captions_the_request_names_none(modality: Asked, text: str | None) -> None:
     double = BackendDouble()
-    build(Options(captions=captions), double).rerank(QUERY, candidates(1, text=text))
+    build(Options(modality=modality), double).rerank(QUERY, candidates(1, text=text))
     assert "aption" not in text_of(double.prompts[0])
 
 
@@ -90,10 +91,17 @@ def test_a_caption_is_matched_as_a_caption() -> None:
     assert "not shown" not in text_of(double.prompts[0])
 
 
+def test_a_page_can_be_judged_by_its_text_alone() -> None:
+    double = BackendDouble()
+    build(Options(modality="text", caption_words=3), double).rerank(QUERY, candidates(1, text="one two three four"))
+    assert all(isinstance(part, str) for part in double.prompts[0][0].parts)
+    assert "one two three\n" in text_of(double.prompts[0])
+
+
 def test_a_composed_query_shows_the_reference_first_and_names_exclusions() -> None:
     double = BackendDouble()
     query = Query(text="in green", images=(InMemory(coloured(7)),), exclude_text=("window",))
-    build(Options(captions=False), double).rerank(query, candidates(1))
+    build(Options(modality="image"), double).rerank(query, candidates(1))
     pictures = [part for part in double.prompts[0][0].parts if not isinstance(part, str)]
     assert [picture.getpixel((0, 0)) for picture in pictures] == [coloured(7).getpixel((0, 0)), coloured(0).getpixel((0, 0))]
     assert "window" in text_of(double.prompts[0])
