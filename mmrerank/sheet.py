@@ -22,9 +22,7 @@ MARGIN_PX = 32
 GAP_PX = 24
 COLUMNS = 2
 BACKGROUND, CARD, INK, SOFT, ACCENT, WARNING = "#f2f4f7", "#ffffff", "#14181f", "#5a6472", "#0b6bcb", "#b42318"
-CARD_PX = (WIDTH_PX - 2 * MARGIN_PX - (COLUMNS - 1) * GAP_PX) // COLUMNS
-PICTURE_PX = CARD_PX - 2 * 16
-PICTURE_HEIGHT_PX = 620  # enough for a page at full card width
+PADDING_PX = 16  # inside a card
 THUMB_PX = 200
 
 
@@ -38,16 +36,18 @@ class _Line:
 def draw_sheet(result: SearchResult, *, title: str | None = None, answer: str | None = None) -> Image.Image:
     """The sheet of one search, RGB. A picture that cannot be opened leaves its reason in its place."""
     head = _head(result, title, answer)
-    cards = [_card(hit) for hit in result.hits] or [_note("nothing found")]
-    rows = [cards[start : start + COLUMNS] for start in range(0, len(cards), COLUMNS)]
+    columns = min(COLUMNS, max(1, len(result.hits)))  # a single page gets the whole width, to be read
+    width = (WIDTH_PX - 2 * MARGIN_PX - (columns - 1) * GAP_PX) // columns
+    cards = [_card(hit, width) for hit in result.hits] or [_note("nothing found", width)]
+    rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
     heights = [max(card.height for card in row) for row in rows]
     sheet = Image.new("RGB", (WIDTH_PX, head.height + sum(heights) + GAP_PX * len(rows) + MARGIN_PX), BACKGROUND)
     sheet.paste(head, (0, 0))
     top = head.height + GAP_PX
     for row, height in zip(rows, heights, strict=True):
         for column, card in enumerate(row):
-            left = MARGIN_PX + column * (CARD_PX + GAP_PX)
-            ImageDraw.Draw(sheet).rounded_rectangle((left, top, left + CARD_PX, top + height), 18, fill=CARD)
+            left = MARGIN_PX + column * (width + GAP_PX)
+            ImageDraw.Draw(sheet).rounded_rectangle((left, top, left + width, top + height), 18, fill=CARD)
             sheet.paste(card, (left, top), _rounded(card.size))
         top += height + GAP_PX
     return sheet
@@ -108,18 +108,19 @@ def _asked(query: Query) -> str:
     return query.text or "like this"
 
 
-def _card(hit: Hit) -> Image.Image:
+def _card(hit: Hit, width: int) -> Image.Image:
+    inner = width - 2 * PADDING_PX
     score = "" if hit.score is None or f"{hit.score:.3f}" in hit.reason else f"{hit.score:.3f}"
     lines = [_Line(f"{hit.rank}   {score}", 40, ACCENT), _Line(_label(hit), 32, INK)]
     lines += [_Line(hit.reason, 28, SOFT)] if hit.reason else []
-    text = _text_block(lines, PICTURE_PX, most_lines=3)
+    text = _text_block(lines, inner, most_lines=3)
     if hit.item.image is not None:
-        picture = _fitted(hit.item.image, PICTURE_PX, PICTURE_HEIGHT_PX, close=True)
+        picture = _fitted(hit.item.image, inner, round(1.45 * inner), close=True)  # enough for an upright page
     else:
-        picture = _text_block([_Line((hit.item.text or "").strip()[:400], 24, INK)], PICTURE_PX, most_lines=12)
-    card = Image.new("RGB", (CARD_PX, picture.height + text.height + 48), CARD)
-    card.paste(picture, (16, 16))
-    card.paste(text, (16, picture.height + 28))
+        picture = _text_block([_Line((hit.item.text or "").strip()[:400], 24, INK)], inner, most_lines=12)
+    card = Image.new("RGB", (width, picture.height + text.height + 3 * PADDING_PX), CARD)
+    card.paste(picture, (PADDING_PX, PADDING_PX))
+    card.paste(text, (PADDING_PX, picture.height + 28))
     return card
 
 
@@ -132,10 +133,10 @@ def _label(hit: Hit) -> str:
     return item.item_id
 
 
-def _note(text: str) -> Image.Image:
-    block = _text_block([_Line(text, 36, SOFT)], PICTURE_PX)
-    card = Image.new("RGB", (CARD_PX, block.height + 48), CARD)
-    card.paste(block, (16, 24))
+def _note(text: str, width: int) -> Image.Image:
+    block = _text_block([_Line(text, 36, SOFT)], width - 2 * PADDING_PX)
+    card = Image.new("RGB", (width, block.height + 3 * PADDING_PX), CARD)
+    card.paste(block, (PADDING_PX, 24))
     return card
 
 
