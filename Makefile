@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint types tests demos wheel bench train-mini data clean
+.PHONY: setup system demo test lint types tests bench train-mini data clean
 
 setup: $(READY)
 
@@ -14,10 +14,16 @@ $(READY): pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[cpu,dev]"
 	touch $(READY)
 
+# What some tests use beside Python packages; where it may not be installed, those tests skip with the reason.
+system:
+	@command -v tesseract >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get -qq update && apt-get -qq install -y --no-install-recommends tesseract-ocr >/dev/null; } \
+		|| echo "tesseract is not installed: tests of OCR are skipped"
+
 demo: setup
 	$(BIN)/mmrerank demo --out demo-out
 
-test: setup lint types tests
+test: setup system lint types tests
 
 lint: setup
 	$(BIN)/ruff check .

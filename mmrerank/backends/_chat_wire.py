@@ -1,0 +1,135 @@
+"""Prompts and answers in the words of the chat completions protocol.
+
+Field names as in OpenAI's API, which vLLM, llama.cpp, Ollama and `transformers serve` follow. Only its own fields are sent: some
+servers refuse a request with any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmrerank.types import Cost, Decoding, Generated, Message, Prompt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MARKERS = " ▁Ġ"  # how a token of a text writes the space before it
+FILTERED = "content_filter"
+
+
+def messages(prompt: Prompt) -> list[dict[str, Any]]:
+    """The prompt's messages. Neighbouring texts are one part, since servers differ in what they put between parts; a message
+    without a picture is a plain string, which every template takes."""
+    return [{"role": message.role, "content": _content(message)} for message in prompt]
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for part in message.parts:
+        if not isinstance(part, str):
+            parts.append({"type": "image_url", "image_url": {"url": data_uri(part)}})
+        elif parts and parts[-1]["type"] == "text":
+            parts[-1]["text"] += part
+        else:
+            parts.append({"type": "text", "text": part})
+    if all(part["type"] == "text" for part in parts):
+        return str(parts[0]["text"]) if parts else ""
+    return parts
+
+
+def data_uri(picture: Image) -> str:
+    """The picture as PNG in a data URI: no pixel is changed."""
+    buffer = io.BytesIO()
+    (picture if picture.mode == "RGB" else picture.convert("RGB")).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def generation(asked: Decoding, *, server_stops: bool) -> dict[str, Any]:
+    """The fields that say how to generate. A seed says nothing where nothing is sampled, and not every server takes one."""
+    fields: dict[str, Any] = {"max_tokens": asked.max_tokens, "temperature": asked.temperature}
+    if asked.temperature > 0:
+        fields |= {"top_p": 1.0, "seed": asked.seed}
+    if asked.stop and server_stops:
+        fields["stop"] = list(asked.stop)
+    if asked.logprobs:
+        fields["logprobs"] = True
+    return fields
+
+
+def choosing(top_logprobs: int) -> dict[str, Any]:
+    """The fields that ask for the likeliest first tokens. Greedy, so that no sampled token joins them by chance."""
+    return {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top_logprobs}
+
+
+def generated(reply: Mapping[str, Any], asked: Decoding, seconds: float) -> Generated:
+    """The answer of a reply.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no chat completion.
+    """
+    choice = reply["choices"][0]
+    reason, message = choice.get("finish_reason"), choice["message"]
+    if reason == FILTERED or message.get("refusal"):
+        return Generated(text="", finished="refused", cost=cost(reply, seconds))
+    text = message.get("content") or ""
+    stops = [place for place in (text.find(stop) for stop in asked.stop) if place >= 0]
+    return Generated(
+        text=text[: min(stops)] if stops else text,
+        finished="length" if reason == "length" and not stops else "stop",
+        logprobs=_of_tokens(choice) if asked.logprobs else None,
+        cost=cost(reply, seconds),
+    )
+
+
+def _of_tokens(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
+    tokens = (choice.get("logprobs") or {}).get("content")
+    return None if tokens is None else tuple(float(token["logprob"]) for token in tokens)
+
+
+def first_tokens(reply: Mapping[str, Any]) -> dict[str, float]:
+    """The log-probabilities of the likeliest first tokens; empty where the server does not tell.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no chat completion.
+    """
+    tokens = (reply["choices"][0].get("logprobs") or {}).get("content") or []
+    if not tokens:
+        return {}
+    listed = [tokens[0], *(tokens[0].get("top_logprobs") or ())]  # the first is the token that was taken; most servers list it again
+    return {str(entry["token"]): float(entry["logprob"]) for entry in listed if entry.get("logprob") is not None}
+
+
+def filtered(reply: Mapping[str, Any]) -> bool:
+    """Whether a content filter kept the answer back."""
+    return bool(reply["choices"][0].get("finish_reason") == FILTERED)
+
+
+def chosen(tokens: Mapping[str, float], choices: Sequence[str]) -> list[float]:
+    """Log-probability of each choice: of all tokens that spell it, with or without a space or its marker before it, together.
+
+    >>> chosen({"Yes": -1.0, "No": -2.0, "yes": -3.0}, ["Yes", "No", "Maybe"])
+    [-1.0, -2.0, -inf]
+    """
+    bare: dict[str, list[float]] = {}
+    for token, logprob in tokens.items():
+        bare.setdefault(token.lstrip(MARKERS), []).append(logprob)
+    return [float(np.logaddexp.reduce(bare.get(choice.lstrip(MARKERS), [-math.inf]))) for choice in choices]
+
+
+def cost(reply: Mapping[str, Any], seconds: float) -> Cost:
+    """What the server says it took; 0 where it does not say."""
+    usage = reply.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
+    return Cost(
+        calls=1,
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        image_tokens=int(details.get("image_tokens") or 0),
+        generated_tokens=int(usage.get("completion_tokens") or 0),
+        seconds=seconds,
+    )

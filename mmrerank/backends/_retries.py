@@ -1,0 +1,147 @@
+"""One JSON request to a server, tried again where trying again can help.
+
+Tried again: a connection that fails or breaks, a time-out, 408, 409, 425, 429 and 5xx. The wait doubles each time and is cut by a
+random share of up to a half, so that many clients do not come back at once; `Retry-After` is honoured up to a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from mmrerank.errors import BackendError
+
+logger = logging.getLogger(__name__)
+RETRYABLE = frozenset({408, 409, 425, 429})
+FOR_GOOD = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # codes that come with 429, and that no wait mends
+LONGEST_WAIT_S = 60.0
+LONGEST_SAYING = 300  # characters of what a server said that go into a message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often and how long to try."""
+
+    retries: int
+    backoff_s: float  # before the second try
+
+
+class Refused(Exception):
+    """The server answered with a status that no further try will change, or the tries are used up."""
+
+    def __init__(self, status: int, said: Saying, *, retryable: bool) -> None:
+        super().__init__(said.text)
+        self.status, self.said, self.retryable = status, said, retryable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saying:
+    """What a server said with an error, from any of the envelopes in use."""
+
+    text: str
+    codes: frozenset[str] = frozenset()
+
+
+def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event) -> Any:
+    """The JSON that the server answers with.
+
+    Args:
+        given_up: once it is set, nothing is tried again.
+
+    Raises:
+        Refused: by its status.
+        BackendError: the server cannot be reached (retryable), or does not speak JSON.
+    """
+    for tries_left in range(patience.retries, -1, -1):
+        wait = _backoff(patience, patience.retries - tries_left)
+        try:
+            reply = client.post(url, json=body)
+        except httpx.TransportError as error:
+            failure: Exception = _unreachable(url, error)
+        else:
+            if reply.is_success:
+                return _json(url, reply)
+            failure = refusal(reply)
+            if not failure.retryable:
+                raise failure
+            wait = asked_wait(reply.headers.get("retry-after")) or wait
+        if tries_left == 0 or wait > LONGEST_WAIT_S or given_up.is_set():
+            raise failure
+        logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)
+        given_up.wait(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _backoff(patience: Patience, tried: int) -> float:
+    return float(min(patience.backoff_s * 2**tried, LONGEST_WAIT_S)) * random.uniform(0.5, 1.0)
+
+
+def asked_wait(header: str | None) -> float | None:
+    """Seconds of a `Retry-After`, which is a number or a date; None where it is absent or unreadable.
+
+    >>> asked_wait("1.5")
+    1.5
+    """
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def refusal(reply: httpx.Response) -> Refused:
+    """The error that a reply stands for."""
+    said = _saying(reply)
+    again = (reply.status_code in RETRYABLE or reply.status_code >= 500) and not said.codes & FOR_GOOD
+    return Refused(reply.status_code, said, retryable=again)
+
+
+def _saying(reply: httpx.Response) -> Saying:
+    """From `{"error": {"message", "type", "code"}}`, `{"error": "..."}`, `{"detail": ...}`, `{"message": "..."}` or plain text."""
+    try:
+        found = reply.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return Saying(text=_short(reply.text) or reply.reason_phrase)
+    error = found.get("error", found)
+    if not isinstance(error, dict):
+        return Saying(text=_short(str(error)))
+    text = error.get("message") or error.get("detail") or json.dumps(found)
+    inner = error.get("innererror")
+    codes = {error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None}
+    return Saying(text=_short(str(text)), codes=frozenset(code for code in codes if isinstance(code, str)))
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_SAYING]
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> BackendError:
+    if isinstance(error, httpx.TimeoutException):
+        hint = "Give it longer with timeout_s, or ask less at once with concurrency."
+        return BackendError(f"{url} did not answer in time ({type(error).__name__})", retryable=True, hint=hint)
+    hint = "Is the server running, and is this its address?"
+    return BackendError(f"{url} cannot be reached: {_short(str(error)) or type(error).__name__}", retryable=True, hint=hint)
+
+
+def _json(url: str, reply: httpx.Response) -> Any:
+    try:
+        return reply.json()
+    except ValueError as error:
+        hint = "The URL should be that of an OpenAI-compatible server, such as http://host:8000/v1."
+        raise BackendError(f"{url} answers with something that is no JSON: {_short(reply.text)[:80]!r}", hint=hint) from error

@@ -1,0 +1,228 @@
+"""An MLLM behind any server that speaks OpenAI's chat completions: vLLM, `transformers serve`, llama.cpp, Ollama, a gateway.
+
+    chat_http/http://localhost:8000#Qwen/Qwen2.5-VL-7B-Instruct        a bare host: /v1 is added
+    chat_http/http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct     the same
+    chat_http/https://gateway.example/openai/v1#some-model             a URL with a path is taken as it stands
+
+Pictures travel as PNG data URIs, pixel for pixel. Prompts go out side by side, at most `concurrency` at once over all threads
+that share the backend. A key is passed to `build`; it goes into the Authorization header and nowhere else, and redirects are
+not followed.
+
+Choices are read from the `top_logprobs` likeliest first tokens, so a choice should be one token. Tokens that spell a choice with
+or without a space before it are counted together: which of them begins an answer is the tokenizer's habit, not the model's
+opinion. A choice below the likeliest is -inf; that none is among them is an error. Log-probabilities: vLLM, llama.cpp since
+December 2024, OpenAI. Not: `transformers serve` (tried with 5.23), which leaves the fields aside, and older Ollama.
+
+Worth knowing: servers apply the sampling defaults of the checkpoint's `generation_config.json` beside what is asked here, a
+repetition penalty among them (vLLM: `--generation-config vllm` turns that off). `transformers serve` 5.23 fails on stop strings
+for models that take pictures; `server_stops=False` cuts the answer here instead.
+
+Cost: one request a prompt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import Annotated, Any, TypeVar
+
+import httpx
+import numpy as np
+from pydantic import Field
+
+from mmrerank.backends import _chat_wire as wire
+from mmrerank.backends._retries import Patience, Refused, post
+from mmrerank.errors import BackendError, InputError
+from mmrerank.parts import knob, printed
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
+
+T = TypeVar("T")
+_NO_LOGPROBS = "Ask a server that reports them (vLLM, llama.cpp), run the model here with local/PATH, or rerank with a generating method."
+_FORM = "Expected chat_http/URL#MODEL, such as chat_http/http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where the model is, and how patiently it is asked."""
+
+    server: str = ""  # URL#MODEL
+    top_logprobs: Annotated[int, Field(ge=1)] = 20  # first tokens that choices are looked for among; 20 is what OpenAI and vLLM allow
+    server_stops: bool = knob(True)  # False: stop strings are not sent, only applied here
+    timeout_s: Annotated[float, Field(gt=0)] = knob(120.0)  # without a byte from the server
+    retries: Annotated[int, Field(ge=0)] = knob(4)
+    backoff_s: Annotated[float, Field(ge=0)] = knob(0.5)  # before the first of them
+    concurrency: Annotated[int, Field(ge=1)] = knob(8)
+
+
+class ChatHttp:
+    """A served model. Safe in threads."""
+
+    def __init__(self, options: Options, api_key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        base, self.model = _address(options.server)
+        self.name = printed("chat_http", dataclasses.replace(options, server=f"{base}#{self.model}"), argument=True)
+        self.concurrency = options.concurrency
+        self._url = f"{base}/chat/completions"
+        self._options = options
+        self._key = (api_key or "").strip()
+        self._client = _client(httpx.URL(base), self._key, options, transport)
+        self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="chat_http")
+        self._patience = Patience(retries=options.retries, backoff_s=options.backoff_s)
+        self.close = weakref.finalize(self, _close, self._client, self._pool)
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        """An answer per prompt; one that a content filter kept back is empty and `refused`.
+
+        Raises:
+            BackendError: the server cannot be reached, or refuses.
+        """
+        asked = decoding or Decoding()
+        return self._each(partial(self._generated, asked=asked), prompts)
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """(n_prompts, n_choices) log-probabilities among the likeliest first tokens; -inf for a choice that is not among them.
+
+        Raises:
+            BackendError: the server tells no log-probabilities, or no choice is among the likeliest tokens.
+        """
+        if not choices or any(not choice.strip(wire.MARKERS) for choice in choices):
+            raise InputError(f"a choice needs at least one letter; got {list(choices)}")
+        found = self._each(partial(self._chosen, choices=choices), prompts)
+        rows = np.array([row for row, _ in found], dtype=np.float32).reshape(len(prompts), len(choices))
+        return ChoiceScores(logprobs=rows, cost=sum((cost for _, cost in found), Cost()))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    # ------------------------------------------------------------------
+
+    def _each(self, ask: Callable[[Prompt, threading.Event], T], prompts: Sequence[Prompt]) -> list[T]:
+        """What `ask` says to each prompt, in their order. The first failure ends the rest: no further request, no further wait."""
+        given_up = threading.Event()
+        asked = [self._pool.submit(ask, prompt, given_up) for prompt in prompts]
+        try:
+            done, _ = wait(asked, return_when=FIRST_EXCEPTION)
+            failed = next((future for future in asked if future in done and future.exception() is not None), None)
+            return [future.result() for future in ([failed] if failed else asked)]
+        finally:
+            given_up.set()
+            for future in asked:
+                future.cancel()
+
+    def _generated(self, prompt: Prompt, given_up: threading.Event, *, asked: Decoding) -> Generated:
+        start = time.perf_counter()
+        try:
+            reply = self._reply(prompt, wire.generation(asked, server_stops=self._options.server_stops), given_up)
+        except Refused as refused:
+            if wire.FILTERED in refused.said.codes:
+                return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
+            raise self._error(refused) from refused
+        return self._read(reply, partial(wire.generated, asked=asked, seconds=time.perf_counter() - start))
+
+    def _chosen(self, prompt: Prompt, given_up: threading.Event, *, choices: Sequence[str]) -> tuple[list[float], Cost]:
+        start = time.perf_counter()
+        try:
+            reply = self._reply(prompt, wire.choosing(self._options.top_logprobs), given_up)
+        except Refused as refused:
+            raise self._error(refused) from refused
+        tokens = self._read(reply, wire.first_tokens)
+        if not tokens:
+            filtered = self._read(reply, wire.filtered)
+            why = "its content filter kept the answer back" if filtered else "the reply has none"
+            raise BackendError(f"{self.name} tells no log-probabilities: {why}.", hint="" if filtered else _NO_LOGPROBS)
+        row = wire.chosen(tokens, choices)
+        if max(row) == -np.inf:
+            raise self._unseen(choices, tokens)
+        return row, self._read(reply, partial(wire.cost, seconds=time.perf_counter() - start))
+
+    def _reply(self, prompt: Prompt, fields: Mapping[str, Any], given_up: threading.Event) -> Any:
+        body = {"model": self.model, "messages": wire.messages(prompt), **fields}
+        return post(self._client, self._url, body, self._patience, given_up)
+
+    def _read(self, reply: Any, reader: Callable[[Any], T]) -> T:
+        try:
+            return reader(reply)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            said = str(reply)[:80]
+            raise BackendError(f"{self._url} answers with something that is no chat completion: {said!r}", hint=_FORM) from error
+
+    def _unseen(self, choices: Sequence[str], tokens: Mapping[str, float]) -> BackendError:
+        likeliest = sorted(tokens, key=lambda token: -tokens[token])[:5]
+        wanted = " or ".join(map(repr, choices))
+        seen = f"none of the {len(tokens)} likeliest first tokens is {wanted}; they begin with {', '.join(map(repr, likeliest))}"
+        return BackendError(f"{self.name}: {seen}.", hint="A choice must be one token, and the prompt must ask for it; or use local/PATH.")
+
+    def _error(self, refused: Refused) -> BackendError:
+        """What the server's refusal means for the user. The key is cut out where a server repeats it."""
+        said = refused.said.text.replace(self._key, "***") if self._key else refused.said.text
+        hint = _hint(refused, self._url)
+        return BackendError(f"{self._url} ({self.model}) says {refused.status}: {said}", retryable=refused.retryable, hint=hint)
+
+
+def _hint(refused: Refused, url: str) -> str:
+    said = refused.said.text.lower()
+    if refused.status in (401, 403):
+        return "Pass the server's key: api_key=... in Python, MMRERANK_API_KEY on the command line."
+    if refused.status == 404:
+        return f"{url.removesuffix('chat/completions')}models lists what the server has."
+    if 300 <= refused.status < 400:
+        return "Redirects are not followed, since pictures would go along; name the address it leads to."
+    if refused.status in (400, 422) and "logprob" in said:
+        return f"Some servers allow fewer: chat_http/URL#MODEL(top_logprobs=5). {_NO_LOGPROBS}"
+    return "The server stayed overloaded or failing through all retries." if refused.retryable else ""
+
+
+def _address(server: str) -> tuple[str, str]:
+    """The base URL, without a slash at its end, and the model."""
+    url, _, model = server.partition("#")
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        raise InputError(f"{url!r} is no URL: {error}", hint=_FORM) from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not model.strip():
+        raise InputError(f"{server!r} does not name a server and a model", hint=_FORM)
+    if parsed.userinfo or parsed.query:
+        raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
+    base = str(parsed).rstrip("/").removesuffix("/chat/completions")
+    return (base if httpx.URL(base).path.strip("/") else f"{base}/v1"), model.strip()
+
+
+def _client(base: httpx.URL, key: str, options: Options, transport: httpx.BaseTransport | None) -> httpx.Client:
+    if not key.isascii() or not key.isprintable():
+        raise InputError("the server's key has letters that no header can hold", hint="Was more than the key copied?")
+    return httpx.Client(
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        timeout=httpx.Timeout(options.timeout_s, connect=min(options.timeout_s, 10.0), pool=None),
+        limits=httpx.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency),
+        trust_env=not _is_here(base.host),  # a proxy has no business between this machine and itself
+        transport=transport,
+    )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _close(client: httpx.Client, pool: ThreadPoolExecutor) -> None:
+    pool.shutdown(wait=False, cancel_futures=True)
+    client.close()
+
+
+def build(options: Options, api_key: str | None = None) -> ChatHttp:
+    return ChatHttp(options, api_key)
+
+
+def tiny() -> ChatHttp:
+    """A test double: the same code before a server that is a function in this process; its answers follow from a hash and mean nothing."""
+    from mmrerank.backends._chat_double import answer
+
+    return ChatHttp(Options(server="http://double.invalid#double"), transport=httpx.MockTransport(answer))

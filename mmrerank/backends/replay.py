@@ -1,0 +1,125 @@
+"""A test double of an MLLM that answers what was recorded, by the question and not by its order. Shipped so that nobody patches.
+
+    replay/FILE.jsonl                            answers from the recording; an unknown question is an error
+    replay(file='FILE.jsonl', record='NAME')     asks the backend of that name what is not recorded yet, and records it
+
+A line is one answer: `{"key", "text", "finished"}` or `{"key", "choices": [log-probabilities]}`. The key is that of the cache: the
+prompt with its pictures' pixels, and everything that moves the answer. A recording holds answers of one model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.backends._keys import choices_key, generation_key
+from mmrerank.errors import BackendError, FormatError
+from mmrerank.parts import make, printed
+from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    file: str = ""
+    record: str | None = None  # a backend's name
+
+
+class Replay:
+    """Answers from a recording."""
+
+    def __init__(self, options: Options, backend: Backend | None) -> None:
+        self.name = printed("replay", options, argument=options.record is None)
+        self._file = Path(options.file)
+        self._backend = backend
+        self._known = _read(self._file, must_exist=backend is None)
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        """The recorded answer for each prompt.
+
+        Raises:
+            BackendError: one was never recorded, and there is no backend to record from.
+        """
+        asked = decoding or Decoding()
+        keys = [generation_key(prompt, asked) for prompt in prompts]
+        costs = self._complete(keys, lambda missing: self._generate([prompts[n] for n in missing], asked))
+        found = [self._known[key] for key in keys]
+        return [Generated(text=line["text"], finished=line["finished"], cost=cost) for line, cost in zip(found, costs, strict=True)]
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """The recorded log-probabilities for each prompt; errors as for `generate`."""
+        keys = [choices_key(prompt, choices) for prompt in prompts]
+        costs = self._complete(keys, lambda missing: self._choose([prompts[n] for n in missing], choices))
+        rows = np.array([self._known[key]["choices"] for key in keys], dtype=np.float32).reshape(len(prompts), len(choices))
+        return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()))
+
+    def _complete(self, keys: Sequence[str], ask: Callable[[Sequence[int]], list[tuple[dict[str, Any], Cost]]]) -> list[Cost]:
+        """Records what is missing; the cost of each key, which is one call for a recorded answer too."""
+        missing = [n for n, key in enumerate(keys) if key not in self._known and key not in keys[:n]]
+        costs = [Cost(calls=1)] * len(keys)
+        for n, (line, cost) in zip(missing, ask(missing) if missing else (), strict=True):
+            self._known[keys[n]] = line
+            costs[n] = cost
+            _append(self._file, {"key": keys[n], **line})
+        return costs
+
+    def _generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[tuple[dict[str, Any], Cost]]:
+        answers = self._source().generate(prompts, decoding)
+        return [({"text": answer.text, "finished": answer.finished}, answer.cost) for answer in answers]
+
+    def _choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> list[tuple[dict[str, Any], Cost]]:
+        scores = self._source().choice_logprobs(prompts, choices)
+        costs = [scores.cost] + [Cost()] * (len(prompts) - 1)
+        return [({"choices": [float(value) for value in row]}, cost) for row, cost in zip(scores.logprobs, costs, strict=True)]
+
+    def _source(self) -> Backend:
+        if self._backend is None:
+            hint = "Record it: replay(file='FILE.jsonl', record='local/PATH')."
+            raise BackendError(f"{self._file}: this question was never recorded ({len(self._known)} others were)", hint=hint)
+        return self._backend
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        if must_exist:
+            raise FormatError("there is no such recording", path=path)
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            found[record.pop("key")] = record
+        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+            raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number) from error
+    return found
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    """One write of one line, so that several processes can record into one file."""
+    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
+def build(options: Options) -> Replay:
+    return Replay(options, make(options.record, station="backends") if options.record else None)
+
+
+def tiny() -> Replay:
+    import tempfile
+
+    from mmrerank.backends.scripted import tiny as scripted
+
+    with tempfile.NamedTemporaryFile(suffix=".jsonl", delete=False) as file:
+        path = file.name
+    replay = Replay(Options(file=path), scripted())
+    replay.name = printed("replay", Options(), argument=True)
+    return replay

@@ -1,0 +1,98 @@
+"""A test double of an MLLM that reads its answers from a file, in order; the last one is repeated. Shipped so that nobody patches.
+
+    {"text": "<think>...</think><answer>[2, 1]</answer>"}
+    {"choices": {"Yes": -0.1, "No": -2.3}}
+
+A line is one answer: `text` for generation, `choices` for choice log-probabilities. A line of the other kind than what is asked
+for is an error, since the script and the method no longer fit each other.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.errors import BackendError, FormatError
+from mmrerank.parts import printed
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    file: str = ""
+
+
+class Scripted:
+    """Answers from a file."""
+
+    def __init__(self, options: Options, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.name = printed("scripted", options, argument=True)
+        self._lines, self._next = lines, 0
+        self._lock = threading.Lock()
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        """The next answer for each prompt."""
+        texts = [str(self._take("text")) for _ in prompts]
+        return [Generated(text=text, cost=Cost(calls=1, generated_tokens=len(text.split()))) for text in texts]
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """The next log-probabilities for each prompt; a choice that the line does not name is impossible."""
+        rows = [[float(said.get(choice, -np.inf)) for choice in choices] for said in (self._take("choices") for _ in prompts)]
+        return ChoiceScores(logprobs=np.array(rows, dtype=np.float32).reshape(len(prompts), len(choices)), cost=Cost(calls=len(prompts)))
+
+    def _take(self, kind: str) -> Any:
+        with self._lock:
+            place = min(self._next, len(self._lines) - 1)
+            self._next += 1
+        line = self._lines[place]
+        if kind not in line:
+            raise BackendError(f"{self.name}: line {place + 1} has {', '.join(line)}, and {kind!r} is asked for")
+        return line[kind]
+
+
+def read_script(path: Path) -> list[dict[str, Any]]:
+    """The answers of a file.
+
+    Raises:
+        FormatError: it cannot be read, has no line, or a line is no answer; names the line.
+    """
+    try:
+        lines = [(n, line) for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"the script cannot be read: {error}", path=path) from error
+    if not lines:
+        raise FormatError("the script has no line", path=path, hint=_FORM)
+    return [_answer(line, path, number) for number, line in lines]
+
+
+_FORM = 'Expected lines such as {"text": "..."} or {"choices": {"Yes": -0.1, "No": -2.3}}.'
+
+
+def _answer(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"no JSON: {error.msg}", path=path, line=number, hint=_FORM) from error
+    texts = isinstance(found, dict) and isinstance(found.get("text"), str)
+    chosen = isinstance(found, dict) and isinstance(found.get("choices"), dict) and _numbers(found["choices"])
+    if not (texts or chosen):
+        raise FormatError(f"no answer: {line[:80]}", path=path, line=number, hint=_FORM)
+    return dict(found)
+
+
+def _numbers(choices: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in choices.values())
+
+
+def build(options: Options) -> Scripted:
+    return Scripted(options, read_script(Path(options.file)))
+
+
+def tiny() -> Scripted:
+    return Scripted(Options(), [{"text": "an answer", "choices": {"Yes": -0.2, "No": -2.3}}])

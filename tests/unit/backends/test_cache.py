@@ -1,0 +1,122 @@
+"""The cache in front of a backend: what is the same question, what is not, several processes, damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from makers import coloured
+
+from mmrerank.backends._cache import CachedBackend
+from mmrerank.backends._keys import choices_key, generation_key
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.types import Decoding, Message, Prompt
+
+
+def asked(text: str = "what?", colour: int = 1) -> Prompt:
+    return (Message(role="user", parts=(text, coloured(colour))),)
+
+
+def test_an_answer_is_asked_for_once_and_costs_nothing_again(tmp_path: Path) -> None:
+    double = BackendDouble()
+    first = CachedBackend(double, tmp_path).generate([asked("a"), asked("b"), asked("a")])
+    assert len(double.prompts) == 2
+    assert first[0].text == first[2].text != first[1].text
+    assert [answer.cost.calls for answer in first] == [1, 1, 0]
+    again = CachedBackend(double, tmp_path).generate([asked("b"), asked("c")])
+    assert len(double.prompts) == 3
+    assert (again[0].text, again[0].cost.calls, again[0].cost.cached) == (first[1].text, 0, 1)
+
+
+def test_choices_are_kept_and_only_new_prompts_go_on(tmp_path: Path) -> None:
+    double = BackendDouble()
+    cached = CachedBackend(double, tmp_path)
+    first = cached.choice_logprobs([asked("a"), asked("b")], ["Yes", "No"])
+    second = cached.choice_logprobs([asked("c"), asked("b"), asked("a")], ["Yes", "No"])
+    assert np.array_equal(second.logprobs[1:], first.logprobs[::-1])
+    assert (second.cost.calls, second.cost.cached, len(double.prompts)) == (1, 2, 3)
+    assert second.logprobs.dtype == np.float32
+    assert cached.choice_logprobs([], ["Yes"]).logprobs.shape == (0, 1)
+
+
+def test_impossible_choices_survive(tmp_path: Path) -> None:
+    double = BackendDouble(choose=lambda prompt, choices: [-0.1, -np.inf])
+    for _ in range(2):
+        assert np.isneginf(CachedBackend(double, tmp_path).choice_logprobs([asked()], ["Yes", "No"]).logprobs[0, 1])
+    assert len(double.prompts) == 1
+
+
+def test_another_model_or_other_weights_are_asked_themselves(tmp_path: Path) -> None:
+    CachedBackend(BackendDouble(), tmp_path).generate([asked()])
+    other, retrained = BackendDouble(), BackendDouble()
+    other.name = "other"
+    retrained.weights_hash = "f00d"  # type: ignore[attr-defined]
+    for double in (other, retrained):
+        CachedBackend(double, tmp_path).generate([asked()])
+        assert len(double.prompts) == 1
+
+
+@given(
+    st.fixed_dictionaries({"text": st.text(max_size=4), "colour": st.integers(0, 3)}),
+    st.fixed_dictionaries({"text": st.text(max_size=4), "colour": st.integers(0, 3)}),
+    st.builds(Decoding, max_tokens=st.integers(1, 3), temperature=st.sampled_from([0.0, 1.0]), seed=st.integers(0, 2)),
+    st.builds(Decoding, max_tokens=st.integers(1, 3), temperature=st.sampled_from([0.0, 1.0]), seed=st.integers(0, 2)),
+)
+def test_keys_are_equal_when_and_only_when_the_question_is(one: dict, two: dict, first: Decoding, second: Decoding) -> None:  # type: ignore[type-arg]
+    same = (one, first) == (two, second)
+    assert (generation_key(asked(**one), first) == generation_key(asked(**two), second)) == same
+
+
+def test_roles_order_of_parts_sizes_stops_and_choices_are_in_the_key() -> None:
+    picture = coloured(1)
+    prompts: list[Prompt] = [
+        (Message(role="user", parts=("a", picture)),),
+        (Message(role="user", parts=(picture, "a")),),
+        (Message(role="system", parts=("a", picture)),),
+        (Message(role="user", parts=("a",)), Message(role="user", parts=(picture,))),
+        (Message(role="user", parts=("a", coloured(1, size=(16, 24)))),),
+    ]
+    assert len({generation_key(prompt, Decoding()) for prompt in prompts}) == len(prompts)
+    decodings = [Decoding(), *(dataclasses.replace(Decoding(), **change) for change in ({"stop": ("x",)}, {"logprobs": True}))]
+    assert len({generation_key(prompts[0], decoding) for decoding in decodings}) == 3
+    assert choices_key(prompts[0], ["Yes", "No"]) != choices_key(prompts[0], ["No", "Yes"])
+
+
+def test_a_damaged_cache_is_a_miss_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    double = BackendDouble()
+    cached = CachedBackend(double, tmp_path)
+    cached.generate([asked()])
+    cached._cache._sql("UPDATE Cache SET value = x'00ff00ff'")
+    with caplog.at_level(logging.WARNING):
+        assert cached.generate([asked()])[0].cost.calls == 1
+    assert "cannot be read" in caplog.text
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mmrerank.backends._cache import CachedBackend
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.types import Message
+cached = CachedBackend(BackendDouble(), Path(sys.argv[1]))
+for n in range(40):
+    cached.generate([(Message(role="user", parts=(f"question {n}",)),)])
+"""
+
+
+def test_several_processes_share_it(tmp_path: Path) -> None:
+    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(3)]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    double = BackendDouble()
+    answers = CachedBackend(double, tmp_path).generate([(Message(role="user", parts=(f"question {n}",)),) for n in range(40)])
+    assert double.prompts == []
+    assert len({answer.text for answer in answers}) == 40

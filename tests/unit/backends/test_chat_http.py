@@ -1,0 +1,170 @@
+"""The HTTP backend against a server on loopback: what it sends, what it reads, what it tries again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import socket
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_server import failed, said, serving
+from makers import picture
+from PIL import Image
+
+from mmrerank.backends.chat_http import ChatHttp, Options
+from mmrerank.errors import BackendError, InputError
+from mmrerank.types import Decoding, Message, Prompt
+
+
+def asked(text: str, *pictures: Image.Image) -> Prompt:
+    return (Message(role="system", parts=("be brief",)), Message(role="user", parts=(text, *pictures)))
+
+
+def client(url: str, **options: Any) -> ChatHttp:
+    return ChatHttp(Options(server=f"{url}#some/model", **{"backoff_s": 0.01, **options}))
+
+
+def words_of(body: dict[str, Any]) -> str:
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def test_the_request_is_a_chat_completion_and_the_picture_the_very_pixels() -> None:
+    with serving(lambda body, n: said("red")) as server:
+        decoding = Decoding(max_tokens=9, temperature=0.5, stop=("###",), seed=3)
+        (answer,) = client(server.url).generate([asked("which colour?", picture(3))], decoding)
+    assert (answer.text, answer.finished) == ("red", "stop")
+    assert (answer.cost.calls, answer.cost.prompt_tokens, answer.cost.generated_tokens) == (1, 7, 2)
+    (body,) = server.requests
+    assert server.paths == ["/v1/chat/completions"]
+    assert {name: body[name] for name in ("model", "max_tokens", "temperature", "stop", "seed")} == {
+        "model": "some/model", "max_tokens": 9, "temperature": 0.5, "stop": ["###"], "seed": 3,
+    }  # fmt: skip
+    assert body["messages"][0] == {"role": "system", "content": "be brief"}
+    text, shown = body["messages"][1]["content"]
+    assert text == {"type": "text", "text": "which colour?"}
+    head, _, data = shown["image_url"]["url"].partition(",")
+    assert head == "data:image/png;base64"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), np.asarray(picture(3)))
+
+
+def test_answers_keep_their_order_although_they_come_out_of_order() -> None:
+    def answer(body: dict[str, Any], n: int) -> Any:
+        number = int(words_of(body))
+        time.sleep(0.05 * ((7 - number) % 4))
+        return said(f"answer {number}")
+
+    with serving(answer) as server:
+        answers = client(server.url, concurrency=4).generate([asked(f"{n}") for n in range(12)])
+    assert [a.text for a in answers] == [f"answer {n}" for n in range(12)]
+
+
+def test_choices_are_read_from_the_likeliest_tokens_with_their_spellings_added() -> None:
+    with serving(lambda body, n: said("Yes", tops={"Yes": -1.0, " Yes": -2.0, "yes": -0.5, "Maybe": -3.0})) as server:
+        scores = client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+    assert scores.logprobs[0, 0] == pytest.approx(np.logaddexp(-1.0, -2.0))
+    assert np.isneginf(scores.logprobs[0, 1])
+    assert (server.requests[0]["max_tokens"], server.requests[0]["logprobs"], server.requests[0]["top_logprobs"]) == (1, True, 20)
+
+
+def test_a_server_without_logprobs_or_without_the_choices_says_so() -> None:
+    with serving(lambda body, n: said("Yes")) as server, pytest.raises(BackendError, match="no log-probabilities"):
+        client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+    tops = {"The": -0.1, "A": -2.0}
+    with serving(lambda body, n: said("The", tops=tops)) as server, pytest.raises(BackendError, match="begin with 'The', 'A'"):
+        client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+    with pytest.raises(InputError, match="at least one letter"):
+        client("http://127.0.0.1:1").choice_logprobs([asked("?")], ["Yes", ""])
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    with serving(lambda body, n: failed(status, "busy", Retry_After="0") if n < 2 else said("done")) as server:
+        assert client(server.url).generate([asked("?")])[0].text == "done"
+    assert len(server.requests) == 3
+
+
+def test_what_does_not_pass_is_given_up_with_what_the_server_said() -> None:
+    with serving(lambda body, n: failed(503, "overloaded", Retry_After="0")) as server:
+        with pytest.raises(BackendError, match="says 503: overloaded") as caught:
+            client(server.url, retries=2).generate([asked("?")])
+        assert caught.value.retryable
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("status", "hint"), [(400, ""), (401, "MMRERANK_API_KEY"), (404, "models lists")])
+def test_what_cannot_pass_is_not_tried_again(status: int, hint: str) -> None:
+    with serving(lambda body, n: failed(status, "no such model")) as server:
+        with pytest.raises(BackendError, match="no such model") as caught:
+            client(server.url).generate([asked("?")])
+        assert not caught.value.retryable
+        assert hint in caught.value.hint
+        assert "some/model" in caught.value.message
+        assert len(server.requests) == 1
+
+
+def test_the_server_says_how_long_to_wait() -> None:
+    waits: list[float] = []
+
+    def answer(body: dict[str, Any], n: int) -> Any:
+        waits.append(time.monotonic())
+        return failed(429, "slow down", Retry_After="0.3") if n == 0 else said("done")
+
+    with serving(answer) as server:
+        client(server.url).generate([asked("?")])
+    assert waits[1] - waits[0] >= 0.3
+
+
+def test_a_refusal_is_an_answer_and_no_error() -> None:
+    with serving(lambda body, n: failed(400, "blocked", code="content_filter")) as server:
+        assert client(server.url).generate([asked("?")])[0].finished == "refused"
+    with serving(lambda body, n: said("", reason="content_filter")) as server:
+        assert client(server.url).generate([asked("?")])[0].finished == "refused"
+
+
+def test_an_answer_cut_off_is_known_as_such() -> None:
+    with serving(lambda body, n: said("and then", reason="length")) as server:
+        assert client(server.url).generate([asked("?")])[0].finished == "length"
+
+
+def test_log_probabilities_of_the_answer_on_request() -> None:
+    with serving(lambda body, n: said("Yes", tops={"Yes": -0.25})) as server:
+        assert client(server.url).generate([asked("?")], Decoding(logprobs=True))[0].logprobs == (-0.25,)
+        assert client(server.url).generate([asked("?")])[0].logprobs is None
+
+
+@pytest.mark.parametrize("content", ["<html>", {"object": "list"}, {"choices": []}])
+def test_what_is_no_completion_is_refused(content: Any) -> None:
+    with serving(lambda body, n: (200, content, {})) as server, pytest.raises(BackendError, match="is no") as caught:
+        client(server.url).generate([asked("?")])
+    assert not caught.value.retryable
+
+
+def test_a_closed_port_and_a_silent_server_are_told_apart() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(BackendError, match="cannot be reached"):
+        client(f"http://127.0.0.1:{port}", retries=1).generate([asked("?")])
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(BackendError, match="did not answer in time"):
+            client(f"http://127.0.0.1:{silent.getsockname()[1]}", retries=0, timeout_s=0.2).generate([asked("?")])
+
+
+def test_the_key_travels_in_the_header_only() -> None:
+    with serving(lambda body, n: said("x")) as server:
+        backend = ChatHttp(Options(server=f"{server.url}#m"), api_key="secret")
+        backend.generate([asked("?")])
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+    assert "secret" not in backend.name + str(server.requests)
+
+
+@pytest.mark.parametrize("address", ["", "http://host/v1", "host:8000#model", "http://host/v1#", "http://me:secret@host/v1#model"])
+def test_an_address_without_url_or_model_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match=r"chat_http/URL#MODEL|api_key"):
+        ChatHttp(Options(server=address))

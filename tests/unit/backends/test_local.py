@@ -1,0 +1,227 @@
+"""The local backend against a plain computation with transformers, on four architectures: single, batched, shuffled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from makers import picture
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny_models import NAMES, saved
+
+from mmrerank.backends.local import Local, Options, build
+from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.types import Decoding, Message, Prompt
+
+CHOICES = ("Yes", "No", "Yes, surely", "No 12")
+
+
+def asked(text: str, *pictures: Image.Image) -> Prompt:
+    return (Message(role="system", parts=("be brief",)), Message(role="user", parts=(text, *pictures, "is it relevant?")))
+
+
+PROMPTS = (
+    asked("short", picture(1, size=(60, 40))),
+    asked("a question that is quite a bit longer than the first one was", picture(2, size=(50, 90)), picture(3, size=(100, 30))),
+    asked("no picture at all"),
+    asked("wide", picture(4, size=(120, 40))),
+    asked("short", picture(5, size=(33, 47))),
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def folder(request: pytest.FixtureRequest, models: Path) -> Path:
+    return saved(models, request.param)
+
+
+@pytest.fixture(scope="module")
+def backend(folder: Path) -> Local:
+    return build(Options(model=str(folder), device="cpu", batch_size=3))
+
+
+@pytest.fixture(scope="module")
+def qwen(models: Path) -> Local:
+    return build(Options(model=str(saved(models, "qwen2_5_vl")), device="cpu"))
+
+
+class Plain:
+    """What a reader of the model card would write: one prompt at a time, straight to processor and model."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+
+    def inputs(self, prompt: Prompt) -> Any:
+        talk = [
+            {
+                "role": m.role,
+                "content": [{"type": "text", "text": p} if isinstance(p, str) else {"type": "image", "image": p} for p in m.parts],
+            }
+            for m in prompt
+        ]
+        text = self.processor.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+        pictures = [part for message in prompt for part in message.parts if not isinstance(part, str)]
+        if "Qwen" in type(self.model).__name__:
+            pictures = [self.resized(one) for one in pictures]
+        return self.processor(text=[text], images=pictures or None, return_tensors="pt")
+
+    def resized(self, one: Image.Image) -> Image.Image:
+        """As qwen_vl_utils does: to multiples of a merged patch within the processor's limits."""
+        from qwen_vl_utils import smart_resize
+
+        size, patch = self.processor.image_processor.size, self.processor.image_processor.patch_size
+        height, width = smart_resize(
+            one.height, one.width, factor=2 * patch, min_pixels=size["shortest_edge"], max_pixels=size["longest_edge"]
+        )
+        return one.resize((width, height))
+
+    @torch.inference_mode()
+    def logprobs(self, prompt: Prompt, choices: Sequence[str]) -> list[float]:
+        found = []
+        for choice in choices:
+            inputs = self.inputs(prompt)
+            total = 0.0
+            for token in self.processor.tokenizer(choice, add_special_tokens=False)["input_ids"]:
+                logits = self.model(**inputs).logits[0, -1].double()
+                total += float(logits.log_softmax(-1)[token])
+                more = torch.tensor([[token]])
+                for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+                    if name in inputs:
+                        extra = more if name == "input_ids" else torch.full_like(more, int(name == "attention_mask"))
+                        inputs[name] = torch.cat([inputs[name], extra], dim=1)
+            found.append(total)
+        return found
+
+    @torch.inference_mode()
+    def greedy(self, prompt: Prompt, count: int) -> list[int]:
+        inputs = self.inputs(prompt)
+        made = self.model.generate(**inputs, max_new_tokens=count, do_sample=False)
+        return list(made[0, inputs["input_ids"].shape[1] :].tolist())
+
+
+def test_choices_equal_a_plain_computation_single_batched_and_shuffled(folder: Path, backend: Local) -> None:
+    plain = Plain(folder)
+    expected = np.array([plain.logprobs(prompt, CHOICES) for prompt in PROMPTS])
+    batched = backend.choice_logprobs(PROMPTS, CHOICES).logprobs
+    single = np.concatenate([backend.choice_logprobs([prompt], CHOICES).logprobs for prompt in PROMPTS])
+    shuffled = backend.choice_logprobs([PROMPTS[n] for n in (3, 0, 4, 2, 1)], CHOICES).logprobs[[1, 4, 3, 0, 2]]
+    for found in (batched, single, shuffled):
+        assert np.abs(found - expected).max() < 1e-4
+    assert np.ptp(expected[:, 0]) > 1e-4, "the prompts differ, so the comparison can fail"
+
+
+def test_greedy_answers_equal_those_of_the_model(folder: Path, backend: Local) -> None:
+    plain = Plain(folder)
+    answers = backend.generate(PROMPTS, Decoding(max_tokens=8))
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        assert answer.text == plain.processor.tokenizer.decode(plain.greedy(prompt, 8), skip_special_tokens=True)
+
+
+def test_tokens_are_counted(folder: Path, backend: Local) -> None:
+    plain = Plain(folder)
+    scores = backend.choice_logprobs(PROMPTS, ("Yes", "No"))
+    assert scores.cost.calls == len(PROMPTS)
+    assert scores.cost.prompt_tokens == sum(plain.inputs(prompt)["input_ids"].shape[1] for prompt in PROMPTS)
+    answers = backend.generate(PROMPTS[:3], Decoding(max_tokens=4))
+    assert [answer.cost.image_tokens > 0 for answer in answers] == [True, True, False]
+    assert all(0 < answer.cost.generated_tokens <= 4 for answer in answers)
+
+
+def test_log_probabilities_of_an_answer_are_those_of_its_tokens(qwen: Local, models: Path) -> None:
+    plain = Plain(models / "qwen2_5_vl")
+    (answer,) = qwen.generate([PROMPTS[0]], Decoding(max_tokens=3, logprobs=True))
+    assert answer.logprobs is not None
+    assert len(answer.logprobs) == answer.cost.generated_tokens
+    with torch.inference_mode():
+        first = plain.model(**plain.inputs(PROMPTS[0])).logits[0, -1].log_softmax(-1).max()
+    assert answer.logprobs[0] == pytest.approx(float(first), abs=1e-4)
+
+
+def test_an_answer_ends_before_a_stop_string(qwen: Local) -> None:
+    (whole,) = qwen.generate([PROMPTS[0]], Decoding(max_tokens=12))
+    assert whole.finished == "length"
+    stop = next(letter for letter in whole.text if letter.isascii())  # bytes that are no letter yet cannot be stopped at
+    (cut,) = qwen.generate([PROMPTS[0]], Decoding(max_tokens=12, stop=(stop,)))
+    assert cut.text == whole.text[: whole.text.find(stop)]
+    assert cut.finished == "stop"
+    assert cut.cost.generated_tokens < 12
+
+
+def test_sampling_follows_the_seed_and_not_the_neighbours(qwen: Local) -> None:
+    hot = Decoding(max_tokens=8, temperature=1.5, seed=1)
+    batched = [answer.text for answer in qwen.generate(PROMPTS, hot)]
+    assert batched == [qwen.generate([prompt], hot)[0].text for prompt in PROMPTS]
+    other = qwen.generate(PROMPTS, Decoding(max_tokens=8, temperature=1.5, seed=2))
+    assert batched != [answer.text for answer in other]
+
+
+def test_yes_no_and_the_marks_are_single_tokens(qwen: Local) -> None:
+    assert all(qwen.single_token(word) for word in ("Yes", "No", *(str(n) for n in range(1, 26))))
+    assert not qwen.single_token("Yes, surely")
+    with pytest.raises(InputError, match="at least one token"):
+        qwen.choice_logprobs([PROMPTS[0]], ["Yes", ""])
+
+
+def test_other_weights_have_another_hash(models: Path, tmp_path: Path) -> None:
+    from mmrerank.backends._tiny import save_tiny
+
+    save_tiny(tmp_path, "qwen2_5_vl", seed=1)
+    hashes = {build(Options(model=str(place), device="cpu")).weights_hash for place in (models / "qwen2_5_vl", tmp_path)}
+    assert len(hashes) == 2
+    assert "" not in hashes
+
+
+def changed(models: Path, place: Path, change: Any) -> Path:
+    shutil.copytree(models / "qwen2_5_vl", place)
+    weights = load_file(place / "model.safetensors")
+    change(weights)
+    save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    return place
+
+
+def test_weights_that_lack_or_exceed_are_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
+    lacking = changed(models, tmp_path / "lacking", lambda weights: weights.pop(next(name for name in weights if "up_proj" in name)))
+    with pytest.raises(FormatError, match="missing keys"):
+        build(Options(model=str(lacking), device="cpu"))
+    exceeding = changed(models, tmp_path / "exceeding", lambda weights: weights.update(stranger=torch.ones(1)))
+    with pytest.raises(FormatError, match="unexpected keys"):
+        build(Options(model=str(exceeding), device="cpu"))
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
+    place = tmp_path / "plain"
+    shutil.copytree(models / "qwen2_5_vl", place)
+    (place / "chat_template.jinja").unlink()
+    for name in ("processor_config.json", "tokenizer_config.json"):
+        settings = json.loads((place / name).read_text())
+        settings.pop("chat_template", None)
+        (place / name).write_text(json.dumps(settings))
+    with pytest.raises(FormatError, match="no chat template"):
+        build(Options(model=str(place), device="cpu"))
+
+
+def test_names_that_lead_nowhere_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no model is named"):
+        build(Options())
+    with pytest.raises(InputError, match="is no folder"):
+        build(Options(model=str(tmp_path / "absent")))
+    with pytest.raises(FormatError, match="no image-text-to-text checkpoint"):
+        build(Options(model=str(tmp_path), device="cpu"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BackendError, match="the hub did not give") as caught:
+        build(Options(model="nobody/has-this-model", device="cpu"))
+    assert "chat_http" in caught.value.hint
