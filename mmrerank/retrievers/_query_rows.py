@@ -28,6 +28,21 @@ def image_row(encoder: Encoder, query: Query, *, normalise: bool = True) -> Arra
     return mean_row(rows, query.weights, unit=normalise)
 
 
+def fused_row(encoder: Encoder, query: Query, *, alpha: float, normalise: bool) -> Array:
+    """(dimension,) unit((1 - alpha) image + alpha text); a query of one modality is that one.
+
+    Args:
+        alpha: weight of the text, 0..1.
+        normalise: whether image and text are brought to length 1 before the sum.
+    """
+    parts: list[tuple[float, Array]] = []
+    if query.images:
+        parts.append((1 - alpha if query.text else 1.0, image_row(encoder, query, normalise=normalise)))
+    if query.text:
+        parts.append((alpha if query.images else 1.0, text_row(encoder, [query.text], normalise=normalise)))
+    return unit_row(sum(weight * row for weight, row in parts[1:]) + parts[0][0] * parts[0][1])
+
+
 def mean_row(rows: Array, weights: Sequence[float], *, unit: bool) -> Array:
     """(D,) weighted mean of (n, D) rows; of unit length on request.
 

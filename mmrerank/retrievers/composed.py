@@ -17,7 +17,7 @@ from functools import lru_cache
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import double_corpus
-from mmrerank.retrievers._query_rows import image_row, modalities, ranked, text_row, unit_row, without_excluded
+from mmrerank.retrievers._query_rows import fused_row, modalities, ranked, without_excluded
 from mmrerank.types import Array, Corpus, Query, Ranking, Space
 
 
@@ -55,13 +55,8 @@ class Composed:
     def _query_row(self, query: Query) -> Array:
         options = self._options
         encoder = self.space(query).encoder
-        parts: list[tuple[float, Array]] = []
-        if query.images:
-            parts.append((1 - options.alpha if query.text else 1.0, image_row(encoder, query, normalise=options.normalise_inputs)))
-        if query.text:
-            parts.append((options.alpha if query.images else 1.0, text_row(encoder, [query.text], normalise=options.normalise_inputs)))
-        fused = sum(weight * row for weight, row in parts[1:]) + parts[0][0] * parts[0][1]
-        return without_excluded(unit_row(fused), encoder, query, options.exclude_weight)
+        fused = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
+        return without_excluded(fused, encoder, query, options.exclude_weight)
 
     def space(self, query: Query) -> Space:
         """The space of the encoder that takes what the query is made of."""

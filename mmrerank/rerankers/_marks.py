@@ -1,0 +1,78 @@
+"""What a model says of numbered marks -> the marks it ranked and what it said of each.
+
+The answer's form is JSON with a list under `ranking`; what stands around it is passed over. Source: ours (the paper's form
+of answer could not be read); the retreat to a bare list is what related code accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+SAID_LETTERS = 80
+_NAMED = r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$"
+_INNERMOST = re.compile(r"\[([^\[\]]*)\]")
+_INTEGER = re.compile(r"\s*\"?\s*(-?\d{1,9})\s*\"?\s*")
+MOST_OBJECTS = 100  # braces looked at from the end, so that no answer takes long to read
+
+
+def parse_ranking(text: str) -> list[int] | None:
+    """The marks in the last JSON object that has a list under `ranking`, else in the last list of integers; None when neither.
+
+    Entries that name no whole number become 0, which is no mark.
+
+    >>> parse_ranking('1: a boat. {"ranking": [1]} No, 2 fits better: ```{"ranking": ["2", 1, "boat"]}```')
+    [2, 1, 0]
+    >>> parse_ranking("Best first: [2, 1].")
+    [2, 1]
+    """
+    ranking = next((found["ranking"] for found in _objects(text) if isinstance(found.get("ranking"), list)), None)
+    if ranking is not None:
+        return [_whole(entry) for entry in ranking]
+    lists = (_integers(found[1]) for found in reversed(list(_INNERMOST.finditer(text))))
+    return next((numbers for numbers in lists if numbers), None)
+
+
+def _integers(inside: str) -> list[int]:
+    """The integers between commas; none where anything else stands there. A comma at the end is let pass."""
+    pieces = inside.split(",")
+    found = [_INTEGER.fullmatch(piece) for piece in (pieces[:-1] if not pieces[-1].strip() else pieces)]
+    return [int(match[1]) for match in found if match] if all(found) else []
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text, from the one that begins last to the one that begins first."""
+    decoder = json.JSONDecoder()
+    for start in [match.start() for match in re.finditer(r"\{", text)][: -MOST_OBJECTS - 1 : -1]:
+        try:
+            yield decoder.raw_decode(text, start)[0]
+        except (ValueError, RecursionError):  # no JSON begins here, or one nested so deep that nobody meant it
+            continue
+
+
+def _whole(entry: Any) -> int:
+    """The mark an entry names: 3, 3.0, "3" or "mark 3"; 0 for anything else."""
+    if isinstance(entry, str):
+        found = re.fullmatch(r"\D*?(-?\d{1,9})\D*", entry)
+        return int(found[1]) if found else 0
+    if isinstance(entry, bool) or not isinstance(entry, int | float) or entry != entry or abs(entry) > 1e9:
+        return 0
+    return int(entry) if int(entry) == entry else 0
+
+
+def named_marks(text: str, count: int) -> dict[int, str]:
+    """What the answer says of a mark on a line of its own before the JSON.
+
+    >>> named_marks('1: a red door\\n(2) - a boat\\n{"ranking": [2, 1]}', 2)
+    {1: 'a red door', 2: 'a boat'}
+    """
+    lines = re.findall(_NAMED, text, re.MULTILINE | re.IGNORECASE)
+    return {int(mark): short(line) for mark, line in lines if 1 <= int(mark) <= count}
+
+
+def short(text: str) -> str:
+    """The text on one line, cut to `SAID_LETTERS`."""
+    line = " ".join(text.split())
+    return line if len(line) <= SAID_LETTERS else line[: SAID_LETTERS - 1].rstrip() + "…"

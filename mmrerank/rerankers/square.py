@@ -1,0 +1,268 @@
+"""Tiles the best candidates into one grid with numbered marks and asks an MLLM once for the order of all of them.
+
+    reference + request + grid of marks 1..K  ->  {"ranking": [7, 1, 3, ...]}  ->  the first K reordered, the tail as it was
+
+Source: the second half (EBR) of SQUARE (arXiv 2509.26330), of which only the abstract and some second-hand notes could be
+read: no reproduction. Read there: a grid of the top candidates, visual marks, one MLLM call that reasons over all of them.
+Ours: everything else, such as K = 16, the look of the grid, the prompt, the answer's form, its parser, retries, shuffles.
+
+It cannot lift what the first stage left beyond `depth`: R@k with k >= depth stays as it is, and the share of queries whose
+target is within the depth is its ceiling. Small details vanish in a cell; look at the grids that `grids="FOLDER"` writes.
+Weights of a query's pictures are not told to the model.
+
+Cost per query: one generation with one grid, whatever the depth; `shuffles` of them where orders of several grids are merged.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.parts import knob, printed
+from mmrerank.prompts import read_prompt
+from mmrerank.rerankers._answers import Order, order_of, unscored, worst
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.rerankers._grid import Layout, draw_grid, fitted, write_grid
+from mmrerank.rerankers._marks import named_marks, parse_ranking, short
+from mmrerank.rerankers._pictures import picture_of
+from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, Part, Prompt, Query, Ranking, Status
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PIECES: dict[str, set[str]] = {
+    "task": {"count"},
+    "reference": {"number"},
+    "changed": {"query"},
+    "alike": set(),
+    "wanted": {"query"},
+    "excluded": {"text"},
+    "excluded_picture": set(),
+    "grid": set(),
+}
+UNUSABLE = {"refused": "the model refused", "length": "the answer was cut at max_tokens", "stop": "no ranking in the answer"}
+MARKS_NAMED = 4  # in a reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    depth: int = 16  # K, how many of the candidates are drawn
+    prompt: str = "square"
+    cell_px: int = 336
+    gutter_px: int = 8
+    reference_px: int = 336  # the longest side at which pictures of the query are shown
+    shuffles: int = 0  # 0: one grid in the incoming order; n: n grids, each shuffled, their orders merged by mean place
+    max_tokens: int = 512
+    temperature: float = 0.0
+    retries: int = 2  # after a time-out or refusal; after an unreadable answer only when the temperature is above 0
+    seed: int = 0
+    grids: str | None = knob(None)  # folder to which every grid is written as QUERY_ID.png
+
+    def __post_init__(self) -> None:
+        Layout(side=1, cell_px=self.cell_px, gutter_px=self.gutter_px)  # complains of sizes out of range
+        if min(self.depth, self.reference_px) < 1 or min(self.shuffles, self.retries) < 0:
+            raise InputError(f"depth and reference_px count from 1, shuffles and retries from 0; got {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """What came of one grid."""
+
+    cells: tuple[int, ...]  # which of the drawn candidates is in each cell
+    order: Order  # of the drawn candidates
+    said: dict[int, str]  # what the model says of a drawn candidate before the JSON
+    cost: Cost
+
+
+class Square:
+    """Reranks the head of a ranking by one look at all of it."""
+
+    def __init__(self, options: Options, backend: Backend) -> None:
+        self.name = printed("square", options)
+        self.prompt = read_prompt(options.prompt, PIECES)
+        self._options, self._backend = options, backend
+        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        """The candidates with their first `depth` in the model's order, all without scores; see `notes.status`.
+
+        Marks the model left out follow in the incoming order. A candidate of the head whose picture does not open is not
+        drawn and stays right behind the head. Without a usable answer everything stays as it came (`fallback`).
+
+        Raises:
+            FormatError: a picture of the query cannot be opened.
+            BackendError: the model cannot be reached or does not take the prompt, so that asking again is of no use.
+        """
+        pictures, undrawn = self._pictures(candidates[: self._options.depth])
+        rounds = self._rounds(query, list(pictures.values()))
+        answered = [found for found in rounds if found.order.status != "fallback"]
+        if not answered:
+            return self._unmoved(query, candidates, rounds, undrawn)
+        drawn = list(pictures)
+        head = [drawn[n] for n in mean_places([found.order.positions for found in answered])]
+        reasons = {n: _reason(answered, drawn.index(n), rank, n + 1) for rank, n in enumerate(head, 1)} | undrawn
+        return unscored(
+            query,
+            candidates,
+            [*head, *undrawn, *range(len(drawn) + len(undrawn), len(candidates))],
+            status=_status(rounds, whole=not undrawn),
+            messages=[*_mended(rounds), *(f"{candidates[n].item.item_id}: {why}" for n, why in undrawn.items())],
+            reasons={candidates[n].item.item_id: reason for n, reason in reasons.items()},
+            cost=sum((found.cost for found in rounds), Cost()),
+        )
+
+    def prompt_for(self, query: Query, grid: Image, count: int) -> Prompt:
+        """What the model is asked about one grid: the task, the query with its pictures, and last the grid."""
+        text = self.prompt
+        parts: list[Part] = [text.fill("task", count=count)]
+        for number, handle in enumerate(query.images, 1):
+            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._shown(handle)]
+        if query.text:
+            parts.append(text.fill("changed" if query.images else "wanted", query=query.text))
+        else:
+            parts.append(text.pieces["alike"])
+        parts += [text.fill("excluded", text=excluded) for excluded in query.exclude_text]
+        for handle in query.exclude_images:
+            parts += [text.pieces["excluded_picture"], self._shown(handle)]
+        return (Message(role="user", parts=(*_joined([*parts, text.pieces["grid"]]), grid)),)
+
+    # ------------------------------------------------------------------
+
+    def _rounds(self, query: Query, pictures: Sequence[Image]) -> list[_Round]:
+        """One round, or one for each shuffle; none where there is nothing to order."""
+        return [self._round(query, pictures, n) for n in range(max(1, self._options.shuffles))] if len(pictures) > 1 else []
+
+    def _round(self, query: Query, pictures: Sequence[Image], number: int) -> _Round:
+        """Draws one grid and asks for its order."""
+        options = self._options
+        cells = list(range(len(pictures)))
+        if options.shuffles:
+            random.Random(f"{options.seed}/{number}/{query.query_id}").shuffle(cells)
+        grid = draw_grid([pictures[n] for n in cells], cell_px=options.cell_px, gutter_px=options.gutter_px)
+        if options.grids is not None:
+            write_grid(grid, Path(options.grids), query.query_id + (f"-{number + 1}" if options.shuffles else ""))
+        text, why, cost = self._ask(self.prompt_for(query, grid, len(cells)), len(cells))
+        if why:
+            order = Order(positions=tuple(range(len(cells))), status="fallback", message=why)
+            return _Round(cells=tuple(cells), order=order, said={}, cost=cost)
+        # marks become numbers of drawn candidates before the missing ones are added, which then follow as they came
+        marks = [cells[mark - 1] + 1 if 1 <= mark <= len(cells) else 0 for mark in parse_ranking(text) or ()]
+        said = {cells[mark - 1]: line for mark, line in named_marks(text, len(cells)).items()}
+        return _Round(cells=tuple(cells), order=order_of(marks, len(cells)), said=said, cost=cost)
+
+    def _ask(self, prompt: Prompt, count: int) -> tuple[str, str, Cost]:
+        """An answer with a usable ranking, or why there is none, and the cost of all attempts.
+
+        A greedy answer that cannot be read would come back word for word, from the cache or anew: it is not asked for again.
+        """
+        why, cost = "", Cost()
+        for attempt in range(1 + self._options.retries):
+            try:
+                (answer,) = self._backend.generate([prompt], replace(self._decoding, seed=self._decoding.seed + attempt))
+            except BackendError as error:
+                if not error.retryable:
+                    raise
+                why = f"no answer: {error.message}"
+                continue
+            cost += answer.cost
+            if any(1 <= mark <= count for mark in parse_ranking(answer.text) or ()):
+                return answer.text, "", cost
+            why = UNUSABLE[answer.finished]
+            why += f": {short(answer.text)}" if answer.text.strip() else ""
+            if answer.finished != "refused" and not self._options.temperature:
+                break
+        return "", why, cost
+
+    def _pictures(self, head: Sequence[Candidate]) -> tuple[dict[int, Image], dict[int, str]]:
+        """The pictures that can be drawn, by position and as small as their cell, and why the others cannot."""
+        pictures: dict[int, Image] = {}
+        undrawn: dict[int, str] = {}
+        for n, candidate in enumerate(head):
+            try:
+                pictures[n] = fitted(picture_of(candidate.item), self._options.cell_px)
+            except (FormatError, InputError) as error:
+                undrawn[n] = f"not in the grid: {error.message}"
+        return pictures, undrawn
+
+    def _shown(self, handle: ImageHandle) -> Image:
+        picture = handle.open()
+        return fitted(picture, self._options.reference_px) if max(picture.size) > self._options.reference_px else picture
+
+    def _unmoved(self, query: Query, candidates: Sequence[Candidate], rounds: Sequence[_Round], undrawn: dict[int, str]) -> Ranking:
+        """The order as it came: nothing to order, or no usable answer."""
+        head = candidates[: self._options.depth]
+        why = rounds[0].order.message if rounds else "fewer than two pictures can be drawn" if undrawn else ""
+        messages = [*_mended(rounds), *(f"{head[n].item.item_id}: {reason}" for n, reason in undrawn.items())]
+        return unscored(
+            query,
+            candidates,
+            range(len(candidates)),
+            status="fallback" if why else "ok",
+            messages=messages if rounds else [why, *messages],
+            reasons={candidate.item.item_id: f"keeps its place: {undrawn.get(n, why)}" for n, candidate in enumerate(head) if why},
+            cost=sum((found.cost for found in rounds), Cost()),
+        )
+
+
+def mean_places(orders: Sequence[Sequence[int]]) -> list[int]:
+    """The positions of several complete orders by the sum of their places (Borda's count), equal ones as they came.
+
+    >>> mean_places([[2, 0, 1], [0, 2, 1]])
+    [0, 2, 1]
+    """
+    places = [0] * len(orders[0])
+    for order in orders:
+        for place, position in enumerate(order):
+            places[position] += place
+    return sorted(range(len(places)), key=places.__getitem__)
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Neighbouring texts as one part, so that nothing depends on how a backend sets parts apart."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and isinstance(part, str) and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined
+
+
+def _mended(rounds: Sequence[_Round]) -> list[str]:
+    """What was mended in each round."""
+    if len(rounds) == 1:
+        return [rounds[0].order.message]
+    return [f"grid {n}: {found.order.message}" for n, found in enumerate(rounds, 1) if found.order.message]
+
+
+def _status(rounds: Sequence[_Round], *, whole: bool) -> Status:
+    """The gravest of the rounds, of which a lost one beside answered ones is a repair; at least `completed` unless the head is whole."""
+    statuses: list[Status] = ["repaired" if found.order.status == "fallback" else found.order.status for found in rounds]
+    return worst([*statuses, "ok" if whole else "completed"])
+
+
+def _reason(rounds: Sequence[_Round], drawn: int, rank: int, before: int) -> str:
+    """Why a candidate stands where it stands, and what the model said of it."""
+    marks = ", ".join(str(found.cells.index(drawn) + 1) for found in rounds[:MARKS_NAMED])
+    marks += ", …" if len(rounds) > MARKS_NAMED else ""
+    grids = "the grid" if len(rounds) == 1 else f"{len(rounds)} grids"
+    said = next((found.said[drawn] for found in rounds if drawn in found.said), "")
+    moved = f"mark {marks} in {grids}, placed {_ordinal(rank)}; was {_ordinal(before)}"
+    return f"{moved}: {said}" if said else moved
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def build(options: Options, backend: Backend) -> Square:
+    return Square(options, backend)
+
+
+def tiny() -> Square:
+    return build(Options(), BackendDouble(answer=lambda prompt: '{"ranking": [3, 1, 2]}'))
