@@ -1,8 +1,8 @@
 """A collection: what a user holds. A folder with a Lance table, indexes as its caches, and `collection.toml`.
 
-    collection = Collection.create(path, encoders=["openclip/mini"])
-    collection.add(["photos/"])
-    collection.search("a red door").hits[0].item.item_id
+collection = Collection.create(path, encoders=["openclip/mini"])
+collection.add(["photos/"])
+collection.search("a red door").hits[0].item.item_id
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mmrerank.views import ItemView
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "faiss_index"
+PAGES = "page_number IS NOT NULL AND text IS NOT NULL AND text <> ''"  # scans that nobody read have no words to be found by
 
 
 class Collection:
@@ -352,7 +353,7 @@ class _View:
 
     @property
     def has_pages(self) -> bool:
-        return bool(self._once("pages", lambda: len(self.snapshot.where("page_number IS NOT NULL")) > 0))
+        return bool(self._once("pages", lambda: len(self.snapshot.where(PAGES)) > 0))
 
     def retriever(self, name: str, backend: Backend | None = None) -> Retriever:
         def opened() -> Retriever:

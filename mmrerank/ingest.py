@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -41,6 +42,7 @@ class IngestReport:
     failed: tuple[Failure, ...]
     seconds: float
     stage_seconds: Mapping[str, float]  # thread-seconds at work
+    notes: tuple[str, ...] = ()  # what else a user should know of what was read, such as pages that have no text
 
     @property
     def items_per_s(self) -> float:
@@ -67,6 +69,7 @@ class _Tally:
     failed: list[Failure] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
+    textless: Counter[str] = field(default_factory=Counter)  # why -> pages
 
     @property
     def found(self) -> int:
@@ -251,6 +254,8 @@ class Ingest:
         known = self._known.get(work.file.file_id, {}).get(item_id)
         self._tally.seen.add(item_id)
         self._expected += work.file.file_id in self._uncounted
+        if note := work.base.metadata.get("text_note"):
+            self._tally.textless[str(note)] += 1
         if work.found is None:
             self._tally.failed.append(Failure(path=item_id, reason=work.base.reason or ""))
         elif known is None or known["state"] == "failed":
@@ -317,6 +322,7 @@ class Ingest:
             failed=tuple(tally.failed),
             seconds=seconds,
             stage_seconds=dict(self._clock.seconds),
+            notes=tuple(f"{n} {'page' if n == 1 else 'pages'}: {why}" for why, n in tally.textless.most_common()),
         )
 
 

@@ -31,7 +31,8 @@ from mmrerank.errors import InputError
 from mmrerank.parts import knob, printed
 from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
 
-AT_ONCE = {"cpu": 8, "cuda": 32}
+PROMPTS_AT_ONCE = 64
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ class Local:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device)
         self._model, processor = load(options.model, options.revision, options.precision, self.device)
         self._prepare = Preparer(processor, self._model, options.model)
-        self._batch_size = options.batch_size or AT_ONCE.get(self.device.type, 8)
+        self._batch_size = options.batch_size or PROMPTS_AT_ONCE
+        self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
         self._folder = Path(options.model)
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
 
@@ -108,9 +110,15 @@ class Local:
     # ------------------------------------------------------------------
 
     def _batches(self, prompts: Sequence[Prompt], size: int) -> list[list[int]]:
-        """Positions of the prompts in batches of like size, so that little is padding."""
-        order = sorted(range(len(prompts)), key=lambda n: _extent(prompts[n]))
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        """Positions of the prompts in batches of like length, so that little is padding and none is too large."""
+        extents = [_extent(prompt) for prompt in prompts]
+        found: list[list[int]] = []
+        for n in sorted(range(len(prompts)), key=extents.__getitem__):
+            full = not found or len(found[-1]) >= size or (len(found[-1]) + 1) * extents[n] > self._batch_tokens
+            if full:
+                found.append([])
+            found[-1].append(n)
+        return found
 
     @torch.inference_mode()
     def _chosen(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -15,13 +16,20 @@ NoCache: TypeAlias = Annotated[bool, typer.Option("--no-cache", help="Ask the mo
 
 
 def opened(name: str | None, *, no_cache: bool = False) -> Any:
-    """The backend, or None where none is named. Answers are kept in MMRERANK_CACHE, by default in the user's cache folder."""
+    """The backend, or None where none is named. Answers are kept in MMRERANK_CACHE, by default in the user's cache folder;
+    a run of over a minute says so on stderr."""
     if name is None:
         return None
     from mmrerank.backends import open_backend
+    from mmrerank.backends._estimate import Estimated
 
     key = os.environ.get("MMRERANK_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    return open_backend(name, cache=None if no_cache else cache_folder(), api_key=key)
+    backend = open_backend(name, cache=None if no_cache else cache_folder(), api_key=key)
+    return Estimated(backend, _say)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def cache_folder() -> Path:

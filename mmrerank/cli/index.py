@@ -51,6 +51,8 @@ def index(
         _output.emit(result)
     else:
         _show(result)
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
 
 

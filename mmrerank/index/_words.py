@@ -27,6 +27,10 @@ _PIECE = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+)*")
 _WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
 _DROPPED = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
+_OPENING = re.compile(r"(?:\S+\s+){0,29}\S*")
+_OPENING_CHARACTERS = 300  # where no spaces part the words
+_NAME = r"((?i:figure|fig|table|chart|exhibit|box|appendix|section))s?\.?\s*((?:[A-Z][-.]?)?\d+(?:\.\d+)*|[A-Z]\b)"
+_CAPTION, _NAMED = re.compile(rf"^[^\S\n]*{_NAME}", re.MULTILINE), re.compile(rf"\b{_NAME}")
 
 # Words of grammar. Words of amount, order and place (more, most, all, before, over, not) say what is asked, and stay.
 _GRAMMAR = """
@@ -90,6 +94,38 @@ class Words:
         if len(pieces) > 1 and _WHOLE.search(compound):
             whole = _DROPPED.sub("", compound)
             yield self._stem(whole) if whole.isalpha() else whole
+
+
+def opening(text: str) -> str:
+    """The first 30 words: on most pages their heading, or the running title and what the page goes on with.
+
+    >>> opening("Chapter 2\\n" + "and more " * 100).count("more")
+    14
+    """
+    found = _OPENING.match(text.lstrip()[:_OPENING_CHARACTERS])
+    return found[0] if found else ""
+
+
+def captions(text: str) -> set[str]:
+    """The figures, tables and sections whose names begin a line: that is where they stand, not where they are spoken of.
+
+    >>> captions("as Table 2 shows\\nFig. 3: Growth")
+    {'figure 3'}
+    """
+    return {_caption(*match.groups()) for match in _CAPTION.finditer(unicodedata.normalize("NFKC", text))}
+
+
+def named(text: str) -> set[str]:
+    """The figures, tables and sections that a question speaks of.
+
+    >>> named("What does the blue line of figure 3 mean?")
+    {'figure 3'}
+    """
+    return {_caption(*match.groups()) for match in _NAMED.finditer(unicodedata.normalize("NFKC", text))}
+
+
+def _caption(kind: str, number: str) -> str:
+    return f"{'figure' if kind.lower() == 'fig' else kind.lower()} {number.lower()}"
 
 
 def pairs(run: str) -> list[str]:

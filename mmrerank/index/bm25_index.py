@@ -4,13 +4,18 @@ Cost per query: one pass over the postings of its words, a fraction of a millise
 splitting the texts costs. Scores are sums of idf * term weight, above 0 and without an upper bound; they compare within one
 query only.
 
-Source: Robertson & Zaragoza 2009 (BM25); Kamphuis et al. 2020 (the variants); Lù 2024 (bm25s, which computes it).
+A score has three parts: BM25 over the whole text; BM25 over its first 30 words, as a text of its own, times `opening`; and
+`captions` for each figure, table or section that the query names and whose name begins a line of the text. With `opening=0,
+captions=0` it is BM25 and nothing else. What the two parts bring is measured by tests/bench/bench_documents.py.
+
+Source: Robertson & Zaragoza 2009 (BM25, and fields with weights); Kamphuis et al. 2020 (the variants); Lù 2024 (bm25s, which
+computes it).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,21 +27,26 @@ from mmrerank.errors import InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
-from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index._postings import Postings, constant, joined, weighted
+from mmrerank.index._words import ENGLISH, Words, captions, named, opening
 from mmrerank.parts import printed
 from mmrerank.types import Keys, Neighbours
 
 SEARCHES = "text"
+_OPENING, _CAPTION = "opening:", "caption:"  # mark the terms of these parts; no word has such a beginning
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """k1: how soon repeats of a word stop counting. b: how much long texts are held back. method: the idf; lucene's alone gives
-    a word that most texts have a score above 0. stemmer, stopwords: "none" for texts that are not English."""
+    a word that most texts have a score above 0. opening, captions: what these parts weigh. stemmer, stopwords: "none" for texts
+    that are not English."""
 
     k1: Annotated[float, Field(ge=0)] = 1.5
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
     method: Literal["lucene", "robertson", "atire"] = "lucene"
+    opening: Annotated[float, Field(ge=0)] = 0.4
+    captions: Annotated[float, Field(ge=0)] = 6.0
     stemmer: Literal["english", "none"] = "english"
     stopwords: Literal["english", "none"] = "english"
 
@@ -50,9 +60,10 @@ class Bm25Index:
         self.name = printed("bm25_index", options)
         self._options = options
         self._words = Words(_stemmer(options.stemmer), ENGLISH if options.stopwords == "english" else frozenset())
-        self._bm25 = BM25(k1=options.k1, b=options.b, method=options.method, backend="numpy")
-        self._ids: Keys = np.empty(0, np.int64)  # ascending, so that a tie by position is a tie by id
-        self._vocabulary: dict[str, int] = {}
+        self._bm25 = BM25(backend="numpy")  # adds up what the postings hold
+        self._ids: Keys  # ascending, so that a tie by position is a tie by id
+        self._vocabulary: dict[str, int]
+        self._take(np.empty(0, np.int64), constant([], "", 0.0))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -76,11 +87,28 @@ class Bm25Index:
         ids = ids[order]
         if (ids[1:] == ids[:-1]).any():
             raise InputError(f"id {ids[1:][ids[1:] == ids[:-1]][0]} comes twice")
-        vocabulary: dict[str, int] = {}
-        terms = [[vocabulary.setdefault(word, len(vocabulary)) for word in self._words.of(texts[i])] for i in order]
-        if vocabulary:  # bm25s divides by the mean length, which texts without a word do not have
-            self._bm25.index((terms, dict(vocabulary)), create_empty_token=False, show_progress=False)
-        self._ids, self._vocabulary = ids, vocabulary
+        self._take(ids, joined(list(self._parts([texts[i] for i in order]))))
+
+    def _parts(self, texts: Sequence[str]) -> Iterator[Postings]:
+        options = self._options
+        formula = {"k1": options.k1, "b": options.b, "method": options.method}
+        yield weighted([self._words.of(text) for text in texts], "", 1.0, **formula)
+        if options.opening:
+            yield weighted([self._words.of(opening(text)) for text in texts], _OPENING, options.opening, **formula)
+        if options.captions:
+            yield constant([captions(text) for text in texts], _CAPTION, options.captions)
+
+    def _asked(self, text: str) -> Iterator[str]:
+        """The terms of a query in every part; a part that is not indexed knows none of them."""
+        words = self._words.of_query(text)
+        yield from words
+        yield from (_OPENING + word for word in words)
+        yield from (_CAPTION + name for name in sorted(named(text)))
+
+    def _take(self, ids: Keys, postings: Postings) -> None:
+        scores = {"data": postings.weights, "indices": postings.positions, "indptr": postings.starts, "num_docs": len(ids)}
+        self._bm25.scores, self._bm25.nonoccurrence_array = scores, None  # only bm25l and bm25+ have one
+        self._ids, self._vocabulary = ids, {term: number for number, term in enumerate(postings.vocabulary)}
 
     def search(self, text: str, k: int, *, allowed: Keys | None = None) -> Neighbours:
         """The k texts that match `text` best, among `allowed` only when it is given. Ties go by id.
@@ -91,7 +119,7 @@ class Bm25Index:
             InputError: k below 1.
         """
         k = positive(k)
-        terms = [self._vocabulary[word] for word in self._words.of_query(text) if word in self._vocabulary]
+        terms = [self._vocabulary[term] for term in self._asked(text) if term in self._vocabulary]
         if not terms:
             return empty()
         scores = self._bm25.get_scores_from_ids(terms)  # (n_texts,)
@@ -108,7 +136,7 @@ class Bm25Index:
         def fill(sink: Sink) -> None:
             put_array(sink, self._ids)
             put_array(sink, np.frombuffer(json.dumps(list(self._vocabulary)).encode(), np.uint8))
-            for part in ("data", "indices", "indptr") if self._vocabulary else ():
+            for part in ("data", "indices", "indptr"):
                 put_array(sink, self._bm25.scores[part])
 
         save_sealed(path, self._header(), fill)
@@ -122,12 +150,9 @@ class Bm25Index:
         """
         with open_sealed(path, self._header()) as file:
             ids = get_array(file)
-            vocabulary = {word: number for number, word in enumerate(json.loads(get_array(file).tobytes()))}
-            if vocabulary:
-                parts = {part: get_array(file) for part in ("data", "indices", "indptr")}
-                self._bm25.scores = {**parts, "num_docs": len(ids)}
-                self._bm25.nonoccurrence_array = None  # only bm25l and bm25+ have one; bm25s sets it when it indexes
-        self._ids, self._vocabulary = ids, vocabulary
+            vocabulary = json.loads(get_array(file).tobytes())
+            weights, positions, starts = (get_array(file) for _ in range(3))
+        self._take(ids, Postings(vocabulary=vocabulary, weights=weights, positions=positions, starts=starts))
 
     def _matching(self, scores: Any, allowed: Keys) -> Keys:
         slots = np.unique(np.searchsorted(self._ids, allowed))

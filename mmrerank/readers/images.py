@@ -2,18 +2,22 @@
 
 JPEG (with MPO), PNG, WebP, GIF, BMP and TIFF; of several frames the first. A file whose content belongs to another suffix is
 refused unless `mislabelled="accept"`, because a folder of renamed files usually means that something else went wrong too.
-Cost: one read for the hash; nothing is decoded until the picture is opened.
+Pictures of pages (`_page_pictures.py`) make a document of their folder and are read by OCR where it is there, as pages of a PDF
+without text are; `text_source` and `text_note` in their metadata mean the same.
+Cost: one read for the hash; nothing is decoded until the picture is opened, except for OCR: 0.5 to 3 s a page on one core.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
+from mmrerank.readers import _ocr
 from mmrerank.readers._files import PICTURE_SUFFIXES, hash_of, opened, read_bytes
+from mmrerank.readers._page_pictures import Pages, document_of, number_of
 from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
 from mmrerank.types import Found, ImageHandle, Item
 
@@ -23,6 +27,10 @@ class Options:
     mislabelled: Mislabelled = "refuse"  # a PNG named .jpg
     max_pixels: int = LIMITS.max_pixels
     max_bytes: int = LIMITS.max_bytes
+    pages: Pages = "auto"  # which pictures are pages of a document: those whose names say so; all; none
+    ocr: _ocr.Ocr = "auto"  # for pages only; this and what follows as in `pdf`
+    ocr_language: str = "eng"
+    ocr_timeout_s: float = 60.0
 
 
 class ImageReader:
@@ -32,6 +40,7 @@ class ImageReader:
 
     def __init__(self, options: Options) -> None:
         self.name = printed("images", options)
+        self._options = options
         self._mislabelled = options.mislabelled
         self._limits = Limits(max_pixels=options.max_pixels, max_bytes=options.max_bytes)
 
@@ -50,7 +59,16 @@ class ImageReader:
         found = inspect(data, path=path, suffix=path.suffix, mislabelled=self._mislabelled, limits=self._limits)
         height, width = found.size
         item = Item(item_id=item_id, image=self._picture(path), metadata={"height": height, "width": width})
-        yield Found(item=item, content_hash=hash_of(data))
+        entry = Found(item=item, content_hash=hash_of(data))
+        number = number_of(path, self._options.pages)
+        yield entry if number is None else self._page(entry, path, number)
+
+    def _page(self, entry: Found, path: Path, number: int) -> Found:
+        document_id, options = document_of(path, entry.item.item_id), self._options
+        page = replace(entry, item=replace(entry.item, document_id=document_id, page_number=number))
+        if (why := _ocr.why_not(options.ocr)) is not None:
+            return _ocr.noted(page, why)
+        return _ocr.with_text(page, self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)
 
     def handle(self, path: Path, fragment: str) -> ImageHandle:
         """The picture of this file; FormatError for a fragment, since a picture file has no parts."""

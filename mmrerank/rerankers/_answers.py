@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmrerank.types import Candidate, Cost, Notes, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Notes, Query, Ranking, Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
 
@@ -44,6 +44,13 @@ def order_of(marks: Sequence[int] | None, count: int) -> Order:
 def worst(statuses: Iterable[Status]) -> Status:
     """The gravest of several; `ok` when there are none."""
     return max(statuses, key=SEVERITY.index, default="ok")
+
+
+def announce(backend: Backend, prompts: int) -> None:
+    """Tells a backend that keeps watch over the time how many prompts are coming."""
+    expect = getattr(backend, "expect", None)
+    if expect is not None:
+        expect(prompts)
 
 
 def unscored(

@@ -14,7 +14,7 @@ from typing import Any
 SAID_LETTERS = 80
 _NAMED = r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$"
 _INNERMOST = re.compile(r"\[([^\[\]]*)\]")
-_INTEGER = re.compile(r"\s*\"?\s*(-?\d{1,9})\s*\"?\s*")
+_INTEGER = re.compile(r"-?\d{1,9}")
 MOST_OBJECTS = 100  # braces looked at from the end, so that no answer takes long to read
 
 
@@ -37,9 +37,8 @@ def parse_ranking(text: str) -> list[int] | None:
 
 def _integers(inside: str) -> list[int]:
     """The integers between commas; none where anything else stands there. A comma at the end is let pass."""
-    pieces = inside.split(",")
-    found = [_INTEGER.fullmatch(piece) for piece in (pieces[:-1] if not pieces[-1].strip() else pieces)]
-    return [int(match[1]) for match in found if match] if all(found) else []
+    pieces = [piece.strip(' \t\r\n"') for piece in inside.rstrip(", \t\r\n").split(",")]
+    return [int(piece) for piece in pieces] if all(map(_INTEGER.fullmatch, pieces)) else []
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
-from mmrerank.rerankers._answers import Order, order_of, unscored, worst
+from mmrerank.rerankers._answers import Order, announce, order_of, unscored, worst
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers._pictures import picture_of, within
 from mmrerank.rerankers._windows import windows
@@ -67,7 +67,9 @@ class MMR5:
         pages, broken, notes = self._pages(query, candidates)
         order, reasons, cost = list(pages), dict(broken), Cost()
         answers: list[Order] = []
-        for start, stop in windows(len(order), self._options.window, self._options.step) if len(order) > 1 else []:
+        spans = windows(len(order), self._options.window, self._options.step) if len(order) > 1 else []
+        announce(self._backend, len(spans))
+        for start, stop in spans:
             shown = order[start:stop]
             answer, passages, spent = self._ask(query, [pages[n] for n in shown])
             order[start:stop] = [shown[p] for p in answer.positions]

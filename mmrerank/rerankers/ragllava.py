@@ -22,6 +22,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.modality import Asked, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
+from mmrerank.rerankers._answers import announce
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers._pictures import open_within, picture_of, within
 from mmrerank.rerankers._threshold import Threshold, crossing
@@ -125,6 +126,7 @@ class RagLLaVA:
         margins = np.full(len(candidates), -np.inf)
         messages: list[str] = []
         cost = Cost()
+        announce(self._backend, len(candidates))
         reference = [open_within(image, self._options.max_pixels) for image in query.images] if candidates else []
         for start in range(0, len(candidates), AT_ONCE):
             prompts: dict[int, Prompt] = {}

@@ -1,5 +1,8 @@
 """Several retrievers fused by reciprocal rank: their scores have unlike scales, so only their orders meet.
 
+A part that is worse by itself costs precision at the top when it weighs as much as the better one: on 244 questions over pages,
+BM25 alone had R@1 .289, equal weights with a small sentence encoder (R@1 .219) .266. Give the better part the larger weight.
+
 Source: Cormack, Clarke & Büttcher 2009.  Cost per query: that of its parts.
 """
 
@@ -26,6 +29,9 @@ class Hybrid:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         if len(options.parts) < 2:
             raise InputError(f"hybrid fuses at least two retrievers; got {options.parts}")
+        if options.weights and (len(options.weights) != len(options.parts) or min(options.weights) < 0 or not any(options.weights)):
+            kind = "one weight each, none negative and not all 0"
+            raise InputError(f"hybrid fuses {len(options.parts)} retrievers, so it takes {kind}; got {options.weights}")
         self.name = printed("hybrid", options)
         self._options = options
         self._parts: list[Retriever] = [make(part, station="retrievers", corpus=corpus) for part in options.parts]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmrerank.errors import DamagedData, InputError, ManifestError, ShapeError
-from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index._words import ENGLISH, Words, captions, named, opening
 from mmrerank.index.bm25_index import Options, build
 from mmrerank.parts import make
 
@@ -114,7 +114,7 @@ def test_scores_are_the_formula() -> None:
     """Robertson & Zaragoza 2009 with Lucene's idf, written out."""
     texts = ["red red box", "blue box", "green lamp in a red room", "box"]
     k1, b, mean = 1.5, 0.75, sum(len(text.split()) for text in texts) / 4
-    found = filled("bm25_index(stemmer=none)", dict(enumerate(texts))).search("red box", 4)
+    found = filled("bm25_index(stemmer=none, opening=0, captions=0)", dict(enumerate(texts))).search("red box", 4)
     for number, score in zip(found.ids, found.scores, strict=True):
         counts, length, expected = Counter(texts[number].split()), len(texts[number].split()), 0.0
         for word in ("red", "box"):
@@ -122,6 +122,66 @@ def test_scores_are_the_formula() -> None:
             idf = math.log(1 + (4 - frequency + 0.5) / (frequency + 0.5))
             expected += idf * counts[word] / (counts[word] + k1 * (1 - b + b * length / mean))
         assert score == pytest.approx(expected, rel=1e-5)
+
+
+FILLER = "word " * 40
+REPORT = {
+    1: f"Growth of cities\n{FILLER}",
+    2: f"{FILLER} as Table 3 shows, growth was slow",
+    3: f"{FILLER}\n Table 3. Growth\n{FILLER}",
+    4: f"{FILLER}\nFig. 3: Cities\n{FILLER}",
+}
+
+
+def test_a_score_is_the_sum_of_its_parts() -> None:
+    """BM25 over the text, BM25 over the first 30 words as texts of their own, a constant for a caption."""
+
+    def scores(name: str, pages: dict[int, str]) -> dict[int, float]:
+        found = filled(name, pages).search("growth in Table 3", 10)
+        return dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+
+    words = scores("bm25_index(opening=0, captions=0)", REPORT)
+    openings = scores("bm25_index(opening=0, captions=0)", {n: " ".join(text.split()[:30]) for n, text in REPORT.items()})
+    expected = {n: score + 0.7 * openings.get(n, 0.0) + 5.0 * (n == 3) for n, score in words.items()}
+    assert openings.keys() == {1}
+    assert scores("bm25_index(opening=0.7, captions=5)", REPORT) == pytest.approx(expected)
+
+
+def test_an_opening_and_a_caption_lift_their_page() -> None:
+    assert filled(pages=REPORT).search("growth", 1).ids.tolist() == [1]
+    assert filled(pages=REPORT).search("What does table 3 say?", 1).ids.tolist() == [3]
+    assert filled(pages=REPORT).search("What is red in figure 3?", 1).ids.tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Figure 3: growth", {"figure 3"}),
+        ("  FIG. 3a", {"figure 3"}),
+        ("Table A.1\nAppendix B\r\nExhibit P-10", {"table a.1", "appendix b", "exhibit p-10"}),
+        ("see Figure 3\nand Table 4", set()),
+        ("table a thing\nFigures show\nFigurine 3", set()),
+        ("Ｔａｂｌｅ　２", {"table 2"}),
+        ("", set()),
+    ],
+)
+def test_a_caption_begins_its_line(text: str, names: set[str]) -> None:
+    assert captions(text) == names
+    assert named(f"so {text}") >= names
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("", ""),
+        ("  one\n two  ", "one\n two"),
+        ("w " * 99, ("w " * 30).strip()),
+        ("検" * 999, "検" * 300),
+        ("x" * 10_000_000, "x" * 300),
+    ],
+)
+def test_an_opening_is_thirty_words_or_three_hundred_characters(text: str, first: str) -> None:
+    assert opening(text).strip() == first
 
 
 def test_ties_go_by_id_and_k_cuts() -> None:

@@ -1,0 +1,135 @@
+"""Document sets with questions for the benches: pages read by our readers, held in memory behind the `Corpus` protocol."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.parts import make
+from mmrerank.types import Candidate, Found, Item, Keys, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    question_id: str
+    text: str
+    document_id: str | None  # where the evidence is known to lie in one document
+    evidence: frozenset[str]  # item ids
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentSet:
+    items: list[Item]
+    questions: list[Question]
+
+    @cached_property
+    def documents(self) -> dict[str, list[str]]:
+        """Document id -> item ids in page order."""
+        found: dict[str, list[str]] = {}
+        for item in self.items:
+            found.setdefault(item.document_id or item.item_id, []).append(item.item_id)
+        return found
+
+
+class PageCorpus:
+    """Pages and a text index by name. Of SQL it knows what `lexical` and these benches ask: one document, some page numbers."""
+
+    def __init__(self, items: Sequence[Item], index: str = "bm25_index") -> None:
+        self._items = list(items)
+        self._documents = np.array([item.document_id or "" for item in items])
+        self._numbers = np.array([item.page_number or 0 for item in items])
+        self._index = make(index, station="index")
+        self._index.fit(np.arange(len(items)), [item.text or "" for item in items])
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        found = self._index.search(text, k, allowed=self._allowed(filter))
+        return [Candidate(item=self._items[n], score=float(score)) for n, score in zip(found.ids, found.scores, strict=True)]
+
+    def _allowed(self, condition: str | None) -> Keys | None:
+        if condition is None:
+            return None
+        kept = np.ones(len(self._items), bool)
+        if match := re.search(r"document_id = '((?:[^']|'')*)'", condition):
+            kept &= self._documents == match[1].replace("''", "'")
+        if match := re.search(r"page_number IN \(([\d, ]+)\)", condition):
+            kept &= np.isin(self._numbers, [int(number) for number in match[1].split(",")])
+        return np.flatnonzero(kept)
+
+    def space(self, **_: Any) -> Space:
+        raise NotImplementedError("these benches search text only")
+
+
+def read_set(folder: Path, *, ocr: str) -> DocumentSet:
+    """The set below `folder`, known by the files it has."""
+    if (folder / "pdfs").is_dir():
+        return _mmlongbench(folder, ocr)
+    return _receipts(folder, ocr) if (folder / "receipts.jsonl").exists() else _deck(folder, ocr)
+
+
+def in_document(document_id: str) -> str:
+    quoted = document_id.replace("'", "''")
+    return f"document_id = '{quoted}'"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def _items(paths: Sequence[Path], reader: str) -> list[Item]:
+    part = make(reader, station="readers")
+    return [entry.item for path in paths for entry in part.read(path, path.name) if isinstance(entry, Found)]
+
+
+def _mmlongbench(folder: Path, ocr: str) -> DocumentSet:
+    questions = [
+        Question(
+            question_id=q["id"],
+            text=q["question"],
+            document_id=q["doc"],
+            evidence=frozenset(f"{q['doc']}#page={number + 1}" for number in q["evidence_pages"]),
+            sources=tuple(source.split(" (")[0] for source in q["evidence_sources"]),
+        )
+        for q in _lines(folder / "queries.jsonl")
+        if q["evidence_pages"] and not q["evidence_out_of_range"]
+    ]
+    return DocumentSet(items=_items(sorted((folder / "pdfs").glob("*.pdf")), f"pdf(ocr={ocr})"), questions=questions)
+
+
+def _receipts(folder: Path, ocr: str) -> DocumentSet:
+    """Scanned receipts; the question for each is its company and date. A second of the same company and day counts as well."""
+    rows = _lines(folder / "receipts.jsonl")
+    named = {row["image"]: (row["company"], row["date"]) for row in rows}
+    questions = [
+        Question(
+            question_id=row["image"],
+            text=f"receipt of {row['company']} dated {row['date']}",
+            document_id=None,
+            evidence=frozenset(image for image, name in named.items() if name == named[row["image"]]),
+        )
+        for row in rows
+    ]
+    return DocumentSet(
+        items=_items([folder / "images" / row["image"] for row in rows], f"images(pages=all, ocr={ocr})"), questions=questions
+    )
+
+
+def _deck(folder: Path, ocr: str) -> DocumentSet:
+    asked = json.loads((folder / "rag_dataset.json").read_text("utf-8"))
+    questions = [
+        Question(
+            question_id=str(n),
+            text=q["query"],
+            document_id="document.pdf",
+            evidence=frozenset(f"document.pdf#page={number}" for number in q["meta_info"]["reference_page"]),
+        )
+        for n, q in enumerate(asked["examples"])
+    ]
+    return DocumentSet(items=_items([folder / "document.pdf"], f"pdf(ocr={ocr})"), questions=questions)

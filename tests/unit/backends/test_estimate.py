@@ -1,0 +1,51 @@
+"""The estimate: said once, only for long runs, and it changes no answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmrerank.backends._estimate import Estimated
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.types import Message, Prompt
+
+
+def asked(text: str) -> Prompt:
+    return (Message(role="user", parts=(text,)),)
+
+
+PROMPTS = [asked(f"{n}") for n in range(5)]
+
+
+def slow(prompt: Prompt, choices: Sequence[str]) -> list[float]:
+    time.sleep(0.01)
+    return [-float(str(prompt[0].parts[0])) - 1, -2.0]
+
+
+def test_a_long_run_is_announced_once_and_the_scores_are_the_same() -> None:
+    said: list[str] = []
+    watched = Estimated(BackendDouble(choose=slow), said.append, long_s=0.02)
+    scores = watched.choice_logprobs(PROMPTS, ["Yes", "No"])
+    watched.choice_logprobs(PROMPTS, ["Yes", "No"])
+    assert np.array_equal(scores.logprobs, BackendDouble(choose=slow).choice_logprobs(PROMPTS, ["Yes", "No"]).logprobs)
+    assert scores.cost.calls == 5
+    assert len(said) == 1
+    assert said[0].startswith("double: 4 more calls, at most about")
+
+
+def test_windows_that_are_still_to_come_count() -> None:
+    said: list[str] = []
+    watched = Estimated(BackendDouble(answer=lambda prompt: "x"), said.append, long_s=0.0)
+    watched.expect(7)
+    assert [answer.text for answer in watched.generate(PROMPTS[:1])] == ["x"]
+    assert said[0].startswith("double: 6 more calls")
+
+
+def test_a_short_run_says_nothing() -> None:
+    said: list[str] = []
+    watched = Estimated(BackendDouble(), said.append)
+    assert len(watched.generate(PROMPTS)) == 5
+    assert watched.generate([]) == []
+    assert said == []

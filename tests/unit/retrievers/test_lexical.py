@@ -1,0 +1,93 @@
+"""BM25 over the pages of a real collection: filters by document, pages that are named, fusion over them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmrerank.collection import Collection
+from mmrerank.errors import InputError
+from mmrerank.parts import make
+from mmrerank.types import Query
+
+WORDS = "pump valve seal motor"
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Two reports of 30 pages of the same words; page 7 of each speaks of the pump twice, its O'Hara one has roman labels."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    folder = tmp_path_factory.mktemp("reports")
+    for name in ("first.pdf", "o'hara.pdf"):
+        canvas = Canvas(str(folder / name))
+        for number in range(1, 31):
+            canvas.drawString(72, 700, f"{WORDS} {'pump' if number == 7 else 'hall'}")
+            if name != "first.pdf":
+                canvas.addPageLabel(number - 1, style="ARABIC", start=number + 100)
+            canvas.showPage()
+        canvas.save()
+    collection = Collection.create(tmp_path_factory.mktemp("made") / "c", encoders=[])
+    collection.add([folder])
+    return collection
+
+
+def best(collection: Collection, name: str, k: int = 3, **query: str) -> list[str]:
+    return list(make(name, corpus=collection).retrieve(Query(**query), k).item_ids)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["lexical", "hybrid(parts=('lexical', 'lexical(page=0)'), weights=(2.0, 1.0))"])
+@pytest.mark.parametrize("document", ["first.pdf", "o'hara.pdf"])
+def test_a_filter_keeps_to_one_document(reports: Collection, name: str, document: str) -> None:
+    quoted = document.replace("'", "''")
+    found = best(reports, name, 40, text="pump seal", filter=f"document_id = '{quoted}'")
+    assert found[0] == f"{document}#page=7"
+    assert len(found) == 30
+    assert {item_id.split("#")[0] for item_id in found} == {document}
+
+
+def test_a_page_that_is_named_comes_first(reports: Collection) -> None:
+    filter = "document_id = 'first.pdf'"
+    assert best(reports, "lexical", 1, text="the pump on page 21", filter=filter) == ["first.pdf#page=21"]
+    assert best(reports, "lexical", 1, text="the pump", filter=filter) == ["first.pdf#page=7"]
+    assert best(reports, "lexical(page=0)", 1, text="the pump on page 21", filter=filter) == ["first.pdf#page=7"]
+    assert set(best(reports, "lexical", 2, text="the pump on page 21")) == {"first.pdf#page=21", "o'hara.pdf#page=21"}
+    assert best(reports, "lexical", 1, text="pump, slide 112") == ["o'hara.pdf#page=12"]  # as printed on it
+
+
+def test_a_named_page_outside_the_filter_stays_out(reports: Collection) -> None:
+    found = best(reports, "lexical", 40, text="pump on page 21", filter="page_number < 10 OR page_number = 15")
+    assert len(found) == 20
+    assert not any(item_id.endswith("=21") for item_id in found)
+
+
+def test_scores_tell_the_match_from_what_was_added(reports: Collection) -> None:
+    ranking = make("lexical(page=2.5)", corpus=reports).retrieve(Query(text="pump on page 21"), 60)
+    scores = [candidate.score for candidate in ranking.candidates]
+    assert scores == sorted(scores, reverse=True)
+    added = {c.item.item_id: round((c.score or 0) - (c.raw_score or 0), 4) for c in ranking.candidates}
+    assert {item_id for item_id, more in added.items() if more} == {"first.pdf#page=21", "o'hara.pdf#page=21"}
+    assert added["first.pdf#page=21"] == 2.5
+    assert ranking.notes.reasons["first.pdf#page=21"].endswith("and page 21 is named")
+
+
+@pytest.mark.parametrize("text", ["pump on page 21", "pump", "slide 112 and pages 3 to 9, seal", "the cover page"])
+def test_asking_for_more_changes_nothing_before(reports: Collection, text: str) -> None:
+    longest = best(reports, "lexical", 60, text=text)
+    assert all(best(reports, "lexical", k, text=text) == longest[:k] for k in (1, 2, 5, 17, 40))
+
+
+def test_the_form_of_the_answer_is_not_searched_for(reports: Collection) -> None:
+    text = "Which hall? Answer in seal format."
+    assert make("lexical", corpus=reports).retrieve(Query(text=text), 1).candidates[0].raw_score == pytest.approx(
+        make("lexical", corpus=reports).retrieve(Query(text="Which hall?"), 1).candidates[0].raw_score
+    )
+    assert best(reports, "lexical(wording=all)", 60, text=text) != best(reports, "lexical", 58, text=text)
+
+
+def test_weights_that_do_not_fit_are_refused_when_a_hybrid_is_made(reports: Collection) -> None:
+    with pytest.raises(InputError, match="2 retrievers"):
+        make("hybrid(weights=(1.0,))", corpus=reports)
+    with pytest.raises(InputError, match="negative"):
+        make("hybrid(weights=(1.0, -1.0))", corpus=reports)
+    with pytest.raises(InputError, match="all 0"):
+        make("hybrid(weights=(0.0, 0.0))", corpus=reports)

@@ -1,0 +1,95 @@
+"""Documents of every kind in one ingest: what is found, what is quarantined, what is noted, and in how much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+
+from mmrerank.collection import Collection
+from mmrerank.readers import _ocr
+
+
+def write_pdf(path: Path, texts: list[str], **options: object) -> None:
+    canvas = Canvas(str(path), pagesize=(300, 200), **options)
+    for text in texts:
+        canvas.drawString(20, 100, text)
+        canvas.showPage()
+    canvas.save()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "documents"
+    place.mkdir()
+    write_pdf(place / "typed.pdf", ["pump one", "valve two"])
+    write_pdf(place / "scanned.pdf", ["", "", "a stamp"])
+    write_pdf(place / "locked.pdf", ["secret"], encrypt=StandardEncryption("user", "owner"))
+    (place / "torn.pdf").write_bytes((place / "typed.pdf").read_bytes()[:400])
+    return place
+
+
+@pytest.fixture
+def no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+
+def test_each_document_has_a_clear_outcome(tmp_path: Path, folder: Path, no_program: None) -> None:
+    for file in folder.iterdir():
+        os.utime(file, (time.time() - 60, time.time() - 60))  # so that its time can be trusted
+    collection = Collection.create(tmp_path / "c")
+    report = collection.add([folder])
+    assert (report.expected, report.found, report.added) == (7, 7, 5)
+    assert {failure.path: failure.reason for failure in report.failed} == {
+        "locked.pdf": "encrypted: needs a password",
+        "torn.pdf": "broken: its structure cannot be read",
+    }
+    assert report.notes == ("2 pages: no text layer; OCR (the program tesseract) is not installed",)
+    noted = collection.items("text_note IS NOT NULL")
+    assert [item.item_id for item in noted] == ["scanned.pdf#page=1", "scanned.pdf#page=2"]
+    assert collection.add([folder]).notes == ()  # nothing was read
+
+
+def test_pages_get_their_text_once_ocr_is_there(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = Collection.create(tmp_path / "c")
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path / "nothing"))
+        collection.add([folder])
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / _ocr.PROGRAM).write_text("#!/bin/sh\ncat > /dev/null; echo an invoice\n")
+    (programs / _ocr.PROGRAM).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    os.utime(folder / "scanned.pdf", (time.time() - 60, time.time() - 60))
+    report = collection.add([folder / "scanned.pdf"])
+    assert (report.updated, report.notes) == (2, ())
+    hits = collection.search("invoice", retriever="lexical").hits
+    assert {hit.item.item_id for hit in hits} == {"scanned.pdf#page=1", "scanned.pdf#page=2"}
+
+
+PROGRAM = """
+import json, resource, sys
+from mmrerank.collection import Collection
+collection = Collection.create(sys.argv[2])
+report = collection.add([sys.argv[1]])
+best = collection.search("serial 4321").hits[0].item.item_id
+peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"added": report.added, "seconds": report.seconds, "best": best, "peak_mib": peak_mib}))
+"""
+
+
+@pytest.mark.slow
+def test_five_thousand_pages_stay_below_a_gigabyte_and_a_half(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "long.pdf", [f"serial {number} of the register, with some words of its own" for number in range(1, 5001)])
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "long.pdf"), str(tmp_path / "c")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    found = json.loads(done.stdout)
+    assert (found["added"], found["best"]) == (5000, "long.pdf#page=4321")
+    assert found["peak_mib"] < 1500
