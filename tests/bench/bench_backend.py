@@ -94,12 +94,9 @@ def main() -> None:
     speedup = statistics.median(a / w for a, _, _, w in rounds)
     overhead = statistics.median(b / f - 1 for _, b, f, _ in rounds)
     of_reranker = statistics.median(w / f - 1 for _, _, f, w in rounds)
-    print(
-        f"{platform.machine()}, torch {torch.__version__} with {torch.get_num_threads()} threads, transformers {transformers.__version__}"
-    )
-    print(
-        f"tiny Qwen2.5-VL, {CANDIDATES} candidates of {arguments.side} px, batches of {backend._batch_size}, {len(rounds)} rounds, medians"
-    )
+    print(f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, transformers {transformers.__version__}")
+    batches = len(backend._batches(prompts, backend._batch_size))
+    print(f"tiny Qwen2.5-VL, {CANDIDATES} candidates of {arguments.side} px in {batches} batches, {len(rounds)} rounds, medians")
     print(f"  one call a candidate             {alone * 1000:8.0f} ms")
     print(f"  ragllava over all, batched       {whole * 1000:8.0f} ms   {speedup:.1f} x faster than one call a candidate (goal 3)")
     print(f"  backend.choice_logprobs          {batched * 1000:8.0f} ms   {overhead:+.1%} over processor and model (goal under 15 %)")
