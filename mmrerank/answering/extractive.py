@@ -24,7 +24,7 @@ CLOSE = 0.85  # a further page is cited when it covers this share of what the be
 @dataclass(frozen=True, kw_only=True)
 class Options:
     threshold: float = 0.3  # least coverage of an answer, 0..1
-    rank_weight: float = 0.2
+    rank_weight: float = 0.35
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:

@@ -1,20 +1,24 @@
-"""A cache of answers on disk, in front of any backend. Safe with several processes (diskcache); a damaged entry is a miss."""
+"""A cache of answers on disk, in front of any backend. Safe with several processes (diskcache).
+
+A damaged entry is a miss, and a folder that cannot be used is no cache: a warning, and the model is asked.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mmrerank.backends._keys import choices_key, generation_key
-from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 SCHEMA = 1
 HIT = Cost(cached=1)
 
@@ -24,14 +28,11 @@ class CachedBackend:
     pixels, and everything that moves the answer; sampled answers are kept too, since their seed is part of it."""
 
     def __init__(self, backend: Backend, folder: Path) -> None:
-        import diskcache
-
         self.name = backend.name
         self.inner = backend
         weights = str(getattr(backend, "weights_hash", ""))
         self._of_model = hashlib.sha256(f"{SCHEMA}\n{backend.name}\n{weights}".encode()).hexdigest()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._cache = diskcache.Cache(str(folder), disk=diskcache.JSONDisk)  # no pickle
+        self._cache = _opened(folder)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)  # what a backend offers beside the protocol, such as `single_token`
@@ -40,51 +41,71 @@ class CachedBackend:
         """An answer per prompt; those from the cache cost nothing."""
         asked = decoding or Decoding()
         keys = [generation_key(prompt, asked) for prompt in prompts]
-        found = self._through(keys, lambda missing: [asdict(a) for a in self.inner.generate([prompts[n] for n in missing], asked)])
-        return [_generated(value, fresh) for value, fresh in found]
+        found = self._through(keys, lambda missing: self.inner.generate([prompts[n] for n in missing], asked), asdict, _generated)
+        return [answer if fresh else replace(answer, cost=HIT) for answer, fresh in found]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice; prompts from the cache cost nothing."""
         spent = Cost()
 
-        def ask(missing: Sequence[int]) -> list[list[float]]:
+        def ask(missing: Sequence[int]) -> Sequence[Array]:
             nonlocal spent
             scores = self.inner.choice_logprobs([prompts[n] for n in missing], choices)
             spent = scores.cost
-            return [[float(value) for value in row] for row in scores.logprobs]
+            return list(scores.logprobs)
 
-        found = self._through([choices_key(prompt, choices) for prompt in prompts], ask)
-        rows = np.array([value for value, _ in found], dtype=np.float32).reshape(len(prompts), len(choices))
+        def row(value: Any) -> Array:
+            return np.array(value, dtype=np.float32).reshape(len(choices))
+
+        found = self._through([choices_key(prompt, choices) for prompt in prompts], ask, lambda scores: scores.tolist(), row)
+        rows = np.array([scores for scores, _ in found], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=spent + Cost(cached=sum(not fresh for _, fresh in found)))
 
-    def _through(self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[Any]]) -> list[tuple[Any, bool]]:
-        """The value of each key and whether it was asked for now; equal keys are asked for once."""
-        known = {key: self._get(key) for key in set(keys)}
-        missing = [n for n, key in enumerate(keys) if known[key] is None and key not in keys[:n]]
-        fresh = dict(zip((keys[n] for n in missing), ask(missing) if missing else (), strict=True))
-        for key, value in fresh.items():
-            self._put(key, value)
-        return [(fresh[key], n in missing) if key in fresh else (known[key], False) for n, key in enumerate(keys)]
+    def _through(
+        self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[T]], write: Callable[[T], Any], read: Callable[[Any], T]
+    ) -> list[tuple[T, bool]]:
+        """The answer of each key and whether it was asked for now; equal keys are asked for once."""
+        answers = {key: known for key in set(keys) if (known := self._get(key, read)) is not None}
+        missing = [n for n, key in enumerate(keys) if key not in answers and key not in keys[:n]]
+        for n, answer in zip(missing, ask(missing) if missing else (), strict=True):
+            answers[keys[n]] = answer
+            self._put(keys[n], write(answer))
+        return [(answers[key], n in missing) for n, key in enumerate(keys)]
 
-    def _get(self, key: str) -> Any:
+    def _get(self, key: str, read: Callable[[Any], T]) -> T | None:
         try:
-            return self._cache.get(f"{self._of_model}:{key}")
-        except Exception as error:  # whatever a damaged entry makes sqlite or pickle raise: it is a miss
+            value = None if self._cache is None else self._cache.get(f"{self._of_model}:{key}")
+            return None if value is None else read(value)
+        except Exception as error:  # whatever a damaged entry makes sqlite, JSON or the records raise: it is a miss
             logger.warning("an answer in the cache cannot be read and is asked for again: %s", error)
             return None
 
     def _put(self, key: str, value: Any) -> None:
+        if self._cache is None:
+            return
         try:
             self._cache.set(f"{self._of_model}:{key}", value)
         except Exception as error:  # a full or read-only disk costs the cache, not the answer
             logger.warning("an answer could not be kept in the cache: %s", error)
 
 
-def _generated(value: dict[str, Any], fresh: bool) -> Generated:
+def _opened(folder: Path) -> Any:
+    """The cache in the folder; None, with a warning, where there can be none."""
+    import diskcache
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return diskcache.Cache(str(folder), disk=diskcache.JSONDisk)  # no pickle
+    except Exception as error:  # whatever a damaged database, a file of that name or a read-only disk raises
+        logger.warning("answers are not cached, since the cache in %s cannot be used (remove it to start afresh): %s", folder, error)
+        return None
+
+
+def _generated(value: Any) -> Generated:
     logprobs = value["logprobs"]
     return Generated(
-        text=value["text"],
+        text=str(value["text"]),
         finished=value["finished"],
-        logprobs=None if logprobs is None else tuple(logprobs),
-        cost=Cost(**value["cost"]) if fresh else HIT,
+        logprobs=None if logprobs is None else tuple(map(float, logprobs)),
+        cost=HIT,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from mmrerank.errors import BackendError, FormatError, InputError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+ANSWERING = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")  # suffixes of files that can move an answer
 _OFFLINE = "Without a network, name a folder: local/PATH; or a server: chat_http/URL#MODEL."
 
 
@@ -39,6 +41,41 @@ def load(model: str, revision: str, precision: str, device: torch.device) -> tup
         hint = "Use an instruction-tuned checkpoint, or put its chat_template.jinja into the folder."
         raise FormatError("the checkpoint has no chat template, which says how a prompt is written", path=model, hint=hint)
     return loaded.to(device).eval(), processor
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: torch knows no such device, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"no device {name!r} here: {said}", hint="Pass device='cpu' or leave it at 'auto'.") from error
+    return device
+
+
+def weights_hash_of(model: str, config: Any) -> str:
+    """16 hex digits that tell a checkpoint from any that answers otherwise; "" where a hub's files have no commit.
+
+    Of a folder every file that can move an answer is read whole: two checkpoints of one training may share their first
+    gigabyte. That takes seconds for a large one.
+    """
+    if not Path(model).is_dir():
+        return str(getattr(config, "_commit_hash", None) or "")[:16]
+    digest = hashlib.sha256()
+    for file in sorted(Path(model).iterdir()):
+        if file.suffix in ANSWERING and file.is_file():
+            digest.update(f"{file.name} {file.stat().st_size} ".encode())
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def _checked(model: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
 
 LONG_S = 60.0
-T = TypeVar("T")
+T = TypeVar("T", Generated, ChoiceScores)
 
 
 class Estimated:
@@ -53,7 +53,10 @@ class Estimated:
         start = time.perf_counter()
         answers = ask(prompts[:1])
         still_s = (time.perf_counter() - start) * (self._coming - 1)
-        self._told = True
+        self._told = any(answer.cost.calls for answer in answers)  # one from the cache tells nothing
+        if not self._told:
+            self._coming -= len(prompts)
+            return answers
         if still_s > self._long_s:
             self._say(f"{self.name}: {self._coming - 1} more calls, at most about {_minutes(still_s)}")
         return answers

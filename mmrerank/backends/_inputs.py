@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jinja2 import TemplateError
 
 from mmrerank.errors import InputError
 from mmrerank.types import Message, Prompt
@@ -16,7 +18,8 @@ from mmrerank.types import Message, Prompt
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-QWEN = "qwen"  # families of this name have qwen_vl_utils bring pictures to size
+PIXELS_A_TOKEN = 28 * 28  # of a picture, where the processor does not tell
+PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,13 @@ class Preparer:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._processor, self._name = processor, name
         self._image_token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
-        self._is_qwen = QWEN in str(getattr(config, "model_type", ""))
+        self._special = _special(processor)
+        self._lock = threading.Lock()  # a tokenizer that pads changes its own state
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)
+        self._picture_tokens = lru_cache(maxsize=4096)(self._picture_tokens_of)
         ends = model.generation_config.eos_token_id
-        self.ends = frozenset(ends if isinstance(ends, list) else [ends if ends is not None else self.tokenizer.eos_token_id])
+        named = [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id]
+        self.ends = frozenset(int(end) for end in named if end is not None)
 
     def __call__(self, prompts: Sequence[Prompt]) -> Prepared:
         """One batch.
@@ -61,32 +67,66 @@ class Preparer:
         Raises:
             InputError: the processor does not take the prompt.
         """
-        texts = [self._template(prompt) for prompt in prompts]
-        pictures = [picture for prompt in prompts for picture in self._pictures(prompt)]
+        pictures = [picture for prompt in prompts for picture in _pictures(prompt)]
         try:
-            made = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
-        except ValueError as error:
+            texts = [self._template(prompt) for prompt in prompts]
+            with self._lock:
+                made = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
+        except (ValueError, TemplateError) as error:
             raise InputError(f"the processor of {self._name!r} does not take the prompt: {error}") from error
         lengths = made["attention_mask"].sum(dim=1).tolist()
         pictured = (made["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
         return Prepared(inputs=dict(made), lengths=lengths, image_lengths=pictured)
 
+    def extent(self, prompt: Prompt) -> int:
+        """How long a prompt is as tokens: pictures as the processor counts them, letters by four."""
+        parts = [part for message in prompt for part in message.parts]
+        return sum(len(part) // 4 if isinstance(part, str) else self._picture_tokens(part.height, part.width) for part in parts)
+
+    def _picture_tokens_of(self, height: int, width: int) -> int:
+        count = getattr(self._processor, "_get_num_multimodal_tokens", None)  # not public: where it is gone, pixels must do
+        try:
+            return int(count(image_sizes=[(height, width)]).num_image_tokens[0]) if count else height * width // PIXELS_A_TOKEN
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError, NotImplementedError):
+            return height * width // PIXELS_A_TOKEN
+
     def _template(self, prompt: Prompt) -> str:
-        return str(self._processor.apply_chat_template(_conversation(prompt), tokenize=False, add_generation_prompt=True))
+        if not prompt:
+            raise ValueError("it has no message")
+        conversation = [{"role": message.role, "content": self._content(message)} for message in prompt]
+        return str(self._processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
 
-    def _pictures(self, prompt: Prompt) -> list[Image]:
-        if not self._is_qwen:
-            return [part for message in prompt for part in message.parts if not isinstance(part, str)]
-        from qwen_vl_utils import process_vision_info
+    def _content(self, message: Message) -> list[dict[str, Any]]:
+        return [{"type": "text", "text": self._plain(part)} if isinstance(part, str) else {"type": "image"} for part in message.parts]
 
-        processor = self._processor.image_processor
-        limits = {"min_pixels": processor.size["shortest_edge"], "max_pixels": processor.size["longest_edge"]}
-        found, _ = process_vision_info(_conversation(prompt, **limits), image_patch_size=processor.patch_size)[:2]
-        return list(found or [])
+    def _plain(self, text: str) -> str:
+        """The text with a space in each special token, which only the chat template may write."""
+        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def _ids_of(self, choice: str) -> tuple[int, ...]:
-        """The tokens of a choice as the model would begin its answer with them."""
-        return tuple(self.tokenizer(choice, add_special_tokens=False)["input_ids"])
+        """The tokens of a choice as the model would begin its answer with them.
+
+        A tokenizer that marks the beginning of words (SentencePiece) writes that mark before a text that stands alone. It
+        belongs there where the template ends in a letter ("ASSISTANT:", as LLaVA was trained), not behind a line break.
+        """
+        alone = self._tokens(choice)
+        opening = self._opening
+        if not opening[-1:].isspace():
+            return alone
+        head, whole = self._tokens(opening), self._tokens(opening + choice)
+        return whole[len(head) :] if whole[: len(head)] == head else alone
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        with self._lock:
+            return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def _opening(self) -> str:
+        """A prompt as the template writes it, up to where the answer begins."""
+        try:
+            return self._template((Message(role="user", parts=("a",)),))
+        except (ValueError, TemplateError):
+            return ""
 
     def is_end(self, token: int) -> bool:
         return token in self.ends
@@ -102,15 +142,17 @@ class Preparer:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def _conversation(prompt: Prompt, **of_pictures: Any) -> list[dict[str, Any]]:
-    return [{"role": message.role, "content": _content(message, of_pictures)} for message in prompt]
+def _pictures(prompt: Prompt) -> list[Image]:
+    return [part for message in prompt for part in message.parts if not isinstance(part, str)]
 
 
-def _content(message: Message, of_pictures: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": part, **copy.copy(of_pictures)}
-        for part in message.parts
-    ]
+def _special(processor: Any) -> re.Pattern[str]:
+    """Finds every special token of two letters or more, the placeholders of pictures among them."""
+    added = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
+    placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
+    words = {*added, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
+    longest_first = sorted((word for word in words if len(word) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def extended(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
@@ -118,8 +160,8 @@ def extended(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
     shape = inputs["input_ids"].shape
     more = torch.tensor(list(tokens), device=inputs["input_ids"].device).expand(shape[0], -1)
     longer = dict(inputs)
-    for name, value in inputs.items():
-        if isinstance(value, torch.Tensor) and value.shape == shape:
+    for name in PER_TOKEN:
+        if (value := inputs.get(name)) is not None:
             fill = more if name == "input_ids" else torch.full_like(more, 1 if name == "attention_mask" else 0, dtype=value.dtype)
             longer[name] = torch.cat([value, fill.to(value.dtype)], dim=1)
     return longer

@@ -65,7 +65,7 @@ def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Pati
         wait = _backoff(patience, patience.retries - tries_left)
         try:
             reply = client.post(url, json=body)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # also an answer that cannot be decompressed
             failure: Exception = _unreachable(url, error)
         else:
             if reply.is_success:
@@ -131,10 +131,12 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:LONGEST_SAYING]
 
 
-def _unreachable(url: str, error: httpx.TransportError) -> BackendError:
+def _unreachable(url: str, error: httpx.RequestError) -> BackendError:
     if isinstance(error, httpx.TimeoutException):
         hint = "Give it longer with timeout_s, or ask less at once with concurrency."
         return BackendError(f"{url} did not answer in time ({type(error).__name__})", retryable=True, hint=hint)
+    if isinstance(error, httpx.DecodingError):
+        return BackendError(f"{url} answers with something that cannot be decompressed: {_short(str(error))}", retryable=True)
     hint = "Is the server running, and is this its address?"
     return BackendError(f"{url} cannot be reached: {_short(str(error)) or type(error).__name__}", retryable=True, hint=hint)
 

@@ -3,8 +3,14 @@
     local/PATH                              a folder with config, weights, tokenizer, processor and chat template
     local/Qwen/Qwen2.5-VL-7B-Instruct       a name on the hub, fetched once by transformers
 
-The chat template and the processor are the checkpoint's own. Pictures of the Qwen-VL family go through `qwen_vl_utils`, as in
-the released examples, within the checkpoint's own pixel limits; the other families give them to their processor.
+The chat template and the processor are the checkpoint's own, and pictures go to the processor alone. The released examples of
+the Qwen-VL family resize them by `qwen_vl_utils` first: that gives the same patch grids, and pixels that mostly differ by
+no more than two of 256 levels, but costs a second resize, refuses narrow pictures that the processor takes, and is not what
+servers of these models do (tried: qwen-vl-utils 0.0.14 beside transformers 5.23).
+
+Of a checkpoint's generation config only the end tokens and what the architecture needs are used: greedy is greedy, whatever
+sampling or penalty it suggests. Special tokens written in a prompt's text are taken apart, so that a page that says
+`<|image_pad|>` or `</s>` is read as those letters.
 
 Results do not depend on the other prompts of a call, up to rounding: prompts of a batch are padded on the left and masked, and
 log-probabilities are computed in float32. Sampled answers are made one by one, each from the seed alone.
@@ -14,18 +20,18 @@ Cost: choices that are one token take one forward pass a prompt; choices of seve
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 
-from mmrerank.backends._checkpoint import load
+from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
+from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._inputs import Prepared, Preparer, extended
 from mmrerank.errors import InputError
 from mmrerank.parts import knob, printed
@@ -49,37 +55,42 @@ class Local:
 
     def __init__(self, options: Options) -> None:
         self.name = printed("local", options, argument=True)
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device)
+        if options.batch_size is not None and options.batch_size < 1:
+            raise InputError(f"batch_size is 1 or more; got {options.batch_size}")
+        self.device = device_of(options.device)
         self._model, processor = load(options.model, options.revision, options.precision, self.device)
         self._prepare = Preparer(processor, self._model, options.model)
+        self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
         self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
-        self._folder = Path(options.model)
+        self._checkpoint = options.model
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
 
-    @property
+    @cached_property
     def weights_hash(self) -> str:
-        """16 hex digits of the names, sizes and first bytes of the weights files; "" for a name on the hub, whose revision names them."""
-        files = sorted(self._folder.glob("*.safetensors")) if self._folder.is_dir() else []
-        if not files:
-            return ""
-        digest = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                digest.update(f"{file.name} {file.stat().st_size} ".encode() + stream.read(1 << 24))
-        return digest.hexdigest()[:16]
+        """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
+        return weights_hash_of(self._checkpoint, self._model.config)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
         return len(self._prepare.ids_of(choice)) == 1
 
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
+        """How many tokens each prompt is, pictures included.
+
+        Raises:
+            InputError: the checkpoint cannot take a prompt.
+        """
+        return [self._prepare([prompt]).lengths[0] for prompt in prompts]
+
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt.
 
         Raises:
-            InputError: the checkpoint cannot take a prompt, such as pictures it has no place for.
+            InputError: the checkpoint cannot take a prompt, such as pictures it has no place for; no token is allowed, or
+                a stop string is empty.
         """
-        asked = decoding or Decoding()
+        asked = checked(decoding or Decoding())
         size = self._batch_size if asked.temperature == 0 else 1
         answers: dict[int, Generated] = {}
         for positions in self._batches(prompts, size):
@@ -100,10 +111,10 @@ class Local:
         cost = Cost()
         for positions in self._batches(prompts, self._batch_size):
             prepared = self._prepare([prompts[n] for n in positions])
-            start = time.perf_counter()
             with self._lock:
+                start = time.perf_counter()  # the wait for others is not this model's work
                 rows[positions] = self._chosen(prepared, ids)
-            spent = time.perf_counter() - start
+                spent = time.perf_counter() - start
             cost += Cost(calls=len(positions), prompt_tokens=prepared.tokens, image_tokens=prepared.image_tokens, seconds=spent)
         return ChoiceScores(logprobs=rows, cost=cost)
 
@@ -111,7 +122,7 @@ class Local:
 
     def _batches(self, prompts: Sequence[Prompt], size: int) -> list[list[int]]:
         """Positions of the prompts in batches of like length, so that little is padding and none is too large."""
-        extents = [_extent(prompt) for prompt in prompts]
+        extents = [self._prepare.extent(prompt) for prompt in prompts]
         found: list[list[int]] = []
         for n in sorted(range(len(prompts)), key=extents.__getitem__):
             full = not found or len(found[-1]) >= size or (len(found[-1]) + 1) * extents[n] > self._batch_tokens
@@ -131,45 +142,33 @@ class Local:
                 longer = extended(inputs, tokens[:-1])
                 steps = self._model(**longer, logits_to_keep=len(tokens) - 1).logits.float().log_softmax(-1)
                 picked = torch.tensor(tokens[1:], device=self.device)
-                rows[:, n] += steps[:, torch.arange(len(picked)), picked].sum(-1)
+                rows[:, n] += steps[:, torch.arange(len(picked), device=self.device), picked].sum(-1)
         return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
     def _generated(self, prepared: Prepared, asked: Decoding) -> list[Generated]:
-        start = time.perf_counter()
         with self._lock:
+            start = time.perf_counter()
             tokens, logprobs = self._tokens(prepared, asked)
-        seconds = (time.perf_counter() - start) / len(tokens)
+            seconds = (time.perf_counter() - start) / len(tokens)
         return [self._answer(prepared, n, tokens[n], logprobs[n], asked, seconds) for n in range(len(tokens))]
 
     @torch.inference_mode()
     def _tokens(self, prepared: Prepared, asked: Decoding) -> tuple[list[list[int]], list[list[float]]]:
         """The tokens of each answer up to its end, with the end itself where it came, and their log-probabilities."""
         inputs = prepared.on(self.device)
+        start = inputs["input_ids"].shape[1]
+        stops = StopStrings(asked.stop, start, self._prepare.text_of)
+        how = settings(asked, self._prepare.ends, self._prepare.tokenizer.pad_token_id)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(asked.seed)
-            made = self._model.generate(**inputs, generation_config=self._settings(asked), tokenizer=self._prepare.tokenizer)
-        new = made.sequences[:, inputs["input_ids"].shape[1] :]
-        tokens = [self._prepare.until_end(row) for row in new.tolist()]
+            made = self._model.generate(**inputs, generation_config=how, stopping_criteria=[stops] if asked.stop else None)
+        new = made.sequences[:, start:]
+        tokens = [self._prepare.until_end(stops.cut(n, row)) for n, row in enumerate(new.tolist())]
         if not asked.logprobs:
             return tokens, [[] for _ in tokens]
         steps = torch.stack(made.logits, dim=1).float().log_softmax(-1)  # (batch, steps, vocabulary)
         picked = steps.gather(-1, new[:, : steps.shape[1], None])[..., 0].tolist()
         return tokens, [row[: len(said)] for row, said in zip(picked, tokens, strict=True)]
-
-    def _settings(self, asked: Decoding) -> Any:
-        """How to generate, with the checkpoint's end tokens and none of its other habits."""
-        from transformers import GenerationConfig
-
-        sampled = {"do_sample": True, "temperature": asked.temperature, "top_p": 1.0, "top_k": 0} if asked.temperature > 0 else {}
-        return GenerationConfig(
-            max_new_tokens=asked.max_tokens,
-            eos_token_id=sorted(self._prepare.ends),
-            pad_token_id=self._prepare.tokenizer.pad_token_id,
-            stop_strings=list(asked.stop) or None,
-            return_dict_in_generate=True,
-            output_logits=asked.logprobs,
-            **sampled,
-        )
 
     def _answer(self, prepared: Prepared, n: int, tokens: list[int], logprobs: list[float], asked: Decoding, seconds: float) -> Generated:
         text = self._prepare.text_of(tokens)
@@ -189,23 +188,20 @@ class Local:
         )
 
 
-def _extent(prompt: Prompt) -> int:
-    """Roughly how long a prompt is as tokens: letters by four, pixels by 28 x 28."""
-    parts = [part for message in prompt for part in message.parts]
-    return sum(len(part) // 4 if isinstance(part, str) else part.width * part.height // 784 for part in parts)
-
-
 def build(options: Options) -> Local:
     return Local(options)
 
 
 def tiny() -> Local:
+    """A random Qwen2.5-VL, always the same one."""
     import tempfile
+    from pathlib import Path
 
     from mmrerank.backends._tiny import save_tiny
 
     with tempfile.TemporaryDirectory() as folder:
         save_tiny(Path(folder), "qwen2_5_vl", seed=0)
         backend = build(Options(model=folder, device="cpu"))
+        backend.weights_hash  # noqa: B018, read while the folder is there
     backend.name = printed("local", Options(), argument=True)  # the folder is gone, and its name means nothing
     return backend

@@ -3,15 +3,17 @@
     replay/FILE.jsonl                            answers from the recording; an unknown question is an error
     replay(file='FILE.jsonl', record='NAME')     asks the backend of that name what is not recorded yet, and records it
 
-A line is one answer: `{"key", "text", "finished"}` or `{"key", "choices": [log-probabilities]}`. The key is that of the cache: the
-prompt with its pictures' pixels, and everything that moves the answer. A recording holds answers of one model.
+A line is one answer: `{"key", "text", "finished"}`, with `logprobs` where they were asked for, or `{"key", "choices":
+[log-probabilities]}`. The key is that of the cache: the prompt with its pictures' pixels, and everything that moves the answer. A
+recording holds answers of one model. Several processes may record into one file; a line that a kill cut short is left aside.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make, printed
 from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Replay:
         keys = [generation_key(prompt, asked) for prompt in prompts]
         costs = self._complete(keys, lambda missing: self._generate([prompts[n] for n in missing], asked))
         found = [self._known[key] for key in keys]
-        return [Generated(text=line["text"], finished=line["finished"], cost=cost) for line, cost in zip(found, costs, strict=True)]
+        return [_generated(line, cost) for line, cost in zip(found, costs, strict=True)]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """The recorded log-probabilities for each prompt; errors as for `generate`."""
@@ -70,7 +74,7 @@ class Replay:
 
     def _generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[tuple[dict[str, Any], Cost]]:
         answers = self._source().generate(prompts, decoding)
-        return [({"text": answer.text, "finished": answer.finished}, answer.cost) for answer in answers]
+        return [(_line(answer), answer.cost) for answer in answers]
 
     def _choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> list[tuple[dict[str, Any], Cost]]:
         scores = self._source().choice_logprobs(prompts, choices)
@@ -84,33 +88,69 @@ class Replay:
         return self._backend
 
 
+def _line(answer: Generated) -> dict[str, Any]:
+    said = {"text": answer.text, "finished": answer.finished}
+    return said if answer.logprobs is None else {**said, "logprobs": list(answer.logprobs)}
+
+
+def _generated(line: Mapping[str, Any], cost: Cost) -> Generated:
+    logprobs = line.get("logprobs")
+    return Generated(text=line["text"], finished=line["finished"], logprobs=None if logprobs is None else tuple(logprobs), cost=cost)
+
+
 def _read(path: Path, *, must_exist: bool) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         if must_exist:
             raise FormatError("there is no such recording", path=path)
         return {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold other line breaks
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"the recording cannot be read: {error}", path=path) from error
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            found[record.pop("key")] = record
-        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
-            raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number) from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            found |= _record(path, number, line)
     return found
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
-    """One write of one line, so that several processes can record into one file."""
-    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+def _record(path: Path, number: int, line: str) -> dict[str, dict[str, Any]]:
+    """The answer of a line under its key; nothing, with a warning, where a kill cut it short."""
     try:
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+        record = json.loads(line)
+        key = str(record.pop("key"))
+    except json.JSONDecodeError as error:
+        if not line.startswith("{"):
+            raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number) from error
+        logger.warning("%s:%d: the line was cut short and is left aside", path, number)
+        return {}
+    except (KeyError, AttributeError, TypeError) as error:
+        raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number) from error
+    if not ({"text", "finished"} <= record.keys() or "choices" in record):
+        raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number)
+    return {key: record}
 
 
-def build(options: Options) -> Replay:
-    return Replay(options, make(options.record, station="backends") if options.record else None)
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """One write of one line, so that several processes can record into one file."""
+    line = (json.dumps(record) + "\n").encode()
+    try:
+        with path.open("ab+", buffering=0) as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line  # behind a line that was cut short
+            written = file.write(line)
+    except OSError as error:
+        raise FormatError(f"the recording cannot be written: {error}", path=path) from error
+    if written != len(line):
+        raise FormatError("the recording cannot be written: the disk took a part of a line only", path=path)
+
+
+def build(options: Options, backend: Backend | None = None, api_key: str | None = None) -> Replay:
+    """The recording; with `record` or a backend it grows. The key is for a backend that is named."""
+    if options.record and backend is None:
+        backend = make(options.record, station="backends", api_key=api_key)
+    return Replay(options, backend)
 
 
 def tiny() -> Replay:

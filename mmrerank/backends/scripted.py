@@ -63,9 +63,10 @@ def read_script(path: Path) -> list[dict[str, Any]]:
         FormatError: it cannot be read, has no line, or a line is no answer; names the line.
     """
     try:
-        lines = [(n, line) for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"the script cannot be read: {error}", path=path) from error
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]  # an answer may hold other line breaks
     if not lines:
         raise FormatError("the script has no line", path=path, hint=_FORM)
     return [_answer(line, path, number) for number, line in lines]

@@ -12,6 +12,7 @@ import typer
 BackendName: TypeAlias = Annotated[
     str | None, typer.Option(help="MLLM, such as local/PATH, chat_http/http://host:8000/v1#MODEL, scripted/FILE.jsonl.")
 ]
+OPENAI = "https://api.openai.com/"
 NoCache: TypeAlias = Annotated[bool, typer.Option("--no-cache", help="Ask the model again even where its answer is known.")]
 
 
@@ -23,9 +24,14 @@ def opened(name: str | None, *, no_cache: bool = False) -> Any:
     from mmrerank.backends import open_backend
     from mmrerank.backends._estimate import Estimated
 
-    key = os.environ.get("MMRERANK_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    backend = open_backend(name, cache=None if no_cache else cache_folder(), api_key=key)
+    backend = open_backend(name, cache=None if no_cache else cache_folder(), api_key=key_for(name))
     return Estimated(backend, _say)
+
+
+def key_for(name: str) -> str | None:
+    """MMRERANK_API_KEY where it is set; that of OpenAI goes to OpenAI alone."""
+    own = os.environ.get("MMRERANK_API_KEY")
+    return own or (os.environ.get("OPENAI_API_KEY") if OPENAI in name else None)
 
 
 def _say(line: str) -> None:

@@ -25,7 +25,7 @@ from mmrerank.backends.local import build
 from mmrerank.errors import BackendError
 from mmrerank.types import Decoding, Message, Prompt
 
-MISSING = [name for name in ("fastapi", "uvicorn", "accelerate") if find_spec(name) is None]
+MISSING = [name for name in ("fastapi", "uvicorn", "openai", "accelerate") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"transformers serve needs {', '.join(MISSING)}")
 PATIENCE_S = 180
 
@@ -50,7 +50,11 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     finally:
         backend.close()
         process.terminate()
-        process.wait(timeout=60)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         log.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,46 @@ def test_a_damaged_cache_is_a_miss_with_a_warning(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         assert cached.generate([asked()])[0].cost.calls == 1
     assert "cannot be read" in caplog.text
+
+
+def test_an_answer_of_another_shape_is_a_miss(tmp_path: Path) -> None:
+    cached = CachedBackend(BackendDouble(), tmp_path)
+    cached._cache.set(f"{cached._of_model}:{generation_key(asked(), Decoding())}", {"text": "x"})
+    cached._cache.set(f"{cached._of_model}:{choices_key(asked(), ['Yes', 'No'])}", [-1.0])
+    assert cached.generate([asked()])[0].cost.calls == 1
+    assert cached.choice_logprobs([asked()], ["Yes", "No"]).cost.calls == 1
+    assert CachedBackend(BackendDouble(), tmp_path).generate([asked()])[0].cost.cached == 1
+
+
+def overwritten(folder: Path) -> None:
+    for file in folder.glob("cache.db*"):
+        file.unlink()
+    (folder / "cache.db").write_bytes(b"this is no database " * 500)
+
+
+def cut_short(folder: Path) -> None:
+    for file in folder.glob("cache.db-*"):
+        file.unlink()
+    (folder / "cache.db").write_bytes((folder / "cache.db").read_bytes()[:5000])
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+
+
+@pytest.mark.parametrize("damage", [overwritten, cut_short, a_file])
+def test_a_folder_that_cannot_be_used_costs_the_cache_and_not_the_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    first = CachedBackend(BackendDouble(), tmp_path / "cache")
+    answer = first.generate([asked()])[0].text
+    first._cache.close()
+    damage(tmp_path / "cache")
+    with caplog.at_level(logging.WARNING):
+        again = CachedBackend(BackendDouble(), tmp_path / "cache")
+    assert "not cached" in caplog.text
+    assert (again.generate([asked()])[0].text, again.generate([asked()])[0].cost.calls) == (answer, 1)
 
 
 WRITER = """

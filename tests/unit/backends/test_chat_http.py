@@ -164,6 +164,43 @@ def test_the_key_travels_in_the_header_only() -> None:
     assert "secret" not in backend.name + str(server.requests)
 
 
+def test_a_body_that_cannot_be_decompressed_is_a_backend_error() -> None:
+    packed = (200, "junk", {"Content-Encoding": "gzip"})
+    with serving(lambda body, n: packed) as server, pytest.raises(BackendError, match="cannot be decompressed"):
+        client(server.url, retries=0).generate([asked("?")])
+
+
+def test_the_first_failure_ends_the_rest_without_waiting_for_their_retries() -> None:
+    def answer(body: dict[str, Any], n: int) -> Any:
+        return failed(404, "no such model") if words_of(body) == "0" else failed(503, "busy", Retry_After="30")
+
+    with serving(answer) as server:
+        start = time.monotonic()
+        with pytest.raises(BackendError, match="no such model"):
+            client(server.url, concurrency=2).generate([asked(f"{n}") for n in range(20)])
+        assert time.monotonic() - start < 10
+        assert len(server.requests) < 20
+
+
+def test_a_wait_beyond_a_minute_is_left_to_the_caller() -> None:
+    with serving(lambda body, n: failed(429, "come back tomorrow", Retry_After="86400")) as server:
+        with pytest.raises(BackendError, match="come back tomorrow") as caught:
+            client(server.url).generate([asked("?")])
+        assert caught.value.retryable
+        assert len(server.requests) == 1
+
+
+def test_a_key_that_the_server_repeats_is_cut_out_and_redirects_are_not_followed() -> None:
+    with serving(lambda body, n: failed(401, "secret-key is no key")) as server:
+        with pytest.raises(BackendError, match="is no key") as caught:
+            ChatHttp(Options(server=f"{server.url}#m"), api_key="secret-key").generate([asked("?")])
+        assert "secret-key" not in str(caught.value)
+    with serving(lambda body, n: (307, "", {"Location": "http://127.0.0.1:1/"})) as server:
+        with pytest.raises(BackendError, match="says 307") as caught:
+            client(server.url).generate([asked("?")])
+        assert not caught.value.retryable
+
+
 @pytest.mark.parametrize("address", ["", "http://host/v1", "host:8000#model", "http://host/v1#", "http://me:secret@host/v1#model"])
 def test_an_address_without_url_or_model_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"chat_http/URL#MODEL|api_key"):

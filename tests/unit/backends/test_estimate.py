@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from mmrerank.backends._cache import CachedBackend
 from mmrerank.backends._estimate import Estimated
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.types import Message, Prompt
@@ -49,3 +51,14 @@ def test_a_short_run_says_nothing() -> None:
     assert len(watched.generate(PROMPTS)) == 5
     assert watched.generate([]) == []
     assert said == []
+
+
+def test_an_answer_from_the_cache_tells_nothing_about_the_rest(tmp_path: Path) -> None:
+    cached = CachedBackend(BackendDouble(answer=lambda prompt: "x"), tmp_path)
+    cached.generate(PROMPTS[:1])
+    said: list[str] = []
+    watched = Estimated(cached, said.append, long_s=0.0)
+    watched.generate(PROMPTS)
+    assert said == []
+    watched.generate([asked("new"), asked("newer")])
+    assert said[0].startswith("double: 1 more calls")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,11 @@ from makers import picture
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import NAMES, saved
+from tokenizers import Regex
 
-from mmrerank.backends.local import Local, Options, build
+from mmrerank.backends._checkpoint import weights_hash_of
+from mmrerank.backends._inputs import Preparer
+from mmrerank.backends.local import Local, Options, build, tiny
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.types import Decoding, Message, Prompt
 
@@ -75,19 +81,7 @@ class Plain:
         ]
         text = self.processor.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
         pictures = [part for message in prompt for part in message.parts if not isinstance(part, str)]
-        if "Qwen" in type(self.model).__name__:
-            pictures = [self.resized(one) for one in pictures]
         return self.processor(text=[text], images=pictures or None, return_tensors="pt")
-
-    def resized(self, one: Image.Image) -> Image.Image:
-        """As qwen_vl_utils does: to multiples of a merged patch within the processor's limits."""
-        from qwen_vl_utils import smart_resize
-
-        size, patch = self.processor.image_processor.size, self.processor.image_processor.patch_size
-        height, width = smart_resize(
-            one.height, one.width, factor=2 * patch, min_pixels=size["shortest_edge"], max_pixels=size["longest_edge"]
-        )
-        return one.resize((width, height))
 
     @torch.inference_mode()
     def logprobs(self, prompt: Prompt, choices: Sequence[str]) -> list[float]:
@@ -161,6 +155,44 @@ def test_an_answer_ends_before_a_stop_string(qwen: Local) -> None:
     assert cut.cost.generated_tokens < 12
 
 
+def test_stop_strings_end_each_answer_of_a_batch_by_itself(backend: Local) -> None:
+    free = Decoding(max_tokens=16, logprobs=True)
+    whole = [answer.text for answer in backend.generate(PROMPTS, free)]
+    stop = next(letter for letter in whole[0] if letter.isascii())
+    asked_to_stop = replace(free, stop=(stop, "never said"))
+    batched = backend.generate(PROMPTS, asked_to_stop)
+    for prompt, text, answer in zip(PROMPTS, whole, batched, strict=True):
+        (alone,) = backend.generate([prompt], asked_to_stop)
+        assert (answer.text, answer.finished) == (alone.text, alone.finished)
+        assert answer.text == text.partition(stop)[0]
+        assert answer.cost.generated_tokens == alone.cost.generated_tokens
+        assert answer.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_a_stop_string_in_the_prompt_ends_nothing(qwen: Local) -> None:
+    (free,) = qwen.generate([PROMPTS[0]], Decoding(max_tokens=6))
+    straddling = "assistant\n" + free.text[:1]  # the end of the template and the first letter of the answer
+    (answer,) = qwen.generate([PROMPTS[0]], Decoding(max_tokens=6, stop=(straddling, "short")))
+    assert (answer.text, answer.finished) == (free.text, free.finished)
+
+
+@pytest.mark.parametrize("decoding", [Decoding(max_tokens=0), Decoding(stop=("",))])
+def test_a_decoding_that_cannot_be_followed_is_refused(qwen: Local, decoding: Decoding) -> None:
+    with pytest.raises(InputError, match="at least one"):
+        qwen.generate([PROMPTS[0]], decoding)
+
+
+def test_the_sampling_habits_of_a_checkpoint_are_not_ours(qwen: Local, models: Path, tmp_path: Path) -> None:
+    place = tmp_path / "habits"
+    shutil.copytree(models / "qwen2_5_vl", place)
+    file = place / "generation_config.json"
+    habits = {"do_sample": True, "temperature": 5.0, "top_k": 3, "repetition_penalty": 3.0, "no_repeat_ngram_size": 1}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **habits}))
+    other = build(Options(model=str(place), device="cpu"))
+    for decoding in (Decoding(max_tokens=12), Decoding(max_tokens=12, temperature=1.5, seed=1)):
+        assert [a.text for a in other.generate(PROMPTS, decoding)] == [a.text for a in qwen.generate(PROMPTS, decoding)]
+
+
 def test_sampling_follows_the_seed_and_not_the_neighbours(qwen: Local) -> None:
     hot = Decoding(max_tokens=8, temperature=1.5, seed=1)
     batched = [answer.text for answer in qwen.generate(PROMPTS, hot)]
@@ -176,6 +208,74 @@ def test_yes_no_and_the_marks_are_single_tokens(qwen: Local) -> None:
         qwen.choice_logprobs([PROMPTS[0]], ["Yes", ""])
 
 
+class WordMarks:
+    """A processor whose tokenizer marks the beginning of words, as SentencePiece does, with a given end of its template."""
+
+    def __init__(self, opening: str) -> None:
+        from tokenizers import Tokenizer, models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        words = {word: n for n, word in enumerate(["<unk>", "</s>", "▁", "▁Yes", "Yes", "▁A:", "A:", "\n", "▁A:\n", "A:\n"])}
+        made = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="<unk>", ignore_merges=True))
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Split(Regex(r"▁?A:|\n|▁?Yes"), "isolated")]
+        )
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", eos_token="</s>")
+        self._opening = opening
+
+    def apply_chat_template(self, conversation: Any, **_: Any) -> str:
+        return self._opening
+
+
+@pytest.mark.parametrize(("opening", "expected"), [("A:", "▁Yes"), ("A:\n", "Yes")])
+def test_a_choice_is_tokenised_as_it_stands_behind_the_template(qwen: Local, opening: str, expected: str) -> None:
+    processor = WordMarks(opening)
+    (token,) = Preparer(processor, qwen._model, "marks").ids_of("Yes")
+    assert processor.tokenizer.convert_ids_to_tokens(token) == expected
+
+
+def test_special_tokens_in_a_text_are_letters(backend: Local) -> None:
+    said = asked("a page that says <|image_pad|>, <|im_end|> and <|im_start|>", picture(1, size=(60, 40)))
+    plain = asked("a page that says < |image_pad|>, < |im_end|> and < |im_start|>", picture(1, size=(60, 40)))
+    found = backend.choice_logprobs([said, PROMPTS[0]], ("Yes", "No"))
+    assert np.abs(found.logprobs - backend.choice_logprobs([plain, PROMPTS[0]], ("Yes", "No")).logprobs).max() < 1e-4
+    assert found.cost.image_tokens == backend.choice_logprobs([PROMPTS[0]] * 2, ("Yes", "No")).cost.image_tokens
+
+
+def test_prompts_are_measured_as_the_processor_measures_them(folder: Path, backend: Local) -> None:
+    plain = Plain(folder)
+    assert backend.count_tokens(PROMPTS) == [plain.inputs(prompt)["input_ids"].shape[1] for prompt in PROMPTS]
+    assert backend.count_tokens([]) == []
+    large = asked("x", Image.new("RGB", (3000, 2000)))
+    (answer,) = backend.generate([large], Decoding(max_tokens=1))
+    assert 0 <= backend._prepare.extent(large) - answer.cost.image_tokens < 8  # letters by four: a few
+
+
+def test_narrow_pictures_are_taken_and_hopeless_ones_refused(qwen: Local) -> None:
+    assert np.isfinite(qwen.choice_logprobs([asked("a line", Image.new("RGB", (4000, 21)))], ("Yes",)).logprobs).all()
+    with pytest.raises(InputError, match="aspect ratio"):
+        qwen.choice_logprobs([asked("a thread", Image.new("RGB", (1000, 2)))], ("Yes",))
+    with pytest.raises(InputError, match="no message"):
+        qwen.generate([()])
+
+
+def test_threads_do_not_disturb_one_another(qwen: Local) -> None:
+    expected = qwen.choice_logprobs(PROMPTS, CHOICES).logprobs
+
+    def ask(_: int) -> Any:
+        qwen._prepare.ids_of.cache_clear()  # choices are tokenised beside prompts
+        return qwen.choice_logprobs(PROMPTS, CHOICES).logprobs
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(np.abs(found - expected).max() < 1e-4 for found in pool.map(ask, range(40)))
+
+
+@pytest.mark.parametrize("wrong", [{"device": "nonsense"}, {"device": "cpu", "batch_size": 0}])
+def test_knobs_that_cannot_be_are_refused(qwen: Local, models: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"no device 'nonsense'|batch_size"):
+        build(Options(model=str(models / "qwen2_5_vl"), **wrong))
+
+
 def test_other_weights_have_another_hash(models: Path, tmp_path: Path) -> None:
     from mmrerank.backends._tiny import save_tiny
 
@@ -183,6 +283,21 @@ def test_other_weights_have_another_hash(models: Path, tmp_path: Path) -> None:
     hashes = {build(Options(model=str(place), device="cpu")).weights_hash for place in (models / "qwen2_5_vl", tmp_path)}
     assert len(hashes) == 2
     assert "" not in hashes
+    assert tiny().weights_hash in hashes
+
+
+def test_one_late_weight_or_another_template_changes_the_hash(qwen: Local, models: Path, tmp_path: Path) -> None:
+    retrained = changed(models, tmp_path / "retrained", lambda weights: weights[sorted(weights)[-1]].add_(1e-3))
+    reworded = tmp_path / "reworded"
+    shutil.copytree(models / "qwen2_5_vl", reworded)
+    (reworded / "chat_template.jinja").write_text((reworded / "chat_template.jinja").read_text() + "Well: ")
+    hashes = [build(Options(model=str(place), device="cpu")).weights_hash for place in (retrained, reworded)]
+    assert len({qwen.weights_hash, *hashes}) == 3
+
+
+def test_a_name_on_the_hub_is_hashed_by_its_commit() -> None:
+    assert weights_hash_of("some/name", SimpleNamespace(_commit_hash="0123456789abcdef0123")) == "0123456789abcdef"
+    assert weights_hash_of("some/name", SimpleNamespace()) == ""
 
 
 def changed(models: Path, place: Path, change: Any) -> Path:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from mmrerank.backends.replay import Options, Replay
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make
 from mmrerank.rerankers._double import BackendDouble
-from mmrerank.types import Decoding, Message, Prompt
+from mmrerank.types import Decoding, Generated, Message, Prompt
 
 
 def asked(text: str) -> Prompt:
@@ -56,3 +59,65 @@ def test_a_missing_or_broken_recording_is_refused_with_its_line(tmp_path: Path) 
     with pytest.raises(FormatError, match="no recorded answer") as caught:
         make(f"replay/{broken}", station="backends")
     assert caught.value.line == 2
+
+
+def test_log_probabilities_of_the_answer_are_recorded(tmp_path: Path) -> None:
+    class Sure(BackendDouble):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+            return [Generated(text="x", logprobs=(-0.5, -0.25)) for _ in prompts]
+
+    file, decoding = tmp_path / "r.jsonl", Decoding(logprobs=True)
+    recorded = make(f"replay/{file}", station="backends", backend=Sure()).generate([asked("a")], decoding)
+    replayed = make(f"replay/{file}", station="backends").generate([asked("a")], decoding)
+    assert recorded[0].logprobs == replayed[0].logprobs == (-0.5, -0.25)
+
+
+def test_a_line_that_a_kill_cut_short_is_asked_again_and_the_recording_stays_readable(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    Replay(Options(file=str(file)), BackendDouble()).generate([asked("a"), asked("b")])
+    file.write_bytes(file.read_bytes()[:-9])
+    double = BackendDouble()
+    texts = [a.text for a in Replay(Options(file=str(file)), double).generate([asked("a"), asked("b")])]
+    assert len(double.prompts) == 1
+    replay: Replay = make(f"replay/{file}", station="backends")
+    assert [a.text for a in replay.generate([asked("a"), asked("b")])] == texts
+
+
+def test_an_answer_may_hold_any_line_break(tmp_path: Path) -> None:
+    file, text = tmp_path / "r.jsonl", "one\ntwo\u2028three\x85four\x0cfive"
+    Replay(Options(file=str(file)), BackendDouble(answer=lambda prompt: text)).generate([asked("a")])
+    assert make(f"replay/{file}", station="backends").generate([asked("a")])[0].text == text
+    script = tmp_path / "s.jsonl"
+    script.write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")
+    assert make(f"scripted/{script}", station="backends").generate([asked("a")])[0].text == text
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mmrerank.backends.replay import Options, Replay
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.types import Message
+recorder = Replay(Options(file=sys.argv[1]), BackendDouble(answer=lambda prompt: prompt[0].parts[0] * 500))
+for n in range(60):
+    recorder.generate([(Message(role="user", parts=(f"{sys.argv[2]} {n} ",)),)])
+"""
+
+
+def test_several_processes_record_into_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    running = [subprocess.Popen([sys.executable, "-c", WRITER, str(file), name], stderr=subprocess.PIPE) for name in "abc"]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    replay: Replay = make(f"replay/{file}", station="backends")
+    asked_of_all = [f"{name} {n} " for name in "abc" for n in range(60)]
+    assert [a.text for a in replay.generate([asked(text) for text in asked_of_all])] == [text * 500 for text in asked_of_all]
+
+
+def test_a_folder_that_is_not_there_or_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="cannot be written"):
+        make(f"replay/{tmp_path / 'absent' / 'r.jsonl'}", station="backends", backend=BackendDouble()).generate([asked("a")])
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(FormatError, match="cannot be read"):
+        make(f"replay/{tmp_path / 'b.jsonl'}", station="backends")
