@@ -1,0 +1,64 @@
+"""What the mini MLLM gets right on samples that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrerank.training._mllm_batches import Encoder
+from mmrerank.training._mllm_forward import answer_logits
+
+if TYPE_CHECKING:
+    from mmrerank.training._mllm_samples import Sample
+
+AT_ONCE = 32
+
+
+def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) -> dict[str, float]:
+    """Shares of answer tokens foretold, of answers that come out word for word, and of best marks, Yes and No that are right.
+
+    An answer comes out greedily just when each of its tokens is the likeliest after the true ones before it, so one forward
+    pass tells, without generating. Where answers are Yes and No there is also the area under the curve of z_Yes - z_No.
+    """
+    import torch
+
+    tokens: list[Any] = []
+    decided: list[Any] = []
+    whole: list[bool] = []
+    margins: list[float] = []
+    yes, no = (encoder.first_token(word) for word in ("Yes", "No"))
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(samples), AT_ONCE):
+            batch = encoder.batch(samples[start : start + AT_ONCE], device)
+            logits = answer_logits(model, batch)
+            right = (logits.argmax(dim=-1) == batch.targets).cpu().numpy()
+            firsts = batch.firsts.cpu().numpy()
+            whole += [bool(answer.all()) for answer in np.split(right, firsts[1:])]
+            tokens.append(right)
+            decided.append(right[batch.finals.cpu().numpy()])
+            margins += (logits[batch.firsts, yes] - logits[batch.firsts, no]).tolist()
+    measures = {"tokens": _share(np.concatenate(tokens)), "answers": _share(np.array(whole))}
+    if len(decided[0]):
+        measures["decisions"] = _share(np.concatenate(decided))
+    positive = np.array([sample.answer == "Yes" for sample in samples])
+    if positive.any() and {sample.answer for sample in samples} == {"Yes", "No"}:
+        measures["auc"] = round(area(np.array(margins), positive), 4)
+    return measures
+
+
+def _share(right: npt.NDArray[np.bool_]) -> float:
+    return round(float(right.mean()), 4)
+
+
+def area(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """The share of (positive, negative) pairs in which the positive scores higher; a tie is half a pair.
+
+    >>> area(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
+    0.875
+    """
+    above = scores[positive][:, None] - scores[~positive][None]
+    return float((above > 0).mean() + (above == 0).mean() / 2)

@@ -1,0 +1,170 @@
+"""What the mini MLLM is shown and asked: repeatable, from the train split only, with the prompts that ship."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrerank.rerankers._grid import draw_grid as draw_large
+from mmrerank.rerankers._marks import named_marks, parse_ranking
+from mmrerank.rerankers.mm_r5 import parse_answer, passages
+from mmrerank.training._clip_data import Table, read_table
+from mmrerank.training._mllm_batches import patches_of
+from mmrerank.training._mllm_cards import draw_card
+from mmrerank.training._mllm_grid import draw_grid
+from mmrerank.training._mllm_model import prompt_pieces
+from mmrerank.training._mllm_probes import area
+from mmrerank.training._mllm_samples import Material, Sample, distance, moved
+from mmrerank.training._mllm_tasks import TASKS, Settings
+
+DATA = Path(__file__).parents[3] / "datasets" / "emoji"
+SETTINGS = Settings(grid=3, count=8, max_pixels=216**2)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return read_table(DATA, 72)
+
+
+@pytest.fixture(scope="module")
+def train(table: Table) -> Material:
+    return Material(table, ("train",), "train")
+
+
+def said(sample: Sample) -> str:
+    return "".join(part for message in sample.prompt for part in message.parts if isinstance(part, str))
+
+
+def drawn(material: Material, task: str, count: int, seed: int = 0) -> list[Sample]:
+    chance = random.Random(seed)
+    return [TASKS[task](material, chance, SETTINGS) for _ in range(count)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_samples_repeat_with_their_seed(train: Material, task: str) -> None:
+    for one, other in zip(drawn(train, task, 4), drawn(train, task, 4), strict=True):
+        assert (said(one), one.answer, one.echo) == (said(other), other.answer, other.echo)
+        assert all(np.array_equal(a, b) for a, b in zip(one.pictures, other.pictures, strict=True))
+    assert [s.answer + said(s) for s in drawn(train, task, 4)] != [s.answer + said(s) for s in drawn(train, task, 4, seed=1)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_sample_has_the_pictures_its_prompt_shows(train: Material, task: str) -> None:
+    for sample in drawn(train, task, 8):
+        places = [part for message in sample.prompt for part in message.parts if not isinstance(part, str)]
+        assert len(places) == len(sample.pictures)
+        assert all(picture.shape[0] % 36 == picture.shape[1] % 36 == 0 for picture in sample.pictures)
+
+
+def test_training_shows_and_names_no_held_out_combination(table: Table, train: Material) -> None:
+    held_out = {emoji.combination for emoji, split in zip(table.emojis, table.splits, strict=True) if split != "train"}
+    assert None not in held_out
+    assert len(held_out) == 438
+    assert not held_out & {emoji.combination for emoji in train.emojis}
+    names = {emoji.name for emoji, split in zip(table.emojis, table.splits, strict=True) if split != "train"}
+    for task in TASKS:
+        for sample in drawn(train, task, 30):
+            lines = (sample.answer + "\n" + said(sample)).replace("</think>", "\n").replace(", off by", "\n").splitlines()
+            assert not names & {line.split(": ", 1)[-1] for line in lines} | names & set(lines)
+
+
+def test_measuring_asks_for_held_out_pictures_beside_known_ones(table: Table) -> None:
+    dev = Material(table, ("train", "dev"), "dev")
+    targets = {dev.emojis[row].name for row in dev.targets}
+    assert len(targets) == 120
+    assert {sample.answer for sample in drawn(dev, "name", 20)} <= targets
+    assert {sample.answer for sample in drawn(dev, "target", 20)} <= targets
+
+
+@pytest.mark.parametrize(
+    ("task", "file"),
+    [
+        ("matches", "ragllava"),
+        ("changed", "ragllava"),
+        ("target", "square_fusion"),
+        ("rank", "square"),
+        ("pages", "mm_r5"),
+        ("question", "answer"),
+    ],
+)
+def test_prompts_are_those_that_ship(train: Material, task: str, file: str) -> None:
+    sentences = [piece for piece in prompt_pieces(file) if len(piece) > 40]
+    assert sentences
+    for sample in drawn(train, task, 5):
+        assert any(sentence in said(sample) for sentence in sentences), said(sample)
+
+
+def test_yes_and_no_are_right_and_come_as_often(train: Material) -> None:
+    answers = [sample.answer for sample in drawn(train, "changed", 200)]
+    assert set(answers) == {"Yes", "No"}
+    assert 70 < answers.count("Yes") < 130
+    for sample in drawn(train, "matches", 60):
+        assert sample.echo in said(sample)
+        assert not sample.echo or sample.answer == "Yes"
+
+
+def test_rankings_can_be_read_and_put_the_wanted_cell_first(train: Material) -> None:
+    for sample in drawn(train, "rank", 10):
+        marks = parse_ranking(sample.answer)
+        assert marks is not None
+        assert sorted(marks) == list(range(1, 9))
+        named = named_marks(sample.answer, 8)
+        assert set(named) == set(marks)
+        assert named[marks[0]].endswith("off by 0")
+        off = [int(named[mark].rsplit(" ", 1)[1]) for mark in marks if "off by" in named[mark]]
+        assert off == sorted(off)
+
+
+def test_page_orders_can_be_read_with_a_passage_for_each(train: Material) -> None:
+    for sample in drawn(train, "pages", 10):
+        order = parse_answer(sample.answer, len(sample.pictures))
+        assert order.status == "ok"
+        reasons = passages(sample.answer, len(sample.pictures))
+        assert set(reasons) == set(order.positions)
+        assert "off by 0" in reasons[order.positions[0]]
+
+
+def test_alike_pictures_come_first_by_the_attributes_that_differ(train: Material) -> None:
+    row = next(n for n, emoji in enumerate(train.emojis) if emoji.role == "pilot" and emoji.combination)
+    alike = train.alike(row, 20, random.Random(0))
+    off = [distance(train.emojis[row], train.emojis[other]) for other in alike]
+    assert off == sorted(off)
+    assert off[0] == 1
+    assert row not in alike
+
+
+def test_a_moved_picture_keeps_its_size_and_white_ground() -> None:
+    picture = np.full((8, 8, 3), 255, dtype=np.uint8)
+    picture[3:5, 3:5] = 0
+    chance = random.Random(0)
+    assert all((moved(picture, chance) == 0).sum() == 12 for _ in range(20))
+
+
+@pytest.mark.parametrize(("side", "count", "max_pixels"), [(2, 3, 144**2), (3, 9, 288**2), (4, 16, 288**2)])
+def test_a_small_grid_is_the_large_one_shrunk(table: Table, side: int, count: int, max_pixels: int) -> None:
+    from transformers import Qwen2VLImageProcessor
+
+    pictures = table.pixels[: count * 7 : 7]
+    ours = patches_of(draw_grid(list(pictures), side, max_pixels)[None], 36)[0]
+    size = {"shortest_edge": 36**2, "longest_edge": max_pixels}
+    half = [0.5] * 3
+    processor = Qwen2VLImageProcessor(patch_size=18, temporal_patch_size=1, merge_size=2, size=size, image_mean=half, image_std=half)
+    theirs = processor(draw_large([Image.fromarray(picture) for picture in pictures], side=side), return_tensors="np")["pixel_values"]
+    difference = np.abs(ours - theirs) * 127.5  # of 255 levels
+    assert difference.mean() < 0.5
+    assert np.quantile(difference, 0.99) < 6
+
+
+def test_a_card_shows_picture_number_and_words(table: Table) -> None:
+    card = draw_card(table.pixels[0], "grinning face", 7)
+    assert card.shape == (108, 180, 3)
+    assert not np.array_equal(card, draw_card(table.pixels[0], "grinning face", 8))
+    assert not np.array_equal(card, draw_card(table.pixels[0], "another face", 7))
+
+
+def test_the_area_counts_ties_by_half() -> None:
+    assert area(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])) == 0.875
