@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from mmrerank.errors import FormatError
 from mmrerank.sources import Listing, SourceFile
 from mmrerank.store.table import Table
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, Found, Reader
 
 RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may have changed again within one clock tick
 
@@ -28,17 +28,25 @@ def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
 
 
 def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> bool:
-    """Whether every item of the file is in the table, described by the wanted encoders, and the file unchanged since."""
+    """Whether every item of the file is in the table, described by the wanted encoders, and file and reader are what they were."""
     try:
         stat = file.path.stat()
     except OSError:
         return False
     return all(
         (row["file_size"], row["file_mtime_ns"], row["file_items"]) == (stat.st_size, stat.st_mtime_ns, len(rows))
+        and row["reader"] == file.reader.name
         and row["seen_ns"] - row["file_mtime_ns"] > RACY_NS
         and (row["state"] == "failed" or wanted <= encoders_of(row))
+        and not _outdated(file.reader, row)
         for row in rows.values()
     )
+
+
+def _outdated(reader: Reader, row: Row) -> bool:
+    """Whether the reader has become able to read what it could not read then."""
+    asked: Callable[[str], bool] | None = getattr(reader, "outdated", None)
+    return bool(row.get("text_note")) and asked is not None and asked(str(row["text_note"]))
 
 
 def encoders_of(row: Row) -> set[str]:

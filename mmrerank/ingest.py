@@ -171,7 +171,7 @@ class Ingest:
 
     def _work(self, file: SourceFile, base: Record, found: Found, row: Mapping[str, Any] | None) -> _Work:
         item = found.item
-        same = row is not None and row["state"] == "ready" and row["content_hash"] == found.content_hash
+        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", found.content_hash, base.reader)
         described = encoders_of(row) if same and row is not None else set()
         record = replace(
             base,

@@ -28,6 +28,7 @@ from mmrerank.types import Found, ImageHandle
 
 Ocr: TypeAlias = Literal["auto", "never", "required"]
 PROGRAM = "tesseract"
+NOT_INSTALLED = f"OCR (the program {PROGRAM}) is not installed"
 DPI = 200  # enough for letters of a usual size; more costs time
 MAX_SIDE_PX = 4096
 WORKERS = max(1, min(4, os.cpu_count() or 1))
@@ -55,7 +56,12 @@ def why_not(ocr: Ocr) -> str | None:
         return None
     if ocr == "required":
         raise MissingExtra(f"OCR needs the program {PROGRAM!r}, which is not on the path.", hint="Such as: apt install tesseract-ocr")
-    return f"OCR (the program {PROGRAM}) is not installed"
+    return NOT_INSTALLED
+
+
+def outdated(note: str, ocr: Ocr) -> bool:
+    """Whether a page got this note for want of the program, which is there now."""
+    return note.endswith(NOT_INSTALLED) and why_not(ocr) is None
 
 
 def with_text(entry: Found, picture: ImageHandle, *, language: str, timeout_s: float, dpi: int | None = None) -> Found:

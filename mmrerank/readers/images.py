@@ -70,6 +70,10 @@ class ImageReader:
             return _ocr.noted(page, why)
         return _ocr.with_text(page, self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)
 
+    def outdated(self, note: str) -> bool:
+        """Whether a page with this note in its metadata would be read otherwise now."""
+        return _ocr.outdated(note, self._options.ocr)
+
     def handle(self, path: Path, fragment: str) -> ImageHandle:
         """The picture of this file; FormatError for a fragment, since a picture file has no parts."""
         if fragment:

@@ -224,6 +224,10 @@ class PdfReader:
         options, picture = self._options, replace(self._picture(path, entry.item.page_number), dpi=_ocr.DPI)
         return _ocr.with_text(entry, picture, language=options.ocr_language, timeout_s=options.ocr_timeout_s, dpi=_ocr.DPI)
 
+    def outdated(self, note: str) -> bool:
+        """Whether a page with this note in its metadata would be read otherwise now."""
+        return _ocr.outdated(note, self._options.ocr)
+
     def handle(self, path: Path, fragment: str) -> ImageHandle:
         """The picture of the page that `#page=N` names; FormatError for any other fragment."""
         match = _FRAGMENT.fullmatch(fragment)

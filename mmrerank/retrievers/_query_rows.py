@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from mmrerank.errors import InputError
 from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, Ranking
+
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """A function of a query that keeps its last results: rerankers ask for the row of the first stage again.
+
+    It knows a query by identity: pictures need not be hashable, and a file may have changed since an equal query came.
+    """
+
+    def __init__(self, compute: Callable[[Query], T], size: int = 8) -> None:
+        self._compute = compute
+        self._kept: deque[tuple[Query, T]] = deque(maxlen=size)
+
+    def __call__(self, query: Query) -> T:
+        for known, result in tuple(self._kept):
+            if known is query:
+                return result
+        result = self._compute(query)
+        self._kept.append((query, result))
+        return result
 
 
 def modalities(query: Query) -> frozenset[Modality]:

@@ -12,12 +12,11 @@ Source: the weighted-sum baseline of zero-shot composed retrieval.  Cost per que
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import double_corpus
-from mmrerank.retrievers._query_rows import fused_row, modalities, ranked, without_excluded
+from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, ranked, without_excluded
 from mmrerank.types import Array, Corpus, Query, Ranking, Space
 
 
@@ -37,7 +36,7 @@ class Composed:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("composed", options)
         self._options, self._corpus = options, corpus
-        self._remembered = lru_cache(maxsize=8)(self._query_row)  # rerankers ask for the same row again
+        self._remembered = Remembered(self._query_row)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the fused query; a query of one modality is searched as it is.

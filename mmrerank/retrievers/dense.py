@@ -6,12 +6,11 @@ Source: the usual dual-encoder search (Radford et al. 2021, CLIP).  Cost per que
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import double_corpus
-from mmrerank.retrievers._query_rows import image_row, modalities, ranked, text_row, without_excluded
+from mmrerank.retrievers._query_rows import Remembered, image_row, modalities, ranked, text_row, without_excluded
 from mmrerank.types import Array, Corpus, Query, Ranking, Space
 
 
@@ -25,7 +24,7 @@ class Dense:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("dense", options)
         self._options, self._corpus = options, corpus
-        self._remembered = lru_cache(maxsize=8)(self._query_row)  # rerankers ask for the same row again
+        self._remembered = Remembered(self._query_row)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the query, with exact cosines as scores.

@@ -20,14 +20,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.retrievers._double import double_corpus
-from mmrerank.retrievers._query_rows import fused_row, modalities, text_row, unit_row, without_excluded
+from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, text_row, unit_row, without_excluded
 from mmrerank.types import (
     Array,
     Backend,
@@ -96,7 +95,7 @@ class SquareFusion:
         self.name = printed("square_fusion", options)
         self.prompt = read_prompt(options.prompt, PIECES)
         self._options, self._corpus, self._backend = options, corpus, backend
-        self.described = lru_cache(maxsize=8)(self._described)  # rerankers ask for the same row again, without another call
+        self.described = Remembered(self._described)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the enriched query; the caption is among the messages and in each reason.

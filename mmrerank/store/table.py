@@ -22,7 +22,7 @@ from mmrerank.store.records import FIXED, PREFIX, Record, as_type, field_name, m
 from mmrerank.types import Array, Keys
 
 HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
-_KNOWN = ["item_id", "file", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
+_KNOWN = ["item_id", "file", "reader", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
 
 
 class Table:
@@ -72,8 +72,9 @@ class Table:
             self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
 
     def known(self, under: str = "") -> list[dict[str, Any]]:
-        """The bookkeeping fields of every row whose file id begins with `under`."""
-        rows = self._dataset.to_table(columns=_KNOWN, filter=f"starts_with(file, {_quoted(under)})" if under else None)
+        """The bookkeeping fields of every row whose file id begins with `under`, and its `text_note` where any row has one."""
+        columns = [*_KNOWN, *(name for name in ("text_note",) if name in self._dataset.schema.names)]
+        rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
     def write(self, records: Sequence[Record]) -> None:

@@ -58,6 +58,8 @@ def test_each_document_has_a_clear_outcome(tmp_path: Path, folder: Path, no_prog
 
 
 def test_pages_get_their_text_once_ocr_is_there(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in folder.iterdir():
+        os.utime(file, (time.time() - 60, time.time() - 60))  # so that its time can be trusted
     collection = Collection.create(tmp_path / "c")
     with monkeypatch.context() as without:
         without.setenv("PATH", str(tmp_path / "nothing"))
@@ -67,11 +69,19 @@ def test_pages_get_their_text_once_ocr_is_there(tmp_path: Path, folder: Path, mo
     (programs / _ocr.PROGRAM).write_text("#!/bin/sh\ncat > /dev/null; echo an invoice\n")
     (programs / _ocr.PROGRAM).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    os.utime(folder / "scanned.pdf", (time.time() - 60, time.time() - 60))
-    report = collection.add([folder / "scanned.pdf"])
-    assert (report.updated, report.notes) == (2, ())
+    report = collection.add([folder])
+    assert (report.updated, report.unchanged, report.notes) == (2, 3, ())
     hits = collection.search("invoice", retriever="lexical").hits
     assert {hit.item.item_id for hit in hits} == {"scanned.pdf#page=1", "scanned.pdf#page=2"}
+
+
+def test_pages_are_read_again_by_a_reader_with_other_options(tmp_path: Path, folder: Path, no_program: None) -> None:
+    os.utime(folder / "typed.pdf", (time.time() - 60, time.time() - 60))
+    collection = Collection.create(tmp_path / "c", encoders=["openclip/mini"])
+    assert collection.add([folder / "typed.pdf"]).added == 2
+    assert collection.add([folder / "typed.pdf"]).unchanged == 2
+    assert collection.add([folder / "typed.pdf"], read_with=["pdf(dpi=36)"]).updated == 2
+    assert collection.add([folder / "typed.pdf"], read_with=["pdf(dpi=36)"]).unchanged == 2
 
 
 PROGRAM = """

@@ -48,6 +48,21 @@ def test_exclusions_are_subtracted() -> None:
     assert np.allclose(row("dense", text="red door", exclude_text=("blue",), exclude_images=(Blank(9),)), both, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["dense", "composed"])
+def test_a_picture_that_cannot_be_hashed_is_encoded_once(name: str) -> None:
+    class Once(Blank):
+        __hash__ = None  # type: ignore[assignment]
+        opened = 0
+
+        def open(self):  # type: ignore[no-untyped-def]
+            Once.opened += 1
+            return super().open()
+
+    retriever, query = make(name, corpus=double_corpus()), Query(images=(Once(9),))
+    assert np.array_equal(retriever.query_row(query), retriever.query_row(query))
+    assert Once.opened == 1
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_alpha_weights_the_text(alpha: float) -> None:
     expected = unit((1 - alpha) * IMAGE + alpha * TEXT)
