@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jinja2 import TemplateError
@@ -18,6 +18,7 @@ from mmrerank.types import Message, Prompt
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+QWEN = "qwen"  # in the names of the families whose released examples bring pictures to size by qwen_vl_utils
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where the processor does not tell
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the prompt
 
@@ -53,6 +54,7 @@ class Preparer:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._processor, self._name = processor, name
         self._image_token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
+        self._resizes = QWEN in str(getattr(config, "model_type", ""))
         self._special = _special(processor)
         self._lock = threading.Lock()  # a tokenizer that pads changes its own state
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)
@@ -67,7 +69,7 @@ class Preparer:
         Raises:
             InputError: the processor does not take the prompt.
         """
-        pictures = [picture for prompt in prompts for picture in _pictures(prompt)]
+        pictures = [self._sized(picture) for prompt in prompts for picture in _pictures(prompt)]
         try:
             texts = [self._template(prompt) for prompt in prompts]
             with self._lock:
@@ -89,6 +91,19 @@ class Preparer:
             return int(count(image_sizes=[(height, width)]).num_image_tokens[0]) if count else height * width // PIXELS_A_TOKEN
         except (AttributeError, KeyError, TypeError, ValueError, IndexError, NotImplementedError):
             return height * width // PIXELS_A_TOKEN
+
+    def _sized(self, picture: Image) -> Image:
+        """The picture as the family's released examples hand it to the processor."""
+        if not self._resizes:
+            return picture
+        from qwen_vl_utils.vision_process import fetch_image
+
+        images = self._processor.image_processor
+        limits = {"min_pixels": images.size["shortest_edge"], "max_pixels": images.size["longest_edge"]}
+        try:
+            return cast("Image", fetch_image({"image": picture, **limits}, image_patch_size=images.patch_size))
+        except ValueError:  # a picture too narrow for it; the processor takes some more
+            return picture
 
     def _template(self, prompt: Prompt) -> str:
         if not prompt:

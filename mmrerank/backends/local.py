@@ -3,10 +3,9 @@
     local/PATH                              a folder with config, weights, tokenizer, processor and chat template
     local/Qwen/Qwen2.5-VL-7B-Instruct       a name on the hub, fetched once by transformers
 
-The chat template and the processor are the checkpoint's own, and pictures go to the processor alone. The released examples of
-the Qwen-VL family resize them by `qwen_vl_utils` first: that gives the same patch grids, and pixels that mostly differ by
-no more than two of 256 levels, but costs a second resize, refuses narrow pictures that the processor takes, and is not what
-servers of these models do (tried: qwen-vl-utils 0.0.14 beside transformers 5.23).
+The chat template and the processor are the checkpoint's own. Pictures for the Qwen-VL families go through `qwen_vl_utils` first, as
+in their released examples: the patch grids are the same as without, the pixels mostly differ by no more than two of 256 levels
+(tried: qwen-vl-utils 0.0.14 beside transformers 5.23). Pictures too narrow for it go to the processor as they are.
 
 Of a checkpoint's generation config only the end tokens and what the architecture needs are used: greedy is greedy, whatever
 sampling or penalty it suggests. Special tokens written in a prompt's text are taken apart, so that a page that says

@@ -118,6 +118,29 @@ def test_choices_equal_a_plain_computation_single_batched_and_shuffled(folder: P
     assert np.ptp(expected[:, 0]) > 1e-4, "the prompts differ, so the comparison can fail"
 
 
+def test_qwen_sees_pictures_as_its_released_examples_show_them(qwen: Local, models: Path) -> None:
+    from qwen_vl_utils import process_vision_info
+
+    class Released(Plain):
+        def inputs(self, prompt: Prompt) -> Any:
+            images = self.processor.image_processor
+            limits = {"min_pixels": images.size["shortest_edge"], "max_pixels": images.size["longest_edge"]}
+            parts = [
+                {"type": "text", "text": p} if isinstance(p, str) else {"type": "image", "image": p, **limits} for p in prompt[0].parts
+            ]
+            talk = [{"role": "user", "content": parts}]
+            text = self.processor.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+            pictures, _ = process_vision_info(talk, image_patch_size=images.patch_size)
+            return self.processor(text=[text], images=pictures, return_tensors="pt")
+
+    noise = np.random.default_rng(3).integers(0, 256, (523, 771, 3), dtype=np.uint8)
+    prompt = (Message(role="user", parts=(Image.fromarray(noise), "What is it?")),)
+    folder = saved(models, "qwen2_5_vl")
+    expected = Released(folder).logprobs(prompt, CHOICES)
+    assert np.abs(qwen.choice_logprobs([prompt], CHOICES).logprobs[0] - expected).max() < 1e-5
+    assert np.abs(np.array(Plain(folder).logprobs(prompt, CHOICES)) - expected).max() > 1e-5, "so the comparison can fail"
+
+
 def test_greedy_answers_equal_those_of_the_model(folder: Path, backend: Local) -> None:
     plain = Plain(folder)
     answers = backend.generate(PROMPTS, Decoding(max_tokens=8))
