@@ -1,0 +1,191 @@
+"""Reranking and searching for frameworks: what all adapters share, without a framework.
+
+The reranker is a part or a name. By name it may ask for `backend=` (an MLLM: a part or a name) or `encoder=` (descriptors,
+made of the candidates on the fly). Names are checked at once; models are loaded at the first use, or by `warm_up`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrerank import exchange
+from mmrerank.backends import open_backend
+from mmrerank.errors import InputError
+from mmrerank.integrations._given import Given, candidates_of
+from mmrerank.parts import make, module, options_of
+from mmrerank.pipeline import Hit, Stage
+from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Query, Reranker, Retriever
+
+if TYPE_CHECKING:
+    from mmrerank.collection import Collection
+
+logger = logging.getLogger(__name__)
+
+REASON = "mmrerank_reason"  # metadata: why a document stands where it stands
+NOTES = "mmrerank_notes"  # metadata: what was mended in the order, only where something was
+RESOURCES = {"backend": "backend", "descriptors": "encoder"}  # what a reranker asks for -> the option that gives it
+_LOADING = threading.Lock()  # models are loaded once, also where a framework calls from several threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """One line of a new order. `position` is that of the document in what was given, from 0."""
+
+    position: int
+    score: float | None
+    reason: str
+    notes: tuple[str, ...]
+
+    def added_to(self, metadata: Mapping[Any, Any]) -> dict[Any, Any]:
+        """A copy of the metadata with what there is to say of this order, and nothing left of an earlier one."""
+        said: dict[str, Any] = {REASON: self.reason, NOTES: list(self.notes)}
+        kept = {key: value for key, value in metadata.items() if key not in said}
+        return kept | {key: value for key, value in said.items() if value}
+
+
+class Reranking:
+    """A reranker with what it needs, loaded when first used."""
+
+    def __init__(
+        self,
+        reranker: str | Reranker,
+        *,
+        backend: str | Backend | None = None,
+        encoder: str | Encoder | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        """
+        Raises:
+            UnknownName: no reranker, backend or encoder of that name, or no such option.
+            InputError: it asks for a backend or an encoder, and none is given.
+        """
+        _check(reranker, {"backend": backend, "encoder": encoder})
+        self._reranker, self._backend, self._encoder, self._api_key = reranker, backend, encoder, api_key
+        self._loaded: dict[str, Any] | None = None
+
+    def warm_up(self) -> None:
+        """Loads what a name stands for; does nothing the second time."""
+        with _LOADING:
+            if self._loaded is None and isinstance(self._reranker, str):
+                resources: dict[str, Any] = {}
+                if self._backend is not None:
+                    resources["backend"] = opened(self._backend, self._api_key)
+                if self._encoder is not None:
+                    resources["encoder"] = make(self._encoder, station="encoders") if isinstance(self._encoder, str) else self._encoder
+                self._loaded = resources
+
+    def run(self, text: str, given: Sequence[Given], *, images: tuple[ImageHandle, ...] = (), top_n: int | None = None) -> list[Placed]:
+        """The new order for a query, best first and cut to `top_n`; what the reranker holds to be irrelevant is not in it.
+
+        Raises:
+            InputError: top_n is below 1, the query is empty, or what the reranker and its parts raise.
+        """
+        check_count("top_n", top_n)
+        if not given:
+            return []
+        candidates = candidates_of(given)
+        result = exchange.rerank(Query(text=text, images=images), candidates, [self._part(candidates)])
+        notes = _notes(result.stages[-1])
+        positions = {candidate.item.item_id: n for n, candidate in enumerate(candidates)}
+        return [
+            Placed(position=positions[hit.item.item_id], score=hit.score, reason=hit.reason, notes=notes) for hit in result.hits[:top_n]
+        ]
+
+    def _part(self, candidates: Sequence[Candidate]) -> Reranker:
+        """The reranker; made anew for each call where it works on descriptors of just these candidates."""
+        if not isinstance(self._reranker, str):
+            return self._reranker
+        self.warm_up()
+        resources = dict(self._loaded or {})
+        if "encoder" in resources:
+            resources["descriptors"] = exchange.EncodedOnTheFly(resources.pop("encoder"), candidates)
+        part: Reranker = make(self._reranker, station="rerankers", **resources)
+        return part
+
+
+def _notes(stage: Stage) -> tuple[str, ...]:
+    """What was mended, logged too, since the documents that could carry it may all be dropped."""
+    mended = stage.ranking.notes.status != "ok"
+    if stage.notes:
+        logger.log(logging.WARNING if mended else logging.INFO, "%s: %s", stage.name, "; ".join(stage.notes))
+    return tuple(stage.notes) if mended else ()
+
+
+def _check(reranker: str | Reranker, options: Mapping[str, Any]) -> None:
+    for station, part in (("rerankers", reranker), ("backends", options["backend"]), ("encoders", options["encoder"])):
+        if isinstance(part, str):
+            options_of(part, module(part, station=station).Options)
+    if not isinstance(reranker, str):
+        if not callable(getattr(reranker, "rerank", None)):
+            raise InputError(f"a reranker is a name or a part with rerank(); got {type(reranker).__name__}")
+        return
+    asked = inspect.signature(module(reranker, station="rerankers").build).parameters
+    missing = [option for resource, option in RESOURCES.items() if resource in asked and options[option] is None]
+    if missing:
+        raise InputError(f"{reranker!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=..., a part or its name.")
+
+
+def check_count(name: str, value: int | None) -> None:
+    """InputError unless it counts from 1 or is None."""
+    if value is not None and value < 1:
+        raise InputError(f"{name} must be at least 1; got {value}")
+
+
+def opened(backend: str | Backend, api_key: str | None = None) -> Backend:
+    """The backend that a name stands for, without a cache of answers: for one, give the part that `open_backend` returns."""
+    return open_backend(backend, cache=None, api_key=api_key) if isinstance(backend, str) else backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One hit as frameworks take it: a text, and metadata without empty fields."""
+
+    item_id: str
+    text: str
+    score: float | None
+    metadata: dict[str, Any]
+
+
+def pages(
+    collection: Collection,
+    query: str,
+    *,
+    k: int,
+    retriever: str | Retriever | None,
+    rerank: Sequence[str | Reranker],
+    backend: Backend | None,
+    depth: int | None,
+    filter: str | None,
+) -> list[Page]:
+    """The k best items of a collection for a question, best first."""
+    asked = Query(text=query, filter=filter)
+    hits = collection.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
+    paths = collection.paths_of([hit.item.item_id for hit in hits]) if hits else {}
+    return [_page(hit, paths[hit.item.item_id]) for hit in hits]
+
+
+def _page(hit: Hit, path: Path) -> Page:
+    item = hit.item
+    own = {
+        "item_id": item.item_id,
+        "document_id": item.document_id,
+        "page_number": item.page_number,
+        "score": hit.score,
+        "reason": hit.reason or None,
+        "path": str(path),
+    }
+    metadata = {**item.metadata, **{key: value for key, value in own.items() if value is not None}}
+    return Page(item_id=item.item_id, text=item.text or "", score=hit.score, metadata=metadata)
+
+
+def collection_at(collection: Collection | str | Path) -> Collection:
+    """The collection itself, or the one in that folder."""
+    from mmrerank.collection import Collection
+
+    return Collection.open(collection) if isinstance(collection, str | Path) else collection
