@@ -1,0 +1,158 @@
+"""Measures an MLLM as the reranker of the shipped emoji: what each method gains over its first stage.
+
+    python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/mini-measures
+
+The model is the embedded one unless --backend names another. Targets are of the test split, whose combinations of role, gender and
+skin tone no training has seen. `--out` gets measures.json and, of each method, the best and the ten worst queries as pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.backends import open_backend
+from mmrerank.collection import Collection
+from mmrerank.parts import make
+from mmrerank.training._clip_data import Table, read_table
+from mmrerank.training._mllm_gallery import draw_trials
+from mmrerank.training._mllm_measures import area_interval, summary
+from mmrerank.training._mllm_trials import (
+    CARDS,
+    PICTURES,
+    Pair,
+    Trial,
+    candidates,
+    card_questions,
+    compare,
+    composed,
+    indexed,
+    pairs,
+    rerank,
+    write_cards,
+)
+from mmrerank.training.mllm import PICTURE_PX
+from mmrerank.types import Backend, Reranker, Retriever
+
+logger = logging.getLogger(__name__)
+SHOWN = 4  # queries in the picture of a method, worst ones apart
+WORST = 10
+
+
+class Evaluation:
+    """One model over the queries of one split; `work` holds the collections and gets what is measured."""
+
+    def __init__(self, backend: Backend, data: Path, work: Path, split: str, most: int) -> None:
+        self.backend, self.data, self.work, self.split, self.most = backend, data, work, split, most
+        work.mkdir(parents=True, exist_ok=True)
+        self.table: Table = read_table(data, PICTURE_PX)
+        self.emoji: Collection = indexed(work / "emoji", data / PICTURES)
+
+    def square(self) -> dict[str, Any]:
+        """Composed queries, `square` over `composed` at depth 9."""
+        return self._reranked("square", "square(depth=9)", 9, self.most)
+
+    def square_16(self) -> dict[str, Any]:
+        """The same at depth 16."""
+        return self._reranked("square_16", "square(depth=16)", 16, self.most // 2)
+
+    def ragllava_composed(self) -> dict[str, Any]:
+        """Composed queries, `ragllava` over `composed` at depth 9."""
+        return self._reranked("ragllava_composed", "ragllava(modality=image)", 9, self.most)
+
+    def square_fusion(self) -> dict[str, Any]:
+        """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
+        asked = composed(self.emoji, self.data, self.split, 10_000)
+        fused = self.emoji.view.retriever("square_fusion", self.backend)
+        trials = list(compare(asked, self._retriever("composed"), fused, 10))
+        self._draw("square_fusion", trials)
+        return {"first_stage": "composed", **summary(trials, cutoff=10), "at 1": summary(trials)}
+
+    def mm_r5(self) -> dict[str, Any]:
+        """Which card shows a picture, `mm_r5` at depth 5 over `lexical` (BM25 over the words on the cards)."""
+        if not (self.work / CARDS).exists():
+            write_cards(self.table, self.work / CARDS)
+        cards = indexed(self.work / "cards", self.work / CARDS)
+        retriever, reranker = cards.view.retriever("lexical", None), self._reranker("mm_r5")
+        trials = list(rerank(card_questions(self.table, self.split, self.most), retriever, reranker, 5))
+        self._draw("mm_r5", trials)
+        return {"first_stage": f"{retriever.name} over the words on the cards", **summary(trials)}
+
+    def ragllava(self) -> dict[str, Any]:
+        """Areas under the curve: pictures of the split against pictures one attribute off, by caption and by change."""
+        found: dict[str, Any] = {}
+        for change in (False, True):
+            asked = pairs(self.table, self.emoji, self.split, self.most, change=change)
+            scores = [self._scores(pair) for pair in asked]
+            found["changes" if change else "captions"] = {"queries": len(asked), "AUC": area_interval(scores)}
+        return found
+
+    def _scores(self, pair: Pair) -> Any:
+        given = candidates(self.emoji, (pair.target, *pair.negatives))
+        ranking = self._reranker("ragllava(modality=image)").rerank(pair.query, given)
+        by_id = {candidate.item.item_id: candidate.score for candidate in ranking.candidates}
+        return np.array([by_id[candidate.item.item_id] for candidate in given], dtype=np.float64)
+
+    def _reranked(self, label: str, name: str, depth: int, most: int) -> dict[str, Any]:
+        retriever = self._retriever("composed")
+        asked = composed(self.emoji, self.data, self.split, most)
+        trials = list(rerank(asked, retriever, self._reranker(name), depth))
+        self._draw(label, trials)
+        return {"first_stage": retriever.name, "reranker": name, **summary(trials)}
+
+    def _retriever(self, name: str) -> Retriever:
+        return self.emoji.view.retriever(name, None)
+
+    def _reranker(self, name: str) -> Reranker:
+        reranker: Reranker = make(name, station="rerankers", backend=self.backend)
+        return reranker
+
+    def _draw(self, label: str, trials: Sequence[Trial]) -> None:
+        """The queries that gained most, and those that lost most."""
+        ordered = sorted(trials, key=lambda trial: trial.ranks[1] - trial.ranks[0])
+        draw_trials(ordered[:SHOWN]).save(self.work / f"{label}-best.png")
+        worst = [trial for trial in reversed(ordered) if trial.ranks[1] > trial.ranks[0]][:WORST]
+        if worst:
+            draw_trials(worst).save(self.work / f"{label}-worst.png")
+
+
+MEASURES: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
+    "ragllava": Evaluation.ragllava,
+    "square": Evaluation.square,
+    "square_16": Evaluation.square_16,
+    "ragllava_composed": Evaluation.ragllava_composed,
+    "mm_r5": Evaluation.mm_r5,
+    "square_fusion": Evaluation.square_fusion,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Measure an MLLM as a reranker of the shipped emoji.")
+    parser.add_argument("--backend", default="mini")
+    parser.add_argument("--data", type=Path, required=True, help="datasets/emoji")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", default="test", choices=("dev", "test"))
+    parser.add_argument("--queries", type=int, default=300, help="of each method, where the split has as many")
+    parser.add_argument("--only", nargs="+", choices=tuple(MEASURES), default=list(MEASURES))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logger.setLevel(logging.INFO)
+    backend = open_backend(options.backend, cache=None)
+    evaluation = Evaluation(backend, options.data, options.out, options.split, options.queries)
+    path = options.out / "measures.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found |= {"model": backend.name, "weights": getattr(backend, "weights_hash", ""), "split": options.split}
+    for name in options.only:
+        found[name] = MEASURES[name](evaluation)
+        logger.info("%s %s", name, json.dumps(found[name]))
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
