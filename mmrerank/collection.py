@@ -234,6 +234,7 @@ class Collection:
         backend: Backend | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> AskResult:
         """An answer to a question from the k best pages, with the pages it rests on, or that they do not say it.
 
@@ -241,10 +242,12 @@ class Collection:
             filter: SQL over the fields, such as `document_id = 'report.pdf'`.
             backend: the MLLM that answers, and that rerankers ask; without one the best passage is quoted.
             answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
+            on_text: called with the words of the answer as they come, as the model writes them.
         """
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
         part: Answerer = make(chosen, station="answering", **_given(backend)) if isinstance(chosen, str) else chosen
-        return ask(self.search(Query(text=question, filter=filter), k=k, rerank=rerank, backend=backend, depth=depth), part)
+        found = self.search(Query(text=question, filter=filter), k=k, rerank=rerank, backend=backend, depth=depth)
+        return ask(found, part, on_text=on_text)
 
     def default_retriever(self, query: Query) -> str:
         """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
@@ -313,7 +316,7 @@ class Collection:
             return
         entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
         self._encoders[entry.slug] = encoder
-        self.table.add_encoder(entry.slug, entry.dimension)
+        self.table.add_encoder(entry.slug, entry.dimension, tokens=hasattr(encoder, "encode_tokens"))
         self.table.refresh()
         self._write(encoders=(*self.manifest.encoders, entry))
 

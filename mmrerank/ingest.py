@@ -20,7 +20,7 @@ from mmrerank._flow import BackgroundWriter, StageClock, in_background, ordered_
 from mmrerank._known import encoders_of, entries_once, is_current, known_by_file
 from mmrerank.errors import FormatError
 from mmrerank.sources import Listing, SourceFile
-from mmrerank.store.records import PREFIX, Record
+from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
 from mmrerank.types import Array, Encoder, Failure, Found
 
@@ -235,14 +235,18 @@ class Ingest:
 
     def _with_descriptors(self, group: list[_Work]) -> list[_Work]:
         rows: list[dict[str, Array | None]] = [dict.fromkeys(work.wanted) for work in group]
+        tokens: list[dict[str, Array | None]] = [{} for _ in group]
         for slug, encoder in self._encoders.items():
             places = [n for n, work in enumerate(group) if work.inputs.get(slug) is not None]
             if places:
                 with self._clock.working("encode"):
-                    encoded = encoder.encode([group[n].inputs[slug] for n in places])
+                    encoded, many = _descriptors(encoder, [group[n].inputs[slug] for n in places])
                 for n, row in zip(places, encoded, strict=True):
                     rows[n][slug] = row
-        return [replace(work, base=replace(work.base, descriptors=row), inputs={}) for work, row in zip(group, rows, strict=True)]
+                for n, vectors in zip(places, many, strict=False):  # empty for encoders of one row an item
+                    tokens[n][slug] = vectors
+        bases = [replace(w.base, descriptors=row, tokens=t) for w, row, t in zip(group, rows, tokens, strict=True)]
+        return [replace(work, base=base, inputs={}) for work, base in zip(group, bases, strict=True)]
 
     def _batch_size(self) -> int:
         return max([int(getattr(encoder, "batch_size", 32)) for encoder in self._encoders.values()], default=256)
@@ -278,8 +282,10 @@ class Ingest:
                 continue
             known = [self._known[work.file.file_id][work.base.item_id] for work in some]
             seen = [",".join(sorted(encoders_of(row) | set(work.base.descriptors))) for row, work in zip(known, some, strict=True)]
-            rows = [work.base.descriptors[slug] for work in some]
-            self._table.fill([work.base.item_id for work in some], {PREFIX + slug: rows, "encoders": seen})
+            columns: dict[str, list[Any]] = {PREFIX + slug: [work.base.descriptors[slug] for work in some], "encoders": seen}
+            if hasattr(self._encoders[slug], "encode_tokens"):
+                columns[TOKENS + slug] = [work.base.tokens.get(slug) for work in some]
+            self._table.fill([work.base.item_id for work in some], columns)
 
     def _remove_gone(self) -> int:
         """Removes what lies below a listed scope and was not met; returns how many items that were, failed files aside."""
@@ -324,6 +330,15 @@ class Ingest:
             stage_seconds=dict(self._clock.seconds),
             notes=tuple(f"{n} {'page' if n == 1 else 'pages'}: {why}" for why, n in tally.textless.most_common()),
         )
+
+
+def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:
+    """(n, dimension) rows, and for an encoder of many vectors an item those of each, from one pass through its model."""
+    if not hasattr(encoder, "encode_tokens"):
+        return encoder.encode(inputs), []
+    tokens: list[Array] = encoder.encode_tokens(inputs)
+    rows: Array = encoder.pooled(tokens)  # type: ignore[attr-defined]
+    return rows, tokens
 
 
 def _failed(base: Record, failure: Failure) -> Record:

@@ -60,18 +60,37 @@ class AskResult:
     seconds: float  # of answering alone
 
 
-def ask(searched: SearchResult, answerer: Answerer) -> AskResult:
-    """The answer to a query from the hits of its search."""
+def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], None] | None = None) -> AskResult:
+    """The answer to a query from the hits of its search; `on_text` gets its words as they come, or at once where none stream."""
     start = time.perf_counter()
     pages = [
         Candidate(item=hit.item, score=hit.score, raw_score=hit.raw_score, calibrated_score=hit.calibrated_score) for hit in searched.hits
     ]
-    answer = answerer.answer(searched.query, pages)
+    answer = _answer(answerer, searched.query, pages, on_text)
     held = {page.item.item_id for page in pages}
     strangers = [citation.item.item_id for citation in answer.citations if citation.item.item_id not in held]
     if strangers:
         raise InputError(f"the answerer {answerer.name!r} cites {strangers[0]!r}, a page it did not get")
     return AskResult(answer=answer, search=searched, answered_by=answerer.name, seconds=time.perf_counter() - start)
+
+
+def _answer(answerer: Answerer, query: Query, pages: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer:
+    streaming: Callable[..., Answer] | None = getattr(answerer, "stream", None)
+    if on_text is None or streaming is None:
+        answer = answerer.answer(query, pages)
+        if on_text is not None:
+            on_text(answer.text)
+        return answer
+    came: list[str] = []
+
+    def take(text: str) -> None:
+        came.append(text)
+        on_text(text)
+
+    answer = streaming(query, pages, take)
+    if not "".join(came).strip():  # nothing was asked, or nothing said
+        on_text(answer.text)
+    return answer
 
 
 class QueryDescriptors:

@@ -51,6 +51,14 @@ class EncoderSpace:
         """
         return self._snapshot.descriptors(self._snapshot.keys_of(item_ids), self._slug)
 
+    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
+        """The (n_tokens, dimension) float32 token vectors of each item, for an encoder that has many an item.
+
+        Raises:
+            InputError: an item is not in the collection or has none.
+        """
+        return self._snapshot.tokens(self._snapshot.keys_of(item_ids), self._slug)
+
     def _rescored(self, row: Array, keys: Keys, k: int) -> list[Candidate]:
         fields, rows = self._snapshot.records(keys, slug=self._slug)
         scores = (rows.astype(np.float64) @ row.astype(np.float64)).astype(np.float32)  # float64: free of the order of summation

@@ -27,10 +27,11 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """How much of a question a passage covers."""
+    """How much of a question a passage covers, and the page it stands on."""
 
     passage: Passage
     coverage: float  # share of the question's terms, each weighted by its rarity, that stand in the passage; 0..1
+    page_coverage: float  # the same for all words of its page, at least as much
 
 
 @cache
@@ -78,5 +79,10 @@ def matches(question: str, texts: Sequence[str]) -> list[Match]:
     frequency = Counter(term for passage in found for term in passage.terms & asked)
     weight = {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}
     total = sum(weight.values()) or 1.0
-    scored = [Match(passage=p, coverage=math.fsum(weight[term] for term in sorted(p.terms & asked)) / total) for p in found]
+
+    def covered(terms: frozenset[str]) -> float:
+        return math.fsum(weight[term] for term in sorted(terms & asked)) / total
+
+    pages = [covered(frozenset().union(*(p.terms for p in found if p.page == page))) for page in range(len(texts))]
+    scored = [Match(passage=p, coverage=covered(p.terms), page_coverage=pages[p.page]) for p in found]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))

@@ -12,12 +12,13 @@ instead of asking the model without pages.  Cost per question: one generation.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmrerank.answering._passages import matches
 from mmrerank.answering.extractive import NOT_FOUND
+from mmrerank.backends._streaming import streamed
 from mmrerank.errors import FormatError, InputError
 from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
@@ -63,11 +64,16 @@ class Generative:
 
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer:
         """The model's answer over these pages; "not in these documents" when there are none or the model says so."""
+        return self.stream(query, candidates, None)
+
+    def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer:
+        """As `answer`; `on_text` gets the words of the model as they come, page marks such as [2] included."""
         pages, broken = self._pages(query, candidates)
         if not pages:
             return Answer(text=NOT_FOUND, citations=(), found=False, notes=Notes(messages=tuple(broken)))
         shown = [candidates[n] for n in pages]
-        (said,) = self._backend.generate([self._prompt(query, pages, candidates)], Decoding(max_tokens=self._options.max_tokens))
+        asked = Decoding(max_tokens=self._options.max_tokens)
+        said = streamed(self._backend, self._prompt(query, pages, candidates), asked, on_text)
         messages = [*broken]
         if self._options.modality == "auto":
             messages += choices((candidates[n].item.item_id, how) for n, (how, _) in pages.items())

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmrerank.backends._keys import choices_key, generation_key
+from mmrerank.backends._streaming import streamed
 from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,18 @@ class CachedBackend:
         keys = [generation_key(prompt, asked) for prompt in prompts]
         found = self._through(keys, lambda missing: self.inner.generate([prompts[n] for n in missing], asked), asdict, _generated)
         return [answer if fresh else replace(answer, cost=HIT) for answer, fresh in found]
+
+    def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
+        """The answer to one prompt as it comes; from the cache in one piece."""
+        asked = decoding or Decoding()
+        key = generation_key(prompt, asked)
+        known = self._get(key, _generated)
+        if known is not None:
+            on_text(known.text)
+            return known
+        answer = streamed(self.inner, prompt, asked, on_text)
+        self._put(key, asdict(answer))
+        return answer
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice; prompts from the cache cost nothing."""

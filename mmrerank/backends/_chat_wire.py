@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,51 @@ def generated(reply: Mapping[str, Any], asked: Decoding, seconds: float) -> Gene
         logprobs=_of_tokens(choice) if asked.logprobs else None,
         cost=cost(reply, seconds),
     )
+
+
+class Gathering:
+    """A streamed reply (server-sent events), put together line by line; or a whole one, from a server that does not stream."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._tokens: list[Any] = []
+        self._reason: str | None = None
+        self._refusal: str | None = None
+        self._usage: Mapping[str, Any] = {}
+        self.ended = False
+
+    def take(self, line: str) -> str:
+        """The text that one line adds, often none.
+
+        Raises:
+            LookupError, TypeError, AttributeError, ValueError: it is no event of a chat completion.
+        """
+        data = line.removeprefix("data:").strip()
+        if not data or line.startswith((":", "event:", "id:", "retry:")):
+            return ""
+        if data == "[DONE]":
+            self.ended = True
+            return ""
+        event = json.loads(data)
+        self._usage = event.get("usage") or self._usage
+        choices = event["choices"]
+        return self._choice(choices[0]) if choices else ""
+
+    def _choice(self, choice: Mapping[str, Any]) -> str:
+        said = choice.get("delta") or choice.get("message") or {}
+        text = str(said.get("content") or "")
+        self._texts.append(text)
+        self._tokens += (choice.get("logprobs") or {}).get("content") or []
+        self._refusal = said.get("refusal") or self._refusal
+        self._reason = choice.get("finish_reason") or self._reason
+        self.ended = self.ended or self._reason is not None
+        return text
+
+    def reply(self) -> dict[str, Any]:
+        """What the server would have said in one piece."""
+        message = {"content": "".join(self._texts), "refusal": self._refusal}
+        choice = {"message": message, "finish_reason": self._reason, "logprobs": {"content": self._tokens} if self._tokens else None}
+        return {"choices": [choice], "usage": self._usage}
 
 
 def _of_tokens(choice: Mapping[str, Any]) -> tuple[float, ...] | None:

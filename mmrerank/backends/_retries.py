@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -61,15 +61,40 @@ def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Pati
         Refused: by its status.
         BackendError: the server cannot be reached (retryable), or does not speak JSON.
     """
+    return _json(url, _sent(client, url, body, patience, given_up, stream=False))
+
+
+def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event) -> Iterator[str]:
+    """The lines that the server answers with, as they come. Only what fails before the first is tried again.
+
+    Raises:
+        Refused: by its status.
+        BackendError: the server cannot be reached, or the answer breaks off; retryable.
+    """
+    reply = _sent(client, url, body, patience, given_up, stream=True)
+    try:
+        yield from reply.iter_lines()
+    except httpx.RequestError as error:
+        raise _unreachable(url, error) from error
+    finally:
+        reply.close()
+
+
+def _sent(
+    client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event, *, stream: bool
+) -> httpx.Response:
+    """The reply of the first try that succeeds; with `stream` its body is still to be read."""
     for tries_left in range(patience.retries, -1, -1):
         wait = _backoff(patience, patience.retries - tries_left)
         try:
-            reply = client.post(url, json=body)
+            reply = client.send(client.build_request("POST", url, json=body), stream=stream)
+            if not reply.is_success:
+                reply.read()
         except httpx.RequestError as error:  # also an answer that cannot be decompressed
             failure: Exception = _unreachable(url, error)
         else:
             if reply.is_success:
-                return _json(url, reply)
+                return reply
             failure = refusal(reply)
             if not failure.retryable:
                 raise failure

@@ -38,7 +38,7 @@ import numpy as np
 from pydantic import Field
 
 from mmrerank.backends import _chat_wire as wire
-from mmrerank.backends._retries import Patience, Refused, post
+from mmrerank.backends._retries import Patience, Refused, post, post_lines
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import knob, printed
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
@@ -84,6 +84,32 @@ class ChatHttp:
         """
         asked = decoding or Decoding()
         return self._each(partial(self._generated, asked=asked), prompts)
+
+    def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
+        """The answer to one prompt, whose text `on_text` gets as it comes; in one piece where a stop string has to be looked for.
+
+        Raises:
+            BackendError: as in `generate`, or the answer breaks off.
+        """
+        asked, start = decoding or Decoding(), time.perf_counter()
+        if asked.stop:
+            (whole,) = self.generate([prompt], asked)
+            on_text(whole.text)
+            return whole
+        fields = wire.generation(asked, server_stops=self._options.server_stops)
+        body = {"model": self.model, "messages": wire.messages(prompt), **fields, "stream": True}
+        gathering = wire.Gathering()
+        try:
+            for line in post_lines(self._client, self._url, body, self._patience, threading.Event()):
+                if text := self._read(line, gathering.take):
+                    on_text(text)
+        except Refused as refused:
+            if wire.FILTERED in refused.said.codes:
+                return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
+            raise self._error(refused) from refused
+        if not gathering.ended:
+            raise BackendError(f"{self._url}: the answer broke off before its end", retryable=True)
+        return self._read(gathering.reply(), partial(wire.generated, asked=asked, seconds=time.perf_counter() - start))
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """(n_prompts, n_choices) log-probabilities among the likeliest first tokens; -inf for a choice that is not among them.

@@ -29,6 +29,12 @@ def emit(result: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
 
 
+def piece(text: str) -> None:
+    """A part of a result for people, on stdout at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def out() -> Console:
     """Where results for people go."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)

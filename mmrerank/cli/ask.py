@@ -29,13 +29,14 @@ def ask(
 
     model = _backend.opened(backend, no_cache=no_cache)
     opened = Collection.open(collection)
-    result = opened.ask(question, k=k, filter=filter, rerank=rerank or (), backend=model, answerer=answerer, depth=depth)
+    on_text = None if json or model is None else _output.piece
+    result = opened.ask(question, k=k, filter=filter, rerank=rerank or (), backend=model, answerer=answerer, depth=depth, on_text=on_text)
     if sheet is not None:
         draw_answer(result).save(sheet)
     if json:
         _output.emit(as_json(result))
     else:
-        _show(result, sheet)
+        _show(result, sheet, told=on_text is not None)
     return 0
 
 
@@ -56,9 +57,10 @@ def as_json(result: Any) -> dict[str, Any]:
     return {"answer": result.answer.text, "citations": citations, "stages": [*_results.as_json(result.search)["stages"], answering]}
 
 
-def _show(result: Any, sheet: Path | None) -> None:
+def _show(result: Any, sheet: Path | None, *, told: bool) -> None:
     console = _output.out()
-    console.print(result.answer.text, markup=False, style="bold" if result.answer.found else "yellow")
+    said = "" if told else result.answer.text  # what was told as it came needs its line ended
+    console.print(said, markup=False, style="bold" if result.answer.found else "yellow")
     for citation in result.answer.citations:
         item = citation.item
         place = f"{item.document_id}, page {item.page_number}" if item.page_number else item.item_id

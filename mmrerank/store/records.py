@@ -1,7 +1,8 @@
 """What one row of a collection's table holds, and the Arrow schema it is written in.
 
 The fixed fields come first; then one column a metadata field, so that filters are plain SQL over names a user knows;
-then one fixed-size vector column an encoder, named `descriptor:SLUG`.
+then one fixed-size vector column an encoder, named `descriptor:SLUG`, and for an encoder of many vectors an item those as one
+flat list of float16, named `tokens:SLUG`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mmrerank.types import Array
 
 State = Literal["ready", "failed"]
 PREFIX = "descriptor:"
+TOKENS = "tokens:"
 FIXED = pa.schema(
     [
         ("item_id", pa.string()),
@@ -60,6 +62,7 @@ class Record:
     reason: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     descriptors: Mapping[str, Array | None] = field(default_factory=dict)  # encoder slug -> (dimension,) row; None: nothing to encode
+    tokens: Mapping[str, Array | None] = field(default_factory=dict)  # encoder slug -> (n_tokens, dimension), where it has many an item
 
     @property
     def key(self) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmrerank.errors import DamagedData, InputError
-from mmrerank.store.records import FIXED, PREFIX, Record, as_type, field_name, metadata_types
+from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, as_type, field_name, metadata_types
 from mmrerank.types import Array, Keys
 
 HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
@@ -58,7 +58,7 @@ class Table:
 
     @property
     def metadata_fields(self) -> tuple[str, ...]:
-        return tuple(n for n in self._dataset.schema.names if n not in FIXED.names and not n.startswith(PREFIX))
+        return tuple(n for n in self._dataset.schema.names if n not in FIXED.names and not n.startswith((PREFIX, TOKENS)))
 
     def dimension(self, slug: str) -> int | None:
         """Of the descriptors of one encoder; None when the table has none of it."""
@@ -66,8 +66,10 @@ class Table:
         schema = self._dataset.schema
         return int(schema.field(name).type.list_size) if name in schema.names else None
 
-    def add_encoder(self, slug: str, dimension: int) -> None:
-        """Makes room for the descriptors of another encoder; all null at first."""
+    def add_encoder(self, slug: str, dimension: int, *, tokens: bool = False) -> None:
+        """Makes room for the descriptors of another encoder, and its token vectors where it has them; all null at first."""
+        if tokens and TOKENS + slug not in self._dataset.schema.names:
+            self._dataset.add_columns(pa.field(TOKENS + slug, pa.list_(pa.float16())))
         if self.dimension(slug) is None:
             self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
 
@@ -88,20 +90,26 @@ class Table:
         for name in schema.names[len(FIXED) :]:
             if name.startswith(PREFIX):
                 columns.append(_vector_column([r.descriptors.get(name[len(PREFIX) :]) for r in records], schema.field(name).type))
+            elif name.startswith(TOKENS):
+                columns.append(_token_column([r.tokens.get(name[len(TOKENS) :]) for r in records]))
             else:
                 kind = types.get(name, schema.field(name).type)
                 columns.append(pa.array([as_type(row.get(name), kind) for row in rows], kind))
         self._merge(pa.Table.from_arrays(columns, schema=schema), insert=True)
 
     def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None:
-        """Replaces some columns of rows that exist, in one atomic commit; a vector column is named `descriptor:SLUG`."""
+        """Replaces some columns of rows that exist, in one atomic commit; a vector column is named `descriptor:SLUG`, one of
+        token vectors `tokens:SLUG`."""
         if not item_ids:
             return
         schema = self._dataset.schema
         columns = {"item_id": pa.array(item_ids, pa.string())}
         for name, values in updates.items():
             kind = schema.field(name).type
-            columns[name] = _vector_column(values, kind) if name.startswith(PREFIX) else pa.array(values, kind)
+            if name.startswith(TOKENS):
+                columns[name] = _token_column(values)
+            else:
+                columns[name] = _vector_column(values, kind) if name.startswith(PREFIX) else pa.array(values, kind)
         self._merge(pa.table(columns), insert=False)
 
     def remove(self, item_ids: Sequence[str]) -> None:
@@ -149,7 +157,7 @@ class Snapshot:
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self.version = int(dataset.version)
-        self._scalars = [n for n in dataset.schema.names if not n.startswith(PREFIX)]
+        self._scalars = [n for n in dataset.schema.names if not n.startswith((PREFIX, TOKENS))]
         held = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= HELD_ITEMS else ["key"]
         rows = dataset.to_table(columns=held, filter="state = 'ready'", with_row_id=True)
         order = np.argsort(rows["key"].to_numpy(), kind="stable")
@@ -227,6 +235,19 @@ class Snapshot:
             raise InputError(f"{column.null_count} of {len(keys)} items have no descriptor of {slug!r}")
         return _matrix(column)
 
+    def tokens(self, keys: Keys, slug: str) -> list[Array]:
+        """The (n_tokens, dimension) float32 token vectors of each of these items, as exact as float16 keeps them.
+
+        Raises:
+            InputError: one of them has none of this encoder.
+        """
+        names = (TOKENS + slug, PREFIX + slug)
+        columns = self._take(keys, list(names)) if names[0] in self._dataset.schema.names else None
+        if columns is None or columns[names[0]].null_count:
+            raise InputError(f"some of {len(keys)} items have no token vectors of {slug!r}", hint="Index them with that encoder.")
+        width = columns[names[1]].type.list_size
+        return [row.values.to_numpy().astype(np.float32).reshape(-1, width) for row in columns[names[0]]]
+
     def described(self, slug: str) -> Keys:
         """The ascending keys of the items that have a descriptor of this encoder."""
         return self._keys_where(f"`{PREFIX + slug}` IS NOT NULL")
@@ -300,6 +321,13 @@ def _vector_column(rows: Sequence[Array | None], kind: pa.DataType) -> pa.Array:
     flat = np.concatenate([np.zeros(width, np.float32) if row is None else row for row in rows]).astype(np.float32, copy=False)
     absent = pa.array([row is None for row in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), width, mask=absent)
+
+
+def _token_column(items: Sequence[Array | None]) -> pa.Array:
+    flat = [np.empty(0, np.float16) if tokens is None else tokens.astype(np.float16).ravel() for tokens in items]
+    ends = np.cumsum([0, *(len(values) for values in flat)], dtype=np.int32)
+    absent = pa.array([tokens is None for tokens in items])
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(flat)), mask=absent)
 
 
 def _matrix(column: pa.ChunkedArray) -> Array:

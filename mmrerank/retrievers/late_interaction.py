@@ -1,0 +1,148 @@
+"""Pages by the best match of each query token among their own: candidates by pooled vectors, then exact MaxSim.
+
+    1. the `proposals` items nearest to the query's pooled row, by the ordinary index over one row an item
+    2. score = Σ over query tokens of the best dot product with a token of the page (MaxSim), over the token vectors the
+       collection keeps as float16; within ± the number of query tokens
+
+Works on an encoder of many vectors an item, such as `multivector/...`. An item that is not among the proposals is not found, however
+well its tokens match: more proposals cost time and miss less.
+
+Source: Khattab & Zaharia 2020 (ColBERT), Faysse et al. 2024 (ColPali); candidates by mean vectors are ours, for an index that
+holds one row an item.  Cost per query: one encoder call, one index search, n_query_tokens x proposals x tokens a page products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from pydantic import Field
+
+from mmrerank.errors import InputError
+from mmrerank.parts import printed
+from mmrerank.retrievers._double import DoubleSpace, HashEncoder, double_corpus
+from mmrerank.retrievers._max_sim import max_sim
+from mmrerank.retrievers._query_rows import Remembered, modalities, ranked
+from mmrerank.types import Array, Candidate, Corpus, Item, Modality, Query, Ranking, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    proposals: Annotated[int, Field(ge=1)] = 200
+    encoder: str | None = None  # which of the collection's encoders; None: the first that takes the query
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An encoder of many vectors an item."""
+
+    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_tokens, dimension) unit rows of each value."""
+        ...
+
+    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows by which items are proposed."""
+        ...
+
+
+class TokenSpace(Space, Protocol):
+    """A space that keeps the token vectors too."""
+
+    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
+        """(n_tokens, dimension) of each item."""
+        ...
+
+
+class LateInteraction:
+    def __init__(self, options: Options, corpus: Corpus) -> None:
+        self.name = printed("late_interaction", options)
+        self._options, self._corpus = options, corpus
+        self._remembered = Remembered(self._query_tokens)
+
+    def retrieve(self, query: Query, k: int) -> Ranking:
+        """The k best of the proposals by MaxSim; of equals the first by item_id.
+
+        Raises:
+            InputError: the query is no single text or picture, has exclusions, or the encoder has one row an item.
+        """
+        space, tokens = self.space(query), self._remembered(query)
+        proposed = space.nearest(self.query_row(query), max(k, self._options.proposals), filter=query.filter)
+        if not proposed:
+            return ranked(query, [], "MaxSim")
+        scores = max_sim(tokens, space.tokens([candidate.item.item_id for candidate in proposed]))
+        scored = [replace(c, score=float(score)) for c, score in zip(proposed, scores, strict=True)]
+        return ranked(query, sorted(scored, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k], "MaxSim")
+
+    def query_row(self, query: Query) -> Array:
+        """(dimension,) unit row by which items are proposed."""
+        row: Array = cast(TokenEncoder, self.space(query).encoder).pooled([self._remembered(query)])[0]
+        return row
+
+    def space(self, query: Query) -> TokenSpace:
+        """The space of the encoder that takes what the query is made of."""
+        space = self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
+        if not isinstance(space.encoder, TokenEncoder):
+            raise InputError(
+                f"late_interaction needs many vectors an item; {space.encoder.name!r} has one",
+                hint="Index with multivector/CHECKPOINT; where another comes before it, say late_interaction(encoder='multivector/...').",
+            )
+        return cast(TokenSpace, space)
+
+    def _query_tokens(self, query: Query) -> Array:
+        if query.exclude_text or query.exclude_images or bool(query.text) + len(query.images) != 1:
+            said = f"query {query.query_id!r} is not one text or one picture; late_interaction takes just that"
+            raise InputError(said, hint="Use 'dense' for exclusions and several pictures, 'composed' for picture and text.")
+        value = query.images[0].open() if query.images else query.text
+        tokens: Array = cast(TokenEncoder, self.space(query).encoder).encode_tokens([value])[0]
+        return tokens
+
+
+def build(options: Options, corpus: Corpus) -> LateInteraction:
+    return LateInteraction(options, corpus)
+
+
+class _WordEncoder(HashEncoder):
+    """A test double with a vector for each word."""
+
+    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
+        return [HashEncoder.encode(self, value.split() or [""]) for value in values]
+
+    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
+        means = np.stack([rows.mean(axis=0) for rows in tokens])
+        return means / np.linalg.norm(means, axis=1, keepdims=True) if normalise else means
+
+    def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        return self.pooled(self.encode_tokens(values), normalise=normalise)
+
+
+class _WordSpace(DoubleSpace):
+    def __init__(self, items: Sequence[Item]) -> None:
+        super().__init__(items)
+        self.encoder = self._words = _WordEncoder()
+        self._texts = {item.item_id: item.text or "" for item in items}
+        self._rows = self.encoder.encode(list(self._texts.values()))
+
+    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
+        return self._words.encode_tokens([self._texts[item_id] for item_id in item_ids])
+
+
+class _WordCorpus:
+    """The double of a collection, with a vector for each word of its items."""
+
+    def __init__(self) -> None:
+        inner = double_corpus()
+        texts = [candidate.item for candidate in inner.space(takes=frozenset()).nearest(np.ones(8, np.float32), 100)]
+        self._space = _WordSpace(sorted(texts, key=lambda item: item.item_id))
+        self._inner = inner
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
+        return self._space
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        return self._inner.matching(text, k, filter=filter)
+
+
+def tiny() -> LateInteraction:
+    return build(Options(), _WordCorpus())
