@@ -45,6 +45,8 @@ data: setup
 
 train-mini: setup
 	$(BIN)/python -m mmrerank.training.clip mmrerank/training/mini_clip.toml --data datasets/emoji --out mmrerank/mini/clip
+	$(BIN)/python -m mmrerank.training.mllm mmrerank/training/mini_mllm.toml --data datasets/emoji --out runs/mini-mllm --resume
+	cp runs/mini-mllm/model/* runs/mini-mllm/curves.png mmrerank/mini/mllm/
 
 clean:
 	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,9 +17,10 @@ from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.ingest import IngestReport
 from mmrerank.measures.standard import mean
+from mmrerank.parts import make
 from mmrerank.pipeline import SearchResult
 from mmrerank.sheet import draw_sheet
-from mmrerank.types import Item, Qrels, Query, Ranking
+from mmrerank.types import Backend, Item, Qrels, Query, Ranking
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 EMOJI = "emoji/pictures.parquet"
@@ -37,6 +38,7 @@ class Shown:
     query: Query
     retriever: str | None = None
     rerank: tuple[str, ...] = ()
+    backend: Backend | None = None
 
 
 def shipped(name: str) -> Path:
@@ -61,8 +63,11 @@ def run(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     emoji = _collection(out / "emoji", shipped(EMOJI), ["openclip/mini"], say, progress)
     handbook = _collection(out / "handbook", shipped("handbook"), [], say, progress)
-    sheets = [*_show(emoji, _emoji_queries(emoji), out, say), *_show(handbook, _handbook_queries(), out, say)]
-    measured = _compare(emoji, composed_queries(emoji, "test"), [REFINED, "superglobal"], say)
+    mini = make("mini", station="backends")
+    sheets = [*_show(emoji, _emoji_queries(emoji, mini), out, say), *_show(handbook, _handbook_queries(), out, say)]
+    composed = composed_queries(emoji, "test")
+    measured = _compare(emoji, composed, [REFINED, "superglobal"], say)
+    measured |= _compare(emoji, composed, [], say, retriever="square_fusion", backend=mini)
     measured |= _compare(handbook, handbook_questions("test"), [], say)
     say(f"\n{len(sheets)} sheets to look at:")
     for sheet in sheets:
@@ -84,7 +89,7 @@ def _say_report(name: str, report: IngestReport, say: Say) -> None:
     say(f"{name}: {report.found} of {report.expected} items in {report.seconds:.1f} s ({counts}; {stages or 'nothing to do'})")
 
 
-def _emoji_queries(emoji: Collection) -> list[Shown]:
+def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
     firefighter = _emoji(emoji, "woman-firefighter-medium-skin-tone")
     cat = _emoji(emoji, "grinning-cat")
     return [
@@ -93,6 +98,12 @@ def _emoji_queries(emoji: Collection) -> list[Shown]:
         Shown(
             title="picture and text",
             query=Query(query_id="3-composed", images=_pictures(firefighter), text="the same, but a man with dark skin"),
+        ),
+        Shown(
+            title="picture and text, the embedded MLLM tells what is wished for",
+            query=Query(query_id="3-composed-mini", images=_pictures(firefighter), text="the same, but a man with dark skin"),
+            retriever="square_fusion",
+            backend=mini,
         ),
         Shown(
             title="picture, text and an exclusion",
@@ -118,7 +129,8 @@ def _handbook_queries() -> list[Shown]:
 
 def _show(collection: Collection, queries: Sequence[Shown], out: Path, say: Say) -> Iterator[Path]:
     for shown in queries:
-        result = collection.search(shown.query, k=6, retriever=shown.retriever, rerank=shown.rerank, depth=DEPTH if shown.rerank else None)
+        depth = DEPTH if shown.rerank else None
+        result = collection.search(shown.query, k=6, retriever=shown.retriever, rerank=shown.rerank, backend=shown.backend, depth=depth)
         sheet = out / f"{shown.query.query_id}.png"
         draw_sheet(result, title=shown.title).save(sheet)
         say(f"\n{shown.title}: {_asked(shown.query)}")
@@ -175,13 +187,24 @@ def _qrels(rows: Sequence[Mapping[str, Any]]) -> Qrels:
     return {row["query_id"]: dict.fromkeys(row["relevant"], 1) for row in rows}
 
 
-def _compare(collection: Collection, judged: Judged, rerankers: Sequence[str], say: Say) -> dict[str, Any]:
+def _compare(
+    collection: Collection,
+    judged: Judged,
+    rerankers: Sequence[str],
+    say: Say,
+    *,
+    retriever: str | None = None,
+    backend: Backend | None = None,
+) -> dict[str, Any]:
     """Measures of the first stage and of each reranker on top of it, by stage."""
     found: dict[str, Any] = {}
     say(f"\n{judged.label}: {len(judged.queries)} queries")
     for reranker in ("", *rerankers):
         start = time.perf_counter()
-        results = [collection.search(query, k=DEPTH, rerank=[reranker] if reranker else (), depth=DEPTH) for query in judged.queries]
+        rerank = [reranker] if reranker else ()
+        results = [
+            collection.search(query, k=DEPTH, retriever=retriever, rerank=rerank, backend=backend, depth=DEPTH) for query in judged.queries
+        ]
         took_ms = (time.perf_counter() - start) / len(results) * 1000
         rankings = {result.query.query_id: _without(result.stages[-1].ranking, judged.own.get(result.query.query_id)) for result in results}
         values = mean(rankings, judged.qrels, judged.measures)

@@ -21,7 +21,7 @@ from mmrerank.training._mllm_tasks import NUMBERS
 from mmrerank.types import Candidate, Item, Notes, Query, Ranking, Reranker, Retriever
 
 PICTURES, CARDS = "pictures.parquet", "cards.parquet"
-PAGE_QUESTION = "Which page shows {}?"
+PAGE_QUESTION = "Where is {}?"  # no word of it stands on a card, so that the first stage is not led astray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _png(pixels: object) -> bytes:
 
 
 def card_questions(table: Table, split: str, most: int) -> list[Asked]:
-    """Which page shows a picture of a split, which is described in other words than those on its card."""
+    """Where a picture of a split is, which is described in other words than those on its card."""
     chance = random.Random(f"{split} cards")
     rows = [{"key": table.emojis[row].key, "words": caption(table.emojis[row], chance, 0.0)} for row in table.rows(split)]
     return [

@@ -1,0 +1,35 @@
+"""The embedded MLLM, a demonstration model of 7 million parameters: `mmrerank/mini/mllm/CARD.md` says what it was trained on.
+
+It is an ordinary Qwen2.5-VL folder, loaded by `local`. It knows the shipped emoji and cards of them, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mmrerank.backends import local
+from mmrerank.parts import knob, printed
+
+FOLDER = Path(__file__).parents[1] / "mini" / "mllm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    device: str = knob("auto")
+    batch_size: int | None = knob(None)
+
+
+def build(options: Options) -> local.Local:
+    """The shipped model; InputError where the device is not there."""
+    settings = local.Options(model=str(FOLDER), precision=options.precision, device=options.device, batch_size=options.batch_size)
+    backend = local.build(settings)
+    backend.name = printed("mini", options)  # whatever folder the package lies in
+    return backend
+
+
+def tiny() -> local.Local:
+    """The model as it ships: it is small, and needs no network."""
+    return build(Options(device="cpu"))
