@@ -15,6 +15,7 @@ from mmrerank.cli import _output
 from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
 from mmrerank.cli.doctor import doctor
+from mmrerank.cli.evaluate import evaluate
 from mmrerank.cli.index import index
 from mmrerank.cli.info import info
 from mmrerank.cli.list_parts import list_parts
@@ -37,6 +38,7 @@ app.command("index")(index)
 app.command("search")(search)
 app.command("ask")(ask)
 app.command("rerank")(rerank)
+app.command("evaluate")(evaluate)
 app.command("remove")(remove)
 app.command("info")(info)
 app.command("verify")(verify)

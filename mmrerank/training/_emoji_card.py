@@ -56,6 +56,20 @@ relevant = "item ids of the target and of its pixel-identical twins; every one h
 split = "the split of the target"
 change = "the attributes that change, joined by +"
 
+[benchmark]
+layout = "lines"
+split = "test"
+measures = ["R@1", "R@10", "RR"]
+retriever = "composed"
+encoder = "openclip/mini"
+data = "."
+options = {{ queries = "queries.jsonl", pictures = "pictures.parquet", sources = ["pictures.parquet"] }}
+
+[benchmark.splits]
+train = {{ queries = 4448, first_query = "train-0001", last_query = "train-4448" }}
+dev = {{ queries = 712, first_query = "dev-0001", last_query = "dev-0712" }}
+test = {{ queries = 1871, first_query = "test-0001", last_query = "test-1871" }}
+
 [splits]
 unit = "a combination of role, gender, skin tone and hair; pictures without a skin tone or of no single person are all in train"
 test = "a quarter of the combinations of every role, drawn by a fixed seed; none of them occurs in train or dev"

@@ -1,0 +1,89 @@
+"""`mmrerank evaluate CARD.toml [--rerank NAME]... [--out DIR]`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmrerank.cli import _backend, _output
+
+
+def evaluate(
+    card: Annotated[Path, typer.Argument(help="Card of the benchmark, such as datasets/emoji/card.toml.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of its files, where they do not ship with the card.")] = None,
+    collection: Annotated[Path | None, typer.Option(help="Search this collection; made from the benchmark when left out.")] = None,
+    retriever: Annotated[str | None, typer.Option(help="First stage; the benchmark's when left out.")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    backend: _backend.BackendName = None,
+    depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
+    run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
+    variant: Annotated[str | None, typer.Option(help="shuffled, paraphrased, hard_negatives, two_pictures or exclusions.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many queries, evenly spread.", min=1)] = None,
+    split: Annotated[str | None, typer.Option(help="Part of the benchmark; the card's when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report, figures and run files.")] = None,
+    no_cache: _backend.NoCache = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
+    from mmrerank.evaluation.benchmark import open_benchmark
+    from mmrerank.evaluation.evaluate import collection_for, write
+    from mmrerank.evaluation.evaluate import evaluate as evaluated_on
+    from mmrerank.evaluation.running import limited
+    from mmrerank.evaluation.runs import read_run
+
+    benchmark = limited(open_benchmark(card, data, split), limit)
+    model = _backend.opened(backend, no_cache=no_cache)
+    given = None if run is None else read_run(run)
+    with _output.progress_bar(f"indexing {benchmark.name}") as advance:
+        opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
+    if indexed is not None and indexed.failed:
+        sys.stderr.write(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found\n")
+    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "backend": model, "depth": depth, "run": given}
+    with _output.progress_bar(f"measuring {benchmark.name}") as advance:
+        found = evaluated_on(benchmark, opened, variant=variant, progress=advance, **options)
+    written = write(found, out, opened) if out is not None else []
+    if json:
+        _output.emit(found.result)
+    else:
+        _show(found.result, written)
+    return 0
+
+
+def _show(result: dict[str, Any], written: list[Path]) -> None:
+    console = _output.out()
+    console.print(f"{result['card']}: {result['queries']} queries, depth {result['depth']}, 95 % intervals over queries", markup=False)
+    for system in result["systems"]:
+        console.print(f"[bold]{_escaped(system['name'])}[/]")
+        for name, found in system["measures"].items():
+            console.print(f"  {name:<20}{_span(found)}{_added(system['gains'].get(name))}", markup=False)
+        cost = system["cost"]
+        console.print(f"  {cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens a query", style="dim")
+    ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
+    console.print(f"best order at depth {result['depth']}: {ceiling}", markup=False)
+    if "variant" in result:
+        alike = {key: value for key, value in result["variant"].items() if key not in ("name", "unchanged")}
+        console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {value:.3f}' for key, value in alike.items())}", markup=False)
+    for path in written:
+        console.print(str(path), markup=False, style="dim")
+
+
+def _span(found: dict[str, Any]) -> str:
+    return f"{_number(found['value'])}  ({_number(found['low'])} to {_number(found['high'])})"
+
+
+def _added(gain: dict[str, Any] | None) -> str:
+    if gain is None or gain["value"] is None:
+        return ""
+    span = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    return f"   {span}  p {gain['p_holm']:.4f}  {gain['wins']} won, {gain['ties']} equal, {gain['losses']} lost"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,1 @@
+"""What a ranking is worth on a benchmark: runs, comparisons, variants, reports."""

@@ -1,0 +1,139 @@
+"""`evaluate`: a benchmark, a collection and parts -> figures, run files and a report. What the command line calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmrerank.collection import Collection
+from mmrerank.errors import InputError
+from mmrerank.evaluation.benchmark import Benchmark
+from mmrerank.evaluation.running import DEPTH, Outcome, Progress, first_stage, given_run, run_benchmark
+from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.summary import summary
+from mmrerank.evaluation.variants import altered, make_variant, stability
+from mmrerank.ingest import IngestReport
+from mmrerank.provenance import made_by
+from mmrerank.types import Backend, Reranker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What came out: the figures as JSON, and the rankings behind them."""
+
+    result: dict[str, Any]
+    outcome: Outcome
+
+
+def collection_for(
+    benchmark: Benchmark, folder: Path, *, given: Path | None = None, progress: Progress | None = None
+) -> tuple[Collection | None, IngestReport | None]:
+    """The collection that a benchmark is searched in: the given one, else one below `folder` with its sources indexed.
+
+    None where the benchmark has no sources and none is given; then only runs of other systems can be measured.
+    """
+    if given is not None:
+        return Collection.open(given), None
+    if not benchmark.sources:
+        return None, None
+    encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name]
+    key = json.dumps([benchmark.name, encoders, [str(source.resolve()) for source in benchmark.sources]])
+    place = folder / f"{benchmark.name.replace('/', '-')}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
+    opened = Collection.open(place) if (place / "collection.toml").exists() else Collection.create(place, encoders=encoders)
+    return opened, opened.add(benchmark.sources, progress=progress)
+
+
+def evaluate(
+    benchmark: Benchmark,
+    collection: Collection | None,
+    *,
+    retriever: str | None = None,
+    rerank: Sequence[str | Reranker] = (),
+    backend: Backend | None = None,
+    depth: int = DEPTH,
+    run: Run | None = None,
+    variant: str | None = None,
+    progress: Progress | None = None,
+) -> Evaluated:
+    """The figures of first stage and rerankers on a benchmark.
+
+    Args:
+        run: rankings of another system in place of the first stage.
+        variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
+            changed benchmark, with `stability` against the unchanged one beside.
+
+    Raises:
+        InputError: reranking or searching is asked for and there is no collection.
+    """
+    if collection is None:
+        if run is None or rerank or variant:
+            hint = "Name a --collection, or measure a --run without --rerank."
+            raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
+        return _evaluated(given_run(benchmark, run, depth), {"run": dict(run.made_by)})
+    first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
+    options: dict[str, Any] = {"backend": backend, "depth": depth, "progress": progress}
+    plain = run_benchmark(benchmark, collection, first, rerank=rerank, **options)
+    more: dict[str, Any] = {"collection": collection.manifest.made_by, "encoders": [e.name for e in collection.manifest.encoders]}
+    more |= {} if run is None else {"run": dict(run.made_by)}
+    if variant is None:
+        return _evaluated(plain, more, backend=backend)
+    change = make_variant(variant)
+    setting = altered(change, benchmark, collection, first, rerank, plain, backend)
+    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, **options)
+    found = _evaluated(changed, more | {"variant": change.name}, backend=backend)
+    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": summary(plain)["systems"]}
+    return found
+
+
+def _evaluated(outcome: Outcome, more: dict[str, Any], backend: Backend | None = None) -> Evaluated:
+    figures = summary(outcome)
+    stages = [system.name for system in outcome.systems]
+    origin = made_by(
+        first_stage=stages[0],
+        stages=stages[-1].split(" > "),
+        depth=outcome.depth,
+        candidates=outcome.candidates,
+        backend=None if backend is None else backend.name,
+        **more,
+    )
+    result = {
+        "card": outcome.benchmark.name,
+        "queries": len(outcome.benchmark.queries),
+        "measures": figures["systems"][-1]["measures"],
+        "first_stage": stages[0],
+        "made_by": origin,
+        "run_file": None,
+        **figures,
+    }
+    return Evaluated(result=result, outcome=outcome)
+
+
+def write(evaluated: Evaluated, out: Path, collection: Collection | None = None) -> list[Path]:
+    """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first."""
+    from mmrerank.evaluation.report import render
+
+    out.mkdir(parents=True, exist_ok=True)
+    systems = evaluated.outcome.systems
+    paths = []
+    for n, system in enumerate(systems):
+        run = Run(
+            tag=f"mmrerank-{n}",
+            rankings=system.rankings,
+            scores=system.scores,
+            made_by={**evaluated.result["made_by"], "system": system.name},
+        )
+        paths.append(write_run(out / ("first_stage.trec" if n == 0 and len(systems) > 1 else _file(n, len(systems))), run))
+    evaluated.result["run_file"] = str(paths[-1])
+    figures = out / "result.json"
+    figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    report = out / "report.html"
+    report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
+    return [*reversed(paths), figures, report]
+
+
+def _file(n: int, count: int) -> str:
+    return "run.trec" if n == count - 1 else f"stage-{n}.trec"

@@ -1,0 +1,54 @@
+"""Queries as JSON lines over pictures of a table or pages of PDFs that `Collection.add` reads: the layout of what ships.
+
+A line is `{"query_id", "text", "relevant": [item ids], "split"}`, with `image` (the item id of a reference picture, which is no answer to
+its own query) and `answerable` (false: no item answers, and the line is passed over) where the set has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmrerank.errors import FormatError
+from mmrerank.evaluation.loaders._loaded import Loaded, lines_of, needed, options_from, unique, value_of
+from mmrerank.parts import make
+from mmrerank.types import ImageHandle, Query
+
+OPTIONS: Mapping[str, Any] = {
+    "queries": "queries.jsonl",
+    "sources": ...,  # files or folders below the data, as a collection is to index them
+    "pictures": "",  # the table that `image` names rows of
+}
+
+
+def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
+    """Queries and judgements of one split.
+
+    Raises:
+        InputError: a file is not there, or the card's options do not fit.
+        FormatError: a line lacks a field, or an id comes twice.
+    """
+    given = options_from(options, OPTIONS, "lines")
+    path = needed(data, given["queries"])
+    rows = [row for n, row in lines_of(path) if value_of(row, "split", str, path, n) == split and row.get("answerable", True)]
+    unique([row["query_id"] for row in rows], "query", path)
+    pictures = needed(data, given["pictures"]) if given["pictures"] else None
+    return Loaded(
+        queries=tuple(
+            Query(query_id=row["query_id"], text=value_of(row, "text", str, path), images=_pictures(row, pictures, path)) for row in rows
+        ),
+        qrels={row["query_id"]: dict.fromkeys(value_of(row, "relevant", list, path), 1) for row in rows},
+        removed={row["query_id"]: frozenset({row["image"]}) for row in rows if row.get("image")},
+        sources=tuple(needed(data, name) for name in given["sources"]),
+    )
+
+
+def _pictures(row: Mapping[str, Any], table: Path | None, path: Path) -> tuple[ImageHandle, ...]:
+    if not row.get("image"):
+        return ()
+    name, found, key = value_of(row, "image", str, path).partition("::")
+    if table is None or name != table.name or not found:
+        raise FormatError(f"the picture {row['image']!r} is of no table that the card names in `pictures`", path=path)
+    handle: ImageHandle | None = make("table", station="readers").handle(table, f"::{key}")
+    return (handle,) if handle is not None else ()

@@ -1,0 +1,96 @@
+"""An outcome in figures: means with intervals, gains over the first stage, the ceiling, what it took; as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mmrerank.evaluation.comparison import Interval, gains, intervals, oracle
+from mmrerank.evaluation.running import Outcome, System, judgements
+from mmrerank.measures.scoring import Scores, score
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """Everything that is told of an outcome, each system against the first stage.
+
+    `systems[n]["measures"]` holds mean and interval, `systems[n]["gains"]` what is added to the first stage, `ceiling` the
+    means of the best order at the depth, `groups` the means within each group of queries.
+    """
+    scored = outcome.scored()
+    names = outcome.benchmark.measures
+    gained = {name: gains(scored[0], scored[1:], name) for name in names}
+    systems = [
+        {
+            "name": system.name,
+            "measures": {name: interval(found) for name, found in intervals(scores).items()},
+            "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
+            "groups": _groups(scores),
+            "cost": _cost(system),
+            "notes": dict(system.notes),
+        }
+        for n, (system, scores) in enumerate(zip(outcome.systems, scored, strict=True))
+    ]
+    return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": systems, "ceiling": _ceiling(outcome)}
+
+
+def interval(found: Interval) -> dict[str, float | None]:
+    """As JSON: rounded to what repeats on other machines too; null where no query counts."""
+    return {name: _rounded(value) for name, value in asdict(found).items()}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _gain(gain: Any) -> dict[str, Any]:
+    return {
+        **interval(gain.interval),
+        "p": _rounded(gain.p_value),
+        "p_holm": _rounded(gain.p_holm),
+        "wins": gain.wins,
+        "ties": gain.ties,
+        "losses": gain.losses,
+    }
+
+
+def _cost(system: System) -> dict[str, float]:
+    """Per query: model calls, answers from the cache, tokens, seconds from the first stage on."""
+    queries = max(len(system.rankings), 1)
+    cost = system.cost
+    return {
+        "calls": cost.calls / queries,
+        "cached": cost.cached / queries,
+        "tokens": cost.tokens / queries,
+        "seconds": system.seconds / queries,
+    }
+
+
+def _ceiling(outcome: Outcome) -> dict[str, float | None]:
+    judged = judgements(outcome.benchmark)
+    best = oracle(outcome.systems[0].rankings, judged.qrels, outcome.depth)
+    scores = score(best, judged, outcome.benchmark.measures)
+    return {name: _rounded(scores.mean(name)) for name in scores.values}
+
+
+def _groups(scores: Scores) -> dict[str, Mapping[str, float | None]]:
+    """Group -> measure -> mean over its queries, and `mean of groups` last; empty where there is one group only."""
+    members: dict[str, list[int]] = {}
+    for place, query_id in enumerate(scores.query_ids):
+        if query_id in scores.groups:
+            members.setdefault(scores.groups[query_id], []).append(place)
+    if len(members) < 2:
+        return {}
+    found = {group: {name: _mean(values[places]) for name, values in scores.values.items()} for group, places in sorted(members.items())}
+    found["mean of groups"] = {name: _over([row[name] for row in found.values()]) for name in scores.values}
+    return {group: {name: _rounded(value) for name, value in row.items()} for group, row in found.items()}
+
+
+def _mean(values: Any) -> float:
+    return _over(values.tolist())
+
+
+def _over(values: list[float]) -> float:
+    counted = [value for value in values if math.isfinite(value)]
+    return sum(counted) / len(counted) if counted else math.nan

@@ -1,0 +1,145 @@
+"""Rankings -> values per query, for any mix of measures; the one door to what a ranking is worth.
+
+A ranking is a sequence of item ids, best first. Junk (negative grade) and what `removed` names are taken out first; the
+measures of Revisited Oxford and Paris take out junk and more by their own rule. A judged query without a ranking counts as 0;
+NaN where a protocol leaves the query out.
+Cost: ir_measures sees the ranking down to the deepest cutoff asked for, and no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrerank.errors import InputError
+from mmrerank.measures import own
+from mmrerank.measures.names import Measure, parse_measure
+from mmrerank.types import Qrels
+
+Values = npt.NDArray[np.float64]
+Order = Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgements:
+    """What rankings are measured against. `removed` are ids taken out of a query's ranking, `subsets` its small gallery."""
+
+    qrels: Qrels
+    removed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def query_ids(self) -> tuple[str, ...]:
+        return tuple(self.qrels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """(n_queries,) float64 values of each measure, in the order of the queries; NaN where a query does not count."""
+
+    query_ids: tuple[str, ...]
+    values: Mapping[str, Values]
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    def mean(self, name: str) -> float:
+        """The mean as the measure takes it: over the queries, or over the means of the groups."""
+        values = self.values[name]
+        weights = self.weights(name)
+        return float(np.nansum(values * weights)) if np.isfinite(values).any() else float("nan")
+
+    def weights(self, name: str) -> Values:
+        """(n_queries,) what each query counts in the mean; they sum to 1, and are 0 where the value is NaN."""
+        counted = np.isfinite(self.values[name])
+        if not parse_measure(name).macro:
+            return np.asarray(counted / max(counted.sum(), 1), dtype=np.float64)
+        strata = self.strata(name)
+        sizes = np.bincount(strata, weights=counted)
+        weights: Values = counted / np.maximum(sizes[strata], 1) / max((sizes > 0).sum(), 1)
+        return weights
+
+    def strata(self, name: str) -> npt.NDArray[np.int64]:
+        """(n_queries,) number of the group of each query; all 0 where the measure takes no heed of groups."""
+        if not parse_measure(name).macro:
+            return np.zeros(len(self.query_ids), dtype=np.int64)
+        labels = [self.groups.get(query_id, "") for query_id in self.query_ids]
+        return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def score(rankings: Mapping[str, Order], judged: Judgements, names: Sequence[str]) -> Scores:
+    """The values of every judged query by every measure.
+
+    Raises:
+        UnknownName: a measure that there is none of.
+        InputError: no query is judged, or a measure needs subsets that the judgements lack.
+    """
+    if not judged.qrels:
+        raise InputError("there are no judged queries to measure on")
+    measures = [parse_measure(name) for name in names]
+    whole = {query_id: tuple(rankings.get(query_id, ())) for query_id in judged.qrels}
+    shown = {query_id: _without(ids, judged, query_id, junk=True) for query_id, ids in whole.items()}
+    values: dict[str, Values] = {}
+    values |= _standard([m for m in measures if m.family in ("standard", "page_recall")], shown, judged)
+    for measure in (m for m in measures if m.name not in values):
+        rows = whole if measure.family.startswith("revisited") else shown
+        values[measure.name] = np.array([_own(measure, rows[query_id], judged, query_id) for query_id in rows])
+    given = {name: values[measure.name] for name, measure in zip(names, measures, strict=True)}
+    return Scores(query_ids=judged.query_ids, values=given, groups=judged.groups)
+
+
+def _without(ids: Order, judged: Judgements, query_id: str, *, junk: bool) -> Order:
+    gone = set(judged.removed.get(query_id, ()))
+    if junk:
+        gone |= {item for item, grade in judged.qrels[query_id].items() if grade < 0}
+    return [item for item in ids if item not in gone] if gone else ids
+
+
+def _own(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> float:
+    grades = judged.qrels[query_id]
+    if measure.family.startswith("revisited"):
+        places, count = own.revisited_places(_without(ids, judged, query_id, junk=False), grades, measure.setting)
+        if measure.family == "revisited_ap":
+            return own.trapezoid_precision(places, count)
+        return own.revisited_precision(places, count, measure.cutoff or 1)
+    if measure.family == "subset":
+        return _subset_recall(measure, ids, judged, query_id)
+    positives = {item for item, grade in grades.items() if grade > 0}
+    places = np.array([place for place, item in enumerate(ids) if item in positives], dtype=np.int64)
+    if measure.family == "circo":
+        return own.circo_precision(places, len(positives), measure.cutoff or 1)
+    return own.pair_share(places, len(positives), len(ids))
+
+
+def _subset_recall(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> float:
+    if query_id not in judged.subsets:
+        raise InputError(f"{measure.name} needs the subset of every query; {query_id!r} has none")
+    subset = judged.subsets[query_id]
+    first = [item for item in ids if item in subset][: measure.cutoff]
+    positives = {item for item, grade in judged.qrels[query_id].items() if grade > 0 and item in subset}
+    return len(positives.intersection(first)) / max(len(positives), 1)
+
+
+def _standard(measures: Sequence[Measure], shown: Mapping[str, Order], judged: Judgements) -> dict[str, Values]:
+    """Values of the measures that ir_measures computes; page recall is its R@k, averaged as its name says."""
+    import ir_measures
+
+    asked = [m.standard if m.family == "standard" else ir_measures.R @ m.cutoff for m in measures]
+    if not asked:
+        return {}
+    depth = None if any(m.cutoff is None for m in measures) else max(m.cutoff or 0 for m in measures)
+    place = {query_id: n for n, query_id in enumerate(judged.qrels)}
+    found = {str(measure): np.zeros(len(place)) for measure in asked}
+    falling = [-float(n) for n in range(max((len(ids) for ids in shown.values()), default=0))]
+    run = {query_id: dict(zip(ids[:depth], falling, strict=False)) for query_id, ids in shown.items() if ids}
+    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judged.qrels.items()}
+    for metric in ir_measures.iter_calc(list(dict.fromkeys(asked)), qrels, run):
+        if metric.query_id in place:
+            found[str(metric.measure)][place[metric.query_id]] = metric.value
+    return {measure.name: found[str(computed)] for measure, computed in zip(measures, asked, strict=True)}
+
+
+def _without_junk(grades: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    return ((item, grade) for item, grade in grades.items() if grade >= 0)

@@ -1,0 +1,64 @@
+"""`mmrerank evaluate` on the shipped sets: figures, run files, a report that stands alone, and the same numbers every time."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mmrerank.cli import main
+from mmrerank.demonstration import DATASETS
+
+EMOJI, HANDBOOK = DATASETS / "emoji" / "card.toml", DATASETS / "handbook" / "card.toml"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "evaluate"))
+    monkeypatch.delenv("MMRERANK_CACHE", raising=False)
+
+
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    code = main(["evaluate", *arguments, "--json"])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    return json.loads(said)  # type: ignore[no-any-return]
+
+
+def test_emoji_twice_gives_the_same_numbers_runs_and_a_report_that_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (str(EMOJI), "--rerank", "superglobal", "--depth", "20", "--limit", "12")
+    first = evaluated(capsys, *asked, "--out", str(tmp_path / "a"))
+    again = evaluated(capsys, *asked, "--out", str(tmp_path / "b"))
+    assert first["measures"] == again["measures"]
+    assert first["queries"] == 12
+    assert str(first["first_stage"]).startswith("composed")
+    runs = [(tmp_path / place / "run.trec").read_text(encoding="utf-8") for place in "ab"]
+    assert runs[0] == runs[1]
+    assert len({line.split()[0] for line in runs[0].splitlines()}) == 12
+    report = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/" in report
+    assert not re.search(r"""(?:src|href)=["']?https?:""", report)
+
+
+def test_a_run_of_another_system_is_measured_and_reranked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = evaluated(capsys, str(EMOJI), "--limit", "6", "--out", str(tmp_path))
+    run = str(tmp_path / "run.trec")
+    given = evaluated(capsys, str(EMOJI), "--limit", "6", "--run", run)
+    assert given["measures"] == own["measures"]
+    reranked = evaluated(capsys, str(EMOJI), "--limit", "6", "--run", run, "--rerank", "superglobal", "--depth", "10")
+    assert str(reranked["first_stage"]).startswith("run/")
+
+
+def test_the_handbook_is_asked_by_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(capsys, str(HANDBOOK), "--split", "dev", "--limit", "8")
+    assert str(found["first_stage"]).startswith("lexical")
+    assert set(found["measures"]) == {"Success@1", "Success@5", "RR"}  # type: ignore[call-overload]
+
+
+def test_a_file_that_is_no_card_is_an_error_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "card.toml"
+    path.write_text("name = 'x'\n", encoding="utf-8")
+    assert main(["evaluate", str(path), "--json"]) != 0
+    assert "[benchmark]" in json.loads(capsys.readouterr().out)["error"]["message"]

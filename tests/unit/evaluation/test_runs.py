@@ -1,0 +1,49 @@
+"""Run files: what is written is read back, and evaluators that go by score read the same order."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmrerank.errors import FormatError
+from mmrerank.evaluation.runs import Run, falling, read_run, write_run
+
+IDS = st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(IDS, st.lists(IDS, unique=True, min_size=1, max_size=9), min_size=1, max_size=4))
+def test_a_run_is_read_back(tmp_path: Path, rankings: dict[str, list[str]]) -> None:
+    run = Run(tag="t", rankings={query: tuple(ids) for query, ids in rankings.items()}, made_by={"depth": 3})
+    found = read_run(write_run(tmp_path / "a.trec", run))
+    assert (found.rankings, found.made_by) == (run.rankings, run.made_by)
+
+
+@given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=20))
+def test_written_scores_fall_as_32_bit_numbers(scores: list[float | None]) -> None:
+    written = np.array([float(f"{value:.9g}") for value in falling(scores)], dtype=np.float32)
+    assert (np.diff(written) < 0).all()
+
+
+def test_ties_of_another_system_without_ranks_are_read_as_trec_eval_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.trec").write_text("q Q0 a 0 1 t\nq Q0 b 0 1 t\nq Q0 c 0 2 t\n", encoding="utf-8")
+    assert read_run(tmp_path / "a.trec").rankings["q"] == ("c", "b", "a")
+
+
+def test_ranks_go_before_scores_and_a_contradiction_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.trec").write_text("q Q0 a 2 9 t\nq Q0 b 1 1 t\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert read_run(tmp_path / "a.trec").rankings["q"] == ("b", "a")
+    assert "disagree" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["q Q0 a 1 1", "q Q0 a one 1 t", "q Q0 a 1 nan t", "q Q0 a 1 1 t\nq Q0 a 2 0 t"])
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "a.trec").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"a\.trec:[12]"):
+        read_run(tmp_path / "a.trec")
