@@ -17,7 +17,7 @@ from mmrerank.caches import rows_index, text_index
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest import Ingest, IngestReport, Progress
 from mmrerank.parts import make
-from mmrerank.pipeline import AskResult, QueryDescriptors, SearchResult, ask, search
+from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
 from mmrerank.provenance import made_by
 from mmrerank.sources import file_id_of, list_files, readers, with_roots
 from mmrerank.spaces import EncoderSpace
@@ -220,9 +220,7 @@ class Collection:
         asked = Query(text=query) if isinstance(query, str) else query
         first = retriever if retriever is not None else self.default_retriever(asked)
         stage = self.view.retriever(first, backend) if isinstance(first, str) else first
-        resources = {"descriptors": QueryDescriptors(stage), **_given(backend)}
-        rerankers = [make(name, station="rerankers", **resources) if isinstance(name, str) else name for name in rerank]
-        return search(asked, stage, rerankers, k=k, depth=depth)
+        return search(asked, stage, rerankers_of(rerank, stage, backend), k=k, depth=depth)
 
     def ask(
         self,

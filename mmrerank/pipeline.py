@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mmrerank.errors import InputError
-from mmrerank.types import Answer, Answerer, Array, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.parts import make
+from mmrerank.types import Answer, Answerer, Array, Backend, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,12 @@ class QueryDescriptors:
             message = f"the first stage {self._retriever.name!r} searches without descriptors, which the reranker works on"
             raise InputError(message, hint="Use the retriever 'dense' or 'composed'.")
         return self._retriever
+
+
+def rerankers_of(names: Sequence[str | Reranker], retriever: Retriever, backend: Backend | None = None) -> list[Reranker]:
+    """The rerankers of these names, parts as they are; what they ask for comes from the first stage and the backend."""
+    given = {"descriptors": QueryDescriptors(retriever), **({} if backend is None else {"backend": backend})}
+    return [make(name, station="rerankers", **given) if isinstance(name, str) else name for name in names]
 
 
 def search(

@@ -20,6 +20,7 @@ def evaluate(
     backend: _backend.BackendName = None,
     depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
     run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
+    compare: Annotated[list[Path] | None, typer.Option(help="TREC run of another system to measure beside; may be repeated.")] = None,
     variant: Annotated[str | None, typer.Option(help="shuffled, paraphrased, hard_negatives, two_pictures or exclusions.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries, evenly spread.", min=1)] = None,
     split: Annotated[str | None, typer.Option(help="Part of the benchmark; the card's when left out.")] = None,
@@ -36,12 +37,12 @@ def evaluate(
 
     benchmark = limited(open_benchmark(card, data, split), limit)
     model = _backend.opened(backend, no_cache=no_cache)
-    given = None if run is None else read_run(run)
+    runs: dict[str, Any] = {"run": None if run is None else read_run(run), "compare": [read_run(path) for path in compare or ()]}
     with _output.progress_bar(f"indexing {benchmark.name}") as advance:
         opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
     if indexed is not None and indexed.failed:
         sys.stderr.write(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found\n")
-    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "backend": model, "depth": depth, "run": given}
+    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "backend": model, "depth": depth, **runs}
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
         found = evaluated_on(benchmark, opened, variant=variant, progress=advance, **options)
     written = write(found, out, opened) if out is not None else []

@@ -53,7 +53,8 @@ def cost_plot(systems: Sequence[Mapping[str, Any]], measure: str) -> str:
     body += [_text(place(power, 0)[0], HEIGHT - BOTTOM + 16, f"{10.0**power:g}") for power in range(low, high + 1)]
     for n, seconds, value in kept:
         x, y = place(seconds, value)
-        body += [f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>', _text(x, y - 10, f"{n}: {value:.3f}")]
+        side, anchor = (-10, "end") if n % 2 == 0 else (10, "start")  # neighbours in time do not write over one another
+        body += [f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>', _text(x + side, y + 4, f"{n}: {value:.3f}", anchor)]
     return _svg(f"{measure} against seconds per query", body)
 
 

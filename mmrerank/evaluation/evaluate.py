@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import DEPTH, Outcome, Progress, first_stage, given_run, run_benchmark
+from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, given_outcome, given_system, part_of, run_benchmark
 from mmrerank.evaluation.runs import Run, write_run
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import altered, make_variant, stability
 from mmrerank.ingest import IngestReport
+from mmrerank.pipeline import rerankers_of
+from mmrerank.prompts import PromptText
 from mmrerank.provenance import made_by
 from mmrerank.types import Backend, Reranker
 
@@ -56,6 +58,7 @@ def evaluate(
     backend: Backend | None = None,
     depth: int = DEPTH,
     run: Run | None = None,
+    compare: Sequence[Run] = (),
     variant: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
@@ -63,49 +66,54 @@ def evaluate(
 
     Args:
         run: rankings of another system in place of the first stage.
+        compare: runs that are measured beside, against the same first stage.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
 
     Raises:
         InputError: reranking or searching is asked for and there is no collection.
     """
+    others = tuple(given_system(benchmark, other) for other in compare)
+    ran = {} if run is None else {"run": dict(run.made_by)}
     if collection is None:
         if run is None or rerank or variant:
             hint = "Name a --collection, or measure a --run without --rerank."
             raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
-        return _evaluated(given_run(benchmark, run, depth), {"run": dict(run.made_by)})
+        return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
-    options: dict[str, Any] = {"backend": backend, "depth": depth, "progress": progress}
-    plain = run_benchmark(benchmark, collection, first, rerank=rerank, **options)
-    more: dict[str, Any] = {"collection": collection.manifest.made_by, "encoders": [e.name for e in collection.manifest.encoders]}
-    more |= {} if run is None else {"run": dict(run.made_by)}
+    parts = rerankers_of(rerank, first, backend)
+    origin = ran | _origin(collection, [first, *parts], backend)
+    plain = run_benchmark(benchmark, collection, first, rerank=parts, depth=depth, progress=progress)
     if variant is None:
-        return _evaluated(plain, more, backend=backend)
+        return _evaluated(replace(plain, others=others), origin)
     change = make_variant(variant)
-    setting = altered(change, benchmark, collection, first, rerank, plain, backend)
-    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, **options)
-    found = _evaluated(changed, more | {"variant": change.name}, backend=backend)
+    setting = altered(change, benchmark, collection, first, parts, plain)
+    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=depth, progress=progress)
+    found = _evaluated(replace(changed, others=others), origin | {"variant": change.name})
     found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": summary(plain)["systems"]}
     return found
 
 
-def _evaluated(outcome: Outcome, more: dict[str, Any], backend: Backend | None = None) -> Evaluated:
+def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | None) -> dict[str, Any]:
+    """What the numbers hang on beside the stages' names: collection, weights of the encoders, texts of the prompts, the model."""
+    prompts = {stage.name: stage.prompt.digest for stage in stages if isinstance(getattr(stage, "prompt", None), PromptText)}
+    return {
+        "collection": dict(collection.manifest.made_by),
+        "encoders": {entry.name: entry.weights for entry in collection.manifest.encoders},
+        "prompts": prompts,
+        "backend": None if backend is None else backend.name,
+    }
+
+
+def _evaluated(outcome: Outcome, origin: dict[str, Any]) -> Evaluated:
     figures = summary(outcome)
-    stages = [system.name for system in outcome.systems]
-    origin = made_by(
-        first_stage=stages[0],
-        stages=stages[-1].split(" > "),
-        depth=outcome.depth,
-        candidates=outcome.candidates,
-        backend=None if backend is None else backend.name,
-        **more,
-    )
+    stages = outcome.systems[-1].stages
     result = {
         "card": outcome.benchmark.name,
         "queries": len(outcome.benchmark.queries),
-        "measures": figures["systems"][-1]["measures"],
+        "measures": figures["systems"][len(stages) - 1]["measures"],
         "first_stage": stages[0],
-        "made_by": origin,
+        "made_by": made_by(first_stage=stages[0], stages=list(stages), depth=outcome.depth, candidates=outcome.candidates, **origin),
         "run_file": None,
         **figures,
     }
@@ -118,15 +126,9 @@ def write(evaluated: Evaluated, out: Path, collection: Collection | None = None)
 
     out.mkdir(parents=True, exist_ok=True)
     systems = evaluated.outcome.systems
-    paths = []
-    for n, system in enumerate(systems):
-        run = Run(
-            tag=f"mmrerank-{n}",
-            rankings=system.rankings,
-            scores=system.scores,
-            made_by={**evaluated.result["made_by"], "system": system.name},
-        )
-        paths.append(write_run(out / ("first_stage.trec" if n == 0 and len(systems) > 1 else _file(n, len(systems))), run))
+    names = [*["first_stage.trec", *(f"stage-{n}.trec" for n in range(1, len(systems)))][: len(systems) - 1], "run.trec"]
+    origin = evaluated.result["made_by"]
+    paths = [write_run(out / name, _as_run(system, origin)) for name, system in zip(names, systems, strict=True)]
     evaluated.result["run_file"] = str(paths[-1])
     figures = out / "result.json"
     figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
@@ -135,5 +137,10 @@ def write(evaluated: Evaluated, out: Path, collection: Collection | None = None)
     return [*reversed(paths), figures, report]
 
 
-def _file(n: int, count: int) -> str:
-    return "run.trec" if n == count - 1 else f"stage-{n}.trec"
+def _as_run(system: System, origin: Mapping[str, Any]) -> Run:
+    return Run(
+        tag=f"mmrerank-{part_of(system.stages[-1])}",
+        rankings=system.rankings,
+        scores=system.scores,
+        made_by={**origin, "stages": list(system.stages)},
+    )

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-
-from mmrerank.errors import MMRerankError
+from mmrerank.evaluation._gallery import gallery, moves
 from mmrerank.evaluation._plots import cost_plot, gain_plot, movement_plot
-from mmrerank.evaluation.running import Outcome
-from mmrerank.types import ImageHandle, Item, Query
+from mmrerank.evaluation.running import Outcome, part_of
+from mmrerank.types import Item
 
-SHOWN_QUERIES, SHOWN_HITS, THUMB_PX = 4, 5, 112
 STYLE = """
-:root{color-scheme:light dark;--ink:#14181f;--soft:#5a6472;--ground:#fff;--card:#f2f4f7;--good:#0a7d4f;--bad:#b42318;--mark:#0b6bcb}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#9aa5b4;--ground:#12151a;--card:#1d222a;--good:#4cc38a;--bad:#ff8a7a;--mark:#6bb1ff}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:60rem;margin:0 auto;padding:1rem}
-table{border-collapse:collapse;width:100%}th,td{padding:.3rem .5rem;text-align:right;border-bottom:1px solid var(--soft)}
-th:first-child,td:first-child{text-align:left}.scroll{overflow-x:auto}small,.soft{color:var(--soft)}pre{white-space:pre-wrap;font-size:.8rem}
+:root{color-scheme:light dark;--ink:#14181f;--soft:#5a6472;--line:#d5dae1;--ground:#fff;--card:#f2f4f7;
+--good:#0a7d4f;--bad:#b42318;--mark:#0b6bcb}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebf0;--soft:#9aa5b4;--line:#38404c;--ground:#12151a;--card:#1d222a;
+--good:#4cc38a;--bad:#ff8a7a;--mark:#6bb1ff}}
+*{box-sizing:border-box}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:68rem;margin:0 auto;padding:1rem}
+h1{font-size:1.7rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}.scroll{overflow-x:auto}small,.soft{color:var(--soft)}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:.35rem .6rem;text-align:right;vertical-align:top;border-bottom:1px solid var(--line);white-space:nowrap}
+th:first-child,td:first-child{text-align:left}td small{display:block;line-height:1.35}
+.better{color:var(--good)}.worse{color:var(--bad)}pre,.name{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem}
+ol{padding-left:1.5rem;margin:.5rem 0}
 svg{width:100%;max-width:40rem;display:block}svg text{fill:var(--ink);font-size:13px}.axis{stroke:var(--soft)}
 line.better{stroke:var(--good);stroke-width:3}line.worse{stroke:var(--bad);stroke-width:3}
 circle.better{fill:var(--good)}circle.worse{fill:var(--bad)}circle.mark{fill:var(--mark)}
-.query{background:var(--card);border-radius:.5rem;padding:.7rem;margin:.7rem 0}.row{display:flex;flex-wrap:wrap;gap:.5rem}
-figure{margin:0;width:7.5rem;font-size:.75rem;overflow-wrap:anywhere;border-top:4px solid transparent}figure.right{border-color:var(--good)}
-figure img{max-width:100%;background:#fff}
+.query{background:var(--card);border-radius:.5rem;padding:.7rem 1rem;margin:.7rem 0}
+.row{display:grid;grid-template-columns:4rem repeat(5,minmax(0,6.5rem));gap:.5rem;margin-top:.5rem;align-items:start}
+figure{margin:0;font-size:.75rem;line-height:1.3;overflow-wrap:anywhere;border-top:4px solid transparent;padding-top:2px}
+figure.right{border-color:var(--good)}figure img{max-width:100%;max-height:6.5rem;background:#fff;display:block;border-radius:3px}
+details{margin-top:2rem}@media(max-width:40rem){.row{grid-template-columns:repeat(3,minmax(0,1fr))}.row>.soft{grid-column:1/-1}}
 """
 
 
@@ -40,100 +44,59 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
         item_of: the item of an id, to show its picture; ids alone where it is None.
     """
     main = outcome.benchmark.measures[0]
-    parts = [f"<h1>{escape(result['card'])}</h1>", _head(result), _table(result)]
-    for system in result["systems"][1:]:
-        parts += [f"<h2>Gain of {escape(system['name'])}</h2>", gain_plot(system["gains"])]
-    parts += ["<h2>Quality and cost</h2>", cost_plot(result["systems"], main)]
+    labels = [_label(system["stages"]) for system in result["systems"]]
+    parts = [f"<h1>{escape(result['card'])}</h1>", _head(result), _table(result, labels), _names(result)]
+    for label, system in list(zip(labels, result["systems"], strict=True))[1:]:
+        parts += [f"<h2>Gain of {escape(label)} over the first stage</h2>", gain_plot(system["gains"])]
     if len(outcome.systems) > 1:
-        parts += ["<h2>Rank of the first right item</h2>", movement_plot(_moves(outcome)), _gallery(outcome, main, item_of)]
+        parts += ["<h2>Quality and cost</h2>", cost_plot(result["systems"][: len(outcome.systems)], main)]
+        parts += ["<h2>Rank of the first right item</h2>", movement_plot(moves(outcome)), gallery(outcome, main, item_of)]
     origin = escape(json.dumps(result["made_by"], indent=1, ensure_ascii=False, default=str))
     parts.append(f"<details><summary>What made this</summary><pre>{origin}</pre></details>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(result["card"])}</title>'
     return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
 
 
+def _label(stages: Sequence[str]) -> str:
+    """composed, + superglobal, run: what a column or a title has room for."""
+    if len(stages) == 1:
+        return part_of(stages[0])
+    return "+ " + " + ".join(part_of(stage) for stage in stages[1:])
+
+
 def _head(result: Mapping[str, Any]) -> str:
-    told = f"{result['queries']} queries, first stage {result['first_stage']}, depth {result['depth']}, {result['candidates']} candidates."
+    told = f"{result['queries']} queries, first stage {part_of(result['first_stage'])}, depth {result['depth']}, "
+    told += f"{result['candidates']} candidates."
     variant = f" Variant {result['variant']['name']}." if "variant" in result else ""
-    return f"<p>{escape(told + variant)} Intervals are 95 % over queries (paired bootstrap); p is corrected after Holm.</p>"
+    return f"<p>{escape(told + variant)} Intervals are 95 % over queries (bootstrap, gains paired by query); p is corrected after Holm.</p>"
 
 
-def _table(result: Mapping[str, Any]) -> str:
+def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
     names = list(result["measures"])
     rows = ["<tr><th>system</th>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "<th>calls</th><th>tokens</th><th>ms</th></tr>"]
-    for n, system in enumerate(result["systems"]):
+    for n, (label, system) in enumerate(zip(labels, result["systems"], strict=True)):
         cells = [f"<td>{_cell(system['measures'][name], system['gains'].get(name))}</td>" for name in names]
         cost = system["cost"]
         cells += [f"<td>{cost['calls']:.1f}</td><td>{cost['tokens']:.0f}</td><td>{cost['seconds'] * 1000:.0f}</td>"]
-        rows.append(f"<tr><td>{n}: {escape(system['name'])}</td>{''.join(cells)}</tr>")
+        rows.append(f"<tr><td>{n}: {escape(label)}</td>{''.join(cells)}</tr>")
     best = "".join(f"<td>{_number(result['ceiling'][name])}</td>" for name in names)
     rows.append(f"<tr><td>best order at depth {result['depth']}</td>{best}<td></td><td></td><td></td></tr>")
     return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
 
 
 def _cell(found: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:
-    shown = f"{_number(found['value'])}<br><small>{_number(found['low'])} to {_number(found['high'])}</small>"
+    shown = f"{_number(found['value'])}<small>{_number(found['low'])} to {_number(found['high'])}</small>"
     if gain is None or gain["value"] is None:
         return shown
+    side = "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "soft"
     counts = f"{gain['wins']} won, {gain['ties']} equal, {gain['losses']} lost"
-    return f"{shown}<br><small>{gain['value']:+.3f}, p {gain['p_holm']:.4f}<br>{counts}</small>"
+    return f'{shown}<small class="{side}">{gain["value"]:+.3f}, p {gain["p_holm"]:.4f}</small><small>{counts}</small>'
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _moves(outcome: Outcome) -> list[tuple[int, int]]:
-    """Rank of the first right item before and after, one past the end where there is none."""
-    before, after = outcome.systems[0].rankings, outcome.systems[-1].rankings
-    return [(_first(outcome, q, before[q]), _first(outcome, q, after[q])) for q in before if q in after]
-
-
-def _first(outcome: Outcome, query_id: str, ids: Sequence[str]) -> int:
-    grades = outcome.benchmark.qrels.get(query_id, {})
-    return next((rank for rank, item in enumerate(ids, 1) if grades.get(item, 0) > 0), len(ids) + 1)
-
-
-def _gallery(outcome: Outcome, main: str, item_of: Callable[[str], Item] | None) -> str:
-    """The queries that won and lost most, by the main measure and then by the rank of the first right item."""
-    scored = outcome.scored()
-    gain = np.nan_to_num(scored[-1].values[main] - scored[0].values[main])
-    moved = {q.query_id: move for q, move in zip(outcome.benchmark.queries, _moves(outcome), strict=False)}
-    keyed = [(float(g), 1 / moved[q][1] - 1 / moved[q][0], q) for q, g in zip(scored[0].query_ids, gain, strict=True) if q in moved]
-    ordered = sorted(keyed, key=lambda row: (-row[0], -row[1], row[2]))
-    best = [row[2] for row in ordered if row[:2] > (0, 0)][:SHOWN_QUERIES]
-    worst = [row[2] for row in reversed(ordered) if row[:2] < (0, 0)][:SHOWN_QUERIES]
-    queries = {query.query_id: query for query in outcome.benchmark.queries}
-    shown = [f"<h2>{title}</h2>" + "".join(_query(outcome, queries[q], item_of) for q in ids)
-             for title, ids in (("Won most", best), ("Lost most", worst)) if ids]  # fmt: skip
-    return "".join(shown)
-
-
-def _query(outcome: Outcome, query: Query, item_of: Callable[[str], Item] | None) -> str:
-    asked = "".join(f"<figure>{_picture(image)}</figure>" for image in query.images)
-    parts = [f'<div class="query"><b>{escape(query.text or "like this")}</b> <small>{escape(query.query_id)}</small>']
-    parts.append(f'<div class="row">{asked}</div>')
-    grades = outcome.benchmark.qrels.get(query.query_id, {})
-    for label, system in (("before", outcome.systems[0]), ("after", outcome.systems[-1])):
-        hits = system.rankings[query.query_id][:SHOWN_HITS]
-        row = "".join(_hit(n, item, grades.get(item, 0) > 0, item_of) for n, item in enumerate(hits, 1))
-        parts.append(f'<p class="soft">{label}</p><div class="row">{row}</div>')
-    return "".join(parts) + "</div>"
-
-
-def _hit(rank: int, item_id: str, right: bool, item_of: Callable[[str], Item] | None) -> str:
-    item = item_of(item_id) if item_of is not None else None
-    picture = _picture(item.image) if item is not None and item.image is not None else ""
-    return f'<figure class="{"right" if right else "other"}">{picture}<figcaption>{rank}. {escape(item_id)}</figcaption></figure>'
-
-
-def _picture(image: ImageHandle) -> str:
-    """The picture, small, inside the page; the reason in its place where it cannot be opened."""
-    try:
-        small = image.open()
-    except MMRerankError as error:
-        return f"<small>{escape(error.message)}</small>"
-    small.thumbnail((THUMB_PX, THUMB_PX))
-    held = io.BytesIO()
-    small.save(held, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}">'
+def _names(result: Mapping[str, Any]) -> str:
+    """The whole names of the systems, which hold every option that moves a number."""
+    return '<ol start="0" class="name soft">' + "".join(f"<li>{escape(system['name'])}</li>" for system in result["systems"]) + "</ol>"

@@ -7,6 +7,8 @@ are batched inside a part is a matter of speed.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,12 +32,17 @@ Progress = Callable[[int, int], Any]
 class System:
     """The rankings after one stage, with what it took to get there, first stage included."""
 
-    name: str
+    stages: tuple[str, ...]  # names, the first stage first
     rankings: Mapping[str, tuple[str, ...]]
     scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # query_id -> item_id -> what the last stage says of it
     cost: Cost = field(default_factory=Cost)
     seconds: float = 0.0  # over all queries
     notes: Mapping[str, int] = field(default_factory=dict)  # what a stage had to say -> for how many queries
+
+    @property
+    def name(self) -> str:
+        return " > ".join(self.stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +53,21 @@ class Outcome:
     depth: int
     candidates: int  # over all queries, as the first stage gave them to the rerankers
     systems: tuple[System, ...]  # the first stage first
+    others: tuple[System, ...] = ()  # runs of other systems, to be compared with the same first stage
 
     def scored(self) -> list[Scores]:
-        return [score(system.rankings, judgements(self.benchmark), self.benchmark.measures) for system in self.systems]
+        """The values of each system and then of the others."""
+        judged = judgements(self.benchmark)
+        return [score(system.rankings, judged, self.benchmark.measures) for system in (*self.systems, *self.others)]
+
+
+def part_of(stage: str) -> str:
+    """The short name of a stage, for a column or a tag.
+
+    >>> part_of("superglobal(neighbours=9)"), part_of("run/bm25")
+    ('superglobal', 'run')
+    """
+    return re.split(r"[(/]", stage, maxsplit=1)[0]
 
 
 def judgements(benchmark: Benchmark) -> Judgements:
@@ -157,8 +176,7 @@ def run_benchmark(
     collection: Collection,
     first: Retriever,
     *,
-    rerank: Sequence[str | Reranker] = (),
-    backend: Backend | None = None,
+    rerank: Sequence[Reranker] = (),
     depth: int = DEPTH,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -171,17 +189,13 @@ def run_benchmark(
     kept = max(depth, _kept(benchmark.measures, len(collection)))
     results: list[SearchResult] = []
     for done, query in enumerate(benchmark.queries, 1):
-        results.append(collection.search(query, k=kept, retriever=first, rerank=rerank, backend=backend, depth=depth))
+        results.append(collection.search(query, k=kept, retriever=first, rerank=rerank, depth=depth))
         if progress is not None:
             progress(done, len(benchmark.queries))
-    names = _names([stage.name for stage in results[0].stages]) if results else [first.name]
-    systems = tuple(_system(name, n, results) for n, name in enumerate(names))
+    names = [first.name, *(part.name for part in rerank)]
+    systems = tuple(_system(tuple(names[: n + 1]), results) for n in range(len(names)))
     seen = sum(min(depth, len(result.stages[0].ranking.candidates)) for result in results)
     return Outcome(benchmark=benchmark, depth=depth, candidates=seen, systems=systems)
-
-
-def _names(stages: Sequence[str]) -> list[str]:
-    return [" > ".join(stages[: n + 1]) for n in range(len(stages))]
 
 
 def _kept(measures: Iterable[str], size: int) -> int:
@@ -193,20 +207,18 @@ def _kept(measures: Iterable[str], size: int) -> int:
     return max((measure.cutoff or 1 for measure in parsed), default=1)
 
 
-def _system(name: str, n: int, results: Sequence[SearchResult]) -> System:
-    ordered = {result.query.query_id: _ordered(result.stages[: n + 1]) for result in results}
-    used = [stage for result in results for stage in result.stages[: n + 1]]
-    notes: dict[str, int] = {}
-    for result in results:
-        status = result.stages[n].ranking.notes.status
-        notes[status] = notes.get(status, 0) + 1
+def _system(names: tuple[str, ...], results: Sequence[SearchResult]) -> System:
+    ordered = {result.query.query_id: _ordered(result.stages[: len(names)]) for result in results}
+    used = [stage for result in results for stage in result.stages[: len(names)]]
+    last = {result.query.query_id: result.stages[len(names) - 1].ranking.notes for result in results}
     return System(
-        name=name,
+        stages=names,
         rankings={query_id: tuple(c.item.item_id for c in candidates) for query_id, candidates in ordered.items()},
         scores={query_id: tuple(c.score for c in candidates) for query_id, candidates in ordered.items()},
         cost=sum((stage.cost for stage in used), Cost()),
         seconds=sum(stage.seconds for stage in used),
-        notes=notes,
+        reasons={query_id: dict(notes.reasons) for query_id, notes in last.items()},
+        notes=Counter(notes.status for notes in last.values()),
     )
 
 
@@ -221,11 +233,22 @@ def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
     return (*head, *(replace(c, score=None) for c in rest))
 
 
-def given_run(benchmark: Benchmark, run: Run, depth: int) -> Outcome:
-    """A run of another system, measured as it is; what the protocol removes is taken out by the measures."""
+def given_system(benchmark: Benchmark, run: Run) -> System:
+    """A run of another system as it is; what the protocol removes is taken out by the measures.
+
+    Raises:
+        InputError: it holds no query of the benchmark.
+    """
     asked = {query.query_id for query in benchmark.queries}
     rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in asked}
     if not rankings:
         raise InputError(f"the run {run.tag!r} holds no query of {benchmark.name}")
-    system = System(name=f"run/{run.tag}", rankings=rankings, scores=run.scores)
-    return Outcome(benchmark=benchmark, depth=depth, candidates=sum(min(depth, len(ids)) for ids in rankings.values()), systems=(system,))
+    ours = " > ".join(run.made_by.get("stages", ()))  # runs of ours say what they went through
+    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=run.scores)
+
+
+def given_outcome(benchmark: Benchmark, run: Run, depth: int) -> Outcome:
+    """A run of another system as the first stage, with nothing after it."""
+    system = given_system(benchmark, run)
+    seen = sum(min(depth, len(ids)) for ids in system.rankings.values())
+    return Outcome(benchmark=benchmark, depth=depth, candidates=seen, systems=(system,))

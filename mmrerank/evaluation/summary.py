@@ -13,7 +13,7 @@ from mmrerank.measures.scoring import Scores, score
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
-    """Everything that is told of an outcome, each system against the first stage.
+    """Everything that is told of an outcome, each system and each other run against the first stage.
 
     `systems[n]["measures"]` holds mean and interval, `systems[n]["gains"]` what is added to the first stage, `ceiling` the
     means of the best order at the depth, `groups` the means within each group of queries.
@@ -24,13 +24,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     systems = [
         {
             "name": system.name,
+            "stages": list(system.stages),
             "measures": {name: interval(found) for name, found in intervals(scores).items()},
             "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
             "groups": _groups(scores),
             "cost": _cost(system),
             "notes": dict(system.notes),
         }
-        for n, (system, scores) in enumerate(zip(outcome.systems, scored, strict=True))
+        for n, (system, scores) in enumerate(zip((*outcome.systems, *outcome.others), scored, strict=True))
     ]
     return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": systems, "ceiling": _ceiling(outcome)}
 

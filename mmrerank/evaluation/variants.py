@@ -24,9 +24,8 @@ from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows
-from mmrerank.parts import make, options_of, parse, printed
-from mmrerank.pipeline import QueryDescriptors
-from mmrerank.types import Backend, Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.parts import options_of, parse, printed
+from mmrerank.types import Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class Setting:
 
     benchmark: Benchmark
     first: Retriever
-    rerank: tuple[str | Reranker, ...]
+    rerank: tuple[Reranker, ...]
 
 
 def make_variant(name: str) -> Variant:
@@ -102,9 +101,8 @@ def altered(
     benchmark: Benchmark,
     collection: Collection,
     first: Retriever,
-    rerank: Sequence[str | Reranker],
+    rerank: Sequence[Reranker],
     plain: Outcome,
-    backend: Backend | None = None,
 ) -> Setting:
     """The setting with the change made; `plain` is the outcome without it.
 
@@ -114,9 +112,7 @@ def altered(
     options = variant.options
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerank))
     if isinstance(options, Shuffled):
-        resources: dict[str, Any] = {"descriptors": QueryDescriptors(first), **({} if backend is None else {"backend": backend})}
-        parts = [make(part, station="rerankers", **resources) if isinstance(part, str) else part for part in rerank]
-        return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in parts))
+        return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
         return replace(setting, first=kind(first, benchmark, collection, options.count))

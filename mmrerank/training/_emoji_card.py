@@ -59,7 +59,7 @@ change = "the attributes that change, joined by +"
 [benchmark]
 layout = "lines"
 split = "test"
-measures = ["R@1", "R@10", "RR"]
+measures = ["R@1", "R@10", "RR@100"]
 retriever = "composed"
 encoder = "openclip/mini"
 data = "."

@@ -1,17 +1,24 @@
-"""`mmrerank evaluate` on the shipped sets: figures, run files, a report that stands alone, and the same numbers every time."""
+"""`mmrerank evaluate`: figures, run files, a report that stands alone, and the same numbers every time."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from emoji_benchmark import write_benchmark
 
 from mmrerank.cli import main
 from mmrerank.demonstration import DATASETS
 
-EMOJI, HANDBOOK = DATASETS / "emoji" / "card.toml", DATASETS / "handbook" / "card.toml"
+SHIPPED = {"emoji": "composed", "handbook": "lexical"}
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_benchmark(tmp_path_factory.mktemp("few-emoji")))
 
 
 @pytest.fixture(autouse=True)
@@ -20,41 +27,82 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.delenv("MMRERANK_CACHE", raising=False)
 
 
-def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     code = main(["evaluate", *arguments, "--json"])
     said = capsys.readouterr().out
     assert code == 0, said
     return json.loads(said)  # type: ignore[no-any-return]
 
 
-def test_emoji_twice_gives_the_same_numbers_runs_and_a_report_that_stands_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = (str(EMOJI), "--rerank", "superglobal", "--depth", "20", "--limit", "12")
+def test_twice_gives_the_same_numbers_and_runs(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (card, "--rerank", "superglobal", "--depth", "20")
     first = evaluated(capsys, *asked, "--out", str(tmp_path / "a"))
     again = evaluated(capsys, *asked, "--out", str(tmp_path / "b"))
     assert first["measures"] == again["measures"]
     assert first["queries"] == 12
-    assert str(first["first_stage"]).startswith("composed")
     runs = [(tmp_path / place / "run.trec").read_text(encoding="utf-8") for place in "ab"]
     assert runs[0] == runs[1]
     assert len({line.split()[0] for line in runs[0].splitlines()}) == 12
-    report = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_result_says_what_made_it(card: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20")
+    origin = found["made_by"]
+    assert found["first_stage"] == origin["first_stage"] == origin["stages"][0]
+    assert str(found["first_stage"]).startswith("composed")
+    assert (origin["depth"], origin["candidates"]) == (20, 12 * 20)
+    assert all(origin["encoders"].values())  # the hashes of the weights
+    assert found["measures"] == found["systems"][1]["measures"]
+
+
+def test_the_report_stands_alone_and_shows_pictures(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "data:image/" in report
+    assert "Lost most" in report
     assert not re.search(r"""(?:src|href)=["']?https?:""", report)
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["run_file"] == str(tmp_path / "run.trec")
 
 
-def test_a_run_of_another_system_is_measured_and_reranked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = evaluated(capsys, str(EMOJI), "--limit", "6", "--out", str(tmp_path))
+def test_a_run_is_measured_reranked_and_compared(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
     run = str(tmp_path / "run.trec")
-    given = evaluated(capsys, str(EMOJI), "--limit", "6", "--run", run)
+    given = evaluated(capsys, card, "--run", run)
     assert given["measures"] == own["measures"]
-    reranked = evaluated(capsys, str(EMOJI), "--limit", "6", "--run", run, "--rerank", "superglobal", "--depth", "10")
+    reranked = evaluated(capsys, card, "--run", run, "--rerank", "superglobal", "--depth", "10")
     assert str(reranked["first_stage"]).startswith("run/")
+    beside = evaluated(capsys, card, "--compare", run)
+    assert beside["measures"] == own["systems"][0]["measures"]
+    assert beside["systems"][1]["gains"]["R@1"]["value"] == own["systems"][1]["gains"]["R@1"]["value"]
+
+
+def test_the_gain_of_two_systems_is_corrected_for_their_number(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
+    run = str(tmp_path / "run.trec")
+    gains = [system["gains"]["RR@100"] for system in evaluated(capsys, card, "--compare", run, "--compare", run)["systems"][1:]]
+    assert [gain["p_holm"] for gain in gains] == [min(1.0, 2 * gain["p"]) for gain in gains]
+
+
+def test_a_few_queries_of_a_benchmark_are_its_queries(card: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluated(capsys, card, "--limit", "5")["queries"] == 5
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_cards_agree_with_their_files(name: str) -> None:
+    from mmrerank.evaluation.benchmark import open_benchmark
+    from mmrerank.evaluation.cards import read_card
+
+    path = DATASETS / name / "card.toml"
+    for split in read_card(path).splits:
+        benchmark = open_benchmark(path, split=split)
+        assert benchmark.retriever == SHIPPED[name]
+        assert set(benchmark.qrels) == {query.query_id for query in benchmark.queries}
 
 
 def test_the_handbook_is_asked_by_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(capsys, str(HANDBOOK), "--split", "dev", "--limit", "8")
+    found = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--split", "dev", "--limit", "8")
     assert str(found["first_stage"]).startswith("lexical")
-    assert set(found["measures"]) == {"Success@1", "Success@5", "RR"}  # type: ignore[call-overload]
+    assert set(found["measures"]) == {"Success@1", "Success@5", "RR"}
 
 
 def test_a_file_that_is_no_card_is_an_error_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

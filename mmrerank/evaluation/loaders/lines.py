@@ -33,10 +33,10 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     path = needed(data, given["queries"])
     rows = [row for n, row in lines_of(path) if value_of(row, "split", str, path, n) == split and row.get("answerable", True)]
     unique([row["query_id"] for row in rows], "query", path)
-    pictures = needed(data, given["pictures"]) if given["pictures"] else None
+    pictures = Pictures(needed(data, given["pictures"]) if given["pictures"] else None)
     return Loaded(
         queries=tuple(
-            Query(query_id=row["query_id"], text=value_of(row, "text", str, path), images=_pictures(row, pictures, path)) for row in rows
+            Query(query_id=row["query_id"], text=value_of(row, "text", str, path), images=pictures.of(row, path)) for row in rows
         ),
         qrels={row["query_id"]: dict.fromkeys(value_of(row, "relevant", list, path), 1) for row in rows},
         removed={row["query_id"]: frozenset({row["image"]}) for row in rows if row.get("image")},
@@ -44,11 +44,23 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     )
 
 
-def _pictures(row: Mapping[str, Any], table: Path | None, path: Path) -> tuple[ImageHandle, ...]:
-    if not row.get("image"):
-        return ()
-    name, found, key = value_of(row, "image", str, path).partition("::")
-    if table is None or name != table.name or not found:
-        raise FormatError(f"the picture {row['image']!r} is of no table that the card names in `pictures`", path=path)
-    handle: ImageHandle | None = make("table", station="readers").handle(table, f"::{key}")
-    return (handle,) if handle is not None else ()
+class Pictures:
+    """The reference pictures of queries, by their item ids; one reader, which looks through the table once."""
+
+    def __init__(self, table: Path | None) -> None:
+        self._table = table
+        self._reader = make("table", station="readers")
+
+    def of(self, row: Mapping[str, Any], path: Path) -> tuple[ImageHandle, ...]:
+        """The picture that a line names, if it names one.
+
+        Raises:
+            FormatError: it is of another table than the card names.
+        """
+        if not row.get("image"):
+            return ()
+        name, found, key = value_of(row, "image", str, path).partition("::")
+        if self._table is None or name != self._table.name or not found:
+            raise FormatError(f"the picture {row['image']!r} is of no table that the card names in `pictures`", path=path)
+        handle: ImageHandle | None = self._reader.handle(self._table, f"::{key}")
+        return (handle,) if handle is not None else ()

@@ -1,0 +1,96 @@
+"""The queries that won and lost most, with pictures: what was asked, the first hits before and after, what was said of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from html import escape
+
+import numpy as np
+
+from mmrerank.errors import MMRerankError
+from mmrerank.evaluation.running import Outcome, System
+from mmrerank.types import ImageHandle, Item, Query
+
+SHOWN_QUERIES, SHOWN_HITS, THUMB_PX, SHOWN_WORDS = 10, 5, 112, 90
+
+
+def moves(outcome: Outcome) -> list[tuple[int, int]]:
+    """Rank of the first right item before and after, one past the end where there is none; a query each."""
+    before, after = outcome.systems[0].rankings, outcome.systems[-1].rankings
+    return [(_first(outcome, q, before[q]), _first(outcome, q, after[q])) for q in before if q in after]
+
+
+def _first(outcome: Outcome, query_id: str, ids: Sequence[str]) -> int:
+    grades = outcome.benchmark.qrels.get(query_id, {})
+    return next((rank for rank, item in enumerate(ids, 1) if grades.get(item, 0) > 0), len(ids) + 1)
+
+
+def gallery(outcome: Outcome, main: str, item_of: Callable[[str], Item] | None) -> str:
+    """HTML of the queries that won and lost most, by the main measure and then by the rank of the first right item.
+
+    Args:
+        item_of: the item of an id, to show its picture; ids alone where it is None.
+    """
+    best, worst = extremes(outcome, main)
+    queries = {query.query_id: query for query in outcome.benchmark.queries}
+    shown = ""
+    for title, ids in (("Won most", best), ("Lost most", worst)):
+        if ids:
+            shown += f"<h2>{title}</h2>" + "".join(_query(outcome, queries[query_id], item_of) for query_id in ids)
+    return shown
+
+
+def extremes(outcome: Outcome, main: str) -> tuple[list[str], list[str]]:
+    """Query ids that won most and that lost most, most first; those that neither won nor lost are in none."""
+    scored = outcome.scored()
+    gain = np.nan_to_num(scored[len(outcome.systems) - 1].values[main] - scored[0].values[main])
+    before, after = outcome.systems[0].rankings, outcome.systems[-1].rankings
+    keyed = []
+    for value, query_id in zip(gain, scored[0].query_ids, strict=True):
+        if query_id in before and query_id in after:
+            ranks = [_first(outcome, query_id, ids[query_id]) for ids in (before, after)]
+            keyed.append((float(value), 1 / ranks[1] - 1 / ranks[0], query_id))
+    ordered = sorted(keyed, key=lambda row: (-row[0], -row[1], row[2]))
+    best = [row[2] for row in ordered if row[:2] > (0, 0)][:SHOWN_QUERIES]
+    worst = [row[2] for row in reversed(ordered) if row[:2] < (0, 0)][:SHOWN_QUERIES]
+    return best, worst
+
+
+def _query(outcome: Outcome, query: Query, item_of: Callable[[str], Item] | None) -> str:
+    words = f"<b>{escape(query.text or 'like this')}</b> <small>{escape(query.query_id)}</small>"
+    parts = [f'<div class="query">{words}']
+    if query.images:
+        asked = "".join(f"<figure>{_picture(image)}</figure>" for image in query.images)
+        parts.append(f'<div class="row"><span class="soft">asked</span>{asked}</div>')
+    for label, system in (("before", outcome.systems[0]), ("after", outcome.systems[-1])):
+        parts.append(f'<div class="row"><span class="soft">{label}</span>{_hits(outcome, query, system, item_of)}</div>')
+    return "".join(parts) + "</div>"
+
+
+def _hits(outcome: Outcome, query: Query, system: System, item_of: Callable[[str], Item] | None) -> str:
+    ids = system.rankings[query.query_id][:SHOWN_HITS]
+    grades, said = outcome.benchmark.qrels.get(query.query_id, {}), system.reasons.get(query.query_id, {})
+    return "".join(_hit(rank, item_id, grades.get(item_id, 0) > 0, said.get(item_id, ""), item_of) for rank, item_id in enumerate(ids, 1))
+
+
+def _hit(rank: int, item_id: str, right: bool, said: str, item_of: Callable[[str], Item] | None) -> str:
+    item = item_of(item_id) if item_of is not None else None
+    picture = _picture(item.image) if item is not None and item.image is not None else ""
+    short = item_id.rpartition("::")[2]
+    cut = said if len(said) <= SHOWN_WORDS else f"{said[:SHOWN_WORDS]}..."
+    words = f"<figcaption>{rank}. {escape(short)} <small>{escape(cut)}</small></figcaption>"
+    return f'<figure class="{"right" if right else "other"}" title="{escape(item_id)}: {escape(said)}">{picture}{words}</figure>'
+
+
+def _picture(image: ImageHandle) -> str:
+    """The picture, small, inside the page; the reason in its place where it cannot be opened."""
+    try:
+        small = image.open()
+    except MMRerankError as error:
+        return f"<small>{escape(error.message)}</small>"
+    small.thumbnail((THUMB_PX, THUMB_PX))
+    held = io.BytesIO()
+    small.save(held, "JPEG", quality=80)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}">'

@@ -1,0 +1,95 @@
+"""A benchmark through a collection: what a protocol removes, galleries, and that nothing hangs on how the work is cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from emoji_benchmark import write_benchmark
+
+from mmrerank.collection import Collection
+from mmrerank.errors import InputError
+from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
+from mmrerank.evaluation.evaluate import evaluate
+from mmrerank.evaluation.report import render
+from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.runs import Run
+from mmrerank.pipeline import rerankers_of
+
+
+@pytest.fixture(scope="module")
+def benchmark_(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+    return open_benchmark(write_benchmark(tmp_path_factory.mktemp("few"), queries=6, others=30))
+
+
+def collected(benchmark: Benchmark, folder: Path, encoder: str = "openclip/mini") -> Collection:
+    made = Collection.create(folder, encoders=[encoder])
+    made.add(benchmark.sources)
+    return made
+
+
+@pytest.fixture(scope="module")
+def collection(benchmark_: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return collected(benchmark_, tmp_path_factory.mktemp("collection") / "c")
+
+
+def outcome(benchmark: Benchmark, collection: Collection) -> Outcome:
+    first = first_stage(benchmark, collection)
+    return run_benchmark(benchmark, collection, first, rerank=rerankers_of(["superglobal"], first), depth=10)
+
+
+def test_shards_and_batch_sizes_change_no_ranking(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
+    whole = outcome(benchmark_, collection).systems[-1].rankings
+    other = collected(benchmark_, tmp_path / "c", "openclip/mini(batch_size=3)")
+    shards = [replace(benchmark_, queries=benchmark_.queries[start::2]) for start in (0, 1)]
+    parts = [outcome(shard, other).systems[-1].rankings for shard in shards]
+    assert {**parts[0], **parts[1]} == dict(whole)
+
+
+def test_what_the_protocol_removes_wastes_no_place(benchmark_: Benchmark, collection: Collection) -> None:
+    first = first_stage(benchmark_, collection)
+    for query in benchmark_.queries:
+        found = first.retrieve(query, 10).item_ids
+        assert len(found) == 10
+        assert not benchmark_.removed[query.query_id] & set(found)
+
+
+def test_a_query_with_a_gallery_is_searched_in_it(benchmark_: Benchmark, collection: Collection) -> None:
+    query = benchmark_.queries[0]
+    gallery = tuple(item.item_id for item in collection.items()[:7])
+    held = replace(benchmark_, galleries={query.query_id: gallery}, removed={})
+    assert set(first_stage(held, collection).retrieve(query, 50).item_ids) == set(gallery)
+
+
+def test_a_limited_benchmark_is_spread_over_the_whole(benchmark_: Benchmark) -> None:
+    assert [q.query_id for q in limited(benchmark_, 3).queries] == [q.query_id for q in benchmark_.queries[::2]]
+    with pytest.raises(InputError, match="at least 1"):
+        limited(benchmark_, 0)
+
+
+def test_a_run_about_other_queries_is_refused(benchmark_: Benchmark) -> None:
+    with pytest.raises(InputError, match="no query of few-emoji"):
+        given_outcome(benchmark_, Run(tag="other", rankings={"stranger": ("a",)}), 10)
+
+
+def test_without_a_collection_only_a_run_can_be_measured(benchmark_: Benchmark) -> None:
+    query = benchmark_.queries[0].query_id
+    run = Run(tag="bm25", rankings={query: tuple(benchmark_.qrels[query])})
+    found = evaluate(benchmark_, None, run=run)
+    assert found.result["measures"]["R@1"]["value"] == pytest.approx(1 / 6, abs=1e-6)
+    with pytest.raises(InputError, match="nothing to index"):
+        evaluate(benchmark_, None)
+
+
+def test_the_ceiling_holds_every_system(benchmark_: Benchmark, collection: Collection) -> None:
+    result = evaluate(benchmark_, collection, rerank=["superglobal"], depth=10).result
+    for system in result["systems"]:
+        assert all(system["measures"][name]["value"] <= result["ceiling"][name] + 1e-9 for name in result["measures"])
+
+
+def test_the_report_shows_words_as_words(benchmark_: Benchmark, collection: Collection) -> None:
+    shown = replace(benchmark_, queries=tuple(replace(q, text="<script>alert(1)</script>") for q in benchmark_.queries))
+    found = evaluate(shown, collection, rerank=["superglobal"], depth=10)
+    page = render(found.result, found.outcome, collection.item)
+    assert "<script>" not in page

@@ -1,0 +1,131 @@
+"""Variants: each changes what it says and nothing else, and what it does to the rankings is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emoji_benchmark import write_benchmark
+
+from mmrerank.collection import Collection
+from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
+from mmrerank.evaluation.evaluate import evaluate
+from mmrerank.evaluation.running import first_stage, run_benchmark
+from mmrerank.evaluation.variants import VARIANTS, altered, kendall_tau, make_variant
+from mmrerank.types import Candidate, Query, Ranking
+
+
+@pytest.fixture(scope="module")
+def benchmark_(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+    return open_benchmark(write_benchmark(tmp_path_factory.mktemp("few"), queries=4, others=30))
+
+
+@pytest.fixture(scope="module")
+def collection(benchmark_: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    made = Collection.create(tmp_path_factory.mktemp("collection") / "c", encoders=["openclip/mini"])
+    made.add(benchmark_.sources)
+    return made
+
+
+class Reversing:
+    """A reranker whose output hangs on the order of its input."""
+
+    name = "reversing"
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        return Ranking(query_id=query.query_id, candidates=tuple(reversed(candidates)))
+
+
+class ByName:
+    """A reranker that takes no heed of the order of its input."""
+
+    name = "by_name"
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        return Ranking(query_id=query.query_id, candidates=tuple(sorted(candidates, key=lambda c: c.item.item_id)))
+
+
+def changed(benchmark: Benchmark, collection: Collection, variant: str) -> Benchmark:
+    first = first_stage(benchmark, collection)
+    plain = run_benchmark(benchmark, collection, first)
+    return altered(make_variant(variant), benchmark, collection, first, (), plain).benchmark
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_runs_by_its_name_and_prints_one_that_parses_back(name: str, benchmark_: Benchmark, collection: Collection) -> None:
+    result = evaluate(benchmark_, collection, rerank=["superglobal"], depth=10, variant=name).result
+    assert make_variant(result["variant"]["name"]) == make_variant(name)
+    assert set(result["variant"]) == {"name", "same_first", "overlap_10", "kendall_tau", "unchanged"}
+    assert result["made_by"]["variant"] == result["variant"]["name"]
+
+
+def test_shuffling_shows_which_reranker_hangs_on_the_order(benchmark_: Benchmark, collection: Collection) -> None:
+    options: dict[str, Any] = {"depth": 10, "variant": "shuffled"}
+    assert evaluate(benchmark_, collection, rerank=[ByName()], **options).result["variant"]["kendall_tau"] == 1.0
+    assert evaluate(benchmark_, collection, rerank=[Reversing()], **options).result["variant"]["kendall_tau"] < 0.9
+
+
+def test_paraphrases_keep_everything_but_the_words(benchmark_: Benchmark, collection: Collection) -> None:
+    for before, after in zip(benchmark_.queries, changed(benchmark_, collection, "paraphrased").queries, strict=True):
+        assert before.text != after.text
+        assert (before.query_id, before.images) == (after.query_id, after.images)
+
+
+def test_paraphrases_from_a_file(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
+    own = benchmark_.queries[0].query_id
+    (tmp_path / "words.jsonl").write_text(json.dumps({"query_id": own, "text": "other words"}), encoding="utf-8")
+    found = changed(benchmark_, collection, f"paraphrased(file='{tmp_path / 'words.jsonl'}')").queries
+    assert [query.text for query in found] == ["other words", *(query.text for query in benchmark_.queries[1:])]
+
+
+def test_a_broken_file_of_paraphrases_is_named(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
+    (tmp_path / "words.jsonl").write_text("no json", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"words\.jsonl"):
+        changed(benchmark_, collection, f"paraphrased(file='{tmp_path / 'words.jsonl'}')")
+
+
+def test_hard_negatives_are_wrong_and_take_the_last_places(benchmark_: Benchmark, collection: Collection) -> None:
+    first = first_stage(benchmark_, collection)
+    plain = run_benchmark(benchmark_, collection, first, depth=5)
+    setting = altered(make_variant("hard_negatives(count=3)"), benchmark_, collection, first, (), plain)
+    for query in benchmark_.queries:
+        before, after = first.retrieve(query, 5).item_ids, setting.first.retrieve(query, 5).item_ids
+        added = [item for item in after if item not in before]
+        assert len(after) == 5
+        assert after[: 5 - len(added)] == before[: 5 - len(added)]
+        assert not set(added) & set(benchmark_.qrels[query.query_id])
+
+
+def test_the_second_picture_is_no_answer(benchmark_: Benchmark, collection: Collection) -> None:
+    for query in changed(benchmark_, collection, "two_pictures").queries:
+        assert len(query.images) == 2
+        right = [collection.item(item).image for item in benchmark_.qrels[query.query_id]]
+        assert query.images[1] not in right
+
+
+def test_what_is_excluded_is_the_best_placed_wrong_item(benchmark_: Benchmark, collection: Collection) -> None:
+    first = first_stage(benchmark_, collection)
+    for query in changed(benchmark_, collection, "exclusions").queries:
+        ids = first.retrieve(query, 20).item_ids
+        wrong = next(item for item in ids if item not in benchmark_.qrels[query.query_id])
+        assert len(query.exclude_images) == 1
+        assert collection.item(wrong).image is not None
+    by_text = changed(benchmark_, collection, "exclusions(by=text)").queries
+    assert all(query.exclude_text and not query.exclude_images for query in by_text)
+
+
+def test_a_variant_that_does_not_suit_the_queries_says_so(benchmark_: Benchmark, collection: Collection) -> None:
+    worded = Benchmark(name="w", queries=(Query(query_id="q", text="a cat"),), qrels={"q": {"x": 1}}, measures=("R@1",))
+    with pytest.raises(InputError, match="no picture"):
+        changed(worded, collection, "two_pictures")
+    with pytest.raises(UnknownName, match="shuffled"):
+        make_variant("shufled")
+
+
+def test_kendall_by_hand() -> None:
+    assert kendall_tau("abcd", "abdc") == pytest.approx((5 - 1) / 6)
+    assert kendall_tau("ab", "cd") == 1.0
