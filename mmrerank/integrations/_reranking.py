@@ -65,7 +65,7 @@ class Reranking:
             UnknownName: no reranker, backend or encoder of that name, or no such option.
             InputError: it asks for a backend or an encoder, and none is given.
         """
-        _check(reranker, {"backend": backend, "encoder": encoder})
+        check(reranker, {"backend": backend, "encoder": encoder})
         self._reranker, self._backend, self._encoder, self._api_key = reranker, backend, encoder, api_key
         self._loaded: dict[str, Any] | None = None
 
@@ -117,18 +117,19 @@ def _notes(stage: Stage) -> tuple[str, ...]:
     return tuple(stage.notes) if mended else ()
 
 
-def _check(reranker: str | Reranker, options: Mapping[str, Any]) -> None:
-    for station, part in (("rerankers", reranker), ("backends", options["backend"]), ("encoders", options["encoder"])):
-        if isinstance(part, str):
-            options_of(part, module(part, station=station).Options)
-    if not isinstance(reranker, str):
-        if not callable(getattr(reranker, "rerank", None)):
-            raise InputError(f"a reranker is a name or a part with rerank(); got {type(reranker).__name__}")
+def check(part: str | Reranker, options: Mapping[str, Any], *, station: str = "rerankers") -> None:
+    """InputError unless it is a part, or a name of the station with all that it asks for among `backend` and `encoder`."""
+    for place, one in ((station, part), ("backends", options["backend"]), ("encoders", options["encoder"])):
+        if isinstance(one, str):
+            options_of(one, module(one, station=place).Options)
+    if not isinstance(part, str):
+        if not callable(getattr(part, "rerank", None)):
+            raise InputError(f"a reranker is a name or a part with rerank(); got {type(part).__name__}")
         return
-    asked = inspect.signature(module(reranker, station="rerankers").build).parameters
+    asked = inspect.signature(module(part, station=station).build).parameters
     missing = [option for resource, option in RESOURCES.items() if resource in asked and options[option] is None]
     if missing:
-        raise InputError(f"{reranker!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=..., a part or its name.")
+        raise InputError(f"{part!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=..., a part or its name.")
 
 
 def check_count(name: str, value: int | None) -> None:
