@@ -1,7 +1,9 @@
 """Measures have names, and a name parses back to its measure: every parameter that moves the number is in it.
 
 nDCG@10  RR@10  R@1  AP  AP@5  P@5  Success@1      computed by ir_measures
+R(rel=2)@5                                         CIRCO: recall of the one image that a query was written for, of grade 2
 mAP@5                                              CIRCO: divisor min(k, positives)
+R@10(macro)                                        FashionIQ: mean over the means of dress, shirt and toptee
 R_subset@1                                         CIRR: recall inside the small gallery of a query
 mAP(easy|medium|hard)   mP@10(easy|medium|hard)    Revisited Oxford and Paris
 page_recall@5(macro|micro)                         MMDocIR: mean over the groups' means, or over the questions
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mmrerank.errors import UnknownName
@@ -21,6 +24,7 @@ KNOWN = {  # how a name looks -> what it says
     "nDCG(dcg='exp-log2')@10": "the same with gain 2^grade - 1 (ir_measures)",
     "RR@10": "reciprocal of the rank of the first positive, 0 beyond rank 10 (ir_measures)",
     "R@10": "share of the positives in the first 10 (ir_measures)",
+    "R@10(macro)": "FashionIQ: R@10 as mean over the groups' means",
     "AP": "mean precision at the positives; AP@5 divides by all positives (ir_measures)",
     "P@5": "share of positives in the first 5 (ir_measures)",
     "Success@5": "whether a positive is in the first 5 (ir_measures)",
@@ -37,7 +41,7 @@ _OWN = (
     ("subset", re.compile(r"R_subset@(?P<k>[1-9]\d*)")),
     ("revisited_ap", re.compile(r"mAP\((?P<setting>easy|medium|hard)\)")),
     ("revisited_precision", re.compile(r"mP@(?P<k>[1-9]\d*)\((?P<setting>easy|medium|hard)\)")),
-    ("page_recall", re.compile(r"page_recall@(?P<k>[1-9]\d*)\((?P<setting>macro|micro)\)")),
+    ("group_recall", re.compile(r"(?:page_recall|R)@(?P<k>[1-9]\d*)\((?P<setting>macro|micro)\)")),
     ("auc", re.compile("AUC")),
 )
 
@@ -50,7 +54,7 @@ class Measure:
     family: str
     cutoff: int | None = None
     setting: str = ""
-    standard: Any = None  # the measure of ir_measures
+    standard: Any = None  # the measure of ir_measures behind it
 
     @property
     def macro(self) -> bool:
@@ -62,7 +66,7 @@ def parse_measure(name: str) -> Measure:
     """The measure of this name.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is none, or not with such options.
 
     >>> parse_measure("mP@10(hard)").cutoff
     10
@@ -74,9 +78,35 @@ def parse_measure(name: str) -> Measure:
     for family, pattern in _OWN:
         if match := pattern.fullmatch(name):
             given = match.groupdict()
-            return Measure(name=name, family=family, cutoff=int(given["k"]) if given.get("k") else None, setting=given.get("setting") or "")
+            cutoff = int(given["k"]) if given.get("k") else None
+            recall = ir_measures.R @ cutoff if family == "group_recall" else None
+            return Measure(name=name, family=family, cutoff=cutoff, setting=given.get("setting") or "", standard=recall)
     try:
-        found = ir_measures.parse_measure(name)
+        return _standard(name)
     except (NameError, ValueError, SyntaxError, TypeError) as error:
         raise UnknownName(f"no measure is called {name!r}: {error}", hint=f"Such as {', '.join(KNOWN)}.") from error
-    return Measure(name=str(found), family="standard", cutoff=found.params.get("cutoff"), standard=found)
+
+
+def _standard(name: str) -> Measure:
+    import ir_measures
+
+    found = ir_measures.parse_measure(name)
+    cutoff, family, computed = found.params.get("cutoff"), "standard", found
+    if cutoff is not None and cutoff < 1:
+        raise ValueError("its cutoff is below 1")  # trec_eval would end the process
+    if found.NAME == "nDCG" and found.params.get("dcg") == "exp-log2" and "gains" not in found.params:
+        family, computed = "exponential", ir_measures.nDCG(**{key: value for key, value in found.params.items() if key != "dcg"})
+    try:
+        if not provider().supports(computed):
+            raise ValueError("ir_measures does not compute it by itself")
+    except AssertionError as error:
+        raise ValueError("it lacks an option or has one of a wrong kind") from error
+    return Measure(name=str(found), family=family, cutoff=cutoff, standard=computed)
+
+
+@cache
+def provider() -> Any:
+    """The parts of ir_measures that need no other program and no other library, so that values are the same everywhere."""
+    import ir_measures
+
+    return ir_measures.providers.FallbackProvider([ir_measures.pytrec_eval, ir_measures.judged, ir_measures.msmarco])

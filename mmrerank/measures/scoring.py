@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
 from mmrerank.measures import own
-from mmrerank.measures.names import Measure, parse_measure
+from mmrerank.measures.names import Measure, parse_measure, provider
 from mmrerank.types import Qrels
 
+STANDARD = ("standard", "exponential", "group_recall")  # families that ir_measures computes
 Values = npt.NDArray[np.float64]
 Order = Sequence[str]
 
@@ -82,7 +84,7 @@ def score(rankings: Mapping[str, Order], judged: Judgements, names: Sequence[str
     whole = {query_id: tuple(rankings.get(query_id, ())) for query_id in judged.qrels}
     shown = {query_id: _without(ids, judged, query_id, junk=True) for query_id, ids in whole.items()}
     values: dict[str, Values] = {}
-    values |= _standard([m for m in measures if m.family in ("standard", "page_recall")], shown, judged)
+    values |= _standard([m for m in measures if m.family in STANDARD], shown, judged)
     for measure in (m for m in measures if m.name not in values):
         rows = whole if measure.family.startswith("revisited") else shown
         values[measure.name] = np.array([_own(measure, rows[query_id], judged, query_id) for query_id in rows])
@@ -123,22 +125,29 @@ def _subset_recall(measure: Measure, ids: Order, judged: Judgements, query_id: s
 
 
 def _standard(measures: Sequence[Measure], shown: Mapping[str, Order], judged: Judgements) -> dict[str, Values]:
-    """Values of the measures that ir_measures computes; page recall is its R@k, averaged as its name says."""
-    import ir_measures
-
-    asked = [m.standard if m.family == "standard" else ir_measures.R @ m.cutoff for m in measures]
-    if not asked:
+    """Values of the measures that ir_measures computes."""
+    if not measures:
         return {}
+    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judged.qrels.items()}
+    asked = [_computed(measure, qrels) for measure in measures]
     depth = None if any(m.cutoff is None for m in measures) else max(m.cutoff or 0 for m in measures)
     place = {query_id: n for n, query_id in enumerate(judged.qrels)}
-    found = {str(measure): np.zeros(len(place)) for measure in asked}
+    found = {measure: np.zeros(len(place)) for measure in asked}
     falling = [-float(n) for n in range(max((len(ids) for ids in shown.values()), default=0))]
     run = {query_id: dict(zip(ids[:depth], falling, strict=False)) for query_id, ids in shown.items() if ids}
-    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judged.qrels.items()}
-    for metric in ir_measures.iter_calc(list(dict.fromkeys(asked)), qrels, run):
+    for metric in provider().iter_calc(list(found), qrels, run):
         if metric.query_id in place:
-            found[str(metric.measure)][place[metric.query_id]] = metric.value
-    return {measure.name: found[str(computed)] for measure, computed in zip(measures, asked, strict=True)}
+            found[metric.measure][place[metric.query_id]] = metric.value
+    return {measure.name: found[computed] for measure, computed in zip(measures, asked, strict=True)}
+
+
+def _computed(measure: Measure, qrels: Qrels) -> Any:
+    """What ir_measures is asked for. Exponential nDCG becomes the linear one of mapped grades: its own program (gdeval) needs perl,
+    takes no ids with spaces and rounds to 5 digits."""
+    if measure.family != "exponential":
+        return measure.standard
+    grades = sorted({grade for judged in qrels.values() for grade in judged.values() if grade > 0})
+    return measure.standard(gains={grade: 2**grade - 1 for grade in grades})
 
 
 def _without_junk(grades: Mapping[str, int]) -> Iterator[tuple[str, int]]:
