@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmrerank.measures.names import KNOWN, parse_measure
@@ -16,7 +16,7 @@ IDS = [f"item {n}" for n in range(12)]
 RANKINGS = st.permutations(IDS).flatmap(lambda ids: st.integers(0, len(ids)).map(lambda n: ids[:n]))
 GRADES = st.dictionaries(st.sampled_from([*IDS, "not found"]), st.integers(-1, 2), min_size=1)  # 2 easy, 1 hard, -1 junk
 CUTOFFS = st.integers(1, 2000)
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine, not of the code
 
 
 def values(rankings: dict[str, list[str]], qrels: dict[str, dict[str, int]], names: list[str]) -> dict[str, Any]:
@@ -97,6 +97,7 @@ def test_a_positive_moved_up_never_costs(ranking: list[str], grades: dict[str, i
         st.sampled_from(["AP", "RR", "AUC"]),
     )
 )
+@few
 def test_names_print_what_they_parse(name: str) -> None:
     measure = parse_measure(name)
     assert measure.name == name

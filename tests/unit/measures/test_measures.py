@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.measures.names import KNOWN, parse_measure
 from mmrerank.measures.scoring import Judgements, score
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first example loads ir_measures
 SHARED = Path(os.environ.get("MMRERANK_SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data")
 
 
@@ -58,6 +59,7 @@ def test_no_subset_is_an_error() -> None:
 
 
 @given(st.permutations("abcdefgh"), st.sets(st.sampled_from("abcdefgh")))
+@unhurried
 def test_auc_is_the_share_of_pairs_in_order(order: list[str], positives: set[str]) -> None:
     value = score({"q": order}, Judgements(qrels={"q": dict.fromkeys(positives, 1)}), ["AUC"]).values["AUC"][0]
     pairs = [order.index(p) < order.index(o) for p in positives for o in order if o not in positives]
@@ -65,6 +67,7 @@ def test_auc_is_the_share_of_pairs_in_order(order: list[str], positives: set[str
 
 
 @given(st.permutations("abcdefgh"), st.sets(st.sampled_from("abcdefghyz"), min_size=1), st.integers(1, 9))
+@unhurried
 def test_circo_against_a_plain_loop(order: list[str], positives: set[str], k: int) -> None:
     hits, total = 0, 0.0
     for rank, item in enumerate(order[:k], 1):
