@@ -129,7 +129,7 @@ def check(part: str | Reranker, options: Mapping[str, Any], *, station: str = "r
     asked = inspect.signature(module(part, station=station).build).parameters
     missing = [option for resource, option in RESOURCES.items() if resource in asked and options[option] is None]
     if missing:
-        raise InputError(f"{part!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=..., a part or its name.")
+        raise InputError(f"{part!r} needs {', '.join(missing)}", hint=f"Give {missing[0]} as a part or by its name.")
 
 
 def check_count(name: str, value: int | None) -> None:

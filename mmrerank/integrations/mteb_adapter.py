@@ -116,9 +116,8 @@ class MMRerankSearch:
         """
         Args:
             encoders: for a first stage by descriptors; with none, the words of texts are searched.
-            depth: how many candidates the rerankers see.
             folder: where collections stay, so that a second run encodes nothing again; a temporary one for each corpus when None.
-                The rest is as in `Collection.search`.
+            depth: how many candidates the rerankers see. The rest is as in `Collection.search`.
 
         Raises:
             InputError: an option cannot be used.

@@ -25,6 +25,7 @@ KNOWN = {  # how a name looks -> what it says
     "RR@10": "reciprocal of the rank of the first positive, 0 beyond rank 10 (ir_measures)",
     "R@10": "share of the positives in the first 10 (ir_measures)",
     "R@10(macro)": "FashionIQ: R@10 as mean over the groups' means",
+    "R(rel=2)@5": "CIRCO: whether the image that the query was written for, of grade 2, is in the first 5 (ir_measures)",
     "AP": "mean precision at the positives; AP@5 divides by all positives (ir_measures)",
     "P@5": "share of positives in the first 5 (ir_measures)",
     "Success@5": "whether a positive is in the first 5 (ir_measures)",

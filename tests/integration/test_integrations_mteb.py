@@ -15,6 +15,7 @@ from makers import ColourEncoder, picture
 from mmrerank.encoders import openclip, sentence
 from mmrerank.errors import FormatError, InputError, MissingExtra, UnknownName
 from mmrerank.measures.scoring import Judgements, score
+from mmrerank.parts import module, names
 from mmrerank.rerankers._double import BackendDouble
 from mmrerank.types import Candidate, Query, Ranking
 
@@ -72,8 +73,8 @@ def task_of(category: str, queries: list[dict[str, Any]], corpus: list[dict[str,
     return Miniature()
 
 
-def texts(top_ranked: Any = None) -> Any:
-    corpus = [{"id": name, "title": title, "text": text} for name, (title, text) in TEXTS.items()]
+def texts(top_ranked: Any = None, without: str = "") -> Any:
+    corpus = [{"id": name, "title": title, "text": text} for name, (title, text) in TEXTS.items() if name != without]
     return task_of("t2t", [{"id": name, "text": text} for name, text in QUESTIONS.items()], corpus, QRELS, top_ranked)
 
 
@@ -126,8 +127,8 @@ def cosine_order(queries: Any, documents: Any, ids: Sequence[str]) -> list[list[
 
 def agrees(found: Mapping[str, float], orders: Mapping[str, Sequence[str]], qrels: Any) -> bool:
     scored = score(orders, Judgements(qrels=qrels), ["nDCG@10", "R@3", "RR@10"])
-    names = {"nDCG@10": "ndcg_at_10", "R@3": "recall_at_3", "RR@10": "mrr_at_10"}
-    return all(found[theirs] == pytest.approx(scored.mean(ours), abs=1e-5) for ours, theirs in names.items())
+    theirs = {"nDCG@10": "ndcg_at_10", "R@3": "recall_at_3", "RR@10": "mrr_at_10"}
+    return all(found[theirs[name]] == pytest.approx(scored.mean(name), abs=1e-5) for name in theirs)
 
 
 def test_each_adapter_is_what_mteb_takes_it_for() -> None:
@@ -163,12 +164,16 @@ def test_texts_and_pictures_are_summed_at_length_1() -> None:
     assert agrees(found, dict(zip(("q0", "q1", "q2"), orders, strict=True)), task.dataset["default"]["test"]["relevant_docs"])
 
 
-@pytest.mark.parametrize("category", ["t2i", "i2i"])
-def test_the_pipeline_without_rerankers_is_worth_what_its_encoder_is(category: str) -> None:
+@pytest.mark.parametrize("name", names("encoders"))
+def test_any_encoder_is_worth_the_same_alone_and_as_a_pipeline(name: str) -> None:
     from mmrerank.integrations.mteb_adapter import MMRerankEncoder, MMRerankSearch
 
-    encoder = openclip.tiny()
-    assert figures(MMRerankSearch(encoders=[encoder]), pictures(category)) == figures(MMRerankEncoder(encoder), pictures(category))
+    encoder = module(name, station="encoders").tiny()
+
+    def task() -> Any:
+        return texts(without="d") if encoder.takes == {"text"} else pictures("i2i" if encoder.takes == {"image"} else "t2i")
+
+    assert figures(MMRerankSearch(encoders=[encoder]), task()) == figures(MMRerankEncoder(encoder), task())
 
 
 def test_the_whole_pipeline_is_scored_as_its_last_stage_orders() -> None:
@@ -195,6 +200,17 @@ def test_rerankers_see_the_pictures_of_query_and_documents() -> None:
     assert query.images[0].open().tobytes() == picture(21).tobytes()
     held = {c.item.item_id: c.item.image.open().tobytes() for c in candidates if c.item.image is not None}
     assert sorted(held.values()) == sorted(picture(n).tobytes() for n in range(9))
+
+
+def test_a_reranker_named_gets_the_descriptors_of_the_first_stage() -> None:
+    from mmrerank.integrations.mteb_adapter import MMRerankSearch
+
+    encoder = openclip.tiny()
+    plain = search(MMRerankSearch(encoders=[encoder]), pictures("i2i"))
+    refined = search(MMRerankSearch(encoders=[encoder], rerank=["superglobal(neighbours=3)"], depth=6), pictures("i2i"))
+    assert refined != plain
+    for query, ids in plain.items():
+        assert (sorted(refined[query][:6]), refined[query][6:]) == (sorted(ids[:6]), ids[6:])
 
 
 def test_a_reranking_task_gets_all_its_candidates_back_and_no_others() -> None:
