@@ -135,9 +135,10 @@ def _standard(measures: Sequence[Measure], shown: Mapping[str, Order], judged: J
     found = {measure: np.zeros(len(place)) for measure in asked}
     falling = [-float(n) for n in range(max((len(ids) for ids in shown.values()), default=0))]
     run = {query_id: dict(zip(ids[:depth], falling, strict=False)) for query_id, ids in shown.items() if ids}
-    for metric in provider().iter_calc(list(found), qrels, run):
-        if metric.query_id in place:
-            found[metric.measure][place[metric.query_id]] = metric.value
+    for together in _batches(list(found)):
+        for metric in provider().iter_calc(together, qrels, run):
+            if metric.query_id in place:
+                found[metric.measure][place[metric.query_id]] = metric.value
     return {measure.name: found[computed] for measure, computed in zip(measures, asked, strict=True)}
 
 
@@ -148,6 +149,12 @@ def _computed(measure: Measure, qrels: Qrels) -> Any:
         return measure.standard
     grades = sorted({grade for judged in qrels.values() for grade in judged.values() if grade > 0})
     return measure.standard(gains={grade: 2**grade - 1 for grade in grades})
+
+
+def _batches(measures: Sequence[Any]) -> list[list[Any]]:
+    """The measures in as few calls as are safe: ir_measures 0.4.3 may give a plain nDCG the mapped grades of another in its call."""
+    plain = [measure for measure in measures if "gains" not in measure.params]
+    return [*([measure] for measure in measures if "gains" in measure.params), *([plain] if plain else [])]
 
 
 def _without_junk(grades: Mapping[str, int]) -> Iterator[tuple[str, int]]:

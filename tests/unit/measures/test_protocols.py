@@ -176,6 +176,14 @@ def test_exponential_ndcg_takes_ids_with_spaces_and_needs_no_perl(monkeypatch: p
     assert scores.mean(name) == pytest.approx(discounted([1, 3]) / discounted([3, 1]))
 
 
+def test_both_gains_asked_for_together_are_told_apart() -> None:
+    """ir_measures put a plain nDCG among the mapped grades of another, in an order that changes with every process."""
+    for k in range(1, 31):
+        names = [f"nDCG@{k}", f"nDCG(dcg='exp-log2')@{k}", f"nDCG(gains={{1:5}})@{k}"]
+        together = score({"q": RANKING}, Judgements(qrels={"q": GRADED}), names)
+        assert [together.mean(name) for name in names] == [value(RANKING, GRADED, name) for name in names]
+
+
 def test_the_first_and_the_share_of_positives() -> None:
     assert value("xxab"[1:], {"a": 1, "b": 1}, "RR") == 1 / 2
     assert value("xyab", {"a": 1, "b": 1}, "RR@2") == 0.0
