@@ -21,7 +21,7 @@ ANSWERS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".j
 
 
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=6), count=st.integers(0, 9), strict=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_answer_leaves_a_permutation(answers: list[str], count: int, strict: bool) -> None:
     said = iter(answers * 10)
     options = mm_r5.Options(window=4, step=2, parser="strict" if strict else "hardened")

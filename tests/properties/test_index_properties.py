@@ -81,5 +81,5 @@ class AgainstADict(RuleBasedStateMachine):
             assert len(index) == len(self.model)
 
 
-AgainstADict.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+AgainstADict.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestAgainstADict = AgainstADict.TestCase

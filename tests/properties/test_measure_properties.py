@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrerank.measures.names import KNOWN, parse_measure
@@ -16,7 +16,7 @@ IDS = [f"item {n}" for n in range(12)]
 RANKINGS = st.permutations(IDS).flatmap(lambda ids: st.integers(0, len(ids)).map(lambda n: ids[:n]))
 GRADES = st.dictionaries(st.sampled_from([*IDS, "not found"]), st.integers(-1, 2), min_size=1)  # 2 easy, 1 hard, -1 junk
 CUTOFFS = st.integers(1, 2000)
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine, not of the code
+few = settings(max_examples=60)
 
 
 def values(rankings: dict[str, list[str]], qrels: dict[str, dict[str, int]], names: list[str]) -> dict[str, Any]:

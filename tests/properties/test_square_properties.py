@@ -24,7 +24,7 @@ ANSWERS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".j
 
 
 @given(said=ANSWERS, count=st.integers(0, 11), depth=st.integers(1, 8), shuffles=st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_answer_leaves_a_permutation_and_the_tail(said: str, count: int, depth: int, shuffles: int) -> None:
     given_ = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n))), score=-n) for n in range(count)]
     before = list(given_)

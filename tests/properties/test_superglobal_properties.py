@@ -19,7 +19,7 @@ from mmrerank.rerankers.superglobal import Options, _refined, refine
 from mmrerank.types import Array
 
 SIDES = st.integers(1, 14).flatmap(lambda size: arrays(np.bool_, (size + 1, 16)))
-SETTINGS = settings(max_examples=60, deadline=None)
+SETTINGS = settings(max_examples=60)
 AGAINST: st.SearchStrategy[Literal["refined", "original"]] = st.sampled_from(["refined", "original"])
 
 

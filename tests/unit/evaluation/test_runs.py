@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrerank.errors import FormatError
@@ -16,7 +16,6 @@ from mmrerank.evaluation.runs import Run, falling, read_run, write_run
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(IDS, st.lists(IDS, unique=True, min_size=1, max_size=9), min_size=1, max_size=4))
 def test_a_run_is_read_back(tmp_path: Path, rankings: dict[str, list[str]]) -> None:
     run = Run(tag="t", rankings={query: tuple(ids) for query, ids in rankings.items()}, made_by={"depth": 3})

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.measures.names import KNOWN, parse_measure
 from mmrerank.measures.scoring import Judgements, score
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first example loads ir_measures
-SHARED = Path(os.environ.get("MMRERANK_SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data")
 
 
 @pytest.mark.parametrize("name", [*KNOWN, "mAP(medium)", "mP@1(hard)", "R@1", "RR"])
@@ -59,7 +55,6 @@ def test_no_subset_is_an_error() -> None:
 
 
 @given(st.permutations("abcdefgh"), st.sets(st.sampled_from("abcdefgh")))
-@unhurried
 def test_auc_is_the_share_of_pairs_in_order(order: list[str], positives: set[str]) -> None:
     value = score({"q": order}, Judgements(qrels={"q": dict.fromkeys(positives, 1)}), ["AUC"]).values["AUC"][0]
     pairs = [order.index(p) < order.index(o) for p in positives for o in order if o not in positives]
@@ -67,7 +62,6 @@ def test_auc_is_the_share_of_pairs_in_order(order: list[str], positives: set[str
 
 
 @given(st.permutations("abcdefgh"), st.sets(st.sampled_from("abcdefghyz"), min_size=1), st.integers(1, 9))
-@unhurried
 def test_circo_against_a_plain_loop(order: list[str], positives: set[str], k: int) -> None:
     hits, total = 0, 0.0
     for rank, item in enumerate(order[:k], 1):
@@ -113,10 +107,8 @@ def test_a_query_without_hard_positives_is_left_out_of_hard() -> None:
     assert scores.mean("mAP(hard)") == 1.0
 
 
-def test_bm25_on_trec_dl19_as_published() -> None:
-    file = SHARED / "text_rerank" / "trec_dl19" / "dev.jsonl"
-    if not file.exists():
-        pytest.skip("TREC DL19 is not beside the repository (MMRERANK_SHARED_DATA)")
+def test_bm25_on_trec_dl19_as_published(real_data: Path) -> None:
+    file = real_data / "text_rerank" / "trec_dl19" / "dev.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     rankings = {str(row["id"]): [str(candidate["id"]) for candidate in row["candidates"]] for row in rows}
     qrels = {str(row["id"]): {str(item): int(grade) for item, grade in row["qrels"].items()} for row in rows}

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 
@@ -470,7 +470,7 @@ FUZZED = {format: _file_of(format) for format in ("JPEG", "PNG", "GIF", "BMP", "
 flips = st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 255)), max_size=6)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(format=st.sampled_from(sorted(FUZZED)), flips=flips, header_only=st.booleans(), cut=st.none() | st.integers(0, 5000))
 def test_damaged_pictures_only_give_a_picture_or_a_format_error(format, flips, header_only, cut):
     data = bytearray(FUZZED[format])
@@ -484,7 +484,7 @@ def test_damaged_pictures_only_give_a_picture_or_a_format_error(format, flips, h
     assert result.width * result.height <= 10_000_000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(start=st.sampled_from([data[:12] for data in FUZZED.values()]), rest=st.binary(max_size=300))
 def test_random_bytes_behind_a_known_start(start, rest):
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pypdfium2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrerank.errors import FormatError
@@ -272,7 +272,7 @@ def test_a_circular_table_of_contents_ends(pdf_of, written, caplog):
 # ---------------------------------------------------------------- fuzz
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(flips=st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 255)), max_size=8), cut=st.none() | st.integers(1, 4000))
 def test_damaged_files_only_give_items_failures_or_a_format_error(pdf_of, written, flips, cut):
     data = bytearray(pdf_of(["one", "two"], title="T", outline=[(1, 0, "A")], pageCompression=0))

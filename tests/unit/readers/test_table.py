@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -459,7 +459,7 @@ def test_a_header_that_is_none(written, header):
 field = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=8)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(rows=st.lists(st.tuples(field, field, field), min_size=1, max_size=6))
 def test_what_a_csv_writer_writes_is_read_back(written, rows):
     lines = [",".join('"' + value.replace('"', '""') + '"' for value in row) for row in rows]
@@ -510,7 +510,7 @@ def test_threads_open_rows_of_one_table(table, encoded):
     assert problems == []
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 @given(
     name=st.sampled_from(TABLES),
     flips=st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 255)), max_size=6),

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -371,7 +371,7 @@ def test_threads_open_pictures_of_one_shard(written, encoded):
     assert problems == []
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 255)), max_size=6),
     cut=st.none() | st.integers(1, 12_000),
