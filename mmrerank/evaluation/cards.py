@@ -9,6 +9,7 @@ Most of a card is for people: source, licence, counts, traps. What the loader ne
     retriever = "composed"              the first stage that suits the queries
     data = "."                          folder of the files below the card's; left out where they do not ship with the card
     get_it = "..."                      where the files are to be had
+    server = "cirr"                     what `mmrerank.evaluation.submissions` writes for splits without judgements
     [benchmark.options]                 file names and field names of the layout, for every split
     [benchmark.splits.val]              for one split: `queries`, `items`, `first_query`, `last_query`, `first_item`, `last_item`
                                         are what must be found; all else is passed on as options
@@ -38,6 +39,7 @@ KEYS = {
     "text_encoder": str,
     "data": str,
     "get_it": str,
+    "server": str,
     "options": dict,
     "splits": dict,
 }
@@ -59,6 +61,7 @@ class Card:
     text_encoder: str | None
     data: Path | None  # where the files lie, when they ship with the card
     get_it: str
+    server: str
     options: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
 
@@ -101,6 +104,7 @@ def read_card(path: Path) -> Card:
         text_encoder=table.get("text_encoder"),
         data=(path.parent / table["data"]) if "data" in table else None,
         get_it=table.get("get_it", ""),
+        server=table.get("server", ""),
         options=table.get("options", {}),
         splits=table["splits"],
     )

@@ -14,6 +14,7 @@ from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, first_stage, given_run, run_benchmark
 from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.submissions import write_submission
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import altered, make_variant, stability
 from mmrerank.ingest import IngestReport
@@ -41,10 +42,10 @@ def collection_for(
     if not benchmark.sources:
         return None, None
     encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name]
-    key = json.dumps([benchmark.name, encoders, [str(source.resolve()) for source in benchmark.sources]])
+    key = json.dumps([benchmark.name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
     place = folder / f"{benchmark.name.replace('/', '-')}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
     opened = Collection.open(place) if (place / "collection.toml").exists() else Collection.create(place, encoders=encoders)
-    return opened, opened.add(benchmark.sources, progress=progress)
+    return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)
 
 
 def evaluate(
@@ -62,16 +63,19 @@ def evaluate(
     """The figures of first stage and rerankers on a benchmark.
 
     Args:
-        run: rankings of another system in place of the first stage.
+        run: rankings of another system in place of the first stage; None, with no retriever named, takes those that come
+            with the benchmark, where any do.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
 
     Raises:
         InputError: reranking or searching is asked for and there is no collection.
     """
+    run = benchmark.given if run is None and retriever is None else run
+    run = None if run is None else benchmark.in_item_ids(run)
     if collection is None:
         if run is None or rerank or variant:
-            hint = "Name a --collection, or measure a --run without --rerank."
+            hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone can be measured without."
             raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
         return _evaluated(given_run(benchmark, run, depth), {"run": dict(run.made_by)})
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
@@ -113,7 +117,13 @@ def _evaluated(outcome: Outcome, more: dict[str, Any], backend: Backend | None =
 
 
 def write(evaluated: Evaluated, out: Path, collection: Collection | None = None) -> list[Path]:
-    """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first."""
+    """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first.
+
+    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead.
+
+    Raises:
+        InputError: the ranking cannot be submitted; see `submission`.
+    """
     from mmrerank.evaluation.report import render
 
     out.mkdir(parents=True, exist_ok=True)
@@ -130,6 +140,10 @@ def write(evaluated: Evaluated, out: Path, collection: Collection | None = None)
     evaluated.result["run_file"] = str(paths[-1])
     figures = out / "result.json"
     figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    benchmark = evaluated.outcome.benchmark
+    if not benchmark.judged:
+        submitted = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
+        return [*reversed(paths), figures, *submitted]
     report = out / "report.html"
     report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
     return [*reversed(paths), figures, report]
