@@ -43,6 +43,7 @@ KEYS = {
     "options": dict,
     "splits": dict,
 }
+DATASETS = Path(__file__).parents[2] / "datasets"  # of a checkout; the wheel has none
 NEEDED = ("layout", "split", "measures", "splits")
 CHECKED = ("queries", "items", "first_query", "last_query", "first_item", "last_item")
 
@@ -53,6 +54,7 @@ class Card:
 
     path: Path
     name: str
+    title: str
     layout: str
     split: str
     measures: tuple[str, ...]
@@ -96,6 +98,7 @@ def read_card(path: Path) -> Card:
     card = Card(
         path=path,
         name=content["name"],
+        title=str(content.get("title", "")),
         layout=table["layout"],
         split=table["split"],
         measures=tuple(table["measures"]),
@@ -110,6 +113,12 @@ def read_card(path: Path) -> Card:
     )
     card.expected_of(card.split)
     return card
+
+
+def shipped_cards() -> list[Card]:
+    """The cards of the repository, by name; none where only the wheel is installed."""
+    paths = (*DATASETS.glob("*.toml"), *DATASETS.glob("*/card.toml"))
+    return sorted((read_card(path) for path in paths), key=lambda card: card.name)
 
 
 def _content(path: Path) -> dict[str, Any]:

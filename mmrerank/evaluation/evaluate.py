@@ -42,8 +42,9 @@ def collection_for(
     if not benchmark.sources:
         return None, None
     encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name]
-    key = json.dumps([benchmark.name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
-    place = folder / f"{benchmark.name.replace('/', '-')}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
+    name = benchmark.name.partition("/")[0]  # splits over the same files share a collection
+    key = json.dumps([name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
+    place = folder / f"{name}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
     opened = Collection.open(place) if (place / "collection.toml").exists() else Collection.create(place, encoders=encoders)
     return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)
 
@@ -73,11 +74,11 @@ def evaluate(
     """
     run = benchmark.given if run is None and retriever is None else run
     run = None if run is None else benchmark.in_item_ids(run)
-    if collection is None:
-        if run is None or rerank or variant:
-            hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone can be measured without."
-            raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
+    if run is not None and not rerank and variant is None:
         return _evaluated(given_run(benchmark, run, depth), {"run": dict(run.made_by)})
+    if collection is None:
+        hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone is measured without."
+        raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
     options: dict[str, Any] = {"backend": backend, "depth": depth, "progress": progress}
     plain = run_benchmark(benchmark, collection, first, rerank=rerank, **options)
