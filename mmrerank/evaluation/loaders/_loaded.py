@@ -33,7 +33,7 @@ class Loaded:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    given: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    given: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
     read_with: tuple[str, ...] = ()
 
 

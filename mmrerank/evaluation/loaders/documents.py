@@ -30,7 +30,7 @@ OPTIONS: Mapping[str, Any] = {
     "folder": "",  # folder of PDFs; or
     "table": "",  # table of pages, with
     "rows": "",  # field of a document with the numbers of its first and last row, from 0
-    "read_with": "",  # reader of the table
+    "read_with": "",  # reader of either, with options
 }
 
 
@@ -64,7 +64,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     asked = list(_questions(rows, given, path))
     unique([question.query_id for question in asked], "query", path)
     for question in asked:
-        evidence = _numbers(value_of(question.row, given["evidence"], (list, str), path), path)
+        evidence = pages.labelled(_numbers(value_of(question.row, given["evidence"], (list, str), path), path))
         if not evidence:
             continue
         text, narrowed = value_of(question.row, given["text"], str, path), given["within"] == "document"
@@ -123,6 +123,10 @@ class _Pages:
         if len(ends) != 2 or not all(type(end) is int for end in ends) or not 0 <= ends[0] <= ends[1]:
             raise FormatError(f"{self._given['rows']!r} is {ends!r:.60}; expected the first and the last row", path=self._path)
         return ends[0], ends[1]
+
+    def labelled(self, numbers: list[int]) -> list[int]:
+        """The page numbers that may be pages; of PDFs, labels written by hand, some lie before the first."""
+        return numbers if self._given["table"] else [number for number in numbers if number >= self._given["first_page"]]
 
     def item(self, document: Mapping[str, Any], number: int) -> str:
         """The item of a page."""

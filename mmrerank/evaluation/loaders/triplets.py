@@ -107,9 +107,9 @@ class _Record:
     def value(self, what: str, kind: Any) -> Any:
         return value_of(self.row, self.given[what], kind, self.path)
 
-    def pictures(self, what: str) -> dict[str, str]:
+    def pictures(self, what: str, kind: Any = (str, int, list)) -> dict[str, str]:
         """Item id -> official id of the pictures in a field."""
-        ids = words(self.value(what, (str, int, list)), "picture", self.path)
+        ids = words(self.value(what, kind), "picture", self.path)
         return {named(self.given["picture"], name, self.path): name for name in ids}
 
     def text(self) -> str | None:
@@ -122,11 +122,13 @@ class _Record:
 
 def _add(read: _Read, record: _Record, folder: Path, place: str, group: str, listed: Mapping[str, str]) -> None:
     query_id = word(record.value("query_id", (str, int)), "query", record.path) if record.given["query_id"] else place
-    reference = record.pictures("reference")
+    reference = record.pictures("reference", (str, int))
     item = next(iter(reference))
     query = Query(query_id=query_id, text=record.text(), images=(picture(below(folder, item)),))
     right = record.pictures("relevant") if record.has("relevant") else {}
     junk = record.pictures("junk") if record.has("junk") else {}
+    if record.has("relevant") and not right:
+        raise FormatError(f"query {query_id!r} names no right picture", path=record.path)
     known = {**reference, **right, **junk}
     if listed and (unlisted := next((name for name in known if name not in listed), None)):
         raise FormatError(f"query {query_id!r} names the picture {unlisted!r}, which is in no list of them", path=record.path)

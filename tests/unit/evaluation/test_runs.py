@@ -16,7 +16,7 @@ from mmrerank.evaluation.runs import Run, falling, read_run, write_run
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.dictionaries(IDS, st.lists(IDS, unique=True, min_size=1, max_size=9), min_size=1, max_size=4))
 def test_a_run_is_read_back(tmp_path: Path, rankings: dict[str, list[str]]) -> None:
     run = Run(tag="t", rankings={query: tuple(ids) for query, ids in rankings.items()}, made_by={"depth": 3})
