@@ -1,8 +1,9 @@
 """Texts asked of a corpus, with judgements: JSON, JSON lines, TSV or Parquet, in the manner of TREC, BEIR and ViDoRe.
 
 Queries are records; of a TSV without a header the columns are `id` and `text`. Judgements are a file (TREC's four columns, BEIR's three
-with a header, or records), or a field of the queries: the id of the right item, a list of ids, or an object of id -> grade. The corpus is
-one table or several, whose rows `Collection.add` indexes; or pictures in a folder. Any file may be a Parquet file or a folder of shards.
+with a header, or records), and queries that it does not name are passed over; or a field of the queries: the id of the right item, a list
+of ids, or an object of id -> grade. The corpus is one table or several, whose rows `Collection.add` indexes; or pictures in a folder. Any
+file may be a Parquet file or a folder of shards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
-    judged,
     needed,
     options_from,
     picture,
@@ -63,23 +63,24 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     rows = [row for row in _records(path) if all(str(row.get(name)) == str(value) for name, value in given["where"].items())]
     queries = tuple(_query(row, data, given, path) for row in rows)
     unique([query.query_id for query in queries], "query", path)
-    asked = {query.query_id for query in queries}
     corpus = _Corpus(data, given)
     if given["qrels"]:
         grades = _file_grades(data, given)
     else:
         grades = {query.query_id: _grades(row, given, path) for query, row in zip(queries, rows, strict=True)}
-    qrels = {query_id: {corpus.item(name): grade for name, grade in grades[query_id].items()} for query_id in grades if query_id in asked}
-    judged(queries, qrels, path)
+    kept = [(query, row) for query, row in zip(queries, rows, strict=True) if query.query_id in grades]
+    if not kept:
+        raise FormatError(f"none of its {len(queries)} queries is judged", path=path)
+    qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in kept}
     corpus.check(qrels, path)
     return Loaded(
-        queries=queries,
+        queries=tuple(query for query, _ in kept),
         qrels=qrels,
         items=corpus.items,
         sources=corpus.sources,
         names=corpus.names,
         read_with=corpus.read_with,
-        given=_given(rows, queries, corpus, given, path) if given["given"] else {},
+        given=_given(kept, corpus, given, path) if given["given"] else {},
     )
 
 
@@ -182,11 +183,11 @@ def _columns(path: Path) -> list[tuple[int | None, list[Any]]]:
 
 
 def _given(
-    rows: Sequence[Mapping[str, Any]], queries: Sequence[Query], corpus: _Corpus, given: Mapping[str, Any], path: Path
+    kept: Sequence[tuple[Query, Mapping[str, Any]]], corpus: _Corpus, given: Mapping[str, Any], path: Path
 ) -> dict[str, dict[str, float]]:
     """The first stage that comes with the queries, best first."""
     found: dict[str, dict[str, float]] = {}
-    for row, query in zip(rows, queries, strict=True):
+    for query, row in kept:
         scores: dict[str, float] = {}
         for entry in value_of(row, given["given"], list, path):
             name, score = _scored(entry, given["given_score"], path)

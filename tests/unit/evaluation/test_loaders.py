@@ -18,6 +18,7 @@ from makers import picture
 from mmrerank.errors import FormatError, InputError, MMRerankError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.cards import DATASETS, read_card
+from mmrerank.evaluation.loaders import judged
 from mmrerank.evaluation.loaders._loaded import below, files_in, text_of
 
 if sys.version_info >= (3, 11):
@@ -312,6 +313,20 @@ def test_novel_eval_is_measured_as_shipped_and_searched_with_a_header(tmp_path: 
     assert found.sources == ()
     write(data, {"corpus.tsv": "id\ttext\n0-0\ta\n0-1\tb\n1-0\tc\n"})
     assert opened(tmp_path, "novel_eval", items=3).sources == (data / "corpus.tsv",)
+
+
+def test_queries_that_no_judgement_names_are_passed_over(tmp_path: Path) -> None:
+    queries = lines({"_id": "a", "text": "how?"}, {"_id": "b", "text": "who?"})
+    corpus = lines({"_id": "d1", "title": "t", "text": "x"}, {"_id": "d2", "title": "", "text": "y"})
+    qrels = "query-id\tcorpus-id\tscore\nb\td2\t1\n"
+    data = write(tmp_path / "data", {"queries.jsonl": queries, "corpus.jsonl": corpus, "qrels/test.tsv": qrels})
+    options = {"queries": "queries.jsonl", "query_id": "_id", "text": "{text}", "qrels": "qrels/{split}.tsv"}
+    found = judged.load(data, "test", {**options, "corpus": "corpus.jsonl", "corpus_id": "_id"})  # BEIR as it ships
+    assert [query.query_id for query in found.queries] == ["b"]
+    assert found.qrels == {"b": {"corpus.jsonl::d2": 1}}
+    write(data, {"qrels/test.tsv": "query-id\tcorpus-id\tscore\n"})
+    with pytest.raises(FormatError, match="none of its 2 queries is judged"):
+        judged.load(data, "test", options)
 
 
 def test_vidore_is_read_from_shards_and_pages_keep_their_shard(tmp_path: Path) -> None:
