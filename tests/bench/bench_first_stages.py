@@ -8,7 +8,7 @@ encoded here, by the embedded CLIP, which was trained on emoji and is no model f
 `--out` keeps the runs, and beside that of TREC DL the passages as a table that rerankers can read:
 
     mmrerank evaluate datasets/flickr8k_clip.toml --data FOLDER --run DIR/flickr8k_clip.trec
-    mmrerank index DIR/corpus.jsonl --into DL; mmrerank evaluate datasets/trec_dl.toml --data FOLDER --collection DL --rerank NAME
+    cp FOLDER/dev.jsonl DIR; mmrerank evaluate datasets/trec_dl.toml --data DIR --rerank NAME
 
 Known figures are checked to the digits in which they were published. Ends with one JSON line.
 """

@@ -44,6 +44,7 @@ OPTIONS: Mapping[str, Any] = {
     "corpus": "",  # table, or folder of Parquet shards
     "corpus_id": "id",  # field
     "corpus_text": "",  # field, where it is not found by its name
+    "complete": True,  # whether every right item must be in the corpus; not where that is a pool
     "pictures": "",  # folder of pictures instead of a corpus; ids are file names
     "read_with": "",  # reader of those pictures
 }
@@ -72,7 +73,8 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     if not kept:
         raise FormatError(f"none of its {len(queries)} queries is judged", path=path)
     qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in kept}
-    corpus.check(qrels, path)
+    if given["complete"]:
+        corpus.check(qrels, path)
     return Loaded(
         queries=tuple(query for query, _ in kept),
         qrels=qrels,

@@ -357,6 +357,12 @@ def test_a_first_stage_that_comes_with_the_queries_is_a_run(tmp_path: Path) -> N
     assert found.qrels == {"q1": {"corpus.jsonl::8": 3, "corpus.jsonl::9": 0}}
 
 
+def test_a_pool_may_lack_right_items(tmp_path: Path) -> None:
+    write(tmp_path / "data", {"corpus.jsonl": lines({"id": "9", "text": "b"})})
+    found = dl(tmp_path)
+    assert (found.items, found.qrels["q1"]["corpus.jsonl::8"]) == (("corpus.jsonl::9",), 3)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"candidates": [5]}, {"candidates": [{"id": "9"}]}, {"candidates": [["9", 1], ["9", 0]]}, {"qrels": {"8": 0.5}}, {"qrels": 1.5}],
