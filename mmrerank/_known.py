@@ -13,6 +13,7 @@ from mmrerank.store.table import Table
 from mmrerank.types import Failure, Found, Reader
 
 RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may have changed again within one clock tick
+FEW = 16  # scopes, each of which is a pass over the table
 
 Row = Mapping[str, Any]
 
@@ -20,10 +21,14 @@ Row = Mapping[str, Any]
 def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
     """File id -> item id -> bookkeeping fields, for everything known below the listed scopes."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
-    for scope in listing.scopes:
-        for row in table.known(scope):
-            if _in_scope(row["file"], scope):
-                known[row["file"]][row["item_id"]] = row
+    if len(listing.scopes) > FEW:  # thousands of single files: one pass over the table instead of one for each
+        folders = tuple(scope for scope in listing.scopes if not scope or scope.endswith("/"))
+        files = frozenset(listing.scopes)
+        found = (row for row in table.known() if row["file"] in files or row["file"].startswith(folders))
+    else:
+        found = (row for scope in listing.scopes for row in table.known(scope) if _in_scope(row["file"], scope))
+    for row in found:
+        known[row["file"]][row["item_id"]] = row
     return known
 
 

@@ -63,7 +63,7 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         cost = system["cost"]
         console.print(f"  {cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens a query", style="dim")
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
-    console.print(f"best order at depth {result['depth']}: {ceiling}", markup=False)
+    console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:
         alike = {key: value for key, value in result["variant"].items() if key not in ("name", "unchanged")}
         console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {value:.3f}' for key, value in alike.items())}", markup=False)

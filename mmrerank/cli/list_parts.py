@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -12,19 +13,43 @@ from mmrerank.errors import UnknownName
 from mmrerank.parts import STATIONS, module, names
 
 PLURALS = {"indexes": "index"}  # what people say -> the folder
+Listed = list[dict[str, Any]]
+
+
+def _measures() -> Listed:
+    from mmrerank.measures.names import KNOWN
+
+    return [{"name": name, "summary": summary, "options": {}} for name, summary in KNOWN.items()]
+
+
+def _datasets() -> Listed:
+    from mmrerank.evaluation.cards import shipped_cards
+
+    return [
+        {
+            "name": card.name,
+            "summary": card.title,
+            "options": {"card": str(card.path), "splits": list(card.splits), "measures": list(card.measures)},
+        }
+        for card in shipped_cards()
+    ]
+
+
+OTHERS: dict[str, Callable[[], Listed]] = {"measures": _measures, "datasets": _datasets}  # what is no part, and listed the same way
 
 
 def list_parts(
     station: Annotated[
-        str | None, typer.Argument(help=f"One of {', '.join([*STATIONS, 'indexes'])}; all when left out.", metavar="STATION")
+        str | None, typer.Argument(help=f"One of {', '.join([*STATIONS, 'indexes', *OTHERS])}; all when left out.", metavar="STATION")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
-    """List the parts that names can be made of, with their options."""
+    """List the parts that names can be made of with their options, the measures and the cards of benchmarks."""
     asked = PLURALS.get(station, station) if station else None
-    if asked is not None and asked not in STATIONS:
-        raise UnknownName.among("station", str(station), [*STATIONS, *PLURALS])
+    if asked is not None and asked not in (*STATIONS, *OTHERS):
+        raise UnknownName.among("station", str(station), [*STATIONS, *PLURALS, *OTHERS])
     found = {place: [_described(place, name) for name in names(place)] for place in STATIONS if asked in (None, place)}
+    found |= {place: listed() for place, listed in OTHERS.items() if asked in (None, place)}
     if json:
         _output.emit(found)
         return 0

@@ -6,7 +6,7 @@ The ids of items are those that `Collection.add(sources)` gives them, so that a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.cards import Card, read_card
 from mmrerank.evaluation.loaders._loaded import Loaded
+from mmrerank.evaluation.runs import Run
 from mmrerank.types import Query
 
 _LOADERS = Path(__file__).parent / "loaders"
@@ -32,9 +33,33 @@ class Benchmark:
     removed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> ids taken out of a ranking before measuring
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> small gallery of R_subset@k
     groups: Mapping[str, str] = field(default_factory=dict)  # query_id -> group averaged on its own
+    items: tuple[str, ...] = ()  # all that is searched; empty where the files do not list it
+    names: Mapping[str, str] = field(default_factory=dict)  # item id -> what the authors call it, where that differs
+    given: Run | None = None  # the first stage that the authors ship, for rerankers to start from
+    read_with: tuple[str, ...] = ()  # readers that `Collection.add` is to use instead of those with default options
+    server: str = ""  # whose submissions are written for a split without judgements
     retriever: str = "dense"  # first stage that suits the queries
     encoder: str | None = None
     text_encoder: str | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether right answers are known here; where not, a server measures what is submitted to it."""
+        return bool(self.qrels) or not self.queries
+
+    def in_item_ids(self, run: Run) -> Run:
+        """The run of a system that calls the items as the authors do, in the ids of the items.
+
+        Raises:
+            InputError: none of its items is known here, so that every figure would be 0 for want of a common name.
+        """
+        items = {name: item for item, name in self.names.items()}
+        rankings = {q: tuple(i if i in self.names else items.get(i, i) for i in ids) for q, ids in run.rankings.items()}
+        known = {*self.items, *self.names, *(item for grades in self.qrels.values() for item in grades)}
+        seen = {item for query in self.queries for item in rankings.get(query.query_id, ())}
+        if seen and known and known.isdisjoint(seen):
+            raise InputError(f"the run {run.tag!r} holds no item of {self.name}: {min(seen)!r} where {min(known)!r} is one")
+        return replace(run, rankings=rankings)
 
 
 def open_benchmark(card: Path, data: Path | None = None, split: str | None = None) -> Benchmark:
@@ -63,20 +88,27 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         removed=loaded.removed,
         subsets=loaded.subsets,
         groups=loaded.groups,
+        items=loaded.items,
+        names=loaded.names,
+        given=_given(found, loaded),
+        read_with=loaded.read_with,
+        server=found.server,
         retriever=found.retriever,
         encoder=found.encoder,
         text_encoder=found.text_encoder,
     )
 
 
-def corpus_ids(card: Path, data: Path | None = None, split: str | None = None) -> tuple[str, ...]:
-    """Ids of all items that the benchmark's queries are searched in; empty where its files do not list them.
-
-    Raises:
-        as `open_benchmark`.
-    """
-    found = read_card(Path(card))
-    return _load(found, data, split or found.split).items
+def _given(card: Card, loaded: Loaded) -> Run | None:
+    """The first stage that comes with the queries, as a run."""
+    if not loaded.given:
+        return None
+    return Run(
+        tag="given",
+        rankings={query_id: tuple(scores) for query_id, scores in loaded.given.items()},
+        scores={query_id: tuple(scores.values()) for query_id, scores in loaded.given.items()},
+        made_by={"first_stage": f"as the files of {card.name} give it"},
+    )
 
 
 def _load(card: Card, data: Path | None, split: str) -> Loaded:

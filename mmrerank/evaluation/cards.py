@@ -9,6 +9,7 @@ Most of a card is for people: source, licence, counts, traps. What the loader ne
     retriever = "composed"              the first stage that suits the queries
     data = "."                          folder of the files below the card's; left out where they do not ship with the card
     get_it = "..."                      where the files are to be had
+    server = "cirr"                     what `mmrerank.evaluation.submissions` writes for splits without judgements
     [benchmark.options]                 file names and field names of the layout, for every split
     [benchmark.splits.val]              for one split: `queries`, `items`, `first_query`, `last_query`, `first_item`, `last_item`
                                         are what must be found; all else is passed on as options
@@ -38,9 +39,11 @@ KEYS = {
     "text_encoder": str,
     "data": str,
     "get_it": str,
+    "server": str,
     "options": dict,
     "splits": dict,
 }
+DATASETS = Path(__file__).parents[2] / "datasets"  # of a checkout; the wheel has none
 NEEDED = ("layout", "split", "measures", "splits")
 CHECKED = ("queries", "items", "first_query", "last_query", "first_item", "last_item")
 
@@ -51,6 +54,7 @@ class Card:
 
     path: Path
     name: str
+    title: str
     layout: str
     split: str
     measures: tuple[str, ...]
@@ -59,6 +63,7 @@ class Card:
     text_encoder: str | None
     data: Path | None  # where the files lie, when they ship with the card
     get_it: str
+    server: str
     options: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
 
@@ -93,6 +98,7 @@ def read_card(path: Path) -> Card:
     card = Card(
         path=path,
         name=content["name"],
+        title=str(content.get("title", "")),
         layout=table["layout"],
         split=table["split"],
         measures=tuple(table["measures"]),
@@ -101,11 +107,18 @@ def read_card(path: Path) -> Card:
         text_encoder=table.get("text_encoder"),
         data=(path.parent / table["data"]) if "data" in table else None,
         get_it=table.get("get_it", ""),
+        server=table.get("server", ""),
         options=table.get("options", {}),
         splits=table["splits"],
     )
     card.expected_of(card.split)
     return card
+
+
+def shipped_cards() -> list[Card]:
+    """The cards of the repository, by name; none where only the wheel is installed."""
+    paths = (*DATASETS.glob("*.toml"), *DATASETS.glob("*/card.toml"))
+    return sorted((read_card(path) for path in paths), key=lambda card: card.name)
 
 
 def _content(path: Path) -> dict[str, Any]:

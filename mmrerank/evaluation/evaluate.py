@@ -14,6 +14,7 @@ from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, given_outcome, given_system, part_of, run_benchmark
 from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.submissions import write_submission
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import altered, make_variant, stability
 from mmrerank.ingest import IngestReport
@@ -43,10 +44,11 @@ def collection_for(
     if not benchmark.sources:
         return None, None
     encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name]
-    key = json.dumps([benchmark.name, encoders, [str(source.resolve()) for source in benchmark.sources]])
-    place = folder / f"{benchmark.name.replace('/', '-')}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
+    name = benchmark.name.partition("/")[0]  # splits over the same files share a collection
+    key = json.dumps([name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
+    place = folder / f"{name}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
     opened = Collection.open(place) if (place / "collection.toml").exists() else Collection.create(place, encoders=encoders)
-    return opened, opened.add(benchmark.sources, progress=progress)
+    return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)
 
 
 def evaluate(
@@ -65,7 +67,8 @@ def evaluate(
     """The figures of first stage and rerankers on a benchmark.
 
     Args:
-        run: rankings of another system in place of the first stage.
+        run: rankings of another system in place of the first stage; None, with no retriever named, takes those that come
+            with the benchmark, where any do.
         compare: runs that are measured beside, against the same first stage.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
@@ -73,13 +76,15 @@ def evaluate(
     Raises:
         InputError: reranking or searching is asked for and there is no collection.
     """
-    others = tuple(given_system(benchmark, other) for other in compare)
+    run = benchmark.given if run is None and retriever is None else run
+    run = None if run is None else benchmark.in_item_ids(run)
+    others = tuple(given_system(benchmark, benchmark.in_item_ids(other)) for other in compare)
     ran = {} if run is None else {"run": dict(run.made_by)}
-    if collection is None:
-        if run is None or rerank or variant:
-            hint = "Name a --collection, or measure a --run without --rerank."
-            raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
+    if run is not None and not rerank and variant is None:
         return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran)
+    if collection is None:
+        hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone is measured without."
+        raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
     parts = rerankers_of(rerank, first, backend)
     origin = ran | _origin(collection, [first, *parts], backend)
@@ -121,7 +126,13 @@ def _evaluated(outcome: Outcome, origin: dict[str, Any]) -> Evaluated:
 
 
 def write(evaluated: Evaluated, out: Path, collection: Collection | None = None) -> list[Path]:
-    """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first."""
+    """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first.
+
+    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead.
+
+    Raises:
+        InputError: the ranking cannot be submitted; see `submission`.
+    """
     from mmrerank.evaluation.report import render
 
     out.mkdir(parents=True, exist_ok=True)
@@ -132,6 +143,10 @@ def write(evaluated: Evaluated, out: Path, collection: Collection | None = None)
     evaluated.result["run_file"] = str(paths[-1])
     figures = out / "result.json"
     figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    benchmark = evaluated.outcome.benchmark
+    if not benchmark.judged:
+        submitted = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
+        return [*reversed(paths), figures, *submitted]
     report = out / "report.html"
     report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
     return [*reversed(paths), figures, report]

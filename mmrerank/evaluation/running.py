@@ -24,7 +24,7 @@ from mmrerank.types import Array, Backend, Candidate, Cost, Query, Ranking, Rera
 
 DEPTH = 100
 KEPT = 1000  # candidates kept of a ranking where a measure wants it whole
-KEPT_REVISITED = 10_000
+KEPT_WHOLE = 10_000  # and where it needs pictures however late they come: a small gallery's, or right ones far down
 Progress = Callable[[int, int], Any]
 
 
@@ -200,9 +200,9 @@ def run_benchmark(
 
 def _kept(measures: Iterable[str], size: int) -> int:
     parsed = [parse_measure(name) for name in measures]
-    if any(measure.family.startswith("revisited") for measure in parsed):
-        return min(size, KEPT_REVISITED)
-    if any(measure.cutoff is None or measure.family == "subset" for measure in parsed):
+    if any(measure.family.startswith("revisited") or measure.family == "subset" for measure in parsed):
+        return min(size, KEPT_WHOLE)
+    if any(measure.cutoff is None for measure in parsed):
         return min(size, KEPT)
     return max((measure.cutoff or 1 for measure in parsed), default=1)
 

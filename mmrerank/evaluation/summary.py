@@ -13,27 +13,31 @@ from mmrerank.measures.scoring import Scores, score
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
-    """Everything that is told of an outcome, each system and each other run against the first stage.
+    """Everything that is told of an outcome, each system and each other run against the first stage; without judgements, what it took.
 
     `systems[n]["measures"]` holds mean and interval, `systems[n]["gains"]` what is added to the first stage, `ceiling` the
     means of the best order at the depth, `groups` the means within each group of queries.
     """
+    if not outcome.benchmark.judged:
+        unmeasured = [{**_told(system), "measures": {}, "gains": {}, "groups": {}} for system in outcome.systems]
+        return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": unmeasured, "ceiling": {}}
     scored = outcome.scored()
     names = outcome.benchmark.measures
     gained = {name: gains(scored[0], scored[1:], name) for name in names}
     systems = [
         {
-            "name": system.name,
-            "stages": list(system.stages),
+            **_told(system),
             "measures": {name: interval(found) for name, found in intervals(scores).items()},
             "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
             "groups": _groups(scores),
-            "cost": _cost(system),
-            "notes": dict(system.notes),
         }
         for n, (system, scores) in enumerate(zip((*outcome.systems, *outcome.others), scored, strict=True))
     ]
     return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": systems, "ceiling": _ceiling(outcome)}
+
+
+def _told(system: System) -> dict[str, Any]:
+    return {"name": system.name, "stages": list(system.stages), "cost": _cost(system), "notes": dict(system.notes)}
 
 
 def interval(found: Interval) -> dict[str, float | None]:

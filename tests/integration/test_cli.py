@@ -126,6 +126,10 @@ def test_list_names_every_part_and_its_options(capsys: pytest.CaptureFixture[str
     _, one = run(capsys, "list", "indexes")
     assert list(one) == ["index"]
     assert all(part["summary"] for part in one["index"])
+    _, datasets = run(capsys, "list", "datasets")
+    assert {"cirr", "circo", "emoji", "handbook"} <= {card["name"] for card in datasets["datasets"]}
+    _, measures = run(capsys, "list", "measures")
+    assert "mAP@5" in {measure["name"] for measure in measures["measures"]}
 
 
 @pytest.mark.parametrize(

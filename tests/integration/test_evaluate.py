@@ -110,3 +110,35 @@ def test_a_file_that_is_no_card_is_an_error_that_says_so(tmp_path: Path, capsys:
     path.write_text("name = 'x'\n", encoding="utf-8")
     assert main(["evaluate", str(path), "--json"]) != 0
     assert "[benchmark]" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_a_split_that_a_server_judges_gives_its_submission(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["test1-147-1-img1", *(f"test1-{n}-0-img0" for n in range(300, 360)), "test1-255-0-img1"]
+    pairs = [
+        {"pairid": pair, "reference": names[n], "caption": "more", "img_set": {"id": n, "members": names[:6]}}
+        for n, pair in enumerate((12063, 39059))
+    ]
+    for name, content in (("captions/cap", pairs), ("image_splits/split", {name: f"./test1/{name}.png" for name in names})):
+        path = tmp_path / f"{name}.rc2.test1.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps(content), encoding="utf-8")
+    rows = [f"{pair} Q0 {name} {rank} {-rank} other" for pair in (12063, 39059) for rank, name in enumerate(names, 1)]
+    (tmp_path / "other.trec").write_text("\n".join(rows), encoding="utf-8")
+    asked = [str(DATASETS / "cirr.toml"), "--data", str(tmp_path), "--split", "test1", "--run", str(tmp_path / "other.trec")]
+    found = evaluated(capsys, *asked, "--out", str(tmp_path / "out"))
+    assert (found["queries"], found["measures"]) == (2, {})
+    subset = json.loads((tmp_path / "out" / "test1_recall_subset.json").read_text(encoding="utf-8"))
+    assert subset["39059"] == [names[0], *names[2:4]]
+    assert main(["evaluate", *asked]) == 0
+    assert "a server has them" in capsys.readouterr().out
+
+
+def test_real_captions_are_measured_by_the_run_of_their_vectors(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = (real_data / "clip_embeddings" / "flickr8k_vitb32" / "queries.jsonl").read_text(encoding="utf-8").split("\n")[0]
+    query = json.loads(row)
+    (tmp_path / "run.trec").write_text(f"{query['id']} Q0 {query['positive']} 1 1 t\n", encoding="utf-8")
+    asked = (str(DATASETS / "flickr8k_clip.toml"), "--data", str(real_data / "clip_embeddings" / "flickr8k_vitb32"))
+    found = evaluated(capsys, *asked, "--run", str(tmp_path / "run.trec"))
+    assert found["measures"]["R@1"]["value"] == 0.004

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from makers import ColourEncoder, picture, write_pictures, write_tar
 
+from mmrerank import _known
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.ingest import IngestReport
@@ -208,3 +209,19 @@ def test_a_collection_is_never_made_over_other_files(photos: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         Collection.create(photos)
     assert (photos / "000.png").exists()
+
+
+def test_many_single_files_are_looked_up_in_one_pass(
+    tmp_path: Path, photos: Path, colour: ColourEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(photos.glob("*.png"))
+    monkeypatch.setattr(_known, "FEW", len(files) - 2)
+    collection = make(tmp_path, colour)
+    assert collection.add(files[1:]).added == len(files) - 1
+    asked: list[str] = []
+    known = collection.table.known
+    monkeypatch.setattr(collection.table, "known", lambda under="": asked.append(under) or known(under))
+    report = collection.add(files)
+    assert (report.added, report.unchanged, set(asked)) == (1, len(files) - 1, {""})
+    files[0].unlink()
+    assert collection.add([photos]).removed == 1

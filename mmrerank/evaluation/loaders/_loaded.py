@@ -5,8 +5,11 @@ A loader is a file with `load(data, split, options) -> Loaded`. Files come from 
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.types import ImageHandle, Query
 
-MAX_BYTES = 4 * 2**30  # the largest annotation file of the field's benchmarks stays far below
+MAX_BYTES = 2 * 2**30  # the largest annotation file of the field's benchmarks stays far below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,9 @@ class Loaded:
     removed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
+    read_with: tuple[str, ...] = ()
 
 
 def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: str) -> dict[str, Any]:
@@ -48,17 +54,42 @@ def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: s
 
 
 def needed(data: Path, name: str) -> Path:
-    """The file or folder `name` below `data`.
+    """The file or folder `name` below `data`; a file may also lie there without the folders that the authors put around it.
 
     Raises:
         InputError: it is not there, or `name` leads out of the folder.
     """
-    path = data / name
-    if not path.resolve().is_relative_to(data.resolve()) and not Path(name).parts[:1] == (".",) and ".." in Path(name).parts:
-        raise InputError(f"{name!r} leads out of {data}")
+    path = below(data, name)
+    if not path.exists() and (data / path.name).is_file():
+        return data / path.name
     if not path.exists():
         raise InputError(f"there is no {name} in {data}.")
     return path
+
+
+def below(folder: Path, name: str) -> Path:
+    """`folder / name`, whether it is there or not.
+
+    Raises:
+        InputError: `name` is no plain relative path: an annotation file says what is opened, and nothing outside may be.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise InputError(f"{name!r} leads out of {folder}")
+    return folder / name
+
+
+def files_in(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """What a collection is to index so that it holds these files of a folder and no others; nothing where there is no folder.
+
+    Raises:
+        InputError: some of the files are not there.
+    """
+    if not folder.is_dir():
+        return ()
+    missing = [name for name in names if not below(folder, name).is_file()]
+    if missing:
+        raise InputError(f"{folder} lacks {len(missing)} of {len(names)} files, {missing[0]!r} the first.")
+    return (folder,) if set(os.listdir(folder)) == set(names) else tuple(folder / name for name in names)
 
 
 def json_of(path: Path, kind: type = list) -> Any:
@@ -67,13 +98,25 @@ def json_of(path: Path, kind: type = list) -> Any:
     Raises:
         FormatError: no JSON, or another kind.
     """
-    try:
-        content = json.loads(text_of(path))
-    except json.JSONDecodeError as error:
-        raise FormatError(f"no JSON: {error.msg}", path=path, line=error.lineno) from error
+    content = _parsed(text_of(path), path)
     if not isinstance(content, kind):
         raise FormatError(f"expected a JSON {_NAMES[kind]}, got {type(content).__name__}", path=path)
     return content
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The records of a file: a JSON list of objects, or JSON lines where the name ends in .jsonl.
+
+    Raises:
+        FormatError: one is no JSON object.
+    """
+    if ".jsonl" in path.suffixes:
+        return [row for _, row in lines_of(path)]
+    rows = json_of(path)
+    wrong = next((n for n, row in enumerate(rows) if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise FormatError(f"expected a JSON object, got {type(rows[wrong]).__name__} at place {wrong}", path=path)
+    return list(rows)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -85,20 +128,26 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(text_of(path).split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise FormatError(f"no JSON: {error.msg}", path=path, line=number) from error
+        row = _parsed(line, path, number)
         if not isinstance(row, dict):
             raise FormatError(f"expected a JSON object, got {type(row).__name__}", path=path, line=number)
         yield number, row
+
+
+def _parsed(text: str, path: Path, number: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"no JSON: {error.msg}", path=path, line=number or error.lineno) from error
+    except (RecursionError, ValueError) as error:  # thousands of brackets, or a number of thousands of digits
+        raise FormatError(f"no JSON that can be read: {error}", path=path, line=number) from error
 
 
 _NAMES: Mapping[Any, str] = {list: "list", dict: "object"}
 
 
 def text_of(path: Path) -> str:
-    """The text of a UTF-8 file.
+    """The text of a UTF-8 file, unpacked where its name ends in .gz.
 
     Raises:
         InputError: it is not there.
@@ -107,10 +156,12 @@ def text_of(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"there is no {path.name} in {path.parent}.")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise FormatError(f"{path.stat().st_size / 2**30:.1f} GiB, above the limit of {MAX_BYTES / 2**30:.0f}", path=path)
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise FormatError(f"above the limit of {MAX_BYTES / 2**30:.0f} GiB", path=path)
+        return content.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise FormatError(f"cannot be read: {error}", path=path) from error
 
 
@@ -134,12 +185,39 @@ def _place(row: Mapping[str, Any]) -> str:
     return f"an entry ({json.dumps(row, default=str)[:80]})"
 
 
+def word(value: Any, what: str, path: Path) -> str:
+    """An id as text.
+
+    Raises:
+        FormatError: it is neither text nor a whole number, or empty.
+    """
+    if not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
+        raise FormatError(f"the {what} is a {type(value).__name__}, {value!r:.60}; expected text or a whole number", path=path)
+    return str(value)
+
+
+def words(value: Any, what: str, path: Path) -> tuple[str, ...]:
+    """Ids as text, of a list of them or of a single one.
+
+    Raises:
+        FormatError: one of them is none.
+    """
+    return tuple(word(entry, what, path) for entry in (value if isinstance(value, list) else [value]))
+
+
 def unique(ids: Sequence[str], what: str, path: Path) -> None:
     """FormatError where an id stands twice."""
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise FormatError(f"the {what} {twice!r} stands twice", path=path)
+
+
+def judged(queries: Sequence[Query], qrels: Mapping[str, Any], path: Path) -> None:
+    """FormatError where some queries have judgements and others have none: a split is judged, or it is not."""
+    without = [query.query_id for query in queries if query.query_id not in qrels]
+    if without and len(without) < len(queries):
+        raise FormatError(f"{len(without)} of {len(queries)} queries have no judgement, {without[0]!r} the first", path=path)
 
 
 def picture(path: Path) -> ImageHandle:
@@ -149,10 +227,16 @@ def picture(path: Path) -> ImageHandle:
     return FilePicture(path=path, mislabelled="accept")
 
 
-def named(pattern: str) -> Callable[[Any], str]:
-    """Official id -> file name by a pattern of `str.format`.
+def named(pattern: str, name: str, path: Path) -> str:
+    """Official id -> file name by a pattern of `str.format`, which may want a number.
 
-    >>> named("{:012d}.jpg")(42), named("{}.png")("dev-1-0-img0")
+    Raises:
+        FormatError: the pattern does not take such an id.
+
+    >>> named("{:012d}.jpg", "42", Path()), named("{}.png", "dev-1-0-img0", Path())
     ('000000000042.jpg', 'dev-1-0-img0.png')
     """
-    return lambda value: pattern.format(value)
+    try:
+        return pattern.format(int(name) if "d}" in pattern else name)
+    except ValueError as error:
+        raise FormatError(f"the id {name!r:.60} does not fit {pattern!r}: {error}", path=path) from error

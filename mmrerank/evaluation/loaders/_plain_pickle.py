@@ -1,0 +1,116 @@
+"""Plain values out of a pickle file, without running anything that it names.
+
+A pickle is a program. This reader knows containers, numbers, text and arrays of numbers; arrays are rebuilt here from their bytes, and
+whatever else a file asks for is an error. Nothing of numpy or of the standard library is called on a file's behalf.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.errors import FormatError, InputError
+
+MAX_BYTES = 16 * 2**20
+MAX_VALUES = 2_000_000  # a few bytes can say "the same list ten times", and that again and again
+_KINDS = frozenset("biuf")
+
+
+class _Kind:
+    """What an array's numbers are; the code, such as `i8`, and the byte order come from the file."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.kind = np.dtype(code) if isinstance(code, str) and code[:1] in _KINDS and code[1:].isdigit() else None
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if self.kind is not None and order in ("<", ">"):
+            self.kind = self.kind.newbyteorder(order)
+
+
+class _Numbers:
+    """An array: made empty, then filled by its state (version, shape, kind, Fortran order, bytes)."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values: Any = []
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, _, content = state
+        if len(shape) != 1:
+            raise pickle.UnpicklingError("an array of other than one dimension")
+        self.values = _numbers(kind, content)[: shape[0]]
+
+
+def _numbers(kind: Any, content: Any) -> list[Any]:
+    content = content.encode("latin1") if isinstance(content, str) else content
+    if not isinstance(kind, _Kind) or kind.kind is None or not isinstance(content, bytes):
+        raise pickle.UnpicklingError("an array of other things than numbers")
+    return list(np.frombuffer(content, kind.kind).tolist())
+
+
+def _number(kind: Any, content: Any) -> Any:
+    return _numbers(kind, content)[0]
+
+
+def _bytes(text: Any = "", *_: Any) -> bytes:
+    return text.encode("latin1") if isinstance(text, str) else b""
+
+
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Numbers for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _number for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Numbers,  # named beside `_reconstruct` only
+    ("numpy", "dtype"): _Kind,
+    ("_codecs", "encode"): _bytes,  # how older protocols write bytes
+    ("__builtin__", "bytes"): _bytes,  # and empty ones
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _ALLOWED[module, name]
+
+
+def plain_pickle(path: Path) -> Any:
+    """The content of a pickle as dicts, lists, text and numbers; arrays become lists.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is none, is above `MAX_BYTES`, or holds something else than plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no {path.name} in {path.parent}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise FormatError(f"{path.stat().st_size / 2**20:.0f} MiB, above the limit of {MAX_BYTES / 2**20:.0f}", path=path)
+    try:
+        return _Plain().of(_Reader(io.BytesIO(path.read_bytes()), encoding="latin1").load())
+    except Exception as error:  # a broken pickle can raise anything
+        raise FormatError(f"no pickle of plain values: {error}", path=path) from error
+
+
+class _Plain:
+    """Takes a value apart and checks it, up to `MAX_VALUES`."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def of(self, value: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise pickle.UnpicklingError(f"more than {MAX_VALUES} values")
+        if isinstance(value, _Numbers):
+            return self.of(value.values)
+        if isinstance(value, dict):
+            return {str(key): self.of(entry) for key, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.of(entry) for entry in value]
+        if value is None or isinstance(value, (str, int, float)):
+            return value
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
