@@ -7,7 +7,7 @@ collection.search("a red door").hits[0].item.item_id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -245,7 +245,7 @@ class Collection:
             on_text: called with the words of the answer as they come, as the model writes them.
         """
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
-        part: Answerer = make(chosen, station="answering", **_given(backend)) if isinstance(chosen, str) else chosen
+        part: Answerer = make(chosen, station="answering", corpus=self, **_given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, rerank=rerank, backend=backend, depth=depth)
         return ask(found, part, on_text=on_text)
 
@@ -281,6 +281,10 @@ class Collection:
         found = self.view.text.search(text, k, allowed=None if filter is None else snapshot.where(filter))
         fields, _ = snapshot.records(found.ids)
         return [Candidate(item=self.view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
+
+    def rarity(self, text: str) -> Mapping[str, float]:
+        """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
+        return dict(self.view.text.rarity(text))
 
     def item(self, item_id: str) -> Item:
         """One item by its id.
