@@ -58,14 +58,15 @@ def as_json(result: Any) -> dict[str, Any]:
 
 
 def _show(result: Any, sheet: Path | None, *, told: bool) -> None:
+    from mmrerank.views import place_of
+
     console = _output.out()
     said = "" if told else result.answer.text  # what was told as it came needs its line ended
     console.print(said, markup=False, style="bold" if result.answer.found else "yellow")
     for citation in result.answer.citations:
         item = citation.item
-        place = f"{item.document_id}, page {item.page_number}" if item.page_number else item.item_id
         reason = result.answer.notes.reasons.get(item.item_id, "")
-        console.print(f"  {place}{f'  ({reason})' if reason else ''}", markup=False)
+        console.print(f"  {place_of(item)}{f'  ({reason})' if reason else ''}", markup=False)
     for note in result.answer.notes.messages:
         console.print(note, markup=False, style="dim")
     if sheet is not None:
