@@ -46,7 +46,7 @@ class PageCorpus:
 
     def __init__(self, items: Sequence[Item], index: str = "bm25_index", vectors: Vectors | None = None) -> None:
         self._items = list(items)
-        self._vectors = vectors
+        self._space = PageSpace(self._items, vectors, self._allowed) if vectors is not None else None
         self._documents = np.array([item.document_id or "" for item in items])
         self._numbers = np.array([item.page_number or 0 for item in items])
         self._index = make(index, station="index")
@@ -70,17 +70,16 @@ class PageCorpus:
         return dict(self._index.rarity(text))
 
     def space(self, **_: Any) -> Space:
-        if self._vectors is None:
+        if self._space is None:
             raise NotImplementedError("this bench searches text only")
-        return PageSpace(self._items, self._vectors, self._allowed)
+        return self._space
 
 
 class PageSpace:
     """The vectors of pages in memory: what `EncoderSpace` is over a collection."""
 
-    def __init__(self, items: Sequence[Item], vectors: Vectors, allowed: Callable[[str | None], Keys | None]) -> None:
-        self.encoder, self._vectors, self._allowed = vectors.encoder, vectors, allowed
-        self._items = list(items)
+    def __init__(self, items: list[Item], vectors: Vectors, allowed: Callable[[str | None], Keys | None]) -> None:
+        self.encoder, self._vectors, self._allowed, self._items = vectors.encoder, vectors, allowed, items
         self._places = np.array([n for n, item in enumerate(items) if item.item_id in vectors.tokens], dtype=np.int64)
         self._rows = vectors.encoder.pooled([vectors.tokens[self._items[n].item_id] for n in self._places])
 
