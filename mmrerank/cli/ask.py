@@ -15,6 +15,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     k: Annotated[int, typer.Option(help="How many pages the answer is read from.", min=1)] = 5,
     filter: Annotated[str | None, typer.Option(help="SQL over the fields, such as \"document_id = 'report.pdf'\".")] = None,
+    retriever: Annotated[str | None, typer.Option(help="First stage; BM25 over page text when left out.")] = None,
     rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
     backend: _backend.BackendName = None,
     answerer: Annotated[str | None, typer.Option(help="extractive or generative; chosen by whether a backend is named.")] = None,
@@ -30,7 +31,8 @@ def ask(
     model = _backend.opened(backend, no_cache=no_cache)
     opened = Collection.open(collection)
     on_text = None if json or model is None else _output.piece
-    result = opened.ask(question, k=k, filter=filter, rerank=rerank or (), backend=model, answerer=answerer, depth=depth, on_text=on_text)
+    stages: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "depth": depth}
+    result = opened.ask(question, k=k, filter=filter, backend=model, answerer=answerer, on_text=on_text, **stages)
     if sheet is not None:
         draw_answer(result).save(sheet)
     if json:
