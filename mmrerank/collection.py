@@ -7,7 +7,7 @@ collection.search("a red door").hits[0].item.item_id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -228,6 +228,7 @@ class Collection:
         *,
         k: int = 5,
         filter: str | None = None,
+        retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
         backend: Backend | None = None,
         answerer: str | Answerer | None = None,
@@ -237,14 +238,14 @@ class Collection:
         """An answer to a question from the k best pages, with the pages it rests on, or that they do not say it.
 
         Args:
-            filter: SQL over the fields, such as `document_id = 'report.pdf'`.
+            filter: SQL over the fields, such as `document_id = 'report.pdf'`; retriever, rerank, depth: as in `search`.
             backend: the MLLM that answers, and that rerankers ask; without one the best passage is quoted.
             answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
             on_text: called with the words of the answer as they come, as the model writes them.
         """
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
-        part: Answerer = make(chosen, station="answering", **_given(backend)) if isinstance(chosen, str) else chosen
-        found = self.search(Query(text=question, filter=filter), k=k, rerank=rerank, backend=backend, depth=depth)
+        part: Answerer = make(chosen, station="answering", corpus=self, **_given(backend)) if isinstance(chosen, str) else chosen
+        found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
         return ask(found, part, on_text=on_text)
 
     def default_retriever(self, query: Query) -> str:
@@ -280,6 +281,10 @@ class Collection:
         fields, _ = snapshot.records(found.ids)
         return [Candidate(item=self.view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
 
+    def rarity(self, text: str) -> Mapping[str, float]:
+        """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
+        return dict(self.view.text.rarity(text))
+
     def item(self, item_id: str) -> Item:
         """One item by its id.
 
@@ -303,8 +308,6 @@ class Collection:
         """
         fields, _ = self.view.snapshot.records(self.view.snapshot.keys_of(item_ids))
         return {row["item_id"]: self.view.items.path(row) for row in fields}
-
-    # ------------------------------------------------------------------
 
     def _enrol(self, encoder: Encoder) -> None:
         """Makes room for an encoder's descriptors, in the table first, so that the manifest never promises too much."""

@@ -16,6 +16,7 @@ from mmrerank.pipeline import AskResult, Hit, SearchResult
 from mmrerank.readers._boxes import boxes
 from mmrerank.readers.pdf import PagePicture
 from mmrerank.types import ImageHandle, Item, Query
+from mmrerank.views import place_of
 
 WIDTH_PX = 1080
 MARGIN_PX = 32
@@ -127,7 +128,7 @@ def _card(hit: Hit, width: int) -> Image.Image:
 def _label(hit: Hit) -> str:
     item = hit.item
     if item.page_number is not None:
-        return f"{item.document_id}, page {item.page_number}"
+        return place_of(item)
     if item.text and len(item.text) <= 80:
         return item.text
     return item.item_id

@@ -342,6 +342,10 @@ class Corpus(Protocol):
         """The k items whose text matches best by BM25, best first; items that share no term are left out."""
         ...
 
+    def rarity(self, text: str) -> Mapping[str, float]:
+        """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
+        ...
+
 
 class DescriptorSource(Protocol):
     """Descriptors for rerankers that work on them."""

@@ -44,6 +44,24 @@ class ItemView:
         return _reader(fields["reader"]).handle(self.path(fields), fields["fragment"])
 
 
+def place_of(item: Item) -> str:
+    """Where a page stands, for people: its document and number, and what `headings_of` says; the id of what is no page.
+
+    >>> place_of(Item(item_id="r.pdf#page=9", document_id="r.pdf", page_number=9, metadata={"page_label": "v", "section": "Tides"}))
+    'r.pdf, page 9, printed v, Tides'
+    """
+    if item.page_number is None:
+        return item.item_id
+    return ", ".join(filter(None, (item.document_id, f"page {item.page_number}", headings_of(item))))
+
+
+def headings_of(item: Item) -> str:
+    """What a document says of one of its pages: the number printed on it, the title, the path in the contents; "" where it is silent."""
+    said = item.metadata
+    label = f"printed {said['page_label']}" if said.get("page_label") else ""
+    return ", ".join(filter(None, (label, ": ".join(str(said[name]) for name in ("title", "section") if said.get(name)))))
+
+
 @lru_cache(maxsize=32)
 def _reader(name: str) -> Reader:
     reader: Reader = make(name, station="readers")

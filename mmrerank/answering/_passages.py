@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -72,13 +72,16 @@ def _by_lines(block: str, sentence: str) -> Iterator[str]:
         yield from (" ".join(pieces[n : n + LONGEST]) for n in range(0, len(pieces), LONGEST))
 
 
-def matches(question: str, texts: Sequence[str]) -> list[Match]:
-    """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first."""
+def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | None = None) -> list[Match]:
+    """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first.
+
+    Args:
+        rarity: what each term of the question weighs; None: by how few of these passages have it. A few pages say little of
+            that: what none of them has may be a rare name or a word that any other page has.
+    """
     found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    asked = set(words().of_query(question))
-    frequency = Counter(term for passage in found for term in passage.terms & asked)
-    weight = {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}
-    total = sum(weight.values()) or 1.0
+    weight = rarity if rarity is not None else _rarity(found, set(words().of_query(question)))
+    asked, total = frozenset(weight), math.fsum(weight.values()) or 1.0
 
     def covered(terms: frozenset[str]) -> float:
         return math.fsum(weight[term] for term in sorted(terms & asked)) / total
@@ -86,3 +89,8 @@ def matches(question: str, texts: Sequence[str]) -> list[Match]:
     pages = [covered(frozenset().union(*(p.terms for p in found if p.page == page))) for page in range(len(texts))]
     scored = [Match(passage=p, coverage=covered(p.terms), page_coverage=pages[p.page]) for p in found]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
+
+
+def _rarity(found: Sequence[Passage], asked: set[str]) -> dict[str, float]:
+    frequency = Counter(term for passage in found for term in passage.terms & asked)
+    return {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}

@@ -40,10 +40,13 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
 
 def show(result: Any, sheet: Path | None = None) -> None:
     """The hits, each with its reason, and what every stage took."""
+    from mmrerank.views import headings_of
+
     console = _output.out()
     for hit in result.hits:
         score = "" if hit.score is None else f"{hit.score:.3f}"
-        console.print(f"{hit.rank:>3}  {score:>7}  {hit.item.item_id}  ({hit.reason})", markup=False)
+        pieces = (f"{hit.rank:>3}", f"{score:>7}", hit.item.item_id, headings_of(hit.item), f"({hit.reason})")
+        console.print("  ".join(filter(None, pieces)), markup=False)
     if not result.hits:
         console.print("nothing found")
     for stage in result.stages:

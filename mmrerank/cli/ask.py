@@ -15,6 +15,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     k: Annotated[int, typer.Option(help="How many pages the answer is read from.", min=1)] = 5,
     filter: Annotated[str | None, typer.Option(help="SQL over the fields, such as \"document_id = 'report.pdf'\".")] = None,
+    retriever: Annotated[str | None, typer.Option(help="First stage; BM25 over page text when left out.")] = None,
     rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
     backend: _backend.BackendName = None,
     answerer: Annotated[str | None, typer.Option(help="extractive or generative; chosen by whether a backend is named.")] = None,
@@ -30,7 +31,8 @@ def ask(
     model = _backend.opened(backend, no_cache=no_cache)
     opened = Collection.open(collection)
     on_text = None if json or model is None else _output.piece
-    result = opened.ask(question, k=k, filter=filter, rerank=rerank or (), backend=model, answerer=answerer, depth=depth, on_text=on_text)
+    stages: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "depth": depth}
+    result = opened.ask(question, k=k, filter=filter, backend=model, answerer=answerer, on_text=on_text, **stages)
     if sheet is not None:
         draw_answer(result).save(sheet)
     if json:
@@ -58,14 +60,15 @@ def as_json(result: Any) -> dict[str, Any]:
 
 
 def _show(result: Any, sheet: Path | None, *, told: bool) -> None:
+    from mmrerank.views import place_of
+
     console = _output.out()
     said = "" if told else result.answer.text  # what was told as it came needs its line ended
     console.print(said, markup=False, style="bold" if result.answer.found else "yellow")
     for citation in result.answer.citations:
         item = citation.item
-        place = f"{item.document_id}, page {item.page_number}" if item.page_number else item.item_id
         reason = result.answer.notes.reasons.get(item.item_id, "")
-        console.print(f"  {place}{f'  ({reason})' if reason else ''}", markup=False)
+        console.print(f"  {place_of(item)}{f'  ({reason})' if reason else ''}", markup=False)
     for note in result.answer.notes.messages:
         console.print(note, markup=False, style="dim")
     if sheet is not None:

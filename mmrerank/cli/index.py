@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _output
 from mmrerank.errors import InputError
+
+if TYPE_CHECKING:
+    from mmrerank.sources import SourceFile
 
 
 def index(
@@ -72,12 +75,22 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
 
 
 def _default_encoder(paths: list[Path]) -> str:
-    """A real open_clip model, unless every file is a document, whose text can be searched without one."""
+    """A real open_clip model, unless every file is a document, whose text can be searched without one: PDFs, and pictures of pages
+    where OCR reads them."""
     from mmrerank.collection import DEFAULT_ENCODER
     from mmrerank.sources import list_files, readers, with_roots
 
     files = list_files(paths, with_roots(paths, ()), readers()).files
-    return "none" if files and all(file.reader.name.startswith("pdf") for file in files) else DEFAULT_ENCODER
+    return "none" if files and all(map(_is_document, files)) else DEFAULT_ENCODER
+
+
+def _is_document(file: SourceFile) -> bool:
+    from mmrerank.readers._ocr import why_not
+    from mmrerank.readers._page_pictures import number_of
+
+    if file.reader.name.startswith("images"):
+        return number_of(file.path, "auto") is not None and why_not("auto") is None
+    return file.reader.name.startswith("pdf")
 
 
 def _show(result: dict[str, Any]) -> None:

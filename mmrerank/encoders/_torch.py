@@ -130,6 +130,14 @@ def finished_rows(rows: torch.Tensor, name: str, *, normalise: bool) -> Array:
     return finished
 
 
+def mean_rows(tokens: Sequence[Array], name: str, dimension: int, *, normalise: bool) -> Array:
+    """(n, dimension) float32 means of the (n_tokens, dimension) rows of each value; length and errors as in `finished_rows`."""
+    if not tokens:
+        return np.zeros((0, dimension), dtype=np.float32)
+    means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in tokens])
+    return finished_rows(torch.from_numpy(means), name, normalise=normalise)
+
+
 def state_dict_of(path: Path) -> dict[str, Any]:
     """What a weights file holds: safetensors, or a torch file read without unpickling code.
 

@@ -139,10 +139,7 @@ class Multivector:
 
     def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
         """(n, dimension) means of token vectors, as `encode` gives them."""
-        if not tokens:
-            return np.zeros((0, self.dimension), dtype=np.float32)
-        means = np.stack([rows.mean(axis=0, dtype=np.float64) for rows in tokens])
-        return _torch.finished_rows(torch.from_numpy(means), self.name, normalise=normalise)
+        return _torch.mean_rows(tokens, self.name, self.dimension, normalise=normalise)
 
     @torch.inference_mode()
     def _tokens(self, batch: Sequence[Prepared]) -> list[Array]:

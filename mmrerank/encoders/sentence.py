@@ -2,12 +2,15 @@
 
     sentence//path/to/folder               a saved checkpoint: modules.json beside its parts
     sentence/organisation/name             the same, on the hub; without an organisation it is sentence-transformers
+    sentence/name(words=60, step=30)       passages of 60 words, one every 30
 
 Source: sentence-transformers 6.2, whose loading was read for what follows. Needs the extra `sentence`.
 
 - Queries and documents may have different prompts: `encode` encodes what is searched (the document's prompt and route),
   `encode_queries` what is asked. Where a checkpoint has no prompts the two agree.
-- A text is cut at `max_tokens` tokens, its end is not read: cut longer ones into passages first.
+- A text of more than `words` words is cut into passages, one every `step` words, so that nothing of a long page is left out:
+  `encode_tokens` gives a row a passage, by which the best passage scores its page (`dense`); `encode` their mean, by which the
+  ordinary index proposes pages. A passage, as a query, is cut at `max_tokens` tokens.
 - A bare transformers folder is refused: sentence-transformers would guess how to pool it. So are weights that miss a key,
   which transformers would fill at random; only BERT's own pooler may be absent, since sentence pooling does not use it.
 - No code from a checkpoint is run, and no pickle is read.
@@ -45,9 +48,15 @@ _OFFLINE = "Without a network, name a local folder, sentence/PATH; BM25 over the
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: str
+    words: int = 100  # of a passage
+    step: int = 50  # words from the beginning of a passage to that of the next
     precision: _torch.Precision = "auto"  # moves entries of a row by less than 0.01 between machines
     batch_size: int | None = knob(None)  # 32 on a CPU, 256 on a GPU
     device: str = knob("auto")
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.step <= self.words:
+            raise InputError(f"a passage begins every step words, 1 to words, so that none is left out; got {self.step} of {self.words}")
 
 
 class Sentence:
@@ -65,6 +74,7 @@ class Sentence:
         self._model = _load(self.folder, self.device, _torch.DTYPES[self.precision])
         self.dimension = int(self._model.get_embedding_dimension())
         self.max_tokens: int | None = self._model.max_seq_length
+        self._options = options
 
     @cached_property
     def weights_hash(self) -> str:
@@ -81,23 +91,48 @@ class Sentence:
         return value
 
     def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
-        """(n, dimension) float32 rows of texts that are searched; unit rows, or as the checkpoint leaves them.
+        """(n, dimension) float32: the mean over the passages of each text that is searched, at length 1 or as it comes.
 
         Raises:
             InputError: a value is not a string, or a row is not finite.
         """
-        return self._encoded(values, self._model.encode_document, normalise)
+        return self.pooled(self.encode_tokens(values), normalise=normalise)
+
+    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_passages, dimension) float32 unit rows of each text, in the order of its passages; errors as in `encode`."""
+        cut = [passages(self.prepare(value), self._options.words, self._options.step) for value in values]
+        rows = self._encoded([passage for texts in cut for passage in texts], self._model.encode_document, normalise=True)
+        return np.split(rows, np.cumsum([len(texts) for texts in cut])[:-1]) if cut else []
+
+    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
+        """(n, dimension) means of the rows of passages, as `encode` gives them."""
+        return _torch.mean_rows(tokens, self.name, self.dimension, normalise=normalise)
 
     def encode_queries(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
-        """(n, dimension) float32 rows of texts that are asked; length and errors as in `encode`."""
-        return self._encoded(values, self._model.encode_query, normalise)
+        """(n, dimension) float32 rows of texts that are asked, each as a whole; unit rows, or as the checkpoint leaves them.
 
-    def _encoded(self, values: Sequence[Any], method: Any, normalise: bool) -> Array:
-        if len(values) == 0:
+        Raises:
+            InputError: as in `encode`.
+        """
+        return self._encoded([self.prepare(value) for value in values], self._model.encode_query, normalise=normalise)
+
+    def _encoded(self, texts: Sequence[str], method: Any, *, normalise: bool) -> Array:
+        if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        texts = [self.prepare(value) for value in values]
         rows = method(texts, batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False)
         return _torch.finished_rows(rows, self.name, normalise=normalise)
+
+
+def passages(text: str, words: int, step: int) -> list[str]:
+    """The text itself; of one that is longer the first `words` words, and so on every `step` words up to its end.
+
+    >>> passages("a b c d e f", 3, 2)
+    ['a b c', 'c d e', 'e f']
+    """
+    pieces = text.split()
+    if len(pieces) <= words:
+        return [text]
+    return [" ".join(pieces[start : start + words]) for start in range(0, len(pieces) - words + step, step)]
 
 
 def folder_of(checkpoint: str) -> Path:

@@ -15,6 +15,7 @@ computes it).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,16 @@ class Bm25Index:
             found = found[scores[found] >= worst]
         found = found[np.argsort(-scores[found], kind="stable")][:k]
         return Neighbours(ids=self._ids[found], scores=scores[found])
+
+    def rarity(self, text: str) -> dict[str, float]:
+        """The terms of a question with their idf over the whole texts, above 0; a term that no text has is the rarest.
+
+        Source: Robertson & Zaragoza 2009, as bm25s' "lucene" has it, whatever `method` the scores are made with.
+        """
+        starts, count = self._bm25.scores["indptr"], len(self)
+        numbers = {term: self._vocabulary.get(term) for term in self._words.of_query(text)}
+        held = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
+        return {term: math.log(1 + (count - texts + 0.5) / (texts + 0.5)) for term, texts in held.items()}
 
     def save(self, path: Path) -> None:
         """Writes the index to one file."""

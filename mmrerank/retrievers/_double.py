@@ -65,6 +65,10 @@ class DoubleCorpus:
         best = sorted((pair for pair in scored if pair[0]), key=lambda pair: (-pair[0], pair[1].item_id))[:k]
         return [Candidate(item=item, score=float(score)) for score, item in best]
 
+    def rarity(self, text: str) -> dict[str, float]:
+        held = [set((item.text or "").lower().split()) for item in self._items]
+        return {word: 1 / (1 + sum(word in words for words in held)) for word in text.lower().split()}
+
 
 def double_corpus() -> Corpus:
     """Twenty items of two words each."""

@@ -1,15 +1,23 @@
 """Nearest descriptors to a text, a picture or several pictures.
 
-Source: the usual dual-encoder search (Radford et al. 2021, CLIP).  Cost per query: one encoder call, one index search.
+Where the encoder cuts long texts into passages (`sentence/...`), the best passage scores its page: `proposals` pages are proposed by
+the mean of their passages, and compared exactly.
+
+Source: the usual dual-encoder search (Radford et al. 2021, CLIP); the best passage of a text after Dai & Callan 2019 (MaxP).
+Cost per query: one encoder call, one index search; for passages their vectors of `proposals` pages too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import double_corpus
+from mmrerank.retrievers._many_vectors import PROPOSALS, best_matches, has_passages
 from mmrerank.retrievers._query_rows import Remembered, image_row, modalities, ranked, text_row, without_excluded
 from mmrerank.types import Array, Corpus, Query, Ranking, Space
 
@@ -18,6 +26,7 @@ from mmrerank.types import Array, Corpus, Query, Ranking, Space
 class Options:
     encoder: str | None = None  # which of the collection's encoders; None: the first that takes the query
     exclude_weight: float = 0.5  # how much of each exclusion is subtracted from the unit query row
+    proposals: Annotated[int, Field(ge=1)] = PROPOSALS  # pages whose passages are compared
 
 
 class Dense:
@@ -27,14 +36,17 @@ class Dense:
         self._remembered = Remembered(self._query_row)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
-        """The k items nearest to the query, with exact cosines as scores.
+        """The k items nearest to the query, with exact cosines as scores, of their best passages where they have some.
 
         Raises:
             InputError: the query has text and pictures (`composed` takes those), or no encoder takes it.
         """
         row = self.query_row(query)  # first: it says best what is wrong with a query
-        candidates = self.space(query).nearest(row, k, filter=query.filter)
-        return ranked(query, candidates, "cosine")
+        space = self.space(query)
+        if has_passages(space):
+            found = best_matches(space, row[None], row, k, proposals=self._options.proposals, filter=query.filter)
+            return ranked(query, found, "best passage")
+        return ranked(query, space.nearest(row, k, filter=query.filter), "cosine")
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row that `retrieve` searches with."""

@@ -1,11 +1,7 @@
 """Pages by the best match of each query token among their own: candidates by pooled vectors, then exact MaxSim.
 
-    1. the `proposals` items nearest to the query's pooled row, by the ordinary index over one row an item
-    2. score = Σ over query tokens of the best dot product with a token of the page (MaxSim), over the token vectors the
-       collection keeps as float16; within ± the number of query tokens
-
-Works on an encoder of many vectors an item, such as `multivector/...`. An item that is not among the proposals is not found, however
-well its tokens match: more proposals cost time and miss less.
+Works on an encoder of many vectors an item, such as `multivector/...`, which the collection keeps as float16; `_many_vectors.py` says
+how. Scores lie within ± the number of query tokens.
 
 Source: Khattab & Zaharia 2020 (ColBERT), Faysse et al. 2024 (ColPali); candidates by mean vectors are ours, for an index that
 holds one row an item.  Cost per query: one encoder call, one index search, n_query_tokens x proposals x tokens a page products.
@@ -13,9 +9,9 @@ holds one row an item.  Cost per query: one encoder call, one index search, n_qu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol, cast, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 
 import numpy as np
 from pydantic import Field
@@ -23,36 +19,15 @@ from pydantic import Field
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import DoubleSpace, HashEncoder, double_corpus
-from mmrerank.retrievers._max_sim import max_sim
+from mmrerank.retrievers._many_vectors import PROPOSALS, TokenEncoder, TokenSpace, best_matches, query_vectors
 from mmrerank.retrievers._query_rows import Remembered, modalities, ranked
 from mmrerank.types import Array, Candidate, Corpus, Item, Modality, Query, Ranking, Space
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    proposals: Annotated[int, Field(ge=1)] = 200
+    proposals: Annotated[int, Field(ge=1)] = PROPOSALS
     encoder: str | None = None  # which of the collection's encoders; None: the first that takes the query
-
-
-@runtime_checkable
-class TokenEncoder(Protocol):
-    """An encoder of many vectors an item."""
-
-    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
-        """(n_tokens, dimension) unit rows of each value."""
-        ...
-
-    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
-        """(n, dimension) rows by which items are proposed."""
-        ...
-
-
-class TokenSpace(Space, Protocol):
-    """A space that keeps the token vectors too."""
-
-    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
-        """(n_tokens, dimension) of each item."""
-        ...
 
 
 class LateInteraction:
@@ -67,13 +42,9 @@ class LateInteraction:
         Raises:
             InputError: the query is no single text or picture, has exclusions, or the encoder has one row an item.
         """
-        space, tokens = self.space(query), self._remembered(query)
-        proposed = space.nearest(self.query_row(query), max(k, self._options.proposals), filter=query.filter)
-        if not proposed:
-            return ranked(query, [], "MaxSim")
-        scores = max_sim(tokens, space.tokens([candidate.item.item_id for candidate in proposed]))
-        scored = [replace(c, score=float(score)) for c, score in zip(proposed, scores, strict=True)]
-        return ranked(query, sorted(scored, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k], "MaxSim")
+        vectors, row = self._remembered(query), self.query_row(query)
+        found = best_matches(self.space(query), vectors, row, k, proposals=self._options.proposals, filter=query.filter)
+        return ranked(query, found, "MaxSim")
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row by which items are proposed."""
@@ -95,8 +66,7 @@ class LateInteraction:
             said = f"query {query.query_id!r} is not one text or one picture; late_interaction takes just that"
             raise InputError(said, hint="Use 'dense' for exclusions and several pictures, 'composed' for picture and text.")
         value = query.images[0].open() if query.images else query.text
-        tokens: Array = cast(TokenEncoder, self.space(query).encoder).encode_tokens([value])[0]
-        return tokens
+        return query_vectors(self.space(query).encoder, value)
 
 
 def build(options: Options, corpus: Corpus) -> LateInteraction:
@@ -142,6 +112,9 @@ class _WordCorpus:
 
     def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
         return self._inner.matching(text, k, filter=filter)
+
+    def rarity(self, text: str) -> Mapping[str, float]:
+        return self._inner.rarity(text)
 
 
 def tiny() -> LateInteraction:

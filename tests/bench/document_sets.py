@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.parts import make
-from mmrerank.types import Candidate, Found, Item, Keys, Space
+from mmrerank.types import Array, Candidate, Found, Item, Keys, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,12 @@ class DocumentSet:
 
 
 class PageCorpus:
-    """Pages and a text index by name. Of SQL it knows what `lexical` and these benches ask: one document, some page numbers."""
+    """Pages, a text index by name, and an encoder's vectors of each page that has some. Of SQL it knows what `lexical` and these
+    benches ask: one document, some page numbers."""
 
-    def __init__(self, items: Sequence[Item], index: str = "bm25_index") -> None:
+    def __init__(self, items: Sequence[Item], index: str = "bm25_index", vectors: Vectors | None = None) -> None:
         self._items = list(items)
+        self._space = PageSpace(self._items, vectors, self._allowed) if vectors is not None else None
         self._documents = np.array([item.document_id or "" for item in items])
         self._numbers = np.array([item.page_number or 0 for item in items])
         self._index = make(index, station="index")
@@ -63,8 +66,60 @@ class PageCorpus:
             kept &= np.isin(self._numbers, [int(number) for number in match[1].split(",")])
         return np.flatnonzero(kept)
 
+    def rarity(self, text: str) -> Mapping[str, float]:
+        return dict(self._index.rarity(text))
+
     def space(self, **_: Any) -> Space:
-        raise NotImplementedError("these benches search text only")
+        if self._space is None:
+            raise NotImplementedError("this bench searches text only")
+        return self._space
+
+
+class PageSpace:
+    """The vectors of pages in memory: what `EncoderSpace` is over a collection."""
+
+    def __init__(self, items: list[Item], vectors: Vectors, allowed: Callable[[str | None], Keys | None]) -> None:
+        self.encoder, self._vectors, self._allowed, self._items = vectors.encoder, vectors, allowed, items
+        self._places = np.array([n for n, item in enumerate(items) if item.item_id in vectors.tokens], dtype=np.int64)
+        self._rows = vectors.encoder.pooled([vectors.tokens[self._items[n].item_id] for n in self._places])
+
+    def nearest(self, row: Array, k: int, *, filter: str | None = None) -> list[Candidate]:
+        allowed = self._allowed(filter)
+        kept = np.arange(len(self._places)) if allowed is None else np.flatnonzero(np.isin(self._places, allowed))
+        scores = self._rows[kept] @ row
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [Candidate(item=self._items[self._places[kept[n]]], score=float(scores[n])) for n in order]
+
+    def rows(self, item_ids: Sequence[str]) -> Array:
+        return self.encoder.pooled(self.tokens(item_ids))
+
+    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
+        return [self._vectors.tokens[item_id] for item_id in item_ids]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """An encoder of passages with those of each page that has text."""
+
+    encoder: Any
+    tokens: Mapping[str, Array]  # item id -> (n_passages, dimension)
+
+
+def encoded(items: Sequence[Item], encoder: str, kept: Path | None) -> Vectors:
+    """The passages of every page that has text, from the file `kept` where an earlier run left them there."""
+    part = make(encoder, station="encoders")
+    with_text = [item for item in items if (item.text or "").strip()]
+    told = hashlib.sha256("".join(f"{item.item_id} {item.text}" for item in with_text).encode()).hexdigest()
+    of = f"{part.weights_hash} {part.name.partition('(')[2]} {told}"
+    if kept is not None and kept.exists() and str(np.load(kept)["of"]) == of:
+        held = np.load(kept)
+        tokens = np.split(held["rows"].astype(np.float32), held["ends"][:-1])
+    else:
+        groups = (with_text[start : start + 32] for start in range(0, len(with_text), 32))
+        tokens = [rows for group in groups for rows in part.encode_tokens([item.text for item in group])]
+        if kept is not None:
+            np.savez(kept, of=of, rows=np.concatenate(tokens).astype(np.float16), ends=np.cumsum([len(rows) for rows in tokens]))
+    return Vectors(encoder=part, tokens={item.item_id: rows for item, rows in zip(with_text, tokens, strict=True)})
 
 
 def read_set(folder: Path, *, ocr: str) -> DocumentSet:

@@ -141,3 +141,14 @@ def test_rows_as_the_model_leaves_them_differ_from_unit_rows_in_length_only(enco
     for values in samples:
         free = encoder.encode(values, normalise=False)
         np.testing.assert_allclose(free / np.linalg.norm(free, axis=1, keepdims=True), encoder.encode(values), atol=1e-5)
+
+
+def test_many_vectors_of_a_value_are_unit_rows_and_their_mean_is_its_row(encoder, samples):
+    if not hasattr(encoder, "encode_tokens"):
+        return
+    for values in samples:
+        tokens = encoder.encode_tokens(values)
+        assert all(rows.ndim == 2 and len(rows) >= 1 and rows.shape[1] == encoder.dimension for rows in tokens)
+        np.testing.assert_allclose(np.linalg.norm(np.concatenate(tokens), axis=1), 1.0, atol=1e-5)
+        np.testing.assert_allclose(encoder.pooled(tokens), encoder.encode(values), atol=TOLERANCE)
+    assert encoder.encode_tokens([]) == []

@@ -38,6 +38,22 @@ def test_the_answer_is_quoted_with_its_page(handbook: Path, capsys: pytest.Captu
     assert [stage["name"].split("(")[0] for stage in found["stages"]][-1] == "extractive"
 
 
+def test_people_are_told_where_in_the_document_the_page_stands(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", str(handbook), QUESTION]) == 0
+    item = Collection.open(handbook).item("picture-search-handbook.pdf#page=7")
+    told = f"picture-search-handbook.pdf, page 7, {item.metadata['title']}: {item.metadata['section']}"
+    assert told in capsys.readouterr().out
+    assert main(["search", str(handbook), "--text", QUESTION, "--k", "1"]) == 0
+    assert f"{item.item_id}  {item.metadata['title']}: {item.metadata['section']}  (BM25" in capsys.readouterr().out
+
+
+def test_the_first_stage_can_be_chosen(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", str(handbook), QUESTION, "--retriever", "lexical(page=0)", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"][0]["name"].startswith("lexical(page=0")
+    with pytest.raises(InputError, match="no encoder"):
+        Collection.open(handbook).ask(QUESTION, retriever="dense")
+
+
 def test_a_filter_keeps_to_one_document(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = "document_id = 'harbour-station-annual-report.pdf'"
     assert main(["ask", str(handbook), "What is the text cut after?", "--filter", only, "--json"]) == 0

@@ -197,6 +197,26 @@ def test_documents_alone_need_no_encoder(tmp_path: Path, capsys: pytest.CaptureF
     assert found["hits"][0]["page_number"] >= 1
 
 
+@pytest.mark.parametrize("with_ocr", [True, False])
+def test_pictures_of_pages_that_ocr_reads_need_no_encoder(
+    with_ocr: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    if with_ocr:
+        (tmp_path / "bin" / "tesseract").write_text("#!/bin/sh\ncat > /dev/null; echo the pump was repaired\n")
+        (tmp_path / "bin" / "tesseract").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin" if with_ocr else str(tmp_path / "bin"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "ledger").mkdir()
+    for number in (1, 2):
+        picture(number, (60, 80)).save(tmp_path / "ledger" / f"page_{number}.png")
+    code, result = run(capsys, "index", tmp_path / "ledger", "--into", tmp_path / "c")
+    assert (code, "error" in result) == ((0, False) if with_ocr else (3, True))
+    if with_ocr:
+        _, found = run(capsys, "ask", tmp_path / "c", "What was repaired?")
+        assert {(cited["document_id"], cited["page_number"]) for cited in found["citations"]} == {("ledger", 1), ("ledger", 2)}
+
+
 def test_a_second_run_reads_nothing_once_files_have_settled(photos: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in photos.rglob("*.png"):
         os.utime(file, (time.time() - 60, time.time() - 60))

@@ -58,6 +58,31 @@ def test_rare_words_weigh_more_and_coverage_is_a_share() -> None:
     assert matches("anything", [""]) == []
 
 
+class Rarities:
+    """A corpus that knows how rare words are, and nothing else."""
+
+    def __init__(self, rarity: dict[str, float]) -> None:
+        self._rarity = rarity
+
+    def rarity(self, text: str) -> dict[str, float]:
+        return {word: self._rarity[word] for word in text.lower().split()}
+
+
+def test_words_weigh_what_they_do_in_the_whole_collection() -> None:
+    pages = [page(1, "The pump."), page(2, "The head.")]
+    for rarity, number in (({"pump": 5.0, "head": 1.0}, 1), ({"pump": 1.0, "head": 5.0}, 2)):
+        answer = build(Options(), Rarities(rarity)).answer(Query(text="pump head"), pages)  # type: ignore[arg-type]
+        assert [citation.item.page_number for citation in answer.citations] == [number]
+        assert answer.notes.reasons == {f"d#page={number}": "covers 83% of the question"}
+
+
+def test_a_word_that_no_page_has_beside_the_others_makes_an_honest_no() -> None:
+    corpus = Rarities({"pump": 6.0, "boat": 1.0, "head": 2.0})
+    pages = [page(1, "Foreword by the boat head.")]
+    assert not build(Options(), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
+    assert build(Options(threshold=0.3), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
+
+
 def test_a_threshold_outside_of_its_range_is_refused() -> None:
     with pytest.raises(InputError, match=r"0\.\.1"):
         Options(threshold=2)

@@ -66,6 +66,33 @@ def test_what_follows_the_last_token_read_does_not_count(folder):
     np.testing.assert_allclose(encoder.encode([long]), encoder.encode([long + "z"]), atol=1e-6)
 
 
+@pytest.mark.parametrize(("count", "expected"), [(0, 1), (4, 1), (5, 2), (6, 2), (7, 3), (400, 199)])
+def test_passages_leave_out_no_word_and_a_short_text_is_left_as_it_is(count, expected):
+    pieces = [f"w{n}" for n in range(count)]
+    text = "\n".join(pieces)
+    cut = module.passages(text, 4, 2)
+    assert len(cut) == expected
+    assert cut == [text] if count <= 4 else all(len(passage.split()) <= 4 for passage in cut)
+    assert {word for passage in cut for word in passage.split()} == set(pieces)
+
+
+def test_a_long_text_has_a_row_a_passage(folder):
+    encoder = built(folder, words=4, step=2)
+    text = "a b c d e f g"
+    rows = encoder.encode_tokens([text, "x y"])
+    assert [len(some) for some in rows] == [3, 1]
+    np.testing.assert_allclose(rows[0], built(folder).encode(["a b c d", "c d e f", "e f g"]), atol=1e-6)
+    mean = rows[0].mean(axis=0)
+    np.testing.assert_allclose(encoder.encode([text])[0], mean / np.linalg.norm(mean), atol=1e-6)
+    assert encoder.name == f"sentence/{folder}(words=4, step=2)"
+
+
+@pytest.mark.parametrize("options", [{"words": 0, "step": 0}, {"step": 0}, {"words": 10, "step": 11}])
+def test_passages_that_would_leave_out_words_are_refused(options):
+    with pytest.raises(InputError, match="none is left out"):
+        module.Options(checkpoint="x", **options)
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_stays_close(folder, precision):
     np.testing.assert_allclose(built(folder, precision=precision).encode(TEXTS), built(folder).encode(TEXTS), atol=0.05)

@@ -1,0 +1,72 @@
+"""Items that have many vectors each: what their encoders and spaces offer, and the exact search among proposals.
+
+    1. the `proposals` items nearest to the query's row, by the ordinary index over one row an item: the mean of its vectors
+    2. score = Σ over the query's vectors of the best dot product with one of the item's (MaxSim), exact
+
+For a query of one vector, as encoders of passages have it, that is the cosine of the best passage. An item that is not among the
+proposals is not found, however well one of its vectors matches: more proposals cost time and miss less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
+
+from mmrerank.retrievers._max_sim import max_sim
+from mmrerank.types import Array, Candidate, Encoder, Space
+
+PROPOSALS = 200
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An encoder of many vectors an item."""
+
+    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_tokens, dimension) unit rows of each value."""
+        ...
+
+    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows by which items are proposed."""
+        ...
+
+
+@runtime_checkable
+class PassageEncoder(TokenEncoder, Protocol):
+    """An encoder of many vectors an item and one a query, which the best of the item's answers."""
+
+    def encode_queries(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows of what is asked."""
+        ...
+
+
+class TokenSpace(Space, Protocol):
+    """A space that keeps the token vectors too."""
+
+    def tokens(self, item_ids: Sequence[str]) -> list[Array]:
+        """(n_tokens, dimension) of each item."""
+        ...
+
+
+def has_passages(space: Space) -> TypeGuard[TokenSpace]:
+    """Whether the best of an item's vectors answers a query of one."""
+    return isinstance(space.encoder, PassageEncoder)
+
+
+def query_vectors(encoder: Encoder, value: Any) -> Array:
+    """(n_vectors, dimension) of what is asked: one from an encoder of passages, many from one that asks with many."""
+    if isinstance(encoder, PassageEncoder):
+        return encoder.encode_queries([value])
+    tokens: Array = cast(TokenEncoder, encoder).encode_tokens([value])[0]
+    return tokens
+
+
+def best_matches(space: TokenSpace, vectors: Array, row: Array, k: int, *, proposals: int, filter: str | None) -> list[Candidate]:
+    """The k best by MaxSim of `vectors` among the items nearest to `row`; of equals the first by item_id."""
+    proposed = space.nearest(row, max(k, proposals), filter=filter)
+    if not proposed:
+        return []
+    scores = max_sim(vectors, space.tokens([candidate.item.item_id for candidate in proposed]))
+    scored = [replace(c, score=float(score)) for c, score in zip(proposed, scores, strict=True)]
+    return sorted(scored, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k]
