@@ -2,7 +2,7 @@
 
     shuffled        each reranker gets its candidates in a random order: whether the order of the input changes the output
     paraphrased     other words for the same: by rule, or from a file of {"query_id", "text"} lines
-    hard_negatives  the neighbours of each right answer that are wrong take the last places before the rerankers
+    hard_negatives  the neighbours of each right answer that are wrong take the last wrong places that the rerankers look at
     two_pictures    a second picture beside the query's own: its nearest neighbour, or the same once more
     exclusions      the best-placed wrong item is excluded by its picture or its text
 
@@ -115,7 +115,7 @@ def altered(
         return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
-        return replace(setting, first=kind(first, benchmark, collection, options.count))
+        return replace(setting, first=kind(first, benchmark, collection, count=options.count, depth=plain.depth))
     if isinstance(options, Paraphrased):
         queries = tuple(_reworded(query, _wordings(options.file)) for query in benchmark.queries)
     elif isinstance(options, TwoPictures):
@@ -142,25 +142,31 @@ class ShuffledReranker:
 
 
 class WithNegatives(Restricted):
-    """A first stage whose last places are taken by near neighbours of the right answers that are wrong."""
+    """A first stage in whose head, as deep as rerankers look, wrong neighbours of the right answers take the last wrong places."""
 
-    def __init__(self, inner: Retriever, benchmark: Benchmark, collection: Collection, count: int) -> None:
+    def __init__(self, inner: Retriever, benchmark: Benchmark, collection: Collection, *, count: int, depth: int) -> None:
         super().__init__(inner, benchmark)
-        self._collection, self._count = collection, count
+        self._collection, self._count, self._depth = collection, count, depth
 
     def retrieve(self, query: Query, k: int) -> Ranking:
-        """The first stage's ranking; negatives that it lacks stand at the end of what it returns, k in all."""
+        """The k best of the first stage, with the negatives that its head lacks at the end of the head; no right answer gives way."""
         found = self._inner.retrieve(query, k)
         grades = self._benchmark.qrels.get(query.query_id, {})
-        held = {candidate.item.item_id for candidate in found.candidates}
+        head, rest = found.candidates[: self._depth], found.candidates[self._depth :]
+        wrong = [c.item.item_id for c in head if grades.get(c.item.item_id, 0) <= 0]
+        added = self._negatives(query, {candidate.item.item_id for candidate in head})[: len(wrong)]
+        ousted = set(wrong[len(wrong) - len(added) :])
+        kept, moved = ([c for c in head if (c.item.item_id in ousted) is out] for out in (False, True))
+        placed = {c.item.item_id for c in added}
+        tail = [c for c in (*moved, *rest) if c.item.item_id not in placed]
+        return replace(found, candidates=(*kept, *added, *tail)[:k])
+
+    def _negatives(self, query: Query, held: set[str]) -> list[Candidate]:
+        """The neighbours of the right answers that are neither right nor removed nor held already, without scores."""
+        grades = self._benchmark.qrels.get(query.query_id, {})
         banned = held | set(grades) | self._benchmark.removed.get(query.query_id, frozenset())
-        negatives: dict[str, Candidate] = {}
-        for item_id in (item for item, grade in grades.items() if grade > 0):
-            for candidate in self._near(item_id):
-                if candidate.item.item_id not in banned:
-                    negatives.setdefault(candidate.item.item_id, replace(candidate, score=None))
-        added = list(negatives.values())[:k]
-        return replace(found, candidates=(*found.candidates[: k - len(added)], *added))
+        near = [c for item_id, grade in grades.items() if grade > 0 for c in self._near(item_id) if c.item.item_id not in banned]
+        return list({candidate.item.item_id: replace(candidate, score=None) for candidate in near}.values())
 
     def _near(self, item_id: str) -> list[Candidate]:
         """Neighbours by descriptor, or by text where the collection has none."""
