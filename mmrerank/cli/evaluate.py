@@ -29,7 +29,7 @@ def evaluate(
 ) -> int:
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
-    from mmrerank.evaluation.evaluate import collection_for, write
+    from mmrerank.evaluation.evaluate import collection_for, needs_collection, write
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
     from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
@@ -37,8 +37,10 @@ def evaluate(
     benchmark = limited(open_benchmark(card, data, split), limit)
     model = _backend.opened(backend, no_cache=no_cache)
     given = None if run is None else read_run(run)
-    with _output.progress_bar(f"indexing {benchmark.name}") as advance:
-        opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
+    opened, indexed = None, None
+    if needs_collection(benchmark, retriever=retriever, rerank=rerank or (), run=given, variant=variant):
+        with _output.progress_bar(f"indexing {benchmark.name}") as advance:
+            opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
     if indexed is not None and indexed.failed:
         sys.stderr.write(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found\n")
     options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "backend": model, "depth": depth, "run": given}
