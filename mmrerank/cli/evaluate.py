@@ -30,21 +30,23 @@ def evaluate(
 ) -> int:
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
-    from mmrerank.evaluation.evaluate import collection_for, write
+    from mmrerank.evaluation.evaluate import collection_for, needs_collection, write
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
     from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
 
     benchmark = limited(open_benchmark(card, data, split), limit)
     model = _backend.opened(backend, no_cache=no_cache)
-    runs: dict[str, Any] = {"run": None if run is None else read_run(run), "compare": [read_run(path) for path in compare or ()]}
-    with _output.progress_bar(f"indexing {benchmark.name}") as advance:
-        opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
+    given, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
+    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "run": given, "variant": variant}
+    opened, indexed = None, None
+    if needs_collection(benchmark, **options):
+        with _output.progress_bar(f"indexing {benchmark.name}") as advance:
+            opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
     if indexed is not None and indexed.failed:
         sys.stderr.write(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found\n")
-    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "backend": model, "depth": depth, **runs}
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
-        found = evaluated_on(benchmark, opened, variant=variant, progress=advance, **options)
+        found = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)
     written = write(found, out, opened) if out is not None else []
     if json:
         _output.emit(found.result)

@@ -5,6 +5,7 @@ The ids of items are those that `Collection.add(sources)` gives them, so that a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -17,6 +18,7 @@ from mmrerank.evaluation.loaders._loaded import Loaded
 from mmrerank.evaluation.runs import Run
 from mmrerank.types import Query
 
+logger = logging.getLogger(__name__)
 _LOADERS = Path(__file__).parent / "loaders"
 
 
@@ -51,14 +53,18 @@ class Benchmark:
         """The run of a system that calls the items as the authors do, in the ids of the items.
 
         Raises:
-            InputError: none of its items is known here, so that every figure would be 0 for want of a common name.
+            InputError: none of its items is in the list of all, so that every figure would be 0 for want of a common name. Where
+                there is no such list, it is logged.
         """
         items = {name: item for item, name in self.names.items()}
         rankings = {q: tuple(i if i in self.names else items.get(i, i) for i in ids) for q, ids in run.rankings.items()}
         known = {*self.items, *self.names, *(item for grades in self.qrels.values() for item in grades)}
         seen = {item for query in self.queries for item in rankings.get(query.query_id, ())}
         if seen and known and known.isdisjoint(seen):
-            raise InputError(f"the run {run.tag!r} holds no item of {self.name}: {min(seen)!r} where {min(known)!r} is one")
+            told = f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(seen)!r} where {min(known)!r} is one"
+            if self.items:
+                raise InputError(told)
+            logger.warning(told)
         return replace(run, rankings=rankings)
 
 

@@ -51,6 +51,13 @@ def collection_for(
     return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)
 
 
+def needs_collection(
+    benchmark: Benchmark, *, retriever: str | None, rerank: Sequence[str | Reranker], run: Run | None, variant: str | None
+) -> bool:
+    """Whether something is searched or reranked; where not, a run is measured as it is."""
+    return bool(rerank) or variant is not None or (run is None and (retriever is not None or benchmark.given is None))
+
+
 def evaluate(
     benchmark: Benchmark,
     collection: Collection | None,
@@ -76,11 +83,12 @@ def evaluate(
     Raises:
         InputError: reranking or searching is asked for and there is no collection.
     """
+    alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
     run = benchmark.given if run is None and retriever is None else run
     run = None if run is None else benchmark.in_item_ids(run)
     others = tuple(given_system(benchmark, benchmark.in_item_ids(other)) for other in compare)
     ran = {} if run is None else {"run": dict(run.made_by)}
-    if run is not None and not rerank and variant is None:
+    if run is not None and alone:
         return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran)
     if collection is None:
         hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone is measured without."

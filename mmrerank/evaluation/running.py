@@ -82,13 +82,13 @@ def judgements(benchmark: Benchmark) -> Judgements:
 
 
 def limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
-    """The benchmark with at most `limit` queries, evenly spread over it."""
+    """The benchmark with at most `limit` queries, evenly spread over it; fewer than all are nothing to submit to a server."""
     if limit is None or limit >= len(benchmark.queries):
         return benchmark
     if limit < 1:
         raise InputError(f"limit must be at least 1; got {limit}")
     places = [n * len(benchmark.queries) // limit for n in range(limit)]
-    return replace(benchmark, queries=tuple(benchmark.queries[place] for place in places))
+    return replace(benchmark, queries=tuple(benchmark.queries[place] for place in places), server="")
 
 
 class Restricted:

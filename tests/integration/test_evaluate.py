@@ -142,3 +142,11 @@ def test_real_captions_are_measured_by_the_run_of_their_vectors(
     asked = (str(DATASETS / "flickr8k_clip.toml"), "--data", str(real_data / "clip_embeddings" / "flickr8k_vitb32"))
     found = evaluated(capsys, *asked, "--run", str(tmp_path / "run.trec"))
     assert found["measures"]["R@1"]["value"] == 0.004
+
+
+def test_measuring_a_run_indexes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "run.trec").write_text("handbook-02 Q0 picture-search-handbook.pdf#page=1 1 1 t\n", encoding="utf-8")
+    found = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--run", str(tmp_path / "run.trec"))
+    assert found["first_stage"] == "run/t"
+    assert not (tmp_path / "cache").exists()

@@ -11,6 +11,7 @@ import pytest
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.evaluate import evaluate, write
+from mmrerank.evaluation.running import limited
 from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.submissions import submission, write_submission
 from mmrerank.types import Query
@@ -99,3 +100,5 @@ def test_evaluate_writes_the_submission_beside_the_run(tmp_path: Path) -> None:
     paths = write(found, tmp_path / "out")
     assert [path.name for path in paths] == ["run.trec", "result.json", "test1_recall.json", "test1_recall_subset.json"]
     assert json.loads(paths[2].read_text())["12063"] == NAMES[1:51]
+    part = evaluate(limited(cirr(), 1), None, run=official)  # a part of the queries is no submission
+    assert [path.name for path in write(part, tmp_path / "part")] == ["run.trec", "result.json"]
