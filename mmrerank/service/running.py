@@ -1,0 +1,33 @@
+"""The app behind a port, until it is told to stop; what runs then may come to its end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from mmrerank.errors import InputError
+
+
+def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        InputError: the port is taken, or the address is not one of this machine.
+    """
+    listening = _bound(host, port)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=stop_seconds, timeout_keep_alive=30
+    )
+    place = f"[{host}]" if ":" in host else host
+    say(f"serving on http://{place}:{listening.getsockname()[1]}")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
+    except OSError as error:
+        raise InputError(f"cannot listen at {host}:{port}: {error.strerror}", hint="Name another --port or --host.") from error
