@@ -10,6 +10,7 @@ from mmrerank.exchange import picture_in
 from mmrerank.readers._files import MIB
 from mmrerank.readers._pictures import BytesPicture, Limits, inspect
 from mmrerank.service._failures import Refused
+from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle
 
 Fetch: TypeAlias = Callable[[str], bytes]
@@ -31,7 +32,9 @@ class Pictures:
         try:
             if uri.partition("://")[0].lower() in ("http", "https"):
                 return self._fetched(uri)
-            held = picture_in(uri, self._limits)
+            held = picture_in(
+                uri if uri.startswith("data:") else f"data:image/*;base64,{uri}", self._limits
+            )  # Jina's clients send bare base64
             inspect(held.data, path=held.name, limits=held.limits)
         except FormatError as error:
             raise Refused(400, f"{where}: {error.reason}", param=where) from error
@@ -42,6 +45,7 @@ class Pictures:
     def _fetched(self, url: str) -> ImageHandle:
         if self._fetch is None:
             raise InputError("no URL is fetched here", hint="Send the picture as a data URI: data:image/png;base64,...")
+        checkpoint()
         held = BytesPicture(data=self._fetch(url), name="picture at a URL", limits=self._limits)
         inspect(held.data, path=held.name, limits=self._limits)
         return held

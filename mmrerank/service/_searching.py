@@ -95,7 +95,8 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
         checkpoint()
         result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
         grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
-    return Shown(name, collection).search(result, grids)
+    service.count(result.stages)
+    return Shown(name, service.said).search(result, grids)
 
 
 def _query(service: Service, collection: Collection, body: schemas.SearchRequest) -> Query:
@@ -129,7 +130,9 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
             depth=body.depth,
             on_text=on_text,
         )
-    return Shown(name, collection).answer(result)
+    service.count(result.search.stages)
+    service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
+    return Shown(name, service.said).answer(result)
 
 
 def _check(service: Service, k: int, depth: int | None) -> None:

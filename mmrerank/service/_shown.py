@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mmrerank.collection import Collection
 from mmrerank.errors import FormatError
 from mmrerank.pipeline import AskResult, SearchResult
 from mmrerank.pipeline import Hit as Found
@@ -20,11 +19,10 @@ EXCERPT = 400  # characters of an item's text
 
 
 class Shown:
-    """Shows the results of one collection."""
+    """Shows the results of one collection; `said` cleans what stages say."""
 
-    def __init__(self, name: str, collection: Collection) -> None:
-        self._name = name
-        self._roots = [root.path for root in collection.manifest.roots]
+    def __init__(self, name: str, said: Callable[[str], str]) -> None:
+        self._name, self._said = name, said
 
     def search(self, result: SearchResult, grids: Sequence[str]) -> schemas.SearchResponse:
         """A search, with the order before the rerankers where any worked."""
@@ -113,12 +111,6 @@ class Shown:
             picture=self.place("picture", item),
             thumbnail=self.place("thumbnail", item),
         )
-
-    def _said(self, text: str) -> str:
-        """The text without the places of this machine, which are none of a client's business."""
-        for root in self._roots:
-            text = text.replace(root + "/", "").replace(root, "")
-        return text
 
 
 def _boxes(citation: Citation) -> list[schemas.Box]:

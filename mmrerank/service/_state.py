@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,16 +13,20 @@ from typing import Any
 
 from mmrerank import abilities
 from mmrerank.backends import open_backend
+from mmrerank.backends._batching import BatchingBackend
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.exchange import EncodedOnTheFly
 from mmrerank.parts import PartName, make, module, options_of, parse, printed
+from mmrerank.pipeline import Stage
 from mmrerank.service._failures import NoSuchThing, Refused
+from mmrerank.service._fetching import Fetcher
+from mmrerank.service._metrics import Metrics
 from mmrerank.service._pictures import Pictures
-from mmrerank.service._work import Work
+from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
 from mmrerank.service.settings import Settings
-from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Reranker
+from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Reranker
 
 DEFAULT = "default"
 FALLBACK = "bm25"  # needs nothing
@@ -70,13 +74,15 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.work = Work(settings.load)
+        self.metrics = Metrics(lambda: self.work.taken)
         self.collections = _opened(settings.collections)
-        self.backend = _backend(settings)
+        self.backend = self._backend()
         self.encoder: Encoder | None = make(settings.encoder, station="encoders") if isinstance(settings.encoder, str) else settings.encoder
         self.models = self._models()
         self.default_model = next(iter(settings.rerankers), FALLBACK)
-        self.pictures = Pictures(max_pixels=settings.limits.picture_pixels)
-        self.work = Work(settings.load)
+        fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
+        self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
         self.grids = Grids()
 
     def collection(self, name: str | None) -> tuple[str, Collection]:
@@ -116,10 +122,37 @@ class Service:
         """The picture that a client gives, or that of an item."""
         if isinstance(given, str):
             return self.pictures.handle(given, where)
-        item = collection.item(given.id)
+        item = self.item_of(given.id, collection, where)
         if item.image is None:
             raise Refused(400, f"{where}: the item {given.id!r} has no picture", param=where)
         return item.image
+
+    def item(self, item_id: str, collection: str | None, where: str) -> Item:
+        """An item that a client names.
+
+        Raises:
+            NoSuchThing: the collection or the item is not here.
+        """
+        return self.item_of(item_id, self.collection(collection)[1], where)
+
+    def item_of(self, item_id: str, collection: Collection, where: str) -> Item:
+        """The same where the collection is known."""
+        try:
+            return collection.item(item_id)
+        except InputError as error:
+            raise NoSuchThing(f"{where}: {error.message}", param=where) from error
+
+    def count(self, stages: Iterable[Stage]) -> None:
+        """Counts what stages did and took."""
+        for stage in stages:
+            self.metrics.stage(stage.name, stage.seconds, stage.ranking.notes.status, stage.cost)
+
+    def said(self, text: str) -> str:
+        """The text without the places of this machine, which are none of a client's business."""
+        for collection in self.collections.values():
+            for root in collection.manifest.roots:
+                text = text.replace(f"{root.path}/", "").replace(root.path, "")
+        return text
 
     def models_for(self, collection: Collection) -> list[str]:
         """The models that can rerank what is found there."""
@@ -158,6 +191,20 @@ class Service:
         part: Reranker = make(model.part, station="rerankers", **given)
         return part
 
+    def _backend(self) -> Backend | None:
+        """The model, with batching in front of it and a cache in front of that."""
+        settings = self.settings
+
+        def batched(backend: Backend) -> Backend:
+            window_s = settings.load.batch_window_ms / 1000
+            return BatchingBackend(backend, window_s=window_s, check=current, on_batch=self.metrics.batch)
+
+        if settings.backend is None:
+            return None
+        if not isinstance(settings.backend, str):
+            return batched(settings.backend)
+        return open_backend(settings.backend, cache=settings.cache, behind_cache=batched, api_key=settings.api_key)
+
     def _models(self) -> dict[str, Model]:
         given = {"descriptors", *(["backend"] if self.backend is not None else [])}
         named: Mapping[str, str | Reranker] = self.settings.rerankers or {name: name for name in abilities.rerankers(given)}
@@ -193,9 +240,3 @@ def _opened(folders: Sequence[Path]) -> dict[str, Collection]:
         found[name] = Collection.open(folder)
         abilities.warm_up(found[name])
     return found
-
-
-def _backend(settings: Settings) -> Backend | None:
-    if not isinstance(settings.backend, str):
-        return settings.backend
-    return open_backend(settings.backend, cache=settings.cache, api_key=settings.api_key)

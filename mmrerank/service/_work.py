@@ -51,11 +51,15 @@ class Job:
 _CURRENT: ContextVar[Job | None] = ContextVar("job", default=None)
 
 
-def checkpoint() -> None:
-    """Raises Abandoned where the request that this thread works for was given up; does nothing outside of one."""
+def current() -> Callable[[], None]:
+    """What raises Abandoned, in any thread, once the request that this thread works for was given up; outside of one, nothing does."""
     job = _CURRENT.get()
-    if job is not None:
-        job.check()
+    return job.check if job is not None else lambda: None
+
+
+def checkpoint() -> None:
+    """Raises Abandoned where the request that this thread works for was given up."""
+    current()()
 
 
 class Work:

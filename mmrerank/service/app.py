@@ -14,7 +14,8 @@ try:
 except ImportError as missing:
     raise MissingExtra.of("fastapi", "serve", "The service") from missing
 
-from mmrerank.service import _assets, _failures, _searching
+from mmrerank.service import _assets, _failures, _health, _reranking, _searching
+from mmrerank.service._doors import Doors
 from mmrerank.service._state import Service
 
 
@@ -42,5 +43,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = service
     _failures.install(app)
     app.include_router(_searching.router(service))
+    app.include_router(_reranking.router(service))
+    app.include_router(_health.router(service))
     app.include_router(_assets.router(service))
+    app.add_middleware(Doors, settings=settings, metrics=service.metrics)
     return app

@@ -180,3 +180,13 @@ class CollectionList(BaseModel):
     answers_with: str | None = Field(description="The model that answers questions; null where the best passage is quoted.")
     models: list[str] = Field(description="Rerankers by the names that `model` takes in the rerank dialects.")
     default_model: str
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    version: str
+    requests: int = Field(description="Requests in work or waiting.")
+
+
+class SessionRequest(Strict):
+    token: Name
