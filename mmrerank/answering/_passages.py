@@ -7,9 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index._words import english
 
 LONGEST = 60  # words of a passage
 JOINED = 3  # neighbouring sentences that may make one passage
@@ -34,19 +33,10 @@ class Match:
     page_coverage: float  # the same for all words of its page, at least as much
 
 
-@cache
-def words() -> Words:
-    """The terms of English text, as the lexical index counts them."""
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-    return Words(stemmer.stemWord, ENGLISH)
-
-
 def passages_of(text: str, page: int) -> Iterator[Passage]:
     """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
     for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
-        sentences = [(sentence, frozenset(words().of(sentence))) for sentence in _sentences(block)]
+        sentences = [(sentence, frozenset(english().of(sentence))) for sentence in _sentences(block)]
         for start in range(len(sentences)):
             for stop in range(start + 1, min(start + JOINED, len(sentences)) + 1):
                 joined = " ".join(sentence for sentence, _ in sentences[start:stop])
@@ -75,7 +65,7 @@ def _by_lines(block: str, sentence: str) -> Iterator[str]:
 def matches(question: str, texts: Sequence[str]) -> list[Match]:
     """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first."""
     found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    asked = set(words().of_query(question))
+    asked = set(english().of_query(question))
     frequency = Counter(term for passage in found for term in passage.terms & asked)
     weight = {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}
     total = sum(weight.values()) or 1.0

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index._words import english
 from mmrerank.parts import printed
 from mmrerank.types import Array, Candidate, Notes, Query, Ranking
 
@@ -47,48 +46,40 @@ class Bm25:
             why = "the query has no text, whose words are looked for; the order stays as it came"
             kept = tuple(Candidate(item=candidate.item) for candidate in candidates)
             return Ranking(query_id=query.query_id, candidates=kept, notes=Notes(status="fallback", messages=(why,)))
-        texts = [words().of(candidate.item.text or "") for candidate in candidates]
-        raw, most = self._scores(words().of_query(query.text), texts)
+        texts = [Counter(english().of(candidate.item.text or "")) for candidate in candidates]
+        terms = english().of_query(query.text)
+        raw, most = self._scores(terms, texts)
         for excluded in query.exclude_text:
-            against, of = self._scores(words().of_query(excluded), texts)
+            against, of = self._scores(english().of_query(excluded), texts)
             raw = np.maximum(raw - against * np.float32(most / of if of else 0), 0)
-        order = np.argsort(-raw, kind="stable").tolist()
-        ranked = tuple(replace(_scored(candidates[n], float(raw[n]), most), calibrated_score=None) for n in order)
+        ranked = [_scored(candidates[n], float(raw[n]), most) for n in np.argsort(-raw, kind="stable").tolist()]
+        held = {c.item.item_id: sum(term in text for term in set(terms)) for c, text in zip(candidates, texts, strict=True)}
         silent = sum(not text for text in texts)
         return Ranking(
             query_id=query.query_id,
-            candidates=ranked,
+            candidates=tuple(ranked),
             notes=Notes(
                 messages=(f"{silent} of {len(texts)} candidates have no text",) if silent else (),
-                reasons={c.item.item_id: f"BM25 {c.raw_score:.3f}, {c.score:.0%} of the query's weight" for c in ranked},
+                reasons={c.item.item_id: f"BM25 {c.raw_score:.3f}, {held[c.item.item_id]} of {len(set(terms))} words" for c in ranked},
             ),
         )
 
-    def _scores(self, terms: Sequence[str], texts: Sequence[Sequence[str]]) -> tuple[Array, float]:
+    def _scores(self, terms: Sequence[str], texts: Sequence[Counter[str]]) -> tuple[Array, float]:
         """(n,) BM25 of each text, and what it cannot exceed."""
-        counts = [Counter(text) for text in texts]
-        length = np.array([len(text) for text in texts], np.float32)
+        length = np.array([text.total() for text in texts], np.float32)
         held_back = self._options.k1 * (1 - self._options.b + self._options.b * length / max(float(length.mean() if texts else 0), 1.0))
         raw, most = np.zeros(len(texts), np.float32), 0.0
-        for term in terms:
-            frequency = np.array([count[term] for count in counts], np.float32)  # (n,)
+        for term, times in Counter(terms).items():
+            frequency = np.array([text[term] for text in texts], np.float32)  # (n,)
             holders = int((frequency > 0).sum())
             idf = float(np.log(1 + (len(texts) - holders + 0.5) / (holders + 0.5)))
-            raw += idf * frequency / np.maximum(frequency + held_back, 1e-9)
-            most += idf
+            raw += times * idf * frequency / np.maximum(frequency + held_back, 1e-9)
+            most += times * idf
         return raw, most
 
 
 def _scored(candidate: Candidate, raw: float, most: float) -> Candidate:
     return Candidate(item=candidate.item, score=min(raw / most, 1.0) if most else 0.0, raw_score=raw)
-
-
-@cache
-def words() -> Words:
-    """The terms of English text, as the text index counts them."""
-    import Stemmer
-
-    return Words(Stemmer.Stemmer("english").stemWord, ENGLISH)
 
 
 def build(options: Options) -> Bm25:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -12,7 +12,7 @@ from mmrerank.service._failures import RESPONSES, NoSuchThing
 from mmrerank.service._rendering import as_jpeg
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
-from mmrerank.service.schemas import ItemId
+from mmrerank.service.schemas import Error, ItemId
 
 PAGE = Path(__file__).parent / "page"
 THUMBNAIL_PX, PICTURE_PX = 320, 1600
@@ -32,7 +32,13 @@ TYPES = {
 }
 Id = Annotated[ItemId, Query(alias="id", description="The item.", examples=["cats/tabby.jpg"])]
 Side = Annotated[int, Query(ge=16, le=4096, description="The longer side in pixels.")]
-IMAGES = {200: {"content": {"image/jpeg": {}}, "description": "The picture."}, 304: {"description": "It is as it was."}}
+IMAGES: dict[int | str, dict[str, Any]] = {
+    **RESPONSES,
+    200: {"content": {"image/jpeg": {}}, "description": "The picture."},
+    304: {"description": "It is as it was."},
+    410: {"model": Error, "description": "Its file is gone or broken."},
+}
+GRID: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {"image/png": {}}, "description": "The grid."}}
 
 
 def router(service: Service) -> APIRouter:
@@ -40,9 +46,8 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter()
 
     async def rendered(request: Request, collection: str, item_id: str, side_px: int) -> Response:
-        _, held = service.collection(collection)
-
         def work() -> tuple[str, bytes | None]:
+            _, held = service.collection(collection)
             key = int(held.view.snapshot.keys_of([item_id])[0])  # another one once the item changes
             etag = f'"{key:x}-{side_px}"'
             return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(held.item(item_id), side_px)
@@ -53,7 +58,7 @@ def router(service: Service) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type="image/jpeg", headers=headers)
 
-    @routes.get("/v1/collections/{collection}/picture", response_class=Response, responses={**RESPONSES, **IMAGES}, tags=["pictures"])
+    @routes.get("/v1/collections/{collection}/picture", response_class=Response, responses=IMAGES, tags=["pictures"])
     async def picture(
         request: Request,
         collection: str,
@@ -63,7 +68,7 @@ def router(service: Service) -> APIRouter:
         """The picture of an item, or the page rendered, no larger than `side`."""
         return await rendered(request, collection, item, side)
 
-    @routes.get("/v1/collections/{collection}/thumbnail", response_class=Response, responses={**RESPONSES, **IMAGES}, tags=["pictures"])
+    @routes.get("/v1/collections/{collection}/thumbnail", response_class=Response, responses=IMAGES, tags=["pictures"])
     async def thumbnail(request: Request, collection: str, item: Id) -> Response:
         """The picture of an item, small."""
         return await rendered(request, collection, item, THUMBNAIL_PX)
@@ -71,7 +76,7 @@ def router(service: Service) -> APIRouter:
     @routes.get(
         "/v1/grids/{name}",
         response_class=Response,
-        responses={**RESPONSES, 200: {"content": {"image/png": {}}, "description": "The grid."}},
+        responses=GRID,
         tags=["pictures"],
     )
     async def grid(name: str) -> Response:

@@ -72,10 +72,10 @@ class Doors:
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
-        allowed = LOOPBACK | set(self._settings.hosts)
-        if (self._settings.hosts or self._settings.token is None) and host not in allowed:
+        allowed = LOOPBACK | set(self._settings.names)
+        if (self._settings.names or self._settings.token is None) and host not in allowed:
             # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
-            raise Refused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name HOST.")
+            raise Refused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
         origin = headers.get("origin")
         if origin is not None and hostname(str(origin).partition("://")[2]) != host:
             raise Refused(403, "requests from pages of other hosts are not answered")

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from mmrerank.errors import AnswerError, BackendError, DamagedData, ManifestError, MissingExtra, MMRerankError
 from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, TooBusy
+from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(piece) for piece in first["loc"][1:]) or None
+        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS) or None
         said = first["msg"].removeprefix("Value error, ")
         message = f"{where}: {said}" if where else said
         return JSONResponse(body(422, message, code="ValidationError", param=where), 422)

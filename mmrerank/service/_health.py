@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
@@ -11,7 +13,7 @@ from mmrerank.service._doors import COOKIE, same
 from mmrerank.service._failures import RESPONSES, Refused
 from mmrerank.service._state import Service
 
-TEXT = {200: {"content": {"text/plain": {}}, "description": "As Prometheus reads it."}}
+TEXT: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {"text/plain": {}}, "description": "As Prometheus reads it."}}
 
 
 def router(service: Service) -> APIRouter:
@@ -23,7 +25,7 @@ def router(service: Service) -> APIRouter:
         """Whether the service is up; it opens what it serves before it listens."""
         return schemas.Health(status="ok", version=__version__, requests=service.work.taken)
 
-    @routes.get("/metrics", response_class=Response, responses={**RESPONSES, **TEXT})
+    @routes.get("/metrics", response_class=Response, responses=TEXT)
     async def metrics() -> Response:
         """Latency per request and stage, calls, tokens, cache hits, repairs and batches."""
         return Response(service.metrics.text(), media_type=service.metrics.content_type)

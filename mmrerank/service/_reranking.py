@@ -15,8 +15,9 @@ from mmrerank.pipeline import Stage
 from mmrerank.relevance import Scale, relevance
 from mmrerank.service import dialects
 from mmrerank.service._failures import RESPONSES, Refused
+from mmrerank.service._models import Model
 from mmrerank.service._searching import gone
-from mmrerank.service._state import Model, Service
+from mmrerank.service._state import Service
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 STARTED = int(time.time())
@@ -77,7 +78,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v2/rerank", response_model_exclude_none=True)
     async def cohere(request: Request, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
-        found = await ranked(request, body.model, body.query, body.documents, body.mmrerank)
+        found = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
         cost = found.stage.cost
         meta = {
             "api_version": {"version": "2"},
@@ -85,32 +86,18 @@ def router(service: Service) -> APIRouter:
             "tokens": {"input_tokens": cost.prompt_tokens, "output_tokens": cost.generated_tokens},
             **({"warnings": found.said} if found.said else {}),
         }
-        results = [
-            dialects.CohereResult(
-                index=line.index,
-                relevance_score=line.relevance,
-                document=echoed(body.documents[line.index]) if body.return_documents else None,
-                mmrerank=line.notes if body.mmrerank.explain else None,
-            )
-            for line in found.lines[: body.top_n or None]
-        ]
-        return dialects.CohereReply(id=str(uuid.uuid4()), results=results, meta=meta, mmrerank=found.notes)
+        return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(found, body), meta=meta, mmrerank=found.notes)
 
     @routes.post("/v1/rerank", response_model_exclude_none=True)
     async def jina(request: Request, body: dialects.JinaRequest) -> dialects.JinaReply:
         """Reranks texts, pictures, both, or indexed items, as Jina and vLLM."""
-        found = await ranked(request, body.model, body.query, body.documents, body.mmrerank)
-        results = [
-            dialects.JinaResult(
-                index=line.index,
-                relevance_score=line.relevance,
-                document=echoed(body.documents[line.index]) if body.return_documents else None,
-                mmrerank=line.notes if body.mmrerank.explain else None,
-            )
-            for line in found.lines[: body.top_n or None]
-        ]
+        found = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
         return dialects.JinaReply(
-            id=f"rerank-{uuid.uuid4().hex}", model=found.model.name, results=results, usage=found.usage, mmrerank=found.notes
+            id=f"rerank-{uuid.uuid4().hex}",
+            model=found.model.name,
+            results=results_of(found, body),
+            usage=found.usage,
+            mmrerank=found.notes,
         )
 
     @routes.post("/rerank", response_model_exclude_none=True)
@@ -142,7 +129,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/models", include_in_schema=False)
     async def models() -> dialects.ModelList:
         """The rerankers that `model` names."""
-        return dialects.ModelList(data=[dialects.ModelCard(id=name, created=STARTED) for name in service.models])
+        return dialects.ModelList(data=[dialects.ModelCard(id=name, created=STARTED) for name in service.models_alone])
 
     return routes
 
@@ -174,6 +161,19 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
         for candidate, score in zip(stage.ranking.candidates, scores, strict=True)
     ]
     return Reranked(model=model, lines=lines, stage=stage, scale=scale, said=[service.said(note) for note in stage.notes])
+
+
+def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:
+    """The results as both dialects write them."""
+    return [
+        dialects.Result(
+            index=line.index,
+            relevance_score=line.relevance,
+            document=echoed(body.listed[line.index]) if body.return_documents else None,
+            mmrerank=line.notes if body.mmrerank.explain else None,
+        )
+        for line in found.lines[: body.top_n or None]
+    ]
 
 
 def echoed(document: str | dialects.Content) -> dict[str, Any]:

@@ -47,9 +47,9 @@ def router(service: Service) -> APIRouter:
         or one `error` with the envelope.
         """
         if body.stream:
-            service.collection(body.collection)  # what is wrong with the request is still said by a status
+            service.name_of(body.collection)  # what is wrong with the request is still said by a status
             _check(service, body.k, body.depth)
-            return StreamingResponse(_events(service, body), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return StreamingResponse(_events(service, body, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         return await service.work.run(lambda: asked(service, body, None), gone=lambda: gone(request))
 
     return routes
@@ -64,9 +64,9 @@ async def gone(request: Request) -> None:
 def listing(service: Service) -> schemas.CollectionList:
     """What the service holds."""
     return schemas.CollectionList(
-        collections=[_described(service, name, collection) for name, collection in service.collections.items()],
+        collections=[_described(service, *service.collection(name)) for name in service.collections.names],
         answers_with=None if service.backend is None else service.backend.name,
-        models=list(service.models),
+        models=service.models_alone,
         default_model=service.default_model,
     )
 
@@ -91,7 +91,7 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
     if body.retriever is not None:
         service.check_retriever(body.retriever, collection)
     query = _query(service, collection, body)
-    with service.rerankers(body.rerank) as (parts, folders):
+    with service.rerankers(body.rerank, collection) as (parts, folders):
         checkpoint()
         result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
         grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
@@ -120,7 +120,7 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
     """The reply to a question."""
     name, collection = service.collection(body.collection)
     _check(service, body.k, body.depth)
-    with service.rerankers(body.rerank) as (parts, _):
+    with service.rerankers(body.rerank, collection) as (parts, _):
         result: AskResult = collection.ask(
             body.question,
             k=body.k,
@@ -143,8 +143,8 @@ def _check(service: Service, k: int, depth: int | None) -> None:
         raise Refused(400, f"depth is {limits.depth} at most here; got {depth}", param="depth")
 
 
-async def _events(service: Service, body: schemas.AskRequest) -> AsyncIterator[str]:
-    """The words of an answer as they come, then the whole of it. When the client goes away, this generator is closed."""
+async def _events(service: Service, body: schemas.AskRequest, request: Request) -> AsyncIterator[str]:
+    """The words of an answer as they come, then the whole of it."""
     loop = asyncio.get_running_loop()
     words: asyncio.Queue[str] = asyncio.Queue()
 
@@ -152,7 +152,7 @@ async def _events(service: Service, body: schemas.AskRequest) -> AsyncIterator[s
         checkpoint()
         loop.call_soon_threadsafe(words.put_nowait, text)
 
-    work = asyncio.ensure_future(service.work.run(lambda: asked(service, body, on_text)))
+    work = asyncio.ensure_future(service.work.run(lambda: asked(service, body, on_text), gone=lambda: gone(request)))
     try:
         while not work.done() or not words.empty():
             coming = asyncio.ensure_future(words.get())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +14,19 @@ from mmrerank.backends._batching import BatchingBackend
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.exchange import EncodedOnTheFly
-from mmrerank.parts import PartName, make, module, options_of, parse, printed
+from mmrerank.parts import make
 from mmrerank.pipeline import Stage
 from mmrerank.service._failures import NoSuchThing, Refused
 from mmrerank.service._fetching import Fetcher
+from mmrerank.service._grids import Grids
 from mmrerank.service._metrics import Metrics
+from mmrerank.service._models import DEFAULT, FALLBACK, Model, drawing, models_of
 from mmrerank.service._pictures import Pictures
+from mmrerank.service._shelf import Shelf
 from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
 from mmrerank.service.settings import Settings
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Reranker
-
-DEFAULT = "default"
-FALLBACK = "bm25"  # needs nothing
-GRIDS = 128  # kept to be looked at
-
-
-class Grids:
-    """The last grids that rerankers showed their model, as PNG, by their content."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[str, bytes] = OrderedDict()
-
-    def keep(self, png: bytes) -> str:
-        """The name under which the grid can be had for a while."""
-        name = hashlib.blake2b(png, digest_size=12).hexdigest()
-        self._held[name] = png
-        self._held.move_to_end(name)
-        while len(self._held) > GRIDS:
-            self._held.popitem(last=False)
-        return name
-
-    def get(self, name: str) -> bytes:
-        """NoSuchThing where it is not kept any more."""
-        if name not in self._held:
-            raise NoSuchThing(f"the grid {name!r} is not kept any more", hint="Search again.")
-        return self._held[name]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A reranker under the name that clients use."""
-
-    name: str
-    part: str | Reranker
-    needs: frozenset[str]
-
-    @property
-    def draws(self) -> bool:
-        """Whether it can write the grids that it shows its model."""
-        return isinstance(self.part, str) and "grids" in {f.name for f in fields(module(self.part, station="rerankers").Options)}
 
 
 class Service:
@@ -76,41 +36,56 @@ class Service:
         self.settings = settings
         self.work = Work(settings.load)
         self.metrics = Metrics(lambda: self.work.taken)
-        self.collections = _opened(settings.collections)
+        self.collections = Shelf(settings.collections)
         self.backend = self._backend()
         self.encoder: Encoder | None = make(settings.encoder, station="encoders") if isinstance(settings.encoder, str) else settings.encoder
-        self.models = self._models()
+        self.models = models_of(settings.rerankers, backend=self.backend is not None)
         self.default_model = next(iter(settings.rerankers), FALLBACK)
         fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
         self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
         self.grids = Grids()
 
-    def collection(self, name: str | None) -> tuple[str, Collection]:
-        """The collection of that name, or the only one.
+    def name_of(self, name: str | None) -> str:
+        """The name of a collection: that one, or that of the only one.
 
         Raises:
             NoSuchThing: there is none of that name.
             Refused: there are several, and none is named.
         """
-        held = ", ".join(self.collections) or "none"
-        if name is None and len(self.collections) == 1:
-            return next(iter(self.collections.items()))
+        names = self.collections.names
+        if name is None and len(names) == 1:
+            return names[0]
         if name is None:
-            raise Refused(400, f"name a collection; there are: {held}", param="collection")
-        if name not in self.collections:
-            raise NoSuchThing(str(UnknownName.among("collection", name, self.collections)), param="collection")
-        return name, self.collections[name]
+            raise Refused(400, f"name a collection; there are: {', '.join(names) or 'none'}", param="collection")
+        if name not in names:
+            raise NoSuchThing(str(UnknownName.among("collection", name, names)), param="collection")
+        return name
 
-    def model(self, name: str | None) -> Model:
+    def collection(self, name: str | None) -> tuple[str, Collection]:
+        """The name of a collection with the collection, opened again where somebody wrote to it; not for the event loop."""
+        found = self.name_of(name)
+        return found, self.collections.get(found)
+
+    def model(self, name: str | None, among: Sequence[str] | None = None) -> Model:
         """The reranker of that name; `default` and None are the configured one.
+
+        Args:
+            among: the names to choose from; None: those that need no collection.
 
         Raises:
             NoSuchThing: none is called so; lists the real ones.
         """
+        known = self.models_alone if among is None else among
         wanted = self.default_model if name in (None, DEFAULT) else str(name)
-        if wanted not in self.models:
-            raise NoSuchThing(str(UnknownName.among("model", wanted, [DEFAULT, *self.models])), param="model")
+        if wanted not in known:
+            raise NoSuchThing(str(UnknownName.among("model", wanted, [DEFAULT, *known])), param="model")
         return self.models[wanted]
+
+    @property
+    def models_alone(self) -> list[str]:
+        """The models that can rerank what no collection holds."""
+        given = {"backend", *(["descriptors"] if self.encoder is not None else [])}
+        return [name for name, model in self.models.items() if model.needs <= given]
 
     def check_retriever(self, name: str, collection: Collection) -> None:
         """NoSuchThing unless it is a first stage that works there, by its plain name: options are the operator's."""
@@ -149,7 +124,7 @@ class Service:
 
     def said(self, text: str) -> str:
         """The text without the places of this machine, which are none of a client's business."""
-        for collection in self.collections.values():
+        for collection in self.collections.all():
             for root in collection.manifest.roots:
                 text = text.replace(f"{root.path}/", "").replace(root.path, "")
         return text
@@ -160,13 +135,18 @@ class Service:
         return [name for name, model in self.models.items() if by_rows or "descriptors" not in model.needs]
 
     @contextmanager
-    def rerankers(self, names: Sequence[str]) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
-        """The parts of these models for one search, and the folders into which they write their grids."""
+    def rerankers(self, names: Sequence[str], collection: Collection) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
+        """The parts of these models for one search, and the folders into which they write their grids.
+
+        Raises:
+            NoSuchThing: the collection has no use for one of that name.
+        """
+        known = self.models_for(collection)
         with tempfile.TemporaryDirectory(prefix="mmrerank-") as folder:
             parts: list[str | Reranker] = []
             places = []
             for n, name in enumerate(names):
-                model = self.model(name)
+                model = self.model(name, known)
                 if model.draws:
                     places.append(Path(folder) / str(n))
                     parts.append(drawing(str(model.part), places[-1]))
@@ -175,19 +155,12 @@ class Service:
             yield parts, places
 
     def reranker(self, model: Model, candidates: Sequence[Candidate]) -> Reranker:
-        """The part of a model for candidates that no collection holds.
-
-        Raises:
-            InputError: it works on descriptors, and the service has no encoder to make them.
-        """
+        """The part of a model for candidates that no collection holds."""
         if not isinstance(model.part, str):
             return model.part
         given: dict[str, Any] = {} if self.backend is None else {"backend": self.backend}
         if self.encoder is not None:
             given["descriptors"] = EncodedOnTheFly(self.encoder, candidates)
-        if not model.needs <= set(given):
-            hint = "Start the service with --encoder NAME, or take another model."
-            raise InputError(f"the model {model.name!r} works on descriptors, which nothing here makes", hint=hint)
         part: Reranker = make(model.part, station="rerankers", **given)
         return part
 
@@ -204,39 +177,3 @@ class Service:
         if not isinstance(settings.backend, str):
             return batched(settings.backend)
         return open_backend(settings.backend, cache=settings.cache, behind_cache=batched, api_key=settings.api_key)
-
-    def _models(self) -> dict[str, Model]:
-        given = {"descriptors", *(["backend"] if self.backend is not None else [])}
-        named: Mapping[str, str | Reranker] = self.settings.rerankers or {name: name for name in abilities.rerankers(given)}
-        models = {name: _model(name, part, given) for name, part in named.items()}
-        return models if FALLBACK in models else {**models, FALLBACK: _model(FALLBACK, FALLBACK, given)}
-
-
-def drawing(name: str, folder: Path) -> str:
-    """The name of the same reranker that also writes its grids there."""
-    found: PartName = parse(name)
-    options = options_of(name, module(name, station="rerankers").Options)
-    inside = printed(found.part, options).removesuffix(")")
-    return f"{inside}, grids={str(folder)!r})"
-
-
-def _model(name: str, part: str | Reranker, given: set[str]) -> Model:
-    if not isinstance(part, str):
-        return Model(name=name, part=part, needs=frozenset())
-    needs = abilities.needs(part, "rerankers")
-    options_of(part, module(part, station="rerankers").Options)
-    if missing := needs - given:
-        raise InputError(f"the reranker {part!r} needs {', '.join(sorted(missing))}", hint="Start the service with --backend NAME.")
-    return Model(name=name, part=part, needs=frozenset(needs))
-
-
-def _opened(folders: Sequence[Path]) -> dict[str, Collection]:
-    """Collections by the names of their folders, with everything of them that a search needs."""
-    found: dict[str, Collection] = {}
-    for folder in folders:
-        name, number = folder.resolve().name, 2
-        while name in found:
-            name, number = f"{folder.resolve().name}-{number}", number + 1
-        found[name] = Collection.open(folder)
-        abilities.warm_up(found[name])
-    return found

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from mmrerank.relevance import Scale
 from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
 
-Document: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000)]
+Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(plain)]
 Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
+ModelName: TypeAlias = Annotated[Name | None, Field(description="A reranker of this service, or `default`.", examples=["default"])]
+TEXT, OBJECT, LIST, TEI, INFINITY = TAGS = ("a text", "an object", "a list", "as TEI", "as infinity")  # left out where an error is told
 
 
 class Url(BaseModel):
@@ -26,9 +28,7 @@ class Url(BaseModel):
 
 class TextPart(BaseModel):
     type: Literal["text"]
-    text: Document
-
-    _plain = field_validator("text")(plain)
+    text: Words
 
 
 class ImagePart(BaseModel):
@@ -36,25 +36,28 @@ class ImagePart(BaseModel):
     image_url: Url
 
 
-Part: TypeAlias = Annotated[TextPart | ImagePart, Discriminator("type")]
-
-
 class Content(BaseModel):
     """A text, a picture, both, parts as in chat messages, or an item of a collection."""
 
-    text: Document | None = None
+    text: Words | None = None
     image: Uri | None = Field(default=None, description="A data URI or bare base64; a URL where the service allows its host.")
-    content: list[Part] | None = Field(default=None, min_length=1, max_length=64)
+    content: list[Annotated[TextPart | ImagePart, Discriminator("type")]] | None = Field(default=None, min_length=1, max_length=64)
     id: ItemId | None = Field(default=None, description="An item of a collection of this service, with its picture and text.")
     collection: Name | None = Field(default=None, description="The collection of `id`, where the service has several.")
-
-    _plain = field_validator("text")(plain)
 
     @model_validator(mode="after")
     def _has_something(self) -> Content:
         if self.text is None and self.image is None and self.content is None and self.id is None:
             raise ValueError('expected a text, or an object with "text", "image", "content" or "id"')
         return self
+
+
+def _kind(value: Any) -> str:
+    return LIST if isinstance(value, list) else OBJECT if isinstance(value, dict | Content) else TEXT
+
+
+Document: TypeAlias = Annotated[Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)]
+Documents: TypeAlias = Annotated[list[Document], Field(min_length=1)]
 
 
 class Ours(Strict):
@@ -65,96 +68,69 @@ class Ours(Strict):
     explain: bool = Field(default=True, description="Whether each result says why it stands where it stands.")
 
 
-def _one_or_many(value: Any) -> Any:
-    """A single document where a list is meant: newer servers take it for one document, parts and all."""
-    return [value] if isinstance(value, str | dict) else value
-
-
 class CohereRequest(BaseModel):
     """Cohere's v2 rerank."""
 
-    model: Name | None = Field(default=None, description="A reranker of this service, or `default`.", examples=["default"])
+    model: ModelName = None
     query: Text = Field(examples=["red bicycle"])
-    documents: list[Document | Content] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
     top_n: Count = None
     return_documents: bool = Field(default=False, description="As in Cohere's v1.")
     mmrerank: Ours = Ours()
 
-    _plain = field_validator("query")(plain)
-
-    @field_validator("documents")
-    @classmethod
-    def _documents_plain(cls, documents: list[str | Content]) -> list[str | Content]:
-        return [_plain(document) for document in documents]
+    @property
+    def listed(self) -> list[str | Content]:
+        """The documents."""
+        return self.documents
 
 
 class JinaRequest(BaseModel):
-    """Jina's rerank, and vLLM's with pictures."""
+    """Jina's rerank, and vLLM's with pictures. A single document, in place of a list, is one document with all its parts."""
 
-    model: Name | None = Field(default=None, description="A reranker of this service, or `default`.", examples=["default"])
-    query: Text | Content = Field(examples=["invoice total", {"text": "the same bag in blue", "image": DATA_URI}])
-    documents: Annotated[list[Document | Content], Field(min_length=1)] = Field(
-        examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]]
+    model: ModelName = None
+    query: Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)] = Field(
+        examples=["invoice total", {"text": "the same bag in blue", "image": DATA_URI}]
     )
+    documents: Annotated[
+        Annotated[Documents, Tag(LIST)] | Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)],
+        Discriminator(_kind),
+    ] = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
     top_n: Count = None
     return_documents: bool = True
     mmrerank: Ours = Ours()
 
-    @field_validator("documents", mode="before")
-    @classmethod
-    def _several(cls, documents: Any) -> Any:
-        return _one_or_many(documents)
-
-    @field_validator("query", "documents")
-    @classmethod
-    def _all_plain(cls, given: Any) -> Any:
-        return [_plain(one) for one in given] if isinstance(given, list) else _plain(given)
+    @property
+    def listed(self) -> list[str | Content]:
+        """The documents as a list."""
+        return self.documents if isinstance(self.documents, list) else [self.documents]
 
 
 class TeiRequest(BaseModel):
     """The rerank of text-embeddings-inference."""
 
     query: Text = Field(examples=["red bicycle"])
-    texts: list[Document] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    texts: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
     return_text: bool = False
-
-    _plain = field_validator("query")(plain)
-
-    @field_validator("texts")
-    @classmethod
-    def _texts_plain(cls, texts: list[str]) -> list[str]:
-        return [str(plain(text)) for text in texts]
 
 
 class InfinityRequest(BaseModel):
     """infinity's rerank."""
 
-    model: Name | None = Field(default=None, description="A reranker of this service, or `default`.", examples=["default"])
+    model: ModelName = None
     query: Text = Field(examples=["red bicycle"])
-    documents: list[Document] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    documents: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
     top_n: Count = None
     return_documents: bool = False
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
 
-    _plain = field_validator("query")(plain)
-
-    @field_validator("documents")
-    @classmethod
-    def _documents_plain(cls, documents: list[str]) -> list[str]:
-        return [str(plain(document)) for document in documents]
-
 
 def _which(body: Any) -> str:
     texts = "texts" in body if isinstance(body, dict) else isinstance(body, TeiRequest)
-    return "tei" if texts else "infinity"
+    return TEI if texts else INFINITY
 
 
-BareRequest: TypeAlias = Annotated[Annotated[TeiRequest, Tag("tei")] | Annotated[InfinityRequest, Tag("infinity")], Discriminator(_which)]
-
-
-def _plain(document: Any) -> Any:
-    return plain(document) if isinstance(document, str) else document
+BareRequest: TypeAlias = Annotated[Annotated[TeiRequest, Tag(TEI)] | Annotated[InfinityRequest, Tag(INFINITY)], Discriminator(_which)]
 
 
 class ResultNotes(BaseModel):
@@ -184,7 +160,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class CohereResult(BaseModel):
+class Result(BaseModel):
     index: int = Field(description="Position among the documents of the request, from 0.")
     relevance_score: float = Field(ge=0, le=1)
     document: dict[str, Any] | None = None
@@ -193,22 +169,15 @@ class CohereResult(BaseModel):
 
 class CohereReply(BaseModel):
     id: str
-    results: list[CohereResult]
+    results: list[Result]
     meta: dict[str, Any]
     mmrerank: ReplyNotes
-
-
-class JinaResult(BaseModel):
-    index: int = Field(description="Position among the documents of the request, from 0.")
-    relevance_score: float = Field(ge=0, le=1)
-    document: dict[str, Any] | None = None
-    mmrerank: ResultNotes | None = None
 
 
 class JinaReply(BaseModel):
     id: str
     model: str
-    results: list[JinaResult]
+    results: list[Result]
     usage: Usage
     mmrerank: ReplyNotes
 

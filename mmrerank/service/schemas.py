@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 ItemId: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Uri: TypeAlias = Annotated[str, StringConstraints(min_length=5)]  # as long as the body may be
 Box: TypeAlias = tuple[float, float, float, float]
 
 
-def plain(text: str | None) -> str | None:
+def plain(text: str) -> str:
     """The text, unless a picture was put in its place.
 
     Raises:
         ValueError: it is a data URI; says what a picture looks like here.
     """
-    if text is not None and text.lstrip()[:11].lower() in ("data:image/", "data:applic"):
+    if text.lstrip()[:11].lower() in ("data:image/", "data:applic"):
         raise ValueError(
             'this is a data URI in a text field; a picture is given as {"image": "data:image/png;base64,..."} or as '
             '{"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]} in /v1/rerank, and in the '
             "list `images` in /v1/search"
         )
     return text
+
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(plain)]
 
 
 class Strict(BaseModel):
@@ -81,8 +83,6 @@ class SearchRequest(Strict):
     retriever: Name | None = Field(default=None, description="First stage; chosen by what is asked when left out.", examples=["composed"])
     rerank: list[Name] = Field(default=[], max_length=4, description="Rerankers, one after the other.", examples=[["superglobal"]])
     depth: int | None = Field(default=None, ge=1, description="How many candidates the rerankers see; 100 when left out.")
-
-    _plain = field_validator("text", "filter")(plain)
 
 
 class Hit(BaseModel):
@@ -141,8 +141,6 @@ class AskRequest(Strict):
     rerank: list[Name] = Field(default=[], max_length=4, description="Rerankers, one after the other.")
     depth: int | None = Field(default=None, ge=1, description="How many candidates the rerankers see.")
     stream: bool = Field(default=False, description="Words as they come, as server-sent events.")
-
-    _plain = field_validator("question", "filter")(plain)
 
 
 class Citation(BaseModel):

@@ -49,7 +49,7 @@ class Settings:
         encoder: makes descriptors of candidates that no collection holds.
         cache: folder in which answers of the model are kept.
         token: what clients must send as bearer token; None lets everyone in.
-        hosts: names by which clients may address the service, beside the loopback ones; empty with a token: any.
+        names: host names by which clients may address the service, beside those of loopback; none with a token: any.
         fetch_hosts: hosts from which pictures may be fetched; empty: nothing is fetched.
     """
 
@@ -60,7 +60,7 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     cache: Path | None = None
     token: str | None = field(default=None, repr=False)
-    hosts: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     fetch_hosts: tuple[str, ...] = ()
     limits: Limits = Limits()
     load: Load = Load()
@@ -68,6 +68,12 @@ class Settings:
     def __post_init__(self) -> None:
         if min(self.load.workers, self.load.queue + 1) < 1 or self.load.timeout_s <= 0:
             raise InputError(f"workers count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
+
+
+def check_host(host: str, token: str | None) -> None:
+    """InputError where others could reach the service and nothing keeps them out."""
+    if host not in LOOPBACK and token is None:
+        raise InputError(f"listening at {host} lets everyone in who can reach it", hint=f"Set {TOKEN} to a token that clients must send.")
 
 
 def token_from_environment() -> str | None:
