@@ -127,6 +127,7 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
             filter=body.filter,
             rerank=parts,
             backend=service.backend,
+            answerer=body.answerer,
             depth=body.depth,
             on_text=on_text,
         )

@@ -140,6 +140,9 @@ class AskRequest(Strict):
     filter: Text | None = Field(default=None, description="SQL over the fields of the items.")
     rerank: list[Name] = Field(default=[], max_length=4, description="Rerankers, one after the other.")
     depth: int | None = Field(default=None, ge=1, description="How many candidates the rerankers see.")
+    answerer: Literal["extractive", "generative"] | None = Field(
+        default=None, description="Quotes the best passage, or lets the model write; the model where there is one when left out."
+    )
     stream: bool = Field(default=False, description="Words as they come, as server-sent events.")
 
 
