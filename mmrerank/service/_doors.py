@@ -136,7 +136,7 @@ def token_in(headers: Headers) -> str:
 
 def same(token: str, given: str) -> bool:
     """Whether they are equal, in a time that tells nothing of where they differ."""
-    return hmac.compare_digest(token.encode(), given.encode("utf-8", "surrogateescape"))
+    return hmac.compare_digest(token.encode(), given.encode("utf-8", "replace"))
 
 
 def _open(path: str) -> bool:

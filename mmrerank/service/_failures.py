@@ -70,7 +70,8 @@ def body(status: int, message: str, *, code: str, param: str | None = None) -> d
 def reply(error: MMRerankError) -> JSONResponse:
     """The reply to an error, with when to come again where that helps."""
     status = status_of(error)
-    return JSONResponse(envelope(error), status, headers={"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None)
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": str(RETRY_AFTER_S)}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+    return JSONResponse(envelope(error), status, headers=headers.get(status))
 
 
 def install(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TypeAlias
 
 import httpx
@@ -20,6 +20,7 @@ from mmrerank.readers._files import MIB
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
+CARRIERS = (ip_network("64:ff9b::/96"), ip_network("2002::/16"))  # IPv6 that carries on to any IPv4 address
 
 
 def resolved(host: str, port: int) -> list[str]:
@@ -81,13 +82,15 @@ class Fetcher:
                 return str(parsed.join(reply.headers["location"]))
             if reply.status_code != 200:
                 raise InputError(f"the URL answers with status {reply.status_code}")
+            if reply.headers.get("content-encoding", "identity") != "identity":  # a few bytes could unpack to any number
+                raise InputError("the URL sends its picture packed, which was not asked for")
             return self._body(reply, end)
         finally:
             reply.close()
 
     def _body(self, reply: httpx.Response, end: float) -> bytes:
         body = bytearray()
-        for piece in reply.iter_raw():
+        for piece in reply.iter_bytes():
             body += piece
             if len(body) > self._max_bytes:
                 raise InputError(f"the URL holds more than {self._max_bytes / MIB:g} MiB")
@@ -109,5 +112,5 @@ class Fetcher:
 
 def _public(address: str) -> bool:
     found = ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
-    return (mapped or found).is_global and not found.is_multicast
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found.is_global and not found.is_multicast and not any(found in network for network in CARRIERS)

@@ -124,9 +124,9 @@ class Work:
         if not future.cancelled():
             future.exception()  # fetched, so that asyncio does not report it once more
 
-    def close(self, seconds: float) -> None:
-        """Ends the threads: what waits is dropped, what runs may come to its end within `seconds`."""
+    async def close(self, seconds: float) -> None:
+        """Ends the threads, once all that was taken has come to its end, or after `seconds`."""
         end = time.monotonic() + seconds
         while self._taken and time.monotonic() < end:
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
         self._pool.shutdown(wait=False, cancel_futures=True)

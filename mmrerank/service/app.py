@@ -10,9 +10,11 @@ from mmrerank.errors import MissingExtra
 from mmrerank.service.settings import Settings
 
 try:
+    import prometheus_client  # noqa: F401
+    import uvicorn  # noqa: F401
     from fastapi import FastAPI
 except ImportError as missing:
-    raise MissingExtra.of("fastapi", "serve", "The service") from missing
+    raise MissingExtra.of(missing.name or "fastapi", "serve", "The service") from missing
 
 from mmrerank.service import _assets, _failures, _health, _reranking, _searching
 from mmrerank.service._doors import Doors
@@ -30,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.work.close(settings.load.stop_seconds)
+        await service.work.close(settings.load.stop_seconds)
 
     app = FastAPI(
         title="mmrerank",
