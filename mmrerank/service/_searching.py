@@ -23,6 +23,7 @@ from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle, Query
 
 KEEP_ALIVE_S = 15.0
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "The answer, whole or as it comes."}}
 
 
 def router(service: Service) -> APIRouter:
@@ -39,7 +40,7 @@ def router(service: Service) -> APIRouter:
         """Finds pictures or pages by text, picture, both, exclusions and marks."""
         return await service.work.run(lambda: searched(service, body), gone=lambda: gone(request))
 
-    @routes.post("/ask", response_model=schemas.AskResponse)
+    @routes.post("/ask", response_model=schemas.AskResponse, responses=STREAM)
     async def ask(request: Request, body: schemas.AskRequest) -> Any:
         """Answers a question from the pages of a collection, with the pages and passages the answer rests on.
 

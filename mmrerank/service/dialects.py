@@ -136,8 +136,8 @@ BareRequest: TypeAlias = Annotated[Annotated[TeiRequest, Tag(TEI)] | Annotated[I
 class ResultNotes(BaseModel):
     """What these dialects have no field for, of one result."""
 
-    raw_score: float | None = Field(description="As the method computes it, on its own scale.")
-    calibrated_score: float | None
+    raw_score: float | None = Field(default=None, description="As the method computes it, on its own scale.")
+    calibrated_score: float | None = Field(default=None, description="A probability of relevance, where a calibration was fitted.")
     explanation: str = Field(description="Why it stands where it stands.")
     irrelevant: bool = Field(description="Whether the method holds it to be no answer.")
 

@@ -79,10 +79,10 @@ class SearchRequest(Strict):
     positive: list[ItemId] = Field(default=[], max_length=64, description="Items marked as good: more like these.")
     negative: list[ItemId] = Field(default=[], max_length=64, description="Items marked as bad: not like these, and none of these.")
     filter: Text | None = Field(default=None, description="SQL over the fields of the items.", examples=["page_number < 5"])
-    k: int = Field(default=10, ge=1, description="How many hits.")
+    k: int = Field(default=10, ge=1, strict=True, description="How many hits.")
     retriever: Name | None = Field(default=None, description="First stage; chosen by what is asked when left out.", examples=["composed"])
     rerank: list[Name] = Field(default=[], max_length=4, description="Rerankers, one after the other.", examples=[["superglobal"]])
-    depth: int | None = Field(default=None, ge=1, description="How many candidates the rerankers see; 100 when left out.")
+    depth: int | None = Field(default=None, ge=1, strict=True, description="How many candidates the rerankers see; 100 when left out.")
 
 
 class Hit(BaseModel):
@@ -136,10 +136,10 @@ class AskRequest(Strict):
 
     collection: Name | None = Field(default=None, description="May be left out where the service has one.", examples=["handbook"])
     question: Text = Field(examples=["What did the new tide gauge cost?"])
-    k: int = Field(default=5, ge=1, description="How many pages the answer is read from.")
+    k: int = Field(default=5, ge=1, strict=True, description="How many pages the answer is read from.")
     filter: Text | None = Field(default=None, description="SQL over the fields of the items.")
     rerank: list[Name] = Field(default=[], max_length=4, description="Rerankers, one after the other.")
-    depth: int | None = Field(default=None, ge=1, description="How many candidates the rerankers see.")
+    depth: int | None = Field(default=None, ge=1, strict=True, description="How many candidates the rerankers see.")
     answerer: Literal["extractive", "generative"] | None = Field(
         default=None, description="Quotes the best passage, or lets the model write; the model where there is one when left out."
     )
