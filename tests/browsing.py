@@ -103,7 +103,7 @@ def watched(browser: Any, *, complains: str = "", **options: Any) -> Iterator[An
     context = browser.new_context(**{"viewport": DESK, **options})
     context.add_init_script(WATCH)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     said: list[str] = []
     hosts: set[str] = set()
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)

@@ -20,8 +20,6 @@ export async function keep(files) {
   return keys;
 }
 
-export const picturesIn = (transfer) => [...(transfer?.files ?? [])];
-
 async function dataUri(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) throw new Error(`${file.name || "This"} is not a picture that this browser can open.`);

@@ -71,8 +71,7 @@ export function queryForm({ thumbnail, changed }) {
     fields.depth.disabled = !fields.rerank.value;
     byId("chosen").textContent = summary();
     const lost = pictures.like.length || pictures.unlike.length;
-    byId("notice").textContent = "The link to this search leaves out the picture you added: it stays in this page.";
-    show(byId("notice"), Boolean(lost) && !asking);
+    note(lost && !asking ? "A link to this search leaves out the picture you added: it stays in this page." : "");
   }
 
   function summary() {
@@ -133,10 +132,11 @@ export function queryForm({ thumbnail, changed }) {
     write,
     offerCollections(all) {
       collections = all;
-      choices(fields.collection, all.map((one) => [one.name, one.name]), fields.collection.value);
+      choices(fields.collection, all.map((one) => [one.name, one.name]), all[0].name);
     },
     held,
     mode,
+    note,
     // Adds a picture, or takes it away where it is in already; it is never both wanted and unwanted.
     toggle(kind, picture) {
       const same = (one) => (picture.key ? one.key === picture.key : one.id === picture.id);
@@ -157,6 +157,11 @@ const number = (field, otherwise) => {
   const value = Math.round(Number(field.value));
   return value >= 1 ? Math.min(value, Number(field.max)) : otherwise;
 };
+
+function note(words) {
+  byId("notice").textContent = words;
+  show(byId("notice"), Boolean(words));
+}
 
 function choices(select, pairs, chosen) {
   const all = chosen && !pairs.some(([value]) => value === chosen) ? [...pairs, [chosen, plain(chosen)]] : pairs;

@@ -1,6 +1,6 @@
 // What came back: cards in a grid, what the reranker moved, and the pictures that a model was shown.
 
-import { h, icon, iconButton, plain, show, svg } from "./dom.js";
+import { h, icon, iconButton, plain, svg } from "./dom.js";
 
 const ROW_PX = 58; // of before and after: 52 and a gap of 6, as in page.css
 
@@ -16,16 +16,9 @@ export const score = (value) => (value === null || value === undefined ? "" : va
 export function movement(hit) {
   if (!hit.was) return null;
   const places = hit.was - hit.rank;
-  if (!places) return h("span", { class: "move", title: "stays" }, icon("same"), h("span", { class: "hidden-text" }, "stays"));
-  const way = places > 0 ? "up" : "down";
-  return h(
-    "span",
-    { class: `move ${way}`, title: `was ${hit.was}` },
-    icon(way),
-    h("span", { class: "hidden-text" }, `moved ${way} `),
-    String(Math.abs(places)),
-    h("span", { class: "hidden-text" }, `, was ${hit.was}`),
-  );
+  const way = places > 0 ? "up" : places < 0 ? "down" : "same";
+  const words = places ? `moved ${way} ${Math.abs(places)}, was ${hit.was}` : "stays";
+  return h("span", { class: `move ${way}`, role: "img", "aria-label": words, title: words }, icon(way), places ? String(Math.abs(places)) : "");
 }
 
 // A picture in a frame of fixed shape, so that nothing jumps when it comes; its words where it has none or it cannot be shown.
@@ -53,8 +46,7 @@ export function cards(hits, { thumbnail, marked, open, alike, mark, acts = true 
       picture(thumbnail(hit.id), hit),
       h("span", { class: "foot" }, h("span", { class: "rank" }, String(hit.rank)), movement(hit), h("span", { class: "name" }, title(hit))),
     );
-    const reason = h("span", { class: "why", id: why }, hit.score === null ? "" : h("b", {}, score(hit.score)), h("span", {}, hit.reason));
-    opening.firstChild.append(reason);
+    const reason = h("p", { class: "why", id: why }, hit.score === null ? "" : h("b", {}, score(hit.score)), " ", hit.reason);
     const actions = h(
       "div",
       { class: "actions" },
@@ -62,7 +54,7 @@ export function cards(hits, { thumbnail, marked, open, alike, mark, acts = true 
       iconButton("plus", "Wanted", () => mark("wanted", hit), { tabindex: -1, "aria-pressed": "false", "data-mark": "wanted" }),
       iconButton("minus", "Unwanted", () => mark("unwanted", hit), { tabindex: -1, "aria-pressed": "false", "data-mark": "unwanted" }),
     );
-    return h("li", { class: "card", "data-id": hit.id }, opening, acts && actions);
+    return h("li", { class: "card", "data-id": hit.id }, opening, acts && actions, reason);
   }
 
   list.addEventListener("focusin", (event) => {
@@ -159,9 +151,4 @@ export function seen(pictures) {
     h("p", {}, "The pictures as the model was shown them. It answers with the numbers, best first."),
     ...pictures.map((source) => h("img", { src: source, alt: "Candidates in one grid, each with its number" })),
   );
-}
-
-export function empty(section, heading, words, ...row) {
-  section.replaceChildren(h("h2", {}, heading), h("p", {}, words), row.length ? h("div", { class: "row" }, ...row) : "");
-  show(section, true);
 }
