@@ -53,7 +53,7 @@ class Content(BaseModel):
 
 
 def _kind(value: Any) -> str:
-    return LIST if isinstance(value, list) else OBJECT if isinstance(value, dict | Content) else TEXT
+    return TEXT if isinstance(value, str) else LIST if isinstance(value, list) else OBJECT if isinstance(value, (dict, Content)) else TEXT
 
 
 Document: TypeAlias = Annotated[Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[
         InputError: the port is taken, or the address is not one of this machine.
     """
     listening = _bound(host, port)
+    for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has stopped, which is then no news
+        signal.signal(stop, lambda *_: None)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=stop_seconds, timeout_keep_alive=30
     )

@@ -20,7 +20,7 @@ def plain(text: str) -> str:
     Raises:
         ValueError: it is a data URI; says what a picture looks like here.
     """
-    if text.lstrip()[:11].lower() in ("data:image/", "data:applic"):
+    if text[:99].lstrip()[:11].lower() in ("data:image/", "data:applic"):
         raise ValueError(
             'this is a data URI in a text field; a picture is given as {"image": "data:image/png;base64,..."} or as '
             '{"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}]} in /v1/rerank, and in the '
