@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from mmrerank.collection import Collection
-from mmrerank.parts import module, names
+from mmrerank.errors import InputError
+from mmrerank.parts import make, module, names
 from mmrerank.types import Encoder
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
@@ -50,9 +51,17 @@ def needs(name: str, station: str) -> set[str]:
 
 
 def rerankers(given: Iterable[str]) -> list[str]:
-    """The rerankers that can be built from these resources."""
+    """The rerankers that can be built from these resources by their name alone."""
     held = set(given)
-    return [name for name in names("rerankers") if needs(name, "rerankers") <= held]
+    return [name for name in names("rerankers") if needs(name, "rerankers") <= held and _is_whole(name)]
+
+
+def _is_whole(name: str) -> bool:
+    """Whether the name says enough: a part that reaches a server needs its address too."""
+    try:
+        return bool(needs(name, "rerankers")) or make(name, station="rerankers") is not None
+    except InputError:
+        return False
 
 
 def _encoders(collection: Collection) -> list[Encoder]:

@@ -5,10 +5,10 @@ of which clients that ask at once share some. Over a connection that is kept, on
 
     python tests/bench/bench_service.py [--clients 1 4 16 64]
 
-Overhead: 100 candidates of some 60 words, a reranker that gives the order back; paired with the direct call of the same part,
-medians and quartiles; CPU time of both
-processes says the same where other work shares the cores and every change of threads waits for one. Throughput: pointwise scoring (ragllava) of one text candidate a request by a tiny Qwen2.5-VL on CPU threads;
-one client asks again as soon as it has its answer. Baseline: one client. Ceiling: the same prompts in one call of the backend.
+Overhead: 100 candidates of 60 words, a reranker that gives the order back; paired with the direct call of the same part, medians
+and quartiles. CPU time of both processes says the same where other work shares the cores and every change of threads waits for
+one. Throughput: pointwise scoring (ragllava) of one text candidate a request by a tiny Qwen2.5-VL on CPU threads; a client asks
+again as soon as it has its answer. Baseline: one client. Ceiling: the same prompts in one call of the backend.
 """
 
 from __future__ import annotations
@@ -174,9 +174,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the model in the service")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(
-        f"{processor_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{processor_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {arguments.threads} threads for the model")
     with tempfile.TemporaryDirectory() as folder:
         save_tiny(Path(folder), "qwen2_5_vl", seed=0)
         best = ceiling(folder)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from makers import ColourEncoder, picture, write_pictures
+from makers import picture, write_pictures
 from PIL import Image
 from served import Reversed, asked
 
@@ -187,9 +186,6 @@ def test_a_picture_whose_file_is_gone_is_said_without_its_place(tmp_path: Path) 
 
 def test_what_others_write_is_found_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_shelf, "LOOK_AGAIN_S", 0.0)
-    write_pictures(tmp_path / "photos", range(2))
-    writer = Collection.create(tmp_path / "c", encoders=[ColourEncoder()])
-    writer.add([tmp_path / "photos"])
     lexical = Collection.create(tmp_path / "t")
     (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "a red door"}\n')
     lexical.add([tmp_path / "t.jsonl"])
@@ -197,7 +193,6 @@ def test_what_others_write_is_found_without_a_restart(tmp_path: Path, monkeypatc
         assert len(client.post("/v1/search", json={"text": "red"}).json()["hits"]) == 1
         (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "a red door"}\n{"id": "b", "text": "a red boat"}\n')
         lexical.add([tmp_path / "t.jsonl"])
-        time.sleep(0.01)
         assert len(client.post("/v1/search", json={"text": "red"}).json()["hits"]) == 2
         assert client.get("/v1/collections").json()["collections"][0]["items"] == 2
 
