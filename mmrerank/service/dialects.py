@@ -76,7 +76,7 @@ class CohereRequest(BaseModel):
     documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
     top_n: Count = None
     return_documents: bool = Field(default=False, description="As in Cohere's v1.")
-    mmrerank: Ours = Ours()
+    mmrerank: Ours = Field(default_factory=Ours)
 
     @property
     def listed(self) -> list[str | Content]:
@@ -97,7 +97,7 @@ class JinaRequest(BaseModel):
     ] = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
     top_n: Count = None
     return_documents: bool = True
-    mmrerank: Ours = Ours()
+    mmrerank: Ours = Field(default_factory=Ours)
 
     @property
     def listed(self) -> list[str | Content]:

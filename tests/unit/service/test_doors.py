@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -119,6 +121,15 @@ def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InputError, match="printable ASCII"):
         Settings(token="tøken")
     assert "t0ken" not in repr(Settings(token="t0ken", api_key="t0ken"))
+
+
+@pytest.mark.parametrize("library", ["fastapi", "uvicorn", "prometheus_client"])
+def test_a_missing_library_is_told_with_the_line_that_installs_it(library: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; from mmrerank.cli import main; raise SystemExit(main(['serve']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert library in done.stderr
+    assert "pip install 'mmrerank[serve]'" in done.stderr
 
 
 def test_names_of_rerankers() -> None:
