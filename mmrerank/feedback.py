@@ -8,7 +8,7 @@ Source: the positive and negative examples of vector databases; relevance feedba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
@@ -17,24 +17,32 @@ from mmrerank.types import ImageHandle, Item, Query
 WORDS = 60  # of the text of a good item
 
 
-def marked(collection: Collection, *, positive: Sequence[str] = (), negative: Sequence[str] = (), query: Query | None = None) -> Query:
-    """The query with these marks; without one, a query for more like the good items.
+def marked(
+    collection: Collection,
+    *,
+    positive: Sequence[str] = (),
+    negative: Sequence[str] = (),
+    text: str | None = None,
+    images: tuple[ImageHandle, ...] = (),
+    filter: str | None = None,
+    **fields: Any,
+) -> Query:
+    """The query with these marks; of marks alone, a query for more like the good items.
+
+    Args:
+        text, images, filter, fields: of the query as it would be without marks.
 
     Raises:
-        InputError: an item is not in the collection or has nothing to be like, or there is neither a query nor a good item.
+        InputError: an item is not in the collection or has nothing to be like, or nothing says what to find.
     """
     good, bad = [collection.item(i) for i in positive], [collection.item(i) for i in negative]
-    if query is None and not good:
-        raise InputError("neither a query nor an item marked as good", hint="Marks of bad items alone do not say what to find.")
-    seen = any("image" in collection.encoder(entry).takes for entry in collection.manifest.encoders)
-    if seen:
-        pictures = tuple(_picture(item) for item in good)
-        base = replace(query, images=(*query.images, *pictures), weights=()) if query else Query(images=pictures)
-        asked = replace(base, exclude_images=(*base.exclude_images, *(_picture(item) for item in bad)))
-    else:
-        words = " ".join([query.text or "" if query else "", *(_words(item) for item in good)]).strip()
-        asked = replace(query, text=words) if query else Query(text=words)
-    return replace(asked, filter=_without(asked.filter, negative)) if negative else asked
+    condition = _without(filter, negative) if negative else filter
+    if any("image" in collection.encoder(entry).takes for entry in collection.manifest.encoders):
+        pictures = (*images, *(_picture(item) for item in good))
+        excluded = (*fields.pop("exclude_images", ()), *(_picture(item) for item in bad))
+        return Query(text=text, images=pictures, exclude_images=excluded, filter=condition, **fields)
+    words = " ".join([text or "", *(_words(item) for item in good)]).strip()
+    return Query(text=words or None, images=images, filter=condition, **fields)
 
 
 def _picture(item: Item) -> ImageHandle:

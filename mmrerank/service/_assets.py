@@ -59,12 +59,7 @@ def router(service: Service) -> APIRouter:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     @routes.get("/v1/collections/{collection}/picture", response_class=Response, responses=IMAGES, tags=["pictures"])
-    async def picture(
-        request: Request,
-        collection: str,
-        item: Id,
-        side: Side = PICTURE_PX,
-    ) -> Response:
+    async def picture(request: Request, collection: str, item: Id, side: Side = PICTURE_PX) -> Response:
         """The picture of an item, or the page rendered, no larger than `side`."""
         return await rendered(request, collection, item, side)
 
@@ -73,12 +68,7 @@ def router(service: Service) -> APIRouter:
         """The picture of an item, small."""
         return await rendered(request, collection, item, THUMBNAIL_PX)
 
-    @routes.get(
-        "/v1/grids/{name}",
-        response_class=Response,
-        responses=GRID,
-        tags=["pictures"],
-    )
+    @routes.get("/v1/grids/{name}", response_class=Response, responses=GRID, tags=["pictures"])
     async def grid(name: str) -> Response:
         """A grid that a reranker showed its model, kept for a while."""
         return Response(service.grids.get(name), media_type="image/png", headers={"Cache-Control": "private, max-age=3600, immutable"})

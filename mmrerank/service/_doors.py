@@ -59,6 +59,8 @@ class Doors:
         except Refused as refused:
             await reply(refused)(scope, receive, safe)
             return
+        if body is None:
+            return  # the client went away before its body had come
 
         async def replayed() -> Message:
             nonlocal body

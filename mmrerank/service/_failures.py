@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,9 +14,6 @@ from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, Too
 from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
 
-logger = logging.getLogger(__name__)
-
-STATUS: dict[type[MMRerankError], int] = {}
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -36,7 +32,7 @@ class NoSuchThing(Refused):
         super().__init__(404, message, hint=hint, param=param)
 
 
-STATUS |= {
+STATUS: dict[type[MMRerankError], int] = {
     TooBusy: 429,
     DeadlinePassed: 504,
     Abandoned: 499,  # nobody reads it; what nginx logs for a client that closed the connection
@@ -74,6 +70,9 @@ def reply(error: MMRerankError) -> JSONResponse:
     return JSONResponse(envelope(error), status, headers=headers.get(status))
 
 
+BROKEN = body(500, "an error of the service; its log says more", code="InternalError")
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the app leave in the envelope, and none with a trace."""
 
@@ -95,7 +94,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def other(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(body(500, "an error of the service; its log says more", code="InternalError"), 500)
+        return JSONResponse(BROKEN, 500)
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -103,8 +102,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, what in {
         400: "What was given cannot be used.",
         401: "The bearer token is missing or wrong.",
+        403: "The request names another host, or comes from a page of one.",
         404: "A collection, model or item of that name is not here.",
         408: "The body did not arrive in time.",
+        409: "A collection and an encoder disagree.",
         413: "The body is too large.",
         422: "The request has another shape.",
         429: "Too many requests at once; come again after Retry-After seconds.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -16,12 +17,13 @@ from mmrerank.errors import MMRerankError
 from mmrerank.feedback import marked
 from mmrerank.pipeline import AskResult
 from mmrerank.service import schemas
-from mmrerank.service._failures import RESPONSES, Refused, envelope
+from mmrerank.service._failures import BROKEN, RESPONSES, Refused, envelope
 from mmrerank.service._shown import Shown
 from mmrerank.service._state import Service
 from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle, Query
 
+logger = logging.getLogger(__name__)
 KEEP_ALIVE_S = 15.0
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "The answer, whole or as it comes."}}
 
@@ -48,8 +50,9 @@ def router(service: Service) -> APIRouter:
         or one `error` with the envelope.
         """
         if body.stream:
-            service.name_of(body.collection)  # what is wrong with the request is still said by a status
+            service.name_of(body.collection)  # what is wrong so far is still said by a status
             _check(service, body.k, body.depth)
+            service.work.check_room()
             return StreamingResponse(_events(service, body, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         return await service.work.run(lambda: asked(service, body, None), gone=lambda: gone(request))
 
@@ -104,17 +107,16 @@ def _query(service: Service, collection: Collection, body: schemas.SearchRequest
     def pictures(field: str, given: list[schemas.Uri | schemas.ItemRef]) -> tuple[ImageHandle, ...]:
         return tuple(service.picture(one, collection, f"{field}.{n}") for n, one in enumerate(given))
 
-    images = pictures("images", body.images)
-    query = None
-    if body.text or images:
-        query = Query(
-            text=body.text,
-            images=images,
-            exclude_text=tuple(body.exclude_text),
-            exclude_images=pictures("exclude_images", body.exclude_images),
-            filter=body.filter,
-        )
-    return marked(collection, query=query, positive=body.positive, negative=body.negative)
+    return marked(
+        collection,
+        positive=body.positive,
+        negative=body.negative,
+        text=body.text,
+        images=pictures("images", body.images),
+        exclude_text=tuple(body.exclude_text),
+        exclude_images=pictures("exclude_images", body.exclude_images),
+        filter=body.filter,
+    )
 
 
 def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], None] | None) -> schemas.AskResponse:
@@ -168,6 +170,9 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
         yield event("answer", work.result().model_dump(mode="json"))
     except MMRerankError as error:
         yield event("error", envelope(error))
+    except Exception:
+        logger.exception("a streamed answer failed")
+        yield event("error", BROKEN)
     finally:
         work.cancel()
 

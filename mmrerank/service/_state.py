@@ -126,7 +126,7 @@ class Service:
         """The text without the places of this machine, which are none of a client's business."""
         for collection in self.collections.all():
             for root in collection.manifest.roots:
-                text = text.replace(f"{root.path}/", "").replace(root.path, "")
+                text = text.replace(f"{root.path}/", "")
         return text
 
     def models_for(self, collection: Collection) -> list[str]:

@@ -75,6 +75,11 @@ class Work:
         """How many requests are worked on or wait."""
         return self._taken
 
+    def check_room(self) -> None:
+        """TooBusy when the queue is full."""
+        if self._taken >= self._load.workers + self._load.queue:
+            raise TooBusy(f"{self._taken} requests are worked on or wait", hint=f"Try again in {RETRY_AFTER_S} s.")
+
     async def run(self, work: Callable[[], T], *, gone: Callable[[], Awaitable[Any]] | None = None) -> T:
         """What `work` returns, from a thread.
 
@@ -86,8 +91,7 @@ class Work:
             DeadlinePassed: it took too long.
             Abandoned: the client went away.
         """
-        if self._taken >= self._load.workers + self._load.queue:
-            raise TooBusy(f"{self._taken} requests are worked on or wait", hint=f"Try again in {RETRY_AFTER_S} s.")
+        self.check_room()
         job = Job()
         future = self._started(job, work)
         waiting: set[asyncio.Future[Any]] = {future}

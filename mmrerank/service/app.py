@@ -12,7 +12,8 @@ from mmrerank.service.settings import Settings
 try:
     import prometheus_client  # noqa: F401
     import uvicorn  # noqa: F401
-    from fastapi import FastAPI
+    from fastapi import Depends, FastAPI
+    from fastapi.security import HTTPBearer
 except ImportError as missing:
     raise MissingExtra.of(missing.name or "fastapi", "serve", "The service") from missing
 
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [],  # described here, asked for by the doors
     )
     app.state.service = service
     _failures.install(app)

@@ -22,7 +22,7 @@ class Limits:
     body_mib: float = 32.0
     body_seconds: float = 30.0  # in which a body must have arrived
     documents: int = 1000
-    pictures: int = 256  # of one request, pages and items of a collection included
+    pictures: int = 256  # that a request to rerank brings along
     picture_pixels: int = 40_000_000
     k: int = 200
     depth: int = 500

@@ -49,6 +49,15 @@ def test_a_token_is_asked_for_everywhere_but_at_the_page_and_the_pulse() -> None
         assert client.post("/v1/rerank", json=QUESTION, headers={"authorization": "bearer s3cret-token"}).status_code == 200
 
 
+def test_the_description_says_that_a_token_is_asked_for() -> None:
+    headers = {"authorization": "Bearer s3cret"}
+    with asked(token="s3cret") as client:
+        described = client.get("/openapi.json", headers=headers).json()
+        assert described["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    with asked() as client:
+        assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
+
+
 def test_a_browser_gets_the_token_as_a_cookie_that_scripts_cannot_read() -> None:
     with asked(token="s3cret") as client:
         assert client.post("/v1/session", json={"token": "guess"}).status_code == 401

@@ -100,6 +100,9 @@ def test_marks_lead_to_more_like_the_good_and_none_of_the_bad(client: TestClient
     assert found[0] == "001.png"
     assert len(found) == 5
     assert "003.png" not in found
+    filtered = search(client, positive=["001.png"], filter="item_id <> '001.png'", k=9)["hits"]
+    assert "001.png" not in [hit["item_id"] for hit in filtered]
+    assert len(filtered) == 5
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,20 @@ def test_what_is_wrong_with_a_streamed_question_is_a_status_before_and_an_event_
     ((name, data),) = events(reader.post("/v1/ask", json={"question": "x", "stream": True, "filter": "nothing = 1"}).text)
     assert name == "error"
     assert data["error"]["type"] == "invalid_request_error"
+
+
+def test_a_streamed_question_waits_its_turn_and_hides_what_broke(pages: Path) -> None:
+    def breaks(prompt: Any) -> str:
+        raise RuntimeError("secret")
+
+    question = {"question": "How many visitors did the harbour station have?", "stream": True}
+    with asked(collections=(pages,), backend=BackendDouble(answer=breaks)) as client:
+        ((name, data),) = events(client.post("/v1/ask", json=question).text)
+        assert (name, data["error"]["code"]) == ("error", "InternalError")
+        assert "secret" not in json.dumps(data)
+        client.app.state.service.work._taken = 80  # type: ignore[attr-defined]
+        assert client.post("/v1/ask", json=question).status_code == 429
+        client.app.state.service.work._taken = 0  # type: ignore[attr-defined]
 
 
 def test_pictures_are_small_on_request_and_not_sent_again_unchanged(client: TestClient) -> None:
