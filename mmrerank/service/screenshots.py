@@ -31,6 +31,7 @@ from mmrerank.service.app import create_app
 from mmrerank.service.settings import Settings
 
 DESK, PHONE = (1240, 760), (390, 844)
+COLOURS, MOST_BYTES = (256, 192, 128, 96), 145_000
 PATIENCE_MS = 180_000  # the embedded model on a busy machine
 CHANGED = {
     "collection": "emoji",
@@ -116,12 +117,12 @@ def take(out: Path, work: Path, only: Sequence[str] = ()) -> Iterator[Path]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for shot in (shot for shot in SHOTS if not only or shot.name in only):
             file = out / f"page-{shot.name}.png"
-            file.write_bytes(_small(_taken(browser, address, shot)))
+            file.write_bytes(small(taken(browser, address, shot)))
             yield file
         browser.close()
 
 
-def _taken(browser: Any, address: str, shot: Shot) -> bytes:
+def taken(browser: Any, address: str, shot: Shot) -> bytes:
     """The page as PNG, once all that is in sight has come."""
     width, height = shot.size
     context = browser.new_context(
@@ -141,16 +142,19 @@ def _taken(browser: Any, address: str, shot: Shot) -> bytes:
         page.click(selector)
     if shot.hover:
         page.hover(shot.hover)
-    taken: bytes = page.screenshot()
+    png: bytes = page.screenshot()
     context.close()
-    return taken
+    return png
 
 
-def _small(png: bytes) -> bytes:
-    """The same picture in 256 colours."""
-    reduced = BytesIO()
-    with Image.open(BytesIO(png)) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
+def small(png: bytes) -> bytes:
+    """The same picture in fewer colours, for the repository's sake."""
+    for colours in COLOURS:
+        reduced = BytesIO()
+        with Image.open(BytesIO(png)) as picture:
+            picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
+        if reduced.tell() < MOST_BYTES:
+            break
     return reduced.getvalue()
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from browsing import DESK, PHONE, watched
+from PIL import Image
+
+from mmrerank.service.screenshots import SHOTS, small, taken
+
+PICTURES = Path(__file__).parents[2] / "demos" / "pictures"
 
 SEARCH = "/?collection=emoji&text=firefighter&rerank=reversed&depth=6&k=12&without=helmet&wanted=pictures.parquet::woman-farmer"
 ASK = "/?collection=report&answerer=extractive&text=What+did+the+skipper+accept+for+bringing+back+the+drifting+buoy"
@@ -105,3 +112,13 @@ def test_pictures_that_come_late_move_nothing(browser: Any, site: SimpleNamespac
             route.continue_()
         page.wait_for_function("document.querySelector('.card img').naturalWidth > 0")
         assert page.eval_on_selector_all(".card", place) == before
+
+
+def test_the_pictures_in_the_repository_are_those_that_the_command_takes(browser: Any, site: SimpleNamespace) -> None:
+    pictures = {file.name: file for file in PICTURES.glob("page-*.png")}
+    assert set(pictures) == {f"page-{shot.name}.png" for shot in SHOTS}
+    assert all(file.stat().st_size < 150_000 for file in pictures.values())
+    (phone,) = (shot for shot in SHOTS if shot.name == "phone")
+    with Image.open(BytesIO(small(taken(browser, site.address, phone)))) as picture:
+        assert picture.size == phone.size
+        assert picture.mode == "P"

@@ -136,7 +136,7 @@ function draw() {
   const drawn = {
     grid: () => cards(hits, { ...parts, open: opening }),
     moves: () => moves({ hits, before, stages }, { ...parts, open: opening }),
-    seen: () => seen(grids),
+    seen: () => seen(grids, hits),
   };
   document.querySelector(`input[name=view][value=${view}]`).checked = true;
   byId("results").replaceChildren(drawn[view]());
@@ -198,9 +198,9 @@ const acts = () => shown.state.mode !== "ask";
 
 // Opens or closes the result that the address names.
 function peer() {
-  const { citations = [], hits } = shown.result;
+  const { citations = [], hits, before } = shown.result;
   const named = (hit) => hit.id === shown.state.open;
-  const all = [citations, hits].find((some) => some.some(named));
+  const all = [citations, hits, before].find((some) => some.some(named));
   if (all) look.open(all, all.find(named), acts());
   else look.close();
 }

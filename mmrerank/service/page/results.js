@@ -46,7 +46,8 @@ export function cards(hits, { thumbnail, marked, open, alike, mark, acts = true 
       picture(thumbnail(hit.id), hit),
       h("span", { class: "foot" }, h("span", { class: "rank" }, String(hit.rank)), movement(hit), h("span", { class: "name" }, title(hit))),
     );
-    const reason = h("p", { class: "why", id: why }, hit.score === null ? "" : h("b", {}, score(hit.score)), " ", hit.reason);
+    const known = hit.score === null || hit.reason.includes(score(hit.score));
+    const reason = h("p", { class: "why", id: why }, known ? "" : h("b", {}, score(hit.score)), " ", hit.reason);
     const actions = h(
       "div",
       { class: "actions" },
@@ -122,12 +123,13 @@ export function moves({ hits, before, stages }, { thumbnail, open }) {
     return row(hit, thumb(hit), name(hit), found.has(one.id) ? "" : h("span", { class: "move down" }, icon("down"), "out"), place(one.rank));
   });
 
+  const heading = (words, { name }) => h("h3", {}, words, h("small", { title: name }, plain(name)));
   const view = h(
     "div",
     { class: "moves" },
-    h("h3", {}, "Before", h("small", { title: stages[0].name }, plain(stages[0].name))),
+    heading("Before", stages[0]),
     h("span"),
-    h("h3", {}, "After", h("small", { title: stages.at(-1).name }, plain(stages.at(-1).name))),
+    heading("After", stages.at(-1)),
     h("ol", { "aria-label": "Before" }, ...first),
     lines,
     h("ol", { "aria-label": "After" }, ...last),
@@ -144,11 +146,9 @@ export function moves({ hits, before, stages }, { thumbnail, open }) {
   return view;
 }
 
-export function seen(pictures) {
-  return h(
-    "div",
-    { class: "seen" },
-    h("p", {}, "The pictures as the model was shown them. It answers with the numbers, best first."),
-    ...pictures.map((source) => h("img", { src: source, alt: "Candidates in one grid, each with its number" })),
-  );
+// The grids as the model was shown them, and what it made of each picture.
+export function seen(grids, hits) {
+  const said = hits.filter((hit) => hit.reason).map((hit) => h("li", {}, h("b", {}, `${hit.rank} ${title(hit)}`), h("span", {}, hit.reason)));
+  const pictures = grids.map((source) => h("img", { src: source, alt: "Candidates in one grid, each with its number" }));
+  return h("div", { class: "seen" }, h("div", {}, ...pictures), h("ol", { "aria-label": "What the model made of it" }, ...said));
 }

@@ -73,8 +73,8 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
       ["Why", hit.reason],
       ["Passage", hit.quote],
       ["Item", hit.id],
-      ...Object.entries(hit.metadata ?? {}).map(([name, value]) => [name, value === null ? "" : String(value)]),
-    ].filter(([, value]) => value);
+      ...Object.entries(hit.metadata).map(([name, value]) => [name, String(value)]),
+    ].filter(([, value]) => value && value !== "[]");
     return h(
       "div",
       { class: "about" },
@@ -103,8 +103,8 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
 
   return {
     open(all, hit, withActions) {
-      hits = all;
-      place = Math.max(0, all.findIndex((other) => other.id === hit.id));
+      hits = all.includes(hit) ? all : [hit]; // one that a reranker put out of sight stands alone
+      place = hits.indexOf(hit);
       acts = withActions;
       if (!dialog.open) dialog.showModal();
       draw();
