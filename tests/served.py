@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from mmrerank.service.app import create_app
+from mmrerank.service.running import bound
 from mmrerank.service.settings import Settings
 from mmrerank.types import Candidate, Notes, Query, Ranking
 
@@ -28,7 +28,7 @@ def asked(**settings: Any) -> Iterator[TestClient]:
 @contextmanager
 def serving(**settings: Any) -> Iterator[str]:
     """The address of a service at a real port."""
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+    with bound("127.0.0.1", 0) as listening:
         config = uvicorn.Config(create_app(Settings(**settings)), log_level="error", lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -18,7 +18,7 @@ def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[
     Raises:
         InputError: the port is taken, or the address is not one of this machine.
     """
-    listening = _bound(host, port)
+    listening = bound(host, port)
     for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has stopped, which is then no news
         signal.signal(stop, lambda *_: None)
     config = uvicorn.Config(
@@ -29,8 +29,19 @@ def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Its protocol is named, since asyncio sends small replies at once only then; otherwise they wait
+    for the client's acknowledgement of what came before, 40 ms of every request.
+
+    Raises:
+        InputError: the port is taken, or the address is not one of this machine.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(256)
     except OSError as error:
+        listening.close()
         raise InputError(f"cannot listen at {host}:{port}: {error.strerror}", hint="Name another --port or --host.") from error
+    return listening
