@@ -44,6 +44,7 @@ class Service:
         fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
         self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
         self.grids = Grids()
+        self._built: dict[str, Reranker] = {}
 
     def name_of(self, name: str | None) -> str:
         """The name of a collection: that one, or that of the only one.
@@ -155,13 +156,17 @@ class Service:
             yield parts, places
 
     def reranker(self, model: Model, candidates: Sequence[Candidate]) -> Reranker:
-        """The part of a model for candidates that no collection holds."""
+        """The part of a model for candidates that no collection holds; made anew where it works on descriptors of just these."""
         if not isinstance(model.part, str):
             return model.part
+        if model.name in self._built:
+            return self._built[model.name]
         given: dict[str, Any] = {} if self.backend is None else {"backend": self.backend}
         if self.encoder is not None:
             given["descriptors"] = EncodedOnTheFly(self.encoder, candidates)
         part: Reranker = make(model.part, station="rerankers", **given)
+        if "descriptors" not in model.needs:
+            self._built[model.name] = part
         return part
 
     def _backend(self) -> Backend | None:
