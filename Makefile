@@ -19,6 +19,9 @@ system:
 	@command -v tesseract >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 		&& apt-get -qq update && apt-get -qq install -y --no-install-recommends tesseract-ocr >/dev/null; } \
 		|| echo "tesseract is not installed: tests of OCR are skipped"
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium >/dev/null; } \
+		|| echo "chromium is not installed: tests of the web page are skipped"
 
 demo: setup
 	$(BIN)/mmrerank demo --out demo-out

@@ -9,15 +9,17 @@ A picture is a path beside the file that names it, a page of a PDF (`report.pdf#
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
 from mmrerank.types import Array, Candidate, Encoder, ImageHandle, Item, Query, Ranking
+
+if TYPE_CHECKING:
+    from mmrerank.readers._pictures import BytesPicture, Limits
 
 QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images"}
 CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number"}
@@ -90,24 +92,34 @@ def picture_from(named: Any, folder: Path | None) -> ImageHandle:
     Raises:
         InputError: neither of the two, or a path where none is allowed.
     """
-    from mmrerank.readers._pictures import BytesPicture
-
     if not isinstance(named, str):
         raise InputError(f"a picture is a path or a data URI; got {type(named).__name__}")
     if named.startswith("data:"):
-        head, _, body = named.partition(",")
-        if not head.endswith(";base64"):
-            raise InputError(f"a data URI of a picture is base64: data:image/png;base64,...; got {head[:40]!r}")
-        try:
-            return BytesPicture(data=base64.b64decode(body, validate=True), name="data URI")
-        except binascii.Error as error:
-            raise InputError(f"the data URI is no base64: {error}") from error
+        return picture_in(named)
     if folder is None or "://" in named:
         raise InputError(f"a picture is given as a data URI here; got {named[:60]!r}")
     place, mark, page = named.partition("#page=")
     reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")
     return handle
+
+
+def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
+    """The picture that a data URI holds, to be opened under `limits`.
+
+    Raises:
+        InputError: it is no base64 data URI.
+    """
+    from mmrerank.readers._pictures import LIMITS, BytesPicture
+
+    head, _, body = data_uri.partition(",")
+    if not head.startswith("data:") or not head.endswith(";base64"):
+        raise InputError(f"a data URI of a picture is base64: data:image/png;base64,...; got {head[:40]!r}")
+    try:
+        data = base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise InputError(f"the data URI is no base64: {error}") from error
+    return BytesPicture(data=data, name="data URI", limits=limits or LIMITS)
 
 
 def rerank(query: Query, candidates: Sequence[Candidate], rerankers: Sequence[Any], *, depth: int | None = None) -> Any:

@@ -219,6 +219,7 @@ class ChoiceScores:
 
     logprobs: Array  # (n_prompts, n_choices) natural log-probabilities; -inf where a server reports only the likeliest tokens
     cost: Cost = Cost()
+    costs: tuple[Cost, ...] = ()  # of each prompt, where the backend tells them apart
 
 
 class Backend(Protocol):

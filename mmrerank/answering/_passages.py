@@ -7,9 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from mmrerank.index._words import ENGLISH, Words
+from mmrerank.index._words import english
 
 LONGEST = 60  # words of a passage
 JOINED = 3  # neighbouring sentences that may make one passage
@@ -34,19 +33,10 @@ class Match:
     page_coverage: float  # the same for all words of its page, at least as much
 
 
-@cache
-def words() -> Words:
-    """The terms of English text, as the lexical index counts them."""
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-    return Words(stemmer.stemWord, ENGLISH)
-
-
 def passages_of(text: str, page: int) -> Iterator[Passage]:
     """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
     for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
-        sentences = [(sentence, frozenset(words().of(sentence))) for sentence in _sentences(block)]
+        sentences = [(sentence, frozenset(english().of(sentence))) for sentence in _sentences(block)]
         for start in range(len(sentences)):
             for stop in range(start + 1, min(start + JOINED, len(sentences)) + 1):
                 joined = " ".join(sentence for sentence, _ in sentences[start:stop])
@@ -80,7 +70,7 @@ def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | N
             that: what none of them has may be a rare name or a word that any other page has.
     """
     found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    weight = rarity if rarity is not None else _rarity(found, set(words().of_query(question)))
+    weight = rarity if rarity is not None else _rarity(found, set(english().of_query(question)))
     asked, total = frozenset(weight), math.fsum(weight.values()) or 1.0
 
     def covered(terms: frozenset[str]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from mmrerank.parts import make
 from mmrerank.types import Backend
 
 
-def open_backend(name: str, *, cache: Path | None, **resources: Any) -> Backend:
+def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backend], Backend] | None = None, **resources: Any) -> Backend:
     """The backend of that name, with a cache of its answers in front where a folder is given.
 
     A script is no model: its answers depend on the order of the questions, and are never cached.
+
+    Args:
+        behind_cache: puts something between the cache and the model.
     """
     backend: Backend = make(name, station="backends", **resources)
+    backend = backend if behind_cache is None else behind_cache(backend)
     if cache is None or name.startswith(("scripted", "replay")):
         return backend
     from mmrerank.backends._cache import CachedBackend

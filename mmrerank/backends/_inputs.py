@@ -31,14 +31,6 @@ class Prepared:
     lengths: list[int]  # tokens of each prompt, without padding
     image_lengths: list[int]  # of these, tokens of pictures
 
-    @property
-    def tokens(self) -> int:
-        return sum(self.lengths)
-
-    @property
-    def image_tokens(self) -> int:
-        return sum(self.image_lengths)
-
     def on(self, device: torch.device) -> dict[str, Any]:
         return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in self.inputs.items()}
 

@@ -52,6 +52,8 @@ class Options:
 class Local:
     """A checkpoint, loaded when it is built."""
 
+    batches = True  # the prompts of one call share forward passes
+
     def __init__(self, options: Options) -> None:
         self.name = printed("local", options, argument=True)
         if options.batch_size is not None and options.batch_size < 1:
@@ -107,15 +109,17 @@ class Local:
         if any(not tokens for tokens in ids):
             raise InputError(f"a choice needs at least one token; got {list(choices)}")
         rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
-        cost = Cost()
+        costs: dict[int, Cost] = {}
         for positions in self._batches(prompts, self._batch_size):
             prepared = self._prepare([prompts[n] for n in positions])
             with self._lock:
                 start = time.perf_counter()  # the wait for others is not this model's work
                 rows[positions] = self._chosen(prepared, ids)
-                spent = time.perf_counter() - start
-            cost += Cost(calls=len(positions), prompt_tokens=prepared.tokens, image_tokens=prepared.image_tokens, seconds=spent)
-        return ChoiceScores(logprobs=rows, cost=cost)
+                seconds = (time.perf_counter() - start) / len(positions)
+            tokens = zip(positions, prepared.lengths, prepared.image_lengths, strict=True)
+            costs |= {n: Cost(calls=1, prompt_tokens=length, image_tokens=images, seconds=seconds) for n, length, images in tokens}
+        each = tuple(costs[n] for n in range(len(prompts)))
+        return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each)
 
     # ------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from mmrerank.cli.list_parts import list_parts
 from mmrerank.cli.remove import remove
 from mmrerank.cli.rerank import rerank
 from mmrerank.cli.search import search
+from mmrerank.cli.serve import serve
 from mmrerank.cli.verify import verify
 from mmrerank.errors import MMRerankError
 
@@ -43,6 +44,7 @@ app.command("remove")(remove)
 app.command("info")(info)
 app.command("verify")(verify)
 app.command("list")(list_parts)
+app.command("serve")(serve)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
 

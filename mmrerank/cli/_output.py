@@ -35,6 +35,12 @@ def piece(text: str) -> None:
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """A line about what goes on, on stderr at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def out() -> Console:
     """Where results for people go."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=True)

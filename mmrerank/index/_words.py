@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 _HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
 _CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
@@ -94,6 +94,14 @@ class Words:
         if len(pieces) > 1 and _WHOLE.search(compound):
             whole = _DROPPED.sub("", compound)
             yield self._stem(whole) if whole.isalpha() else whole
+
+
+@cache
+def english() -> Words:
+    """The terms of English text, as the text index counts them."""
+    from Stemmer import Stemmer
+
+    return Words(Stemmer("english").stemWord, ENGLISH)
 
 
 def opening(text: str) -> str:

@@ -111,6 +111,8 @@ def _png(data: memoryview) -> Header:
         if zlib.crc32(data[start + 4 : stop - 4]) != struct.unpack_from(">L", data, stop - 4)[0]:
             raise Damaged(f"damaged: the checksum of a {name.decode()} chunk is wrong")
         pieces.append(data[start:stop])
+    if not any(piece[4:8] == b"IDAT" for piece in pieces):
+        raise Damaged("damaged: holds no picture data")
     width, height = struct.unpack_from(">LL", data, 16)
     return Header(format="PNG", width=width, height=height, orientation=orientation, pieces=pieces)
 

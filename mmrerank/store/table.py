@@ -57,6 +57,11 @@ class Table:
         return int(self._dataset.version)
 
     @property
+    def is_newest(self) -> bool:
+        """Whether nobody wrote since it was opened or refreshed."""
+        return int(self._dataset.latest_version) == self.version
+
+    @property
     def metadata_fields(self) -> tuple[str, ...]:
         return tuple(n for n in self._dataset.schema.names if n not in FIXED.names and not n.startswith((PREFIX, TOKENS)))
 

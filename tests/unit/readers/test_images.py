@@ -320,6 +320,11 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(picture, encoded):
     assert refused(bytes(data)) == "damaged: the checksum of a IDAT chunk is wrong"
 
 
+def test_a_png_without_picture_data_is_none(encoded):
+    data = encoded(Image.new("RGB", (4, 3)), "PNG").replace(b"IDAT", b"iDAT")
+    assert refused(data) == "damaged: holds no picture data"
+
+
 def test_an_invalid_apng_control_chunk_does_not_warn(picture, encoded):
     assert same(opened(with_chunk(encoded(picture, "PNG"), b"acTL", struct.pack(">LL", 0, 0))), picture)
 

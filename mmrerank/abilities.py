@@ -1,0 +1,80 @@
+"""What can be asked of a collection: query modalities, first stages and rerankers whose needs it meets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from mmrerank.collection import Collection
+from mmrerank.errors import InputError
+from mmrerank.parts import make, module, names
+from mmrerank.types import Encoder
+
+Takes: TypeAlias = Literal["text", "image", "image+text"]
+BOTH = frozenset({"text", "image"})
+
+
+def takes(collection: Collection) -> list[Takes]:
+    """What a query may be made of."""
+    encoders = _encoders(collection)
+    found: list[Takes] = ["text"] if _has_text(collection) or any("text" in e.takes for e in encoders) else []
+    found += ["image"] if any("image" in e.takes for e in encoders) else []
+    return [*found, "image+text"] if any(e.takes >= BOTH for e in encoders) else found
+
+
+def retrievers(collection: Collection, *, backend: bool) -> list[str]:
+    """The first stages that work on it, with or without an MLLM."""
+    encoders = _encoders(collection)
+    by_text = any("text" in encoder.takes for encoder in encoders)
+    met = {
+        "lexical": _has_text(collection),
+        "dense": bool(encoders),
+        "composed": any(encoder.takes >= BOTH for encoder in encoders),
+        "square_fusion": any(encoder.takes >= BOTH for encoder in encoders),
+        "hybrid": _has_text(collection) and by_text,
+        "late_interaction": any(hasattr(encoder, "encode_tokens") for encoder in encoders),
+    }
+    given = {"corpus", *(["backend"] if backend else [])}
+    return [name for name in names("retrievers") if met.get(name, True) and needs(name, "retrievers") <= given]
+
+
+def fields(collection: Collection) -> list[str]:
+    """What a filter may speak of."""
+    return ["item_id", "document_id", "page_number", "text", "file", *collection.table.metadata_fields]
+
+
+def needs(name: str, station: str) -> set[str]:
+    """What must be given to build a part: "backend", "descriptors", "corpus"."""
+    asked = list(inspect.signature(module(name, station=station).build).parameters.values())[1:]
+    return {parameter.name for parameter in asked if parameter.default is parameter.empty}
+
+
+def rerankers(given: Iterable[str]) -> list[str]:
+    """The rerankers that can be built from these resources by their name alone."""
+    held = set(given)
+    return [name for name in names("rerankers") if needs(name, "rerankers") <= held and _is_whole(name)]
+
+
+def _is_whole(name: str) -> bool:
+    """Whether the name says enough: a part that reaches a server needs its address too."""
+    try:
+        return bool(needs(name, "rerankers")) or make(name, station="rerankers") is not None
+    except InputError:
+        return False
+
+
+def _encoders(collection: Collection) -> list[Encoder]:
+    return [collection.encoder(entry) for entry in collection.manifest.encoders]
+
+
+def _has_text(collection: Collection) -> bool:
+    return len(collection.view.snapshot.with_text()) > 0
+
+
+def warm_up(collection: Collection) -> None:
+    """Opens what searches need: encoders, indexes, the index over text. What is wrong with one is said now."""
+    for entry in collection.manifest.encoders:
+        collection.view.space(entry)
+    if collection.view.has_pages or _has_text(collection):
+        _ = collection.view.text

@@ -1,0 +1,166 @@
+"""Asks a rerank service: ours (`mmrerank serve`), or any that speaks one of these dialects.
+
+    rerank_http/http://host:8080/v1/rerank#MODEL                     Jina, vLLM, ours: texts and pictures
+    rerank_http(server='https://host/v2/rerank#MODEL')               Cohere: texts
+    rerank_http(server='http://host/rerank', dialect='tei')          text-embeddings-inference: texts
+
+Pictures travel as PNG in data URIs. What the query has beyond the dialect (exclusions) goes along under `mmrerank`, where there is
+any, which other servers leave aside. Documents that do not come back keep their order behind those that do, and that is noted.
+
+Source: field names as those services document them.  Cost per query: one request, whatever the service does for it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import httpx
+from pydantic import Field
+
+from mmrerank.backends._chat_wire import data_uri
+from mmrerank.backends._retries import Patience, Refused, post
+from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.parts import knob, printed
+from mmrerank.rerankers._answers import order_of
+from mmrerank.rerankers._pictures import open_within
+from mmrerank.types import Candidate, Cost, Item, Notes, Query, Ranking
+
+FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    server: str = ""  # URL of the endpoint, and after # the model
+    dialect: Literal["jina", "cohere", "tei"] = "jina"
+    max_pixels: int = 1_003_520  # of each picture
+    timeout_s: Annotated[float, Field(gt=0)] = knob(120.0)
+    retries: Annotated[int, Field(ge=0)] = knob(4)
+    backoff_s: Annotated[float, Field(ge=0)] = knob(0.5)
+
+
+class RerankHttp:
+    """Reranks by asking a service."""
+
+    def __init__(self, options: Options, api_key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.name = printed("rerank_http", options)
+        self._options = options
+        self._url, self._model = _address(options.server)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(headers=headers, timeout=options.timeout_s, transport=transport)
+        self.close = weakref.finalize(self, self._client.close)
+        self._patience = Patience(retries=options.retries, backoff_s=options.backoff_s)
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        """The candidates as the service orders them, with its scores.
+
+        A candidate that the dialect cannot carry (a picture where only texts go, or one that does not open) is not sent: it stays
+        behind the others, without a score and with the reason.
+
+        Raises:
+            BackendError: the service cannot be reached or refuses.
+            InputError: the dialect cannot carry the query.
+        """
+        documents, unsent = self._documents(candidates)
+        field = "texts" if self._options.dialect == "tei" else "documents"
+        reply = self._reply({**self._asked(query), field: list(documents.values())}) if documents else []
+        places = list(documents)
+        order = order_of([index + 1 for index, _ in reply], len(places))
+        scores = {places[index]: score for index, score in reversed(reply) if 0 <= index < len(places)}
+        ranked = [_scored(candidates[places[n]], scores.get(places[n])) for n in order.positions]
+        ranked += [_scored(candidates[n], None) for n in unsent]
+        messages = [order.message, *(f"{candidates[n].item.item_id}: not sent: {why}" for n, why in unsent.items())]
+        notes = Notes(
+            status="completed" if unsent and order.status == "ok" else order.status,
+            messages=tuple(message for message in messages if message),
+            reasons={candidates[n].item.item_id: f"the service gives {score:.3f}" for n, score in scores.items()},
+            cost=Cost(calls=int(bool(documents))),
+        )
+        return Ranking(query_id=query.query_id, candidates=tuple(ranked), notes=notes)
+
+    def _documents(self, candidates: Sequence[Candidate]) -> tuple[dict[int, Any], dict[int, str]]:
+        """What is sent of each candidate, by its place, and why the others are not."""
+        documents: dict[int, Any] = {}
+        unsent: dict[int, str] = {}
+        for n, candidate in enumerate(candidates):
+            try:
+                documents[n] = self._document(candidate.item)
+            except (FormatError, InputError) as error:
+                unsent[n] = error.message
+        return documents, unsent
+
+    def _document(self, item: Item) -> Any:
+        text = (item.text or "").strip()
+        if self._options.dialect == "jina" and item.image is not None:
+            picture = data_uri(open_within(item.image, self._options.max_pixels))
+            return {"image": picture, **({"text": text} if text else {})}
+        if not text:
+            raise InputError("it has no text" if self._options.dialect != "jina" else "it has neither a picture nor a text")
+        return text
+
+    def _asked(self, query: Query) -> dict[str, Any]:
+        """The fields of the query."""
+        model = {"model": self._model} if self._model else {}
+        if self._options.dialect != "jina":
+            if query.images or not query.text:
+                raise InputError(f"the dialect {self._options.dialect!r} carries a query of text; this one has pictures or no text")
+            return {**model, "query": query.text}
+        pictures = [data_uri(open_within(image, self._options.max_pixels)) for image in query.images]
+        texts = [{"type": "text", "text": query.text}] if query.text else []
+        parts = [*texts, *({"type": "image_url", "image_url": {"url": picture}} for picture in pictures)]
+        excluded = [data_uri(open_within(image, self._options.max_pixels)) for image in query.exclude_images]
+        more = {"exclude_text": list(query.exclude_text), "exclude_images": excluded}
+        beyond = {"mmrerank": {name: value for name, value in more.items() if value}} if any(more.values()) else {}
+        return {**model, **beyond, "query": {"content": parts} if pictures else query.text, "return_documents": False}
+
+    def _reply(self, body: Mapping[str, Any]) -> list[tuple[int, float]]:
+        """The (index, score) of each result, best first."""
+        try:
+            said = post(self._client, self._url, body, self._patience, threading.Event())
+        except Refused as refused:
+            raise BackendError(f"{self._url} refuses (status {refused.status}): {refused}", retryable=refused.retryable) from refused
+        try:
+            lines = said if isinstance(said, list) else said["results"]
+            found = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
+        except (LookupError, TypeError, ValueError) as error:
+            raise BackendError(f"{self._url} answers with something that is no ranking", hint=FORM) from error
+        return sorted(found, key=lambda pair: -pair[1])
+
+
+def _scored(candidate: Candidate, score: float | None) -> Candidate:
+    return Candidate(item=candidate.item, score=score, raw_score=score)
+
+
+def _address(server: str) -> tuple[str, str]:
+    """The URL of the endpoint, and the model."""
+    url, _, model = server.partition("#")
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        raise InputError(f"{url!r} is no URL: {error}", hint=FORM) from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InputError(f"a rerank service has a URL; got {url!r}", hint=FORM)
+    if parsed.userinfo or parsed.query:
+        raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
+    return str(parsed), model.strip()
+
+
+def build(options: Options, api_key: str | None = None) -> RerankHttp:
+    return RerankHttp(options, api_key)
+
+
+def tiny() -> RerankHttp:
+    """The same code before a service that is a function in this process: it likes long texts."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        documents = json.loads(request.content)["documents"]
+        scores = [len(str(document)) % 97 / 97 for document in documents]
+        return httpx.Response(200, json={"results": [{"index": n, "relevance_score": score} for n, score in enumerate(scores)]})
+
+    part = RerankHttp(Options(server="http://localhost/v1/rerank"), transport=httpx.MockTransport(answer))
+    part.name = printed("rerank_http", Options())  # that server is nowhere
+    return part

@@ -1,0 +1,39 @@
+"""The last grids that rerankers showed their model, to be looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from mmrerank.service._failures import NoSuchThing
+
+MOST = 128
+
+
+class Grids:
+    """PNGs under names made of their content; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, png: bytes) -> str:
+        """The name under which the grid can be had for a while."""
+        name = hashlib.blake2b(png, digest_size=12).hexdigest()
+        with self._lock:
+            self._held[name] = png
+            self._held.move_to_end(name)
+            while len(self._held) > MOST:
+                self._held.popitem(last=False)
+        return name
+
+    def get(self, name: str) -> bytes:
+        """
+        Raises:
+            NoSuchThing: it is not kept any more.
+        """
+        png = self._held.get(name)
+        if png is None:
+            raise NoSuchThing("that grid is not kept any more", hint="Search again.", param="name")
+        return png

@@ -1,0 +1,44 @@
+"""`/healthz`, `/metrics`, and the token for the web page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from mmrerank import __version__
+from mmrerank.service import schemas
+from mmrerank.service._doors import COOKIE, same
+from mmrerank.service._failures import RESPONSES, Refused
+from mmrerank.service._state import Service
+
+TEXT: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {"text/plain": {}}, "description": "As Prometheus reads it."}}
+
+
+def router(service: Service) -> APIRouter:
+    """The routes, over one service."""
+    routes = APIRouter(tags=["service"], responses=RESPONSES)
+
+    @routes.get("/healthz")
+    async def health() -> schemas.Health:
+        """Whether the service is up; it opens what it serves before it listens."""
+        return schemas.Health(status="ok", version=__version__, requests=service.work.taken)
+
+    @routes.get("/metrics", response_class=Response, responses=TEXT)
+    async def metrics() -> Response:
+        """Latency per request and stage, calls, tokens, cache hits, repairs and batches."""
+        return Response(service.metrics.text(), media_type=service.metrics.content_type)
+
+    @routes.post("/v1/session", status_code=204, response_class=Response)
+    async def session(body: schemas.SessionRequest) -> Response:
+        """Gives a browser the token as a cookie, since it sends no header with a picture."""
+        token = service.settings.token
+        if token is not None and not same(token, body.token):
+            raise Refused(401, "the token is wrong", param="token")
+        reply = Response(status_code=204)
+        if token is not None:
+            reply.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return reply
+
+    return routes

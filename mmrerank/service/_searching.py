@@ -1,0 +1,182 @@
+"""`/v1/collections`, `/v1/search` and `/v1/ask`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from mmrerank import abilities
+from mmrerank.collection import Collection
+from mmrerank.errors import MMRerankError
+from mmrerank.feedback import marked
+from mmrerank.pipeline import AskResult
+from mmrerank.service import schemas
+from mmrerank.service._failures import BROKEN, RESPONSES, Refused, envelope
+from mmrerank.service._shown import Shown
+from mmrerank.service._state import Service
+from mmrerank.service._work import checkpoint
+from mmrerank.types import ImageHandle, Query
+
+logger = logging.getLogger(__name__)
+KEEP_ALIVE_S = 15.0
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}, "description": "The answer, whole or as it comes."}}
+
+
+def router(service: Service) -> APIRouter:
+    """The routes, over one service."""
+    routes = APIRouter(prefix="/v1", tags=["collections"], responses=RESPONSES)
+
+    @routes.get("/collections")
+    async def collections(request: Request) -> schemas.CollectionList:
+        """What can be searched here, and with what."""
+        return await service.work.run(lambda: listing(service))
+
+    @routes.post("/search")
+    async def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
+        """Finds pictures or pages by text, picture, both, exclusions and marks."""
+        return await service.work.run(lambda: searched(service, body), gone=lambda: gone(request))
+
+    @routes.post("/ask", response_model=schemas.AskResponse, responses=STREAM)
+    async def ask(request: Request, body: schemas.AskRequest) -> Any:
+        """Answers a question from the pages of a collection, with the pages and passages the answer rests on.
+
+        With `stream`, server-sent events: `text` with {"text"} for words as they come, then one `answer` with the whole reply,
+        or one `error` with the envelope.
+        """
+        if body.stream:
+            service.name_of(body.collection)  # what is wrong so far is still said by a status
+            _check(service, body.k, body.depth)
+            service.work.check_room()
+            return StreamingResponse(_events(service, body, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return await service.work.run(lambda: asked(service, body, None), gone=lambda: gone(request))
+
+    return routes
+
+
+async def gone(request: Request) -> None:
+    """Comes back when the client has gone away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def listing(service: Service) -> schemas.CollectionList:
+    """What the service holds."""
+    return schemas.CollectionList(
+        collections=[_described(service, *service.collection(name)) for name in service.collections.names],
+        answers_with=None if service.backend is None else service.backend.name,
+        models=service.models_alone,
+        default_model=service.default_model,
+    )
+
+
+def _described(service: Service, name: str, collection: Collection) -> schemas.CollectionInfo:
+    return schemas.CollectionInfo(
+        name=name,
+        items=len(collection),
+        has_pages=collection.view.has_pages,
+        encoders=[entry.name for entry in collection.manifest.encoders],
+        takes=abilities.takes(collection),
+        retrievers=abilities.retrievers(collection, backend=service.backend is not None),
+        rerankers=service.models_for(collection),
+        fields=abilities.fields(collection),
+    )
+
+
+def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchResponse:
+    """The reply to a search."""
+    name, collection = service.collection(body.collection)
+    _check(service, body.k, body.depth)
+    if body.retriever is not None:
+        service.check_retriever(body.retriever, collection)
+    query = _query(service, collection, body)
+    with service.rerankers(body.rerank, collection) as (parts, folders):
+        checkpoint()
+        result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
+        grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
+    service.count(result.stages)
+    return Shown(name, service.said).search(result, grids)
+
+
+def _query(service: Service, collection: Collection, body: schemas.SearchRequest) -> Query:
+    def pictures(field: str, given: list[schemas.Uri | schemas.ItemRef]) -> tuple[ImageHandle, ...]:
+        return tuple(service.picture(one, collection, f"{field}.{n}") for n, one in enumerate(given))
+
+    return marked(
+        collection,
+        positive=body.positive,
+        negative=body.negative,
+        text=body.text,
+        images=pictures("images", body.images),
+        exclude_text=tuple(body.exclude_text),
+        exclude_images=pictures("exclude_images", body.exclude_images),
+        filter=body.filter,
+    )
+
+
+def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], None] | None) -> schemas.AskResponse:
+    """The reply to a question."""
+    name, collection = service.collection(body.collection)
+    _check(service, body.k, body.depth)
+    with service.rerankers(body.rerank, collection) as (parts, _):
+        result: AskResult = collection.ask(
+            body.question,
+            k=body.k,
+            filter=body.filter,
+            rerank=parts,
+            backend=service.backend,
+            answerer=body.answerer,
+            depth=body.depth,
+            on_text=on_text,
+        )
+    service.count(result.search.stages)
+    service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
+    return Shown(name, service.said).answer(result)
+
+
+def _check(service: Service, k: int, depth: int | None) -> None:
+    limits = service.settings.limits
+    if k > limits.k:
+        raise Refused(400, f"k is {limits.k} at most here; got {k}", param="k")
+    if (depth or 0) > limits.depth:
+        raise Refused(400, f"depth is {limits.depth} at most here; got {depth}", param="depth")
+
+
+async def _events(service: Service, body: schemas.AskRequest, request: Request) -> AsyncIterator[str]:
+    """The words of an answer as they come, then the whole of it."""
+    loop = asyncio.get_running_loop()
+    words: asyncio.Queue[str] = asyncio.Queue()
+
+    def on_text(text: str) -> None:
+        checkpoint()
+        loop.call_soon_threadsafe(words.put_nowait, text)
+
+    work = asyncio.ensure_future(service.work.run(lambda: asked(service, body, on_text), gone=lambda: gone(request)))
+    try:
+        while not work.done() or not words.empty():
+            coming = asyncio.ensure_future(words.get())
+            await asyncio.wait({work, coming}, timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                yield event("text", {"text": coming.result()})
+            else:
+                coming.cancel()
+                if not work.done():
+                    yield ": still working\n\n"
+        yield event("answer", work.result().model_dump(mode="json"))
+    except MMRerankError as error:
+        yield event("error", envelope(error))
+    except Exception:
+        logger.exception("a streamed answer failed")
+        yield event("error", BROKEN)
+    finally:
+        work.cancel()
+
+
+def event(name: str, data: Any) -> str:
+    """One server-sent event."""
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

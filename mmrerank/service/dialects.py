@@ -1,0 +1,215 @@
+"""Rerank requests and replies as other programs write them. Their fields are facts of those programs; ours stand under `mmrerank`.
+
+    /v2/rerank   Cohere       documents: texts
+    /v1/rerank   Jina, vLLM   documents: texts, {"text"}, {"image"}, both, {"content": [parts]}, or {"id"} of an indexed item
+    /rerank      TEI where `texts` is present: a bare array comes back; infinity otherwise
+
+Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken and left aside.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, model_validator
+
+from mmrerank.relevance import Scale
+from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
+
+Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(plain)]
+Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
+ModelName: TypeAlias = Annotated[Name | None, Field(description="A reranker of this service, or `default`.", examples=["default"])]
+TEXT, OBJECT, LIST, TEI, INFINITY = TAGS = ("a text", "an object", "a list", "as TEI", "as infinity")  # left out where an error is told
+
+
+class Url(BaseModel):
+    url: Uri = Field(examples=[DATA_URI])
+
+
+class TextPart(BaseModel):
+    type: Literal["text"]
+    text: Words
+
+
+class ImagePart(BaseModel):
+    type: Literal["image_url"]
+    image_url: Url
+
+
+class Content(BaseModel):
+    """A text, a picture, both, parts as in chat messages, or an item of a collection."""
+
+    text: Words | None = None
+    image: Uri | None = Field(default=None, description="A data URI or bare base64; a URL where the service allows its host.")
+    content: list[Annotated[TextPart | ImagePart, Discriminator("type")]] | None = Field(default=None, min_length=1, max_length=64)
+    id: ItemId | None = Field(default=None, description="An item of a collection of this service, with its picture and text.")
+    collection: Name | None = Field(default=None, description="The collection of `id`, where the service has several.")
+
+    @model_validator(mode="after")
+    def _has_something(self) -> Content:
+        if self.text is None and self.image is None and self.content is None and self.id is None:
+            raise ValueError('expected a text, or an object with "text", "image", "content" or "id"')
+        return self
+
+
+def _kind(value: Any) -> str:
+    return TEXT if isinstance(value, str) else LIST if isinstance(value, list) else OBJECT if isinstance(value, (dict, Content)) else TEXT
+
+
+Document: TypeAlias = Annotated[Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)]
+Documents: TypeAlias = Annotated[list[Document], Field(min_length=1)]
+
+
+class Ours(Strict):
+    """What these dialects have no field for."""
+
+    exclude_text: list[Text] = Field(default=[], max_length=16, description="What must not be there.")
+    exclude_images: list[Uri] = Field(default=[], max_length=16, description="Pictures it must not be like.")
+    explain: bool = Field(default=True, description="Whether each result says why it stands where it stands.")
+
+
+class CohereRequest(BaseModel):
+    """Cohere's v2 rerank."""
+
+    model: ModelName = None
+    query: Text = Field(examples=["red bicycle"])
+    documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
+    top_n: Count = None
+    return_documents: bool = Field(default=False, description="As in Cohere's v1.")
+    mmrerank: Ours = Field(default_factory=Ours)
+
+    @property
+    def listed(self) -> list[str | Content]:
+        """The documents."""
+        return self.documents
+
+
+class JinaRequest(BaseModel):
+    """Jina's rerank, and vLLM's with pictures. A single document, in place of a list, is one document with all its parts."""
+
+    model: ModelName = None
+    query: Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)] = Field(
+        examples=["invoice total", {"text": "the same bag in blue", "image": DATA_URI}]
+    )
+    documents: Annotated[
+        Annotated[Documents, Tag(LIST)] | Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)],
+        Discriminator(_kind),
+    ] = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
+    top_n: Count = None
+    return_documents: bool = True
+    mmrerank: Ours = Field(default_factory=Ours)
+
+    @property
+    def listed(self) -> list[str | Content]:
+        """The documents as a list."""
+        return self.documents if isinstance(self.documents, list) else [self.documents]
+
+
+class TeiRequest(BaseModel):
+    """The rerank of text-embeddings-inference."""
+
+    query: Text = Field(examples=["red bicycle"])
+    texts: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
+    return_text: bool = False
+
+
+class InfinityRequest(BaseModel):
+    """infinity's rerank."""
+
+    model: ModelName = None
+    query: Text = Field(examples=["red bicycle"])
+    documents: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    top_n: Count = None
+    return_documents: bool = False
+    raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
+
+
+def _which(body: Any) -> str:
+    texts = "texts" in body if isinstance(body, dict) else isinstance(body, TeiRequest)
+    return TEI if texts else INFINITY
+
+
+BareRequest: TypeAlias = Annotated[Annotated[TeiRequest, Tag(TEI)] | Annotated[InfinityRequest, Tag(INFINITY)], Discriminator(_which)]
+
+
+class ResultNotes(BaseModel):
+    """What these dialects have no field for, of one result."""
+
+    raw_score: float | None = Field(default=None, description="As the method computes it, on its own scale.")
+    calibrated_score: float | None = Field(default=None, description="A probability of relevance, where a calibration was fitted.")
+    explanation: str = Field(description="Why it stands where it stands.")
+    irrelevant: bool = Field(description="Whether the method holds it to be no answer.")
+
+
+class ReplyNotes(BaseModel):
+    """What these dialects have no field for, of the whole reply."""
+
+    method: str = Field(description="The reranker with the options that move its scores.")
+    scale: Scale = Field(description="What relevance_score is: a calibrated score, the method's score, or 1 - place / n.")
+    status: Literal["ok", "completed", "repaired", "fallback"] = Field(description="How much of the order was the model's.")
+    notes: list[str]
+    seconds: float
+    calls: int = Field(description="Prompts that a model answered.")
+    cached: int = Field(description="Prompts that were answered from the cache.")
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Result(BaseModel):
+    index: int = Field(description="Position among the documents of the request, from 0.")
+    relevance_score: float = Field(ge=0, le=1)
+    document: dict[str, Any] | None = None
+    mmrerank: ResultNotes | None = None
+
+
+class CohereReply(BaseModel):
+    id: str
+    results: list[Result]
+    meta: dict[str, Any]
+    mmrerank: ReplyNotes
+
+
+class JinaReply(BaseModel):
+    id: str
+    model: str
+    results: list[Result]
+    usage: Usage
+    mmrerank: ReplyNotes
+
+
+class TeiResult(BaseModel):
+    index: int
+    score: float
+    text: str | None = None
+
+
+class InfinityResult(BaseModel):
+    relevance_score: float
+    index: int
+    document: str | None = None
+
+
+class InfinityReply(BaseModel):
+    object: Literal["rerank"] = "rerank"
+    id: str
+    model: str
+    created: int
+    results: list[InfinityResult]
+    usage: Usage
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["mmrerank"] = "mmrerank"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

@@ -1,0 +1,233 @@
+"""One way of reranking in five dialects: shapes, indexes, scores, errors, and what a document may be."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from makers import coloured, write_pictures
+from served import ByNumber, Reversed, asked
+
+from mmrerank import Collection
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.service.settings import Limits
+
+NUMBERS = ["0.2", "0.9", "0.0", "0.5"]
+TURNED = Reversed()
+
+
+def uri(number: int) -> str:
+    stream = io.BytesIO()
+    coloured(number).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dialects")
+    write_pictures(folder / "photos", range(3))
+    (folder / "t.jsonl").write_text('{"id": "a", "text": "a red door"}\n{"id": "b", "text": "a green boat"}\n', encoding="utf-8")
+    made = Collection.create(folder / "things")
+    made.add([folder / "photos", folder / "t.jsonl"])
+    return folder / "things"
+
+
+@pytest.fixture(scope="module")
+def client(collection: Path) -> Iterator[TestClient]:
+    rerankers = {"numbers": ByNumber(), "turned": TURNED, "yes": "ragllava"}
+    with asked(collections=(collection,), rerankers=rerankers, backend=BackendDouble(), limits=Limits(documents=20, pictures=3)) as client:
+        yield client
+
+
+def post(client: TestClient, path: str, **body: Any) -> Any:
+    reply = client.post(path, json={"query": "q", **body})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def refused(client: TestClient, path: str, **body: Any) -> tuple[int, str, str | None]:
+    reply = client.post(path, json={"query": "q", **body})
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return reply.status_code, error["message"], error["param"]
+
+
+def test_cohere(client: TestClient) -> None:
+    reply = post(client, "/v2/rerank", model="numbers", documents=NUMBERS, top_n=3)
+    assert [(r["index"], r["relevance_score"]) for r in reply["results"]] == [(1, 0.9), (3, 0.5), (0, 0.2)]
+    assert "document" not in reply["results"][0]
+    assert reply["meta"]["api_version"] == {"version": "2"}
+    assert reply["meta"]["billed_units"] == {"search_units": 1}
+    assert reply["results"][0]["mmrerank"] == {"raw_score": 9.0, "explanation": "says 0.9", "irrelevant": False}
+    assert reply["mmrerank"]["scale"] == "score"
+
+
+def test_jina_gives_documents_back_unless_told_not_to(client: TestClient) -> None:
+    documents = [
+        "0.1",
+        {"text": "0.3"},
+        {"content": [{"type": "text", "text": "0.2"}, {"type": "image_url", "image_url": {"url": uri(1)}}]},
+    ]
+    reply = post(client, "/v1/rerank", model="numbers", documents=documents)
+    assert [r["index"] for r in reply["results"]] == [1, 2, 0]
+    assert [r["document"].get("text") for r in reply["results"]] == ["0.3", "0.2", "0.1"]
+    assert reply["results"][1]["document"]["multi_modal"] == [{"type": "image_url", "image_url": {"url": uri(1)}}]
+    assert reply["model"] == "numbers"
+    assert set(reply["usage"]) == {"prompt_tokens", "completion_tokens", "total_tokens"}
+    bare = post(client, "/v1/rerank", documents=documents, return_documents=False, mmrerank={"explain": False})
+    assert bare["results"] == [
+        {"index": 1, "relevance_score": 0.3},
+        {"index": 2, "relevance_score": 0.2},
+        {"index": 0, "relevance_score": 0.1},
+    ]
+
+
+def test_tei_gives_a_bare_array(client: TestClient) -> None:
+    assert post(client, "/rerank", texts=NUMBERS)[:2] == [{"index": 1, "score": 0.9}, {"index": 3, "score": 0.5}]
+    raw = post(client, "/rerank", texts=NUMBERS, raw_scores=True, return_text=True, truncate=True, truncation_direction="Right")
+    assert raw[0] == {"index": 1, "score": 9.0, "text": "0.9"}
+
+
+def test_infinity_gives_plain_documents(client: TestClient) -> None:
+    reply = post(client, "/rerank", model="numbers", documents=NUMBERS, top_n=1, return_documents=True)
+    assert reply["object"] == "rerank"
+    assert reply["results"] == [{"index": 1, "relevance_score": 0.9, "document": "0.9"}]
+    assert post(client, "/rerank", documents=NUMBERS, raw_scores=True)["results"][0]["relevance_score"] == 9.0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_an_order_alone_becomes_falling_scores(client: TestClient, path: str) -> None:
+    results = post(client, path, model="turned", documents=NUMBERS)["results"]
+    assert [(r["index"], r["relevance_score"]) for r in results] == [(3, 1.0), (2, 0.75), (1, 0.5), (0, 0.25)]
+
+
+def test_the_first_configured_model_is_the_default_and_all_are_listed(client: TestClient) -> None:
+    for name in (None, "default", "numbers"):
+        assert post(client, "/v1/rerank", model=name, documents=NUMBERS)["model"] == "numbers"
+    for path in ("/v1/models", "/models"):
+        assert [card["id"] for card in client.get(path).json()["data"]] == ["numbers", "turned", "yes", "bm25"]
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_a_model_that_is_not_there_is_answered_with_the_real_ones(client: TestClient, path: str) -> None:
+    status, message, param = refused(client, path, model="rerank-v3.5", documents=NUMBERS)
+    assert (status, param) == (404, "model")
+    assert "there are: bm25, default, numbers, turned, yes." in message
+
+
+def test_with_nothing_configured_bm25_answers() -> None:
+    with asked() as client:
+        reply = post(client, "/v2/rerank", model="default", query="red door", documents=["a boat", "the red door", "a door"])
+        assert [r["index"] for r in reply["results"]] == [1, 2, 0]
+        assert reply["mmrerank"]["method"] == "bm25(k1=1.5, b=0.75)"
+        assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["bm25"]
+
+
+def test_pictures_reach_the_reranker_however_they_are_given(client: TestClient) -> None:
+    documents = [{"image": uri(1)}, {"image": uri(2).partition(",")[2]}, {"content": [{"type": "image_url", "image_url": {"url": uri(3)}}]}]
+    post(client, "/v1/rerank", model="turned", documents=documents)
+    pictures = [candidate.item.image.open().getpixel((0, 0)) for candidate in TURNED.given[-1]]  # type: ignore[union-attr]
+    assert pictures == [coloured(n).getpixel((0, 0)) for n in (1, 2, 3)]
+    both = {"text": "but green", "image": uri(1)}
+    post(client, "/v1/rerank", model="turned", query=both, documents=["x"], mmrerank={"exclude_text": ["boat"], "exclude_images": [uri(2)]})
+    query = TURNED.queries[-1]
+    assert (query.text, len(query.images), query.exclude_text, len(query.exclude_images)) == ("but green", 1, ("boat",), 1)
+
+
+def test_indexed_items_stand_for_their_picture_and_text(client: TestClient) -> None:
+    reply = post(client, "/v1/rerank", model="turned", query={"id": "000.png"}, documents=[{"id": "001.png"}])
+    assert reply["results"][0]["document"] == {"id": "001.png"}
+    assert TURNED.given[-1][0].item.image is not None
+    assert TURNED.queries[-1].images
+    text_id = next(item.item_id for item in Collection.open(_path(client)).items() if item.item_id.endswith("::a"))
+    reply = post(client, "/v1/rerank", model="bm25", query="red", documents=["a boat", {"id": text_id, "collection": "things"}])
+    assert [r["index"] for r in reply["results"]] == [1, 0]
+    assert refused(client, "/v1/rerank", documents=[{"id": "nothing"}])[::2] == (404, "documents.0")
+    assert refused(client, "/v1/rerank", documents=[{"id": "a", "collection": "nothing"}])[0] == 404
+
+
+def _path(client: TestClient) -> Path:
+    path: Path = client.app.state.service.settings.collections[0]  # type: ignore[attr-defined]
+    return path
+
+
+def test_a_single_document_is_one_document_with_all_its_parts(client: TestClient) -> None:
+    parts = [{"type": "text", "text": "0.5"}, {"type": "image_url", "image_url": {"url": uri(1)}}]
+    assert len(post(client, "/v1/rerank", documents={"content": parts})["results"]) == 1
+    assert len(post(client, "/v1/rerank", documents="0.5")["results"]) == 1
+
+
+def test_a_picture_in_a_text_field_is_refused_with_the_right_shape(client: TestClient) -> None:
+    picture = uri(1)
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/rerank", {"query": picture, "documents": ["x"]}),
+        ("/v1/rerank", {"documents": ["x", picture]}),
+        ("/v1/rerank", {"documents": [{"text": picture}]}),
+        ("/v1/rerank", {"documents": [{"content": [{"type": "text", "text": picture}]}]}),
+        ("/v2/rerank", {"documents": [picture]}),
+        ("/rerank", {"texts": [picture]}),
+        ("/rerank", {"documents": [picture]}),
+        ("/v1/search", {"text": picture}),
+    ]
+    for path, body in bodies:
+        reply = client.post(path, json={"query": "q", **body} if "rerank" in path else body)
+        assert reply.status_code == 422, (path, body)
+        assert '{"image": "data:image/png;base64,..."}' in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("document", "where", "words"),
+    [
+        ({"image": "data:image/png;base64,AAAA"}, "documents.1", "not a picture"),
+        ({"image": "data:image/png,AAAA"}, "documents.1", "base64"),
+        ({"image": "data:image/png;base64,%%%%%"}, "documents.1", "no base64"),
+        ({"image": "https://example.com/a.png"}, "documents.1", "no URL is fetched here"),
+        ({"image": "/etc/passwd"}, "documents.1", "no base64"),
+        ({"image": "file:///etc/passwd"}, "documents.1", "no base64"),
+        ({}, "documents.1", 'an object with "text"'),
+        ({"content": []}, "documents.1.content", "at least 1"),
+        ({"content": [{"type": "video_url", "video_url": {"url": "x"}}]}, "documents.1.content.0", "video_url"),
+        ({"image": uri(2), "content": [{"type": "image_url", "image_url": {"url": uri(1)}}]}, "documents.1", "one picture"),
+        (7, "documents.1", "valid string"),
+    ],
+)  # fmt: skip
+def test_a_document_that_cannot_be_read_is_named(client: TestClient, document: Any, where: str, words: str) -> None:
+    status, message, param = refused(client, "/v1/rerank", documents=["x", document])
+    assert status in (400, 422)
+    assert param == where
+    assert words in message
+
+
+def test_counts_are_limited(client: TestClient) -> None:
+    assert "at most 20 documents" in refused(client, "/v1/rerank", documents=["1"] * 21)[1]
+    assert "at most 3 pictures" in refused(client, "/v1/rerank", documents=[{"image": uri(n)} for n in range(4)])[1]
+    assert refused(client, "/v1/rerank", documents=[])[0] == 422
+    assert refused(client, "/v1/rerank", documents=["1"], query="")[0] == 422
+    assert refused(client, "/v1/rerank", documents=["1"], top_n=-1)[0] == 422
+    assert len(post(client, "/v1/rerank", documents=["0.1"] * 4, top_n=0)["results"]) == 4
+
+
+def test_documents_held_to_be_irrelevant_come_back_too_and_are_marked() -> None:
+    from mmrerank.parts import make
+
+    strict = make("ragllava(threshold=0.99)", station="rerankers", backend=BackendDouble())
+    with asked(rerankers={"strict": strict}) as client:
+        results = post(client, "/v1/rerank", documents=["a", "b", "c"])["results"]
+        assert sorted(r["index"] for r in results) == [0, 1, 2]
+        assert all(r["mmrerank"]["irrelevant"] for r in results)
+
+
+def test_what_was_mended_is_said() -> None:
+    with asked(rerankers={"mm_r5": "mm_r5"}, backend=BackendDouble(answer=lambda prompt: "no idea")) as client:
+        documents = [{"image": uri(n)} for n in range(2)]
+        reply = post(client, "/v1/rerank", documents=documents)
+        assert reply["mmrerank"]["status"] == "fallback"
+        assert [r["index"] for r in reply["results"]] == [0, 1]
+        assert post(client, "/v2/rerank", documents=documents)["meta"]["warnings"] == reply["mmrerank"]["notes"]
+        metrics = client.get("/metrics").text
+        assert 'mmrerank_repairs_total{stage="mm_r5",status="fallback"} 2.0' in metrics
