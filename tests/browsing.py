@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from served import Reversed
@@ -29,19 +30,14 @@ document.addEventListener("securitypolicyviolation", (event) => window.violation
 
 
 def some_emoji(folder: Path) -> Path:
-    """A collection of 54 pictures of three roles and a few cats, searched by the embedded CLIP."""
+    """A collection of pictures of three roles and a few cats, searched by the embedded CLIP."""
     table = pq.read_table(shipped("emoji/pictures.parquet"))
-    wanted = pc.or_(pc.is_in(table["role"], pa_values("firefighter", "farmer", "pilot")), pc.match_substring(table["key"], "cat-"))
+    people = pc.is_in(table["role"], pa.array(["firefighter", "farmer", "pilot"]))
+    wanted = pc.or_kleene(people, pc.match_substring(table["key"], "cat-"))
     pq.write_table(table.filter(wanted), folder / "pictures.parquet")
     collection = Collection.create(folder / "emoji", encoders=["openclip/mini"])
     collection.add([folder / "pictures.parquet"])
     return collection.path
-
-
-def pa_values(*values: str) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values)
 
 
 def report(folder: Path) -> Path:
@@ -96,6 +92,8 @@ class Speaker:
 @contextmanager
 def watched(browser: Any, *, complains: str = "", **options: Any) -> Iterator[Any]:
     """A page in a window of its own. Afterwards: no error in its console, nothing refused by its policy, and no other host asked.
+
+    Its policy forbids to evaluate text, so `wait_for_function` takes functions, which Playwright reads once, and no expressions.
 
     Args:
         complains: what the console may say, where a test makes a request fail.

@@ -110,7 +110,7 @@ def test_pictures_that_come_late_move_nothing(browser: Any, site: SimpleNamespac
         before = page.eval_on_selector_all(".card", place)
         for route in held:
             route.continue_()
-        page.wait_for_function("document.querySelector('.card img').naturalWidth > 0")
+        page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
         assert page.eval_on_selector_all(".card", place) == before
 
 

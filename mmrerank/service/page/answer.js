@@ -29,7 +29,8 @@ export function answering({ thumbnail, page, open }) {
   function source(citation, all) {
     const shown = boxed(page(citation.id), citation.boxes);
     const foot = h("span", { class: "foot" }, h("span", { class: "rank" }, title(citation)), movement(citation));
-    return h("li", { class: "card" }, h("button", { type: "button", class: "open", on: { click: () => open(all, citation) } }, h("span", { class: "shown" }, shown), foot));
+    const opening = { type: "button", class: "open", on: { click: () => open(all, citation) } };
+    return h("li", { class: "card", "data-id": citation.id }, h("button", opening, h("span", { class: "shown" }, shown), foot));
   }
 }
 

@@ -50,7 +50,7 @@ export async function search(state, dataOf, signal) {
   };
   const found = await (await post("/v1/search", body, signal)).json();
   const hits = found.hits.map((one) => hit(one, found.first_stage.length > 0));
-  return { hits, before: found.first_stage.map(hit), stages: found.stages, grids: found.grids };
+  return { hits, before: found.first_stage.map((one) => hit(one, false)), stages: found.stages, grids: found.grids };
 }
 
 // The answer to a question; `more` gets its words as they come.

@@ -87,7 +87,8 @@ export function queryForm({ thumbnail, changed }) {
   function pictureChip(kind, one) {
     const source = one.key ? dataOf(one.key) : thumbnail(fields.collection.value, one.id);
     const name = one.key ? "the picture you added" : one.id;
-    const remove = () => change(() => (pictures[kind] = pictures[kind].filter((other) => other !== one)), kind === "like" || kind === "wanted" ? fields.text : byId("exclude"));
+    const next = kind === "like" || kind === "wanted" ? fields.text : byId("exclude");
+    const remove = () => change(() => (pictures[kind] = pictures[kind].filter((other) => other !== one)), next);
     return h("li", { class: "chip" }, h("img", { src: source, alt: name, title: name }), iconButton("close", `Remove ${name}`, remove));
   }
 
@@ -108,7 +109,6 @@ export function queryForm({ thumbnail, changed }) {
     const text = byId("exclude").value.trim();
     byId("exclude").value = "";
     if (text && !without.includes(text)) change(() => (without = [...without, text]));
-    return text;
   }
 
   byId("exclude").addEventListener("keydown", (event) => {

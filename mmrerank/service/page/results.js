@@ -148,7 +148,7 @@ export function moves({ hits, before, stages }, { thumbnail, open }) {
 
 // The grids as the model was shown them, and what it made of each picture.
 export function seen(grids, hits) {
-  const said = hits.filter((hit) => hit.reason).map((hit) => h("li", {}, h("b", {}, `${hit.rank} ${title(hit)}`), h("span", {}, hit.reason)));
+  const said = hits.filter((hit) => hit.reason).map((hit) => h("li", {}, h("b", {}, `${hit.rank}. ${title(hit)}`), h("span", {}, hit.reason)));
   const pictures = grids.map((source) => h("img", { src: source, alt: "Candidates in one grid, each with its number" }));
   return h("div", { class: "seen" }, h("div", {}, ...pictures), h("ol", { "aria-label": "What the model made of it" }, ...said));
 }

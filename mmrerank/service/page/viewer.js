@@ -31,14 +31,18 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
   dialog.addEventListener("close", () => closed(hits[place]));
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step && hits[place + step]) {
-      event.preventDefault();
-      place += step;
-      draw();
-      moved(hits[place]);
-    }
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    step(by);
   });
+
+  function step(by) {
+    if (!hits[place + by]) return;
+    place += by;
+    draw();
+    moved(hits[place]);
+  }
 
   function draw() {
     const hit = hits[place];
@@ -61,10 +65,7 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
   }
 
   function about(hit) {
-    const step = (by, name, label) => iconButton(name, label, () => dialog.dispatchEvent(new KeyboardEvent("keydown", { key: by })), { "data-keep": name });
-    const [before, after] = [step("ArrowLeft", "left", "Previous result"), step("ArrowRight", "right", "Next result")];
-    before.disabled = !hits[place - 1];
-    after.disabled = !hits[place + 1];
+    const stepping = (by, name, label) => iconButton(name, label, () => step(by), { "data-keep": name, disabled: !hits[place + by] });
     const facts = [
       ["Rank", hit.rank && h("span", {}, `${hit.rank} `, movement(hit))],
       ["Score", score(hit.score)],
@@ -78,7 +79,7 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
     return h(
       "div",
       { class: "about" },
-      h("div", { class: "row" }, h("span", {}, before, after), iconButton("close", "Close", () => dialog.close(), { "data-keep": "close" })),
+      h("div", { class: "row" }, h("span", {}, stepping(-1, "left", "Previous result"), stepping(1, "right", "Next result")), iconButton("close", "Close", () => dialog.close(), { "data-keep": "close" })),
       h("h2", { id: "viewer-title" }, title(hit)),
       acts ? actions(hit) : "",
       h("dl", {}, ...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
@@ -89,7 +90,10 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
   function actions(hit) {
     const marking = (kind, sign, words) => {
       const on = marked(kind).has(hit.id);
-      const press = () => (mark(kind, hit), draw());
+      const press = () => {
+        mark(kind, hit);
+        draw();
+      };
       return h("button", { type: "button", class: kind, "aria-pressed": String(on), "data-keep": kind, on: { click: press } }, icon(sign), ` ${words}`);
     };
     return h(
