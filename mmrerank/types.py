@@ -369,12 +369,8 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
-class RowRetriever(Protocol):
+class RowRetriever(Retriever, Protocol):
     """A retriever that searches with one row in one encoder's space, and shows both."""
-
-    name: str
-
-    def retrieve(self, query: Query, k: int) -> Ranking: ...
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row that `retrieve` searches with."""

@@ -129,7 +129,7 @@ def test_what_cannot_be_searched_is_said(client: TestClient, body: dict[str, Any
 
 
 def test_an_answer_cites_its_page_with_the_passage_boxed(reader: TestClient) -> None:
-    reply = reader.post("/v1/ask", json={"question": "How many visitors did the harbour station have?", "k": 3}).json()
+    reply = reader.post("/v1/ask", json={"question": "What did the skipper accept for the drifting buoy?", "k": 3}).json()
     assert reply["found"]
     (citation, *_) = reply["citations"]
     assert citation["page_number"] >= 1
@@ -148,7 +148,7 @@ def events(text: str) -> list[tuple[str, Any]]:
 
 def test_an_answer_comes_as_it_is_written_and_then_whole(client: TestClient, reader: TestClient) -> None:
     for asked_of, body in ((client, {"collection": "handbook"}), (reader, {})):
-        question = {"question": "How many visitors did the harbour station have?", **body}
+        question = {"question": "What did the skipper accept for the drifting buoy?", **body}
         whole = asked_of.post("/v1/ask", json=question).json()
         stream = asked_of.post("/v1/ask", json={**question, "stream": True})
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -170,7 +170,7 @@ def test_a_streamed_question_waits_its_turn_and_hides_what_broke(pages: Path) ->
     def breaks(prompt: Any) -> str:
         raise RuntimeError("secret")
 
-    question = {"question": "How many visitors did the harbour station have?", "stream": True}
+    question = {"question": "What did the skipper accept for the drifting buoy?", "stream": True}
     with asked(collections=(pages,), backend=BackendDouble(answer=breaks)) as client:
         ((name, data),) = events(client.post("/v1/ask", json=question).text)
         assert (name, data["error"]["code"]) == ("error", "InternalError")
