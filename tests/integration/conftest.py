@@ -14,9 +14,9 @@ from served import Reversed, serving
 RANKING = '{"text": "3: the one that is asked for\\n{\\"ranking\\": [3, 1, 2]}"}\n'
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
+    """Debian's Chromium. For one module: while it is open an event loop runs in the main thread, and other tests start theirs there."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: the web page is not tested")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the web page is not tested")
@@ -26,7 +26,7 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A service over emoji and a report: its address, its collections, and the reranker that waits to be let go."""
     folder = tmp_path_factory.mktemp("site")
