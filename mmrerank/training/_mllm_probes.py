@@ -41,17 +41,17 @@ def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) 
             tokens.append(right)
             decided.append(right[batch.finals.cpu().numpy()])
             margins += (logits[batch.firsts, yes] - logits[batch.firsts, no]).tolist()
-    measures = {"tokens": _share(np.concatenate(tokens)), "answers": _share(np.array(whole))}
+    measures = {"tokens": share(np.concatenate(tokens)), "answers": share(np.array(whole))}
     if len(decided[0]):
-        measures["decisions"] = _share(np.concatenate(decided))
+        measures["decisions"] = share(np.concatenate(decided))
     positive = np.array([sample.answer == "Yes" for sample in samples])
     if positive.any() and {sample.answer for sample in samples} == {"Yes", "No"}:
         measures["auc"] = round(area(np.array(margins), positive), 4)
     return measures
 
 
-def _share(right: npt.NDArray[np.bool_]) -> float:
-    return round(float(right.mean()), 4)
+def share(right: Sequence[bool] | npt.NDArray[np.bool_]) -> float:
+    return round(float(np.mean(right)), 4)
 
 
 def area(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
