@@ -25,6 +25,7 @@ from mmrerank.types import Backend, Item, Qrels, Query, Ranking
 DATASETS = Path(__file__).parents[1] / "datasets"
 EMOJI = "emoji/pictures.parquet"
 REFINED = "superglobal(neighbours='adaptive')"
+LOOKED_AT = "square(depth=9, cell_px=72, gutter_px=0)"  # cells of the size of the pictures, as the embedded MLLM knows them
 DEPTH = 50
 MEASURED_QUERIES = 300
 Say = Callable[[str], None]
@@ -103,6 +104,12 @@ def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
             title="picture and text, the embedded MLLM tells what is wished for",
             query=Query(query_id="3-composed-mini", images=_pictures(firefighter), text="the same, but a man with dark skin"),
             retriever="square_fusion",
+            backend=mini,
+        ),
+        Shown(
+            title="picture and text, the embedded MLLM looks at the nine best at once",
+            query=Query(query_id="3-composed-square", images=_pictures(firefighter), text="the same, but a man with dark skin"),
+            rerank=(LOOKED_AT,),
             backend=mini,
         ),
         Shown(

@@ -28,7 +28,7 @@ class Encoded:
     positions: Ids  # (3, length)
     answer: Ids  # (n_answer,) its tokens, the end mark included
     learnt: Ids  # places in the answer of the tokens that are to be foretold: all but wrong names
-    decisions: list[int]  # which of these decide: how far off each is, at last a Yes or No or the best mark
+    decisions: list[int]  # which of these decide: what is wanted, how far off each is, at last a Yes or No or the best mark
     echo: Ids  # places of the prompt's tokens that are to be foretold as well
     pictures: tuple[Pixels, ...]
 
@@ -47,12 +47,13 @@ class Encoder:
         prompt, answer = (self._tokenizer.encode(part, add_special_tokens=False) for part in (text, sample.answer + STOP))
         ids = np.array(prompt.ids + answer.ids[:-1], dtype=np.int64)
         learnt = _outside(sample.wrong, answer.offsets)
+        decisions = np.intersect1d(_decisions(sample.answer, answer.offsets), learnt)
         return Encoded(
             ids=ids,
             positions=positions_of(ids == self._image, sizes),
             answer=np.array(answer.ids, dtype=np.int64),
             learnt=learnt,
-            decisions=np.searchsorted(learnt, _decisions(sample.answer, answer.offsets)).tolist(),
+            decisions=np.searchsorted(learnt, decisions).tolist(),
             echo=_places(text, sample.echo, prompt.offsets) if echo else np.zeros(0, dtype=np.int64),
             pictures=sample.pictures,
         )
@@ -106,7 +107,9 @@ def _decisions(answer: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     wanted = [match.end() for match in re.finditer(re.escape(OFF_BY) + " ", answer)]
     wanted += [bracket + 1] if (bracket := answer.rfind("[")) >= 0 else []
     starts = [start for start, _ in offsets]
-    return [bisect.bisect_left(starts, at) for at in wanted]
+    line = re.search("wanted: (.*)", answer)
+    named = [n for n, (start, stop) in enumerate(offsets) if line and start < line.end(1) and stop > line.start(1)]
+    return [*named, *(bisect.bisect_left(starts, at) for at in wanted)]
 
 
 def _outside(parts: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> Ids:

@@ -17,20 +17,17 @@ import logging
 import math
 import os
 import random
-import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import InputError
-from mmrerank.rerankers._marks import parse_ranking
 from mmrerank.training._clip_data import Table, composed_pairs, read_table
 from mmrerank.training._mllm_batches import Encoder
 from mmrerank.training._mllm_curves import draw_curves
-from mmrerank.training._mllm_decode import answers
 from mmrerank.training._mllm_forward import Batch, answer_logits, loss_of
 from mmrerank.training._mllm_model import (
     GRAMMAR,
@@ -42,9 +39,9 @@ from mmrerank.training._mllm_model import (
     prompt_pieces,
     with_pieces,
 )
-from mmrerank.training._mllm_probes import AT_ONCE, probe, share
+from mmrerank.training._mllm_probes import RANKED, probe, said
 from mmrerank.training._mllm_recipe import Budget, Phase, Recipe, read_recipe
-from mmrerank.training._mllm_samples import Material, Sample
+from mmrerank.training._mllm_samples import Material
 from mmrerank.training._mllm_tasks import QUESTIONS, TASKS, Settings
 
 logger = logging.getLogger(__name__)
@@ -148,19 +145,8 @@ class Trainer:
                 samples = [TASKS[task](self.dev, chance, settings) for _ in range(self.recipe.log.probe_samples)]
                 found[name] = probe(self.model, self.encoder, samples, self.device)
                 if task in RANKED:
-                    found[name] |= self._said(task, samples)
+                    found[name] |= said(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
         return found
-
-    def _said(self, task: str, samples: Sequence[Sample]) -> dict[str, float]:
-        """Of the answers that the model gives by itself, the shares that put the right one first and that need no repair."""
-        found: list[str] = []
-        for start in range(0, len(samples), AT_ONCE):
-            some = samples[start : start + AT_ONCE]
-            found += answers(self.model, self.encoder, some, self.device, most=ANSWER_TOKENS, bfloat16=self.budget.bfloat16)
-        wanted, orders = ([RANKED[task](text) for text in texts] for texts in ([sample.answer for sample in samples], found))
-        first = [order[:1] == right[:1] for order, right in zip(orders, wanted, strict=True)]
-        whole = [sorted(order) == sorted(right) for order, right in zip(orders, wanted, strict=True)]
-        return {"first": share(first), "whole": share(whole)}
 
     def save(self) -> None:
         """Checkpoint, exported folder and curves; a run that is killed here keeps the old checkpoint."""
@@ -249,11 +235,6 @@ class Trainer:
 
 
 GRID_TASKS = frozenset({"list", "rank"})
-ANSWER_TOKENS = 320
-RANKED: Mapping[str, Callable[[str], Sequence[int]]] = {  # how the orders in answers are read
-    "rank": lambda text: parse_ranking(text) or (),
-    "pages": lambda text: [int(mark) for mark in re.findall(r"\d+", text.rpartition("<answer>")[2])],
-}
 
 
 def rate(step: int, progress: float, recipe: Recipe) -> float:

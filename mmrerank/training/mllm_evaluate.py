@@ -55,11 +55,11 @@ class Evaluation:
         self.emoji: Collection = indexed(work / "emoji", data / PICTURES)
 
     def square(self) -> dict[str, Any]:
-        """Composed queries, `square` over `composed` at depth 9."""
-        return self._reranked("square", "square(depth=9)", 9, self.most)
+        """Composed queries, `square` over `composed` at depth 9, in cells of the size of the pictures."""
+        return self._reranked("square", "square(depth=9, cell_px=72, gutter_px=0)", 9, self.most)
 
     def square_16(self) -> dict[str, Any]:
-        """The same at depth 16."""
+        """The same at depth 16, in the grid that `square` draws by default."""
         return self._reranked("square_16", "square(depth=16)", 16, self.most // 2)
 
     def ragllava_composed(self) -> dict[str, Any]:

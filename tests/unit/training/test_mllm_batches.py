@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,10 @@ def test_echoed_words_and_decisions_are_where_they_should_be(tokenizer: Any) -> 
     ranking = Sample(prompt=prompt, pictures=(picture,), answer='1: x, off by 2\n2: y, off by 0\n{"ranking": [2, 1]}')
     found = encoder.batch([ranking])
     assert tokenizer.decode(found.targets[found.decisions]) == "202"
+    wanted = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}")])
+    assert tokenizer.decode(wanted.targets[wanted.decisions]) == "y202"
+    misled = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}", wrong=((8, 9),))])
+    assert tokenizer.decode(misled.targets[misled.decisions]) == "202"
     assert tokenizer.decode(found.targets[found.finals]) == "2"
     assert len(encoder.batch([echoing]).targets) == 2  # measured without echoes: Yes and the end mark
 
