@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup system demo test lint types tests bench train-mini data clean
+.PHONY: setup system demo test lint types tests bench train-mini measure-mini data clean
 
 setup: $(READY)
 
@@ -50,6 +50,13 @@ train-mini: setup
 	$(BIN)/python -m mmrerank.training.clip mmrerank/training/mini_clip.toml --data datasets/emoji --out mmrerank/mini/clip
 	$(BIN)/python -m mmrerank.training.mllm mmrerank/training/mini_mllm.toml --data datasets/emoji --out runs/mini-mllm --resume
 	cp runs/mini-mllm/model/* runs/mini-mllm/curves.png mmrerank/mini/mllm/
+
+# Measures the embedded MLLM on the test split and makes the pictures of its best and worst queries again.
+measure-mini: setup
+	$(BIN)/python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/test-measures
+	for method in square square_fusion mm_r5 ragllava_composed; do \
+		name=demos/pictures/mini-$$(echo $$method | tr _ -); \
+		cp runs/test-measures/$$method-best.png $$name.png; cp runs/test-measures/$$method-worst.png $$name-worst.png; done
 
 clean:
 	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from mmrerank.types import Backend, Item, Qrels, Query, Ranking
 DATASETS = Path(__file__).parents[1] / "datasets"
 EMOJI = "emoji/pictures.parquet"
 REFINED = "superglobal(neighbours='adaptive')"
+LOOKED_AT = "square(depth=9, cell_px=72, gutter_px=0)"  # cells of the size of the pictures, as the embedded MLLM knows them
 DEPTH = 50
 MEASURED_QUERIES = 300
 Say = Callable[[str], None]
@@ -91,7 +92,7 @@ def _say_report(name: str, report: IngestReport, say: Say) -> None:
 
 def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
     firefighter = _emoji(emoji, "woman-firefighter-medium-skin-tone")
-    cat = _emoji(emoji, "grinning-cat")
+    golfer, cat = _emoji(emoji, "woman-golfing-dark-skin-tone"), _emoji(emoji, "grinning-cat")
     return [
         Shown(title="text", query=Query(query_id="1-text", text="man farmer: dark skin tone")),
         Shown(title="picture", query=Query(query_id="2-picture", images=_pictures(cat)), rerank=(REFINED,)),
@@ -103,6 +104,14 @@ def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
             title="picture and text, the embedded MLLM tells what is wished for",
             query=Query(query_id="3-composed-mini", images=_pictures(firefighter), text="the same, but a man with dark skin"),
             retriever="square_fusion",
+            backend=mini,
+        ),
+        Shown(
+            title="picture and text, the embedded MLLM looks at the nine best at once",
+            query=Query(
+                query_id="3-composed-square", images=_pictures(golfer), text="now as a gender-neutral person with light skin colour"
+            ),
+            rerank=(LOOKED_AT,),
             backend=mini,
         ),
         Shown(

@@ -27,7 +27,8 @@ class Encoded:
     ids: Ids  # (length,) without the last token, whose only role is to be foretold
     positions: Ids  # (3, length)
     answer: Ids  # (n_answer,) its tokens, the end mark included
-    decisions: list[int]  # where in the answer it is decided: how far off each is, at last a Yes or No or the best mark
+    learnt: Ids  # places in the answer of the tokens that are to be foretold: all but wrong names
+    decisions: list[int]  # which of these decide: what is wanted, how far off each is, at last a Yes or No or the best mark
     echo: Ids  # places of the prompt's tokens that are to be foretold as well
     pictures: tuple[Pixels, ...]
 
@@ -45,11 +46,14 @@ class Encoder:
         text = chat_text(sample.prompt, sizes)
         prompt, answer = (self._tokenizer.encode(part, add_special_tokens=False) for part in (text, sample.answer + STOP))
         ids = np.array(prompt.ids + answer.ids[:-1], dtype=np.int64)
+        learnt = _outside(sample.wrong, answer.offsets)
+        decisions = np.intersect1d(_decisions(sample.answer, answer.offsets), learnt)
         return Encoded(
             ids=ids,
             positions=positions_of(ids == self._image, sizes),
             answer=np.array(answer.ids, dtype=np.int64),
-            decisions=_decisions(sample.answer, answer.offsets),
+            learnt=learnt,
+            decisions=np.searchsorted(learnt, decisions).tolist(),
             echo=_places(text, sample.echo, prompt.offsets) if echo else np.zeros(0, dtype=np.int64),
             pictures=sample.pictures,
         )
@@ -65,9 +69,9 @@ class Encoder:
         for row, e in enumerate(encoded):
             ids[row, : len(e.ids)] = e.ids
             positions[:, row, : len(e.ids)] = e.positions
-        answers = [np.arange(len(e.ids) - len(e.answer), len(e.ids)) + row * length for row, e in enumerate(encoded)]
+        answers = [len(e.ids) - len(e.answer) + e.learnt + row * length for row, e in enumerate(encoded)]
         echoes = [e.echo - 1 + row * length for row, e in enumerate(encoded)]
-        firsts = np.cumsum([0, *(len(e.answer) for e in encoded)])
+        firsts = np.cumsum([0, *(len(e.learnt) for e in encoded)])
         decisions = [[first + n for n in e.decisions] for first, e in zip(firsts, encoded, strict=False) if e.decisions]
         pictures, order = _grouped([p for e in encoded for p in e.pictures], self.token_px, device)
         numbers = {
@@ -75,7 +79,7 @@ class Encoder:
             "positions": positions,
             "order": order,
             "asked": np.concatenate([*answers, *echoes]),
-            "targets": np.concatenate([*(e.answer for e in encoded), *(e.ids[e.echo] for e in encoded)]),
+            "targets": np.concatenate([*(e.answer[e.learnt] for e in encoded), *(e.ids[e.echo] for e in encoded)]),
             "firsts": firsts[:-1],
             "decisions": np.array([n for some in decisions for n in some]),
             "finals": np.array([some[-1] for some in decisions]),
@@ -85,6 +89,12 @@ class Encoder:
 
     def first_token(self, text: str) -> int:
         return int(self._ids(text)[0])
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What the tokens say up to the end mark."""
+        stop = self._tokenizer.token_to_id(STOP)
+        kept = ids[: ids.index(stop)] if stop in ids else ids
+        return str(self._tokenizer.decode(list(kept), skip_special_tokens=False))
 
     def _ids(self, text: str) -> Ids:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
@@ -97,7 +107,15 @@ def _decisions(answer: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     wanted = [match.end() for match in re.finditer(re.escape(OFF_BY) + " ", answer)]
     wanted += [bracket + 1] if (bracket := answer.rfind("[")) >= 0 else []
     starts = [start for start, _ in offsets]
-    return [bisect.bisect_left(starts, at) for at in wanted]
+    line = re.search("wanted: (.*)", answer)
+    named = [n for n, (start, stop) in enumerate(offsets) if line and start < line.end(1) and stop > line.start(1)]
+    return [*named, *(bisect.bisect_left(starts, at) for at in wanted)]
+
+
+def _outside(parts: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> Ids:
+    """Places of the tokens that share no letter with any of the parts."""
+    inside = {n for start, stop in parts for n, (first, last) in enumerate(offsets) if first < stop and last > start}
+    return np.array([n for n in range(len(offsets)) if n not in inside], dtype=np.int64)
 
 
 def _places(text: str, part: str, offsets: Sequence[tuple[int, int]]) -> Ids:

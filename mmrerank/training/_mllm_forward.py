@@ -41,14 +41,18 @@ class Batch:
 
 def answer_logits(model: Any, batch: Batch) -> torch.Tensor:
     """(n_targets, vocabulary) logits where an answer's tokens are to be foretold."""
-    embedding = model.model.language_model.embed_tokens
-    hidden = embedding(batch.ids)
+    hidden = read(model.model.language_model, embedded(model, batch), batch.positions)
+    logits: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch.asked])
+    return logits
+
+
+def embedded(model: Any, batch: Batch) -> torch.Tensor:
+    """(b, length, width) what the text part reads: words, and pictures as the vision part sees them."""
+    hidden: torch.Tensor = model.model.language_model.embed_tokens(batch.ids)
     if batch.pictures:
         seen = _see(model.model.visual, batch.pictures)[batch.order]
         hidden = hidden.masked_scatter((batch.ids == model.config.image_token_id)[..., None], seen.to(hidden.dtype))
-    hidden = _read(model.model.language_model, _as_computed(hidden), batch.positions)
-    logits: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch.asked])
-    return logits
+    return _as_computed(hidden)
 
 
 def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -73,7 +77,7 @@ def _see_group(visual: Any, group: Pictures) -> torch.Tensor:
 
     n, length, _ = group.patches.shape
     weight = visual.patch_embed.proj.weight
-    hidden = _as_computed(functional.linear(group.patches, weight.flatten(1)))  # (n, length, width)
+    hidden = _as_computed(functional.linear(group.patches.to(weight.dtype), weight.flatten(1)))  # (n, length, width)
     cosine, sine = _vision_angles(visual, group.grid, hidden)
     for block in visual.blocks:
         heads = block.attn.num_heads
@@ -101,20 +105,49 @@ def _vision_angles(visual: Any, grid: tuple[int, int], like: torch.Tensor) -> tu
     return angles.cos().to(like.dtype), _signed(angles.sin()).to(like.dtype)
 
 
-def _read(language: Any, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """(b, length, width) last hidden states. What stands right of a token never reaches it, so padding needs no mask."""
+class Kept:
+    """Keys and values of the tokens that were read, for those that follow.
+
+    Args:
+        open: (b, length) which of the first tokens are no padding.
+    """
+
+    def __init__(self, open: torch.Tensor) -> None:
+        self.open = open
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def extended(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """All keys and values of a layer, the new ones last, and (b, 1, 1, n_keys) which of them may be looked at."""
+        import torch
+        from torch.nn import functional
+
+        if layer in self.layers:
+            k, v = (torch.cat(pair, dim=2) for pair in zip(self.layers[layer], (k, v), strict=True))
+        self.layers[layer] = k, v
+        return k, v, functional.pad(self.open, (0, k.shape[2] - self.open.shape[1]), value=True)[:, None, None]
+
+
+def read(language: Any, hidden: torch.Tensor, positions: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
+    """(b, length, width) last hidden states. What stands right of a token never reaches it, so padding needs no mask.
+
+    With `kept`, the tokens read before stand before these, which is one token a row from the second time on.
+    """
     from torch.nn import functional
 
     b, length, _ = hidden.shape
     cosine, sine = language.rotary_emb(hidden, positions)  # (b, length, head_dim)
     cosine, sine = cosine[:, None], _signed(sine)[:, None]
-    for layer in language.layers:
+    for n, layer in enumerate(language.layers):
         own = layer.self_attn
         x = _norm(layer.input_layernorm, hidden)
         q, k, v = (part(x).view(b, length, -1, own.head_dim).transpose(1, 2) for part in (own.q_proj, own.k_proj, own.v_proj))
         q, k = _turn(q, cosine, sine), _turn(k, cosine, sine)
         k, v = (part.repeat_interleave(own.num_key_value_groups, dim=1) for part in (k, v))
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        seen = None
+        if kept is not None:
+            k, v, seen = kept.extended(n, k, v)
+        alone = k.shape[2] == length  # nothing stands before
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=None if alone else seen, is_causal=alone)
         hidden = hidden + own.o_proj(mixed.transpose(1, 2).reshape(b, length, -1))
         hidden = hidden + _inner(layer.mlp, _norm(layer.post_attention_layernorm, hidden))
     return _norm(language.norm, hidden)

@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 Weights: TypeAlias = npt.NDArray[np.float32]
 
 
-def draw_grid(pictures: Sequence[Pixels], side: int, max_pixels: int, token_px: int = 36) -> Pixels:
+def draw_grid(pictures: Sequence[Pixels], layout: Layout, max_pixels: int, token_px: int = 36) -> Pixels:
     """(side_px, side_px, 3) grid of square pictures, row by row, with their marks; what is left of the cells stays white."""
     import torch  # not numpy, whose matrix products take more threads than were given
 
-    layout = Layout(side=side)
     side_px = math.isqrt(max_pixels) // token_px * token_px
     light = torch.full((3, side_px, side_px), 255.0)
     for position, picture in enumerate(pictures):
-        row, column = divmod(position, side)
+        row, column = divmod(position, layout.side)
         (top, down), (left, across) = (_shrink(n, layout, side_px, picture.shape[0]) for n in (row, column))
         ink = 255 - torch.from_numpy(picture).permute(2, 0, 1).float()  # what is not white adds up
         light[:, top : top + len(down), left : left + len(across)] -= down @ ink @ across.T

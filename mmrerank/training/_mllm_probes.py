@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mmrerank.rerankers._marks import parse_ranking
 from mmrerank.training._mllm_batches import Encoder
+from mmrerank.training._mllm_decode import answers
 from mmrerank.training._mllm_forward import answer_logits
 
 if TYPE_CHECKING:
     from mmrerank.training._mllm_samples import Sample
 
-AT_ONCE = 32
+AT_ONCE, ANSWER_TOKENS = 32, 320
+RANKED: Mapping[str, Callable[[str], Sequence[int]]] = {  # tasks that rank, and how the marks in their answers are read
+    "rank": lambda text: parse_ranking(text) or (),
+    "pages": lambda text: [int(mark) for mark in re.findall(r"\d+", text.rpartition("<answer>")[2])],
+}
 
 
 def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) -> dict[str, float]:
@@ -41,17 +48,29 @@ def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) 
             tokens.append(right)
             decided.append(right[batch.finals.cpu().numpy()])
             margins += (logits[batch.firsts, yes] - logits[batch.firsts, no]).tolist()
-    measures = {"tokens": _share(np.concatenate(tokens)), "answers": _share(np.array(whole))}
+    measures = {"tokens": share(np.concatenate(tokens)), "answers": share(np.array(whole))}
     if len(decided[0]):
-        measures["decisions"] = _share(np.concatenate(decided))
+        measures["decisions"] = share(np.concatenate(decided))
     positive = np.array([sample.answer == "Yes" for sample in samples])
     if positive.any() and {sample.answer for sample in samples} == {"Yes", "No"}:
         measures["auc"] = round(area(np.array(margins), positive), 4)
     return measures
 
 
-def _share(right: npt.NDArray[np.bool_]) -> float:
-    return round(float(right.mean()), 4)
+def said(model: Any, encoder: Encoder, task: str, samples: Sequence[Sample], device: str, *, bfloat16: bool = False) -> dict[str, float]:
+    """Of the rankings that the model gives by itself, the shares that put the right one first and that need no repair."""
+    texts: list[str] = []
+    for start in range(0, len(samples), AT_ONCE):
+        texts += answers(model, encoder, samples[start : start + AT_ONCE], device, most=ANSWER_TOKENS, bfloat16=bfloat16)
+    pairs = [(RANKED[task](text), RANKED[task](sample.answer)) for text, sample in zip(texts, samples, strict=True)]
+    return {
+        "first": share([order[:1] == right[:1] for order, right in pairs]),
+        "whole": share([sorted(order) == sorted(right) for order, right in pairs]),
+    }
+
+
+def share(right: Sequence[bool] | npt.NDArray[np.bool_]) -> float:
+    return round(float(np.mean(right)), 4)
 
 
 def area(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:

@@ -72,7 +72,8 @@ class Phase:
     samples: Mapping[str, int]  # task -> samples per step, times the budget's `samples`
     grids: tuple[int, ...]  # sides of the grids shown, in cells; one is drawn per batch
     hard: float  # share of negatives and of grids with pictures that differ in one or two attributes only
-    cell_px: int  # of the grids as the model sees them; 0: as large as the processor lets them be
+    misled: float  # share of rankings with wrong names before the decision
+    cell_px: int  # of grids without gutters that nobody shrinks; 0: the default grid, as large as the processor lets it be
 
 
 SECTIONS: dict[str, Any] = {"model": Model, "optimizer": Optimizer, "log": Log, "cpu": Budget, "gpu": Budget}
@@ -130,7 +131,7 @@ def read_recipe(path: Path) -> Recipe:
 def _phase(values: Mapping[str, Any], path: Path) -> Phase:
     from mmrerank.training._mllm_tasks import TASKS
 
-    names = {"share", "samples", "grids", "hard", "cell_px"}
+    names = {"share", "samples", "grids", "hard", "misled", "cell_px"}
     _known("key of [[phase]]", values, names)
     if missing := sorted(names - set(values)):
         raise FormatError(f"[[phase]] lacks {', '.join(missing)}", path=path)
@@ -142,5 +143,6 @@ def _phase(values: Mapping[str, Any], path: Path) -> Phase:
         samples=dict(values["samples"]),
         grids=tuple(values["grids"]),
         hard=float(values["hard"]),
+        misled=float(values["misled"]),
         cell_px=int(values["cell_px"]),
     )

@@ -24,6 +24,7 @@ class Sample:
     prompt: Prompt
     pictures: tuple[Pixels, ...]  # (height, width, 3), sides multiples of a token's
     answer: str
+    wrong: tuple[tuple[int, int], ...] = ()  # (start, stop) letters of the answer that are to be read and not to be foretold
     echo: str = ""  # words of the prompt that the pictures foretell: what they caption
 
 

@@ -17,6 +17,7 @@ from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.errors import BackendError
 from mmrerank.rerankers import mm_r5, ragllava, square
 from mmrerank.rerankers._double import BackendDouble
+from mmrerank.rerankers._grid import Layout
 from mmrerank.retrievers import square_fusion
 from mmrerank.retrievers._double import double_corpus
 from mmrerank.training._clip_data import caption
@@ -24,8 +25,8 @@ from mmrerank.training._emoji_attributes import Emoji
 from mmrerank.training._emoji_queries import TONES
 from mmrerank.training._mllm_cards import draw_card
 from mmrerank.training._mllm_grid import draw_grid
-from mmrerank.training._mllm_model import OFF_BY
-from mmrerank.training._mllm_samples import STAND_IN, Material, Sample, Shown, asked, distance, moved
+from mmrerank.training._mllm_samples import STAND_IN, Material, Sample, Shown, asked, moved
+from mmrerank.training._mllm_told import Told, misled, order_of, thought
 from mmrerank.types import Candidate, ChoiceScores, Decoding, Generated, Item, Prompt, Query
 
 NAME_IT = "\nName the picture."
@@ -44,6 +45,13 @@ class Settings:
     count: int  # cells that are filled
     max_pixels: int
     hard: float = 0.5  # share of grids and of negatives drawn from alike pictures
+    misled: float = 0.0  # share of rankings whose answers have wrong names in them, to be gone on from
+    cell_px: int = 0  # cells of this size side by side, as square(cell_px=..., gutter_px=0) draws them; 0: its default grid, shrunk
+
+    @property
+    def layout(self) -> Layout:
+        """Where the cells of a grid stand before the processor shrinks it."""
+        return Layout(side=self.grid, cell_px=self.cell_px, gutter_px=0) if self.cell_px else Layout(side=self.grid)
 
 
 def name(material: Material, chance: random.Random, settings: Settings) -> Sample:
@@ -54,12 +62,12 @@ def name(material: Material, chance: random.Random, settings: Settings) -> Sampl
 
 
 def listing(material: Material, chance: random.Random, settings: Settings) -> Sample:
-    """The names of all cells of a grid in order."""
+    """The names of all cells of a grid, by their marks in any order: the one after the last named is not always the next."""
     first = material.draw(chance)
     rows = [first, *_others(material, first, settings.count - 1, chance, settings)]
     chance.shuffle(rows)
-    picture = draw_grid([material.pixels[row] for row in rows], settings.grid, settings.max_pixels)
-    return Sample(prompt=asked(STAND_IN, NAME_CELLS), pictures=(picture,), answer=_names(material, rows))
+    picture = draw_grid([material.pixels[row] for row in rows], settings.layout, settings.max_pixels)
+    return Sample(prompt=asked(STAND_IN, NAME_CELLS), pictures=(picture,), answer=_names(material, rows, chance))
 
 
 def matches(material: Material, chance: random.Random, settings: Settings) -> Sample:
@@ -115,12 +123,10 @@ def rank(material: Material, chance: random.Random, settings: Settings) -> Sampl
     chance.shuffle(rows)
     query = Query(text=words, images=(Shown(),) if composed else ())
     prompt = _square().prompt_for(query, STAND_IN, len(rows))
-    grid = draw_grid([material.pixels[n] for n in rows], settings.grid, settings.max_pixels)
+    grid = draw_grid([material.pixels[n] for n in rows], settings.layout, settings.max_pixels)
     pictures = (material.pixels[reference], grid) if composed else (grid,)
-    lines, order = _compared(material, row, rows)
-    shown = "\n".join(f"{mark}: {line}" for mark, line in enumerate(lines, 1))
-    answer = f'wanted: {material.emojis[row].name}\n{shown}\n{{"ranking": [{order}]}}'
-    return Sample(prompt=prompt, pictures=pictures, answer=answer)
+    answer, wrong, order = _thought(material, row, rows, chance, settings, "")
+    return Sample(prompt=prompt, pictures=pictures, answer=f'{answer}\n{{"ranking": [{order}]}}', wrong=wrong)
 
 
 def pages(material: Material, chance: random.Random, settings: Settings) -> Sample:
@@ -128,9 +134,14 @@ def pages(material: Material, chance: random.Random, settings: Settings) -> Samp
     row, rows, cards, _ = _cards(material, chance, settings, chance.choice([3, 4, 5, 5, 5]))
     query = Query(text=chance.choice(PAGE_SEARCHES).format(_words(material, row, chance)))
     prompt = _mm_r5().prompt_for(query, [(STAND_IN,)] * len(cards))
-    lines, order = _compared(material, row, rows)
-    thoughts = "\n".join(f"Image {number}: {line}" for number, line in enumerate(lines, 1))
-    return Sample(prompt=prompt, pictures=tuple(cards), answer=f"<think>{thoughts}</think><answer>[{order}]</answer>")
+    thoughts, wrong, order = _thought(material, row, rows, chance, settings, "Image ")
+    shift = len("<think>")
+    return Sample(
+        prompt=prompt,
+        pictures=tuple(cards),
+        answer=f"<think>{thoughts}</think><answer>[{order}]</answer>",
+        wrong=tuple((start + shift, stop + shift) for start, stop in wrong),
+    )
 
 
 def question(material: Material, chance: random.Random, settings: Settings) -> Sample:
@@ -190,18 +201,21 @@ def _yes_or_no(material: Material, row: int, chance: random.Random, settings: Se
     return chance.choice(close) if close else _others(material, row, 1, chance, settings)[0]
 
 
-def _names(material: Material, rows: Sequence[int]) -> str:
+def _names(material: Material, rows: Sequence[int], chance: random.Random) -> str:
     """A line for each cell: its mark and its name."""
-    return "\n".join(f"{mark}: {material.emojis[row].name}" for mark, row in enumerate(rows, 1))
+    lines = [f"{mark}: {material.emojis[row].name}" for mark, row in enumerate(rows, 1)]
+    if chance.random() < 0.5:
+        chance.shuffle(lines)
+    return "\n".join(lines)
 
 
-def _compared(material: Material, wanted: int, rows: Sequence[int]) -> tuple[list[str], str]:
-    """What each cell shows and in how many attributes it is off; the marks, the closest first, equal ones as they stand."""
-    emojis = material.emojis
-    distances = [0 if row == wanted else max(1, distance(emojis[wanted], emojis[row])) for row in rows]
-    lines = [f"{emojis[row].name}{OFF_BY} {off}" for row, off in zip(rows, distances, strict=True)]
-    marks = sorted(range(1, len(rows) + 1), key=lambda mark: distances[mark - 1])
-    return lines, ", ".join(map(str, marks))
+def _thought(
+    material: Material, wanted: int, rows: Sequence[int], chance: random.Random, settings: Settings, label: str
+) -> tuple[str, tuple[tuple[int, int], ...], str]:
+    """What an answer says before it decides, where names in it are wrong, and the order of the marks."""
+    true = Told(wanted=wanted, cells=tuple(rows))
+    told = misled(material, true, chance) if chance.random() < settings.misled else true
+    return (*thought(material, true, told, label), order_of(material, told))
 
 
 def _words(material: Material, row: int, chance: random.Random) -> str:

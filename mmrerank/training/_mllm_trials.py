@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from PIL import Image
 
 from mmrerank.collection import Collection
 from mmrerank.training._clip_data import Table, caption
+from mmrerank.training._mllm_ahead import ahead
 from mmrerank.training._mllm_cards import draw_card
 from mmrerank.training._mllm_samples import Material
 from mmrerank.training._mllm_tasks import NUMBERS
-from mmrerank.types import Candidate, Item, Notes, Query, Ranking, Reranker, Retriever
+from mmrerank.types import Backend, Candidate, Item, Notes, Query, Ranking, Reranker, Retriever
 
 PICTURES, CARDS = "pictures.parquet", "cards.parquet"
 PAGE_QUESTION = "Where is {}?"  # no word of it stands on a card, so that the first stage is not led astray
@@ -53,18 +54,36 @@ class Trial:
         return self.rank(self.before), self.rank(self.after)
 
 
-def rerank(asked: Sequence[Asked], retriever: Retriever, reranker: Reranker, depth: int) -> Iterator[Trial]:
+def rerank(
+    asked: Sequence[Asked], retriever: Retriever, reranker: Callable[[Backend], Reranker], depth: int, backend: Backend
+) -> Iterator[Trial]:
     """The trials of these queries; the picture a query was made of is no candidate."""
-    for one in asked:
-        before = first(one, retriever, depth)
-        ranking = reranker.rerank(one.query, before)
+    firsts = [first(one, retriever, depth) for one in asked]
+
+    def ask(other: Backend) -> None:
+        listening = reranker(other)
+        for one, before in zip(asked, firsts, strict=True):
+            listening.rerank(one.query, before)
+
+    answering = reranker(ahead(backend, ask))
+    for one, before in zip(asked, firsts, strict=True):
+        ranking = answering.rerank(one.query, before)
         yield Trial(asked=one, before=before, after=ranking.candidates, notes=ranking.notes)
 
 
-def compare(asked: Sequence[Asked], retriever: Retriever, other: Retriever, depth: int) -> Iterator[Trial]:
+def compare(
+    asked: Sequence[Asked], retriever: Retriever, other: Callable[[Backend], Retriever], depth: int, backend: Backend
+) -> Iterator[Trial]:
     """Trials of two first stages in place of a stage and its reranker."""
+
+    def ask(listener: Backend) -> None:
+        listening = other(listener)
+        for one in asked:
+            listening.retrieve(one.query, 1)
+
+    answering = other(ahead(backend, ask))
     for one in asked:
-        ranking = other.retrieve(one.query, depth + 1)
+        ranking = answering.retrieve(one.query, depth + 1)
         yield Trial(asked=one, before=first(one, retriever, depth), after=_without(ranking, one.own, depth), notes=ranking.notes)
 
 

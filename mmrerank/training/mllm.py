@@ -5,6 +5,7 @@
 
 The budget is in minutes, on a CPU or a GPU, and learning rate and phases follow the clock. `--out` holds log, curves, checkpoint and,
 in `model/`, the folder that transformers loads. A run that was stopped goes on with --resume; the recipe's phases may have changed.
+`--start FOLDER --spent MINUTES` begins with the weights of such a folder, as if so many minutes were over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import math
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ from mmrerank.training._mllm_model import (
     prompt_pieces,
     with_pieces,
 )
-from mmrerank.training._mllm_probes import probe
+from mmrerank.training._mllm_probes import RANKED, probe, said
 from mmrerank.training._mllm_recipe import Budget, Phase, Recipe, read_recipe
 from mmrerank.training._mllm_samples import Material
 from mmrerank.training._mllm_tasks import QUESTIONS, TASKS, Settings
@@ -59,6 +61,8 @@ class Trainer:
         table: Table | None = None,
         device: str | None = None,
         minutes: float | None = None,
+        start: Path | None = None,
+        spent: float = 0.0,
     ) -> None:
         import torch
 
@@ -70,6 +74,8 @@ class Trainer:
         self.train = Material(table, ("train",), "train")
         self.dev = Material(table, ("train", "dev"), "dev")
         work.mkdir(parents=True, exist_ok=True)
+        if start is not None and not (work / "tokenizer.json").is_file():
+            shutil.copy(start / "tokenizer.json", work)
         self.tokenizer = self._tokenizer()
         self.encoder = Encoder(self.tokenizer, recipe.model.token_px)
         self.processor = new_processor(self.tokenizer, recipe.model)
@@ -79,9 +85,11 @@ class Trainer:
         groups = [{"params": decayed, "weight_decay": recipe.optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.threads, self.ending = self.budget.threads, False
-        self.step, self.spent = 0, 0.0  # seconds, those of earlier legs included
+        self.step, self.spent = 0, 60 * spent  # seconds, those of earlier legs included
         if (work / "checkpoint.pt").is_file():
             self.resume()
+        elif start is not None:
+            self.model.load_state_dict(weights_of(start))
 
     @property
     def progress(self) -> float:
@@ -97,9 +105,9 @@ class Trainer:
             group["lr"] = rate(self.step, self.progress, self.recipe)
         losses: dict[str, float] = {}
         for task, count in phase.samples.items():
-            loss = self._loss(self.batch(task, round(count * self.budget.samples), phase)) / len(phase.samples)
-            loss.backward()
-            losses[task] = float(loss.detach()) * len(phase.samples)
+            loss = self._loss(self.batch(task, round(count * self.budget.samples), phase))
+            (loss * (count / sum(phase.samples.values()))).backward()
+            losses[task] = float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -123,7 +131,7 @@ class Trainer:
         most = self.recipe.model.max_pixels
         count = side**2 if chance.random() < 0.8 else chance.randint((side - 1) ** 2 + 1, side**2)
         pixels = min(most, (side * phase.cell_px) ** 2) if phase.cell_px else most
-        return Settings(grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard)
+        return Settings(grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard, misled=phase.misled, cell_px=phase.cell_px)
 
     def probes(self) -> dict[str, dict[str, float]]:
         """Measures of every task of the phase on combinations that were held out."""
@@ -133,9 +141,11 @@ class Trainer:
             for side in sorted(set(phase.grids)) if task in GRID_TASKS else [phase.grids[-1]]:
                 name = f"{task} {side}x{side}" if task in GRID_TASKS else task
                 chance = random.Random(f"dev {name}")
-                settings = self._settings(side, phase, chance)
+                settings = dataclasses.replace(self._settings(side, phase, chance), misled=0.0)
                 samples = [TASKS[task](self.dev, chance, settings) for _ in range(self.recipe.log.probe_samples)]
                 found[name] = probe(self.model, self.encoder, samples, self.device)
+                if task in RANKED:
+                    found[name] |= said(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
         return found
 
     def save(self) -> None:
@@ -228,11 +238,19 @@ GRID_TASKS = frozenset({"list", "rank"})
 
 
 def rate(step: int, progress: float, recipe: Recipe) -> float:
-    """The learning rate: linear warm-up over steps, then a cosine over the budget, down to a share of the peak."""
+    """The learning rate: linear warm-up over steps, then evenly down over the budget to a share of the peak."""
     options = recipe.optimizer
     warm = min(1.0, (step + 1) / (options.warmup_steps + 1))
-    fall = options.last_rate + (1 - options.last_rate) * (1 + math.cos(math.pi * progress)) / 2
-    return options.learning_rate * warm * fall
+    return options.learning_rate * warm * (1 - (1 - options.last_rate) * progress)
+
+
+def weights_of(folder: Path) -> dict[str, Any]:
+    """The weights in an exported folder, as they are trained: in float32."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return dict(model.state_dict())
 
 
 def free_cores() -> int:
@@ -259,6 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="datasets/emoji")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the run")
     parser.add_argument("--minutes", type=float, help="the budget, over all legs; the recipe's when it is not given")
+    parser.add_argument("--start", type=Path, help="a folder with weights to begin with, such as mmrerank/mini/mllm")
+    parser.add_argument("--spent", type=float, default=0.0, help="minutes of the budget that those weights stand for")
     parser.add_argument("--resume", action="store_true", help="go on with the run found in --out")
     parser.add_argument("--threads", type=int, help="the recipe's when it is not given; 0: as many as others leave free")
     options = parser.parse_args(arguments)
@@ -266,7 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     if (options.out / "checkpoint.pt").is_file() and not options.resume:
         parser.error(f"{options.out} holds a run; go on with --resume, or give another --out")
-    trainer = Trainer(read_recipe(options.recipe), options.data, options.out, minutes=options.minutes)
+    begin = {"minutes": options.minutes, "start": options.start, "spent": options.spent}
+    trainer = Trainer(read_recipe(options.recipe), options.data, options.out, **begin)
     trainer.threads = trainer.budget.threads if options.threads is None else options.threads
     trainer.run()
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ class Evaluation:
         self.emoji: Collection = indexed(work / "emoji", data / PICTURES)
 
     def square(self) -> dict[str, Any]:
-        """Composed queries, `square` over `composed` at depth 9."""
-        return self._reranked("square", "square(depth=9)", 9, self.most)
+        """Composed queries, `square` over `composed` at depth 9, in cells of the size of the pictures."""
+        return self._reranked("square", "square(depth=9, cell_px=72, gutter_px=0)", 9, self.most)
 
     def square_16(self) -> dict[str, Any]:
-        """The same at depth 16."""
+        """The same at depth 16, in the grid that `square` draws by default."""
         return self._reranked("square_16", "square(depth=16)", 16, self.most // 2)
 
     def ragllava_composed(self) -> dict[str, Any]:
@@ -69,8 +70,7 @@ class Evaluation:
     def square_fusion(self) -> dict[str, Any]:
         """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
         asked = composed(self.emoji, self.data, self.split, 10_000)
-        fused = self.emoji.view.retriever("square_fusion", self.backend)
-        trials = list(compare(asked, self._retriever("composed"), fused, 10))
+        trials = list(compare(asked, self._retriever("composed"), partial(self.emoji.view.retriever, "square_fusion"), 10, self.backend))
         self._draw("square_fusion", trials)
         return {"first_stage": "composed", **_of_stages(summary(trials, cutoff=10)), "at 1": _of_stages(summary(trials))}
 
@@ -79,8 +79,8 @@ class Evaluation:
         if not (self.work / CARDS).exists():
             write_cards(self.table, self.work / CARDS)
         cards = indexed(self.work / "cards", self.work / CARDS)
-        retriever, reranker = cards.view.retriever("lexical", None), self._reranker("mm_r5")
-        trials = list(rerank(card_questions(self.table, self.split, self.most), retriever, reranker, 5))
+        retriever, asked = cards.view.retriever("lexical", None), card_questions(self.table, self.split, self.most)
+        trials = list(rerank(asked, retriever, partial(_reranker, "mm_r5"), 5, self.backend))
         self._draw("mm_r5", trials)
         return {"first_stage": f"{retriever.name} over the words on the cards", **summary(trials)}
 
@@ -95,23 +95,19 @@ class Evaluation:
 
     def _scores(self, pair: Pair) -> Any:
         given = candidates(self.emoji, (pair.target, *pair.negatives))
-        ranking = self._reranker("ragllava(modality=image)").rerank(pair.query, given)
+        ranking = _reranker("ragllava(modality=image)", self.backend).rerank(pair.query, given)
         by_id = {candidate.item.item_id: candidate.score for candidate in ranking.candidates}
         return np.array([by_id[candidate.item.item_id] for candidate in given], dtype=np.float64)
 
     def _reranked(self, label: str, name: str, depth: int, most: int) -> dict[str, Any]:
         retriever = self._retriever("composed")
         asked = composed(self.emoji, self.data, self.split, most)
-        trials = list(rerank(asked, retriever, self._reranker(name), depth))
+        trials = list(rerank(asked, retriever, partial(_reranker, name), depth, self.backend))
         self._draw(label, trials)
         return {"first_stage": retriever.name, "reranker": name, **summary(trials)}
 
     def _retriever(self, name: str) -> Retriever:
         return self.emoji.view.retriever(name, None)
-
-    def _reranker(self, name: str) -> Reranker:
-        reranker: Reranker = make(name, station="rerankers", backend=self.backend)
-        return reranker
 
     def _draw(self, label: str, trials: Sequence[Trial]) -> None:
         """The queries that gained most, and those that lost most."""
@@ -120,6 +116,11 @@ class Evaluation:
         worst = [trial for trial in reversed(ordered) if trial.ranks[1] > trial.ranks[0]][:WORST]
         if worst:
             draw_trials(worst).save(self.work / f"{label}-worst.png")
+
+
+def _reranker(name: str, backend: Backend) -> Reranker:
+    reranker: Reranker = make(name, station="rerankers", backend=backend)
+    return reranker
 
 
 def _of_stages(found: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mmrerank.backends.mini import FOLDER
 from mmrerank.training._clip_data import Table, read_table
 from mmrerank.training._mllm_batches import Encoder
+from mmrerank.training._mllm_decode import answers
 from mmrerank.training._mllm_forward import answer_logits, loss_of
 from mmrerank.training._mllm_model import GRAMMAR, export, new_config, new_model, new_processor, new_tokenizer, prompt_pieces
 from mmrerank.training._mllm_recipe import Model
@@ -157,8 +160,47 @@ def test_echoed_words_and_decisions_are_where_they_should_be(tokenizer: Any) -> 
     ranking = Sample(prompt=prompt, pictures=(picture,), answer='1: x, off by 2\n2: y, off by 0\n{"ranking": [2, 1]}')
     found = encoder.batch([ranking])
     assert tokenizer.decode(found.targets[found.decisions]) == "202"
+    wanted = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}")])
+    assert tokenizer.decode(wanted.targets[wanted.decisions]) == "y202"
+    misled = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}", wrong=((8, 9),))])
+    assert tokenizer.decode(misled.targets[misled.decisions]) == "202"
     assert tokenizer.decode(found.targets[found.finals]) == "2"
     assert len(encoder.batch([echoing]).targets) == 2  # measured without echoes: Yes and the end mark
+
+
+def test_wrong_names_are_read_and_not_foretold(tokenizer: Any) -> None:
+    encoder = Encoder(tokenizer, SIZES.token_px)
+    picture = np.zeros((72, 72, 3), dtype=np.uint8)
+    answer = '1: dark bird, off by 2\n2: red boat, off by 0\n{"ranking": [2, 1]}'
+    start = answer.index("dark bird")
+    sample = Sample(
+        prompt=asked(Image.new("RGB", (1, 1)), "\nx"), pictures=(picture,), answer=answer, wrong=((start, start + len("dark bird")),)
+    )
+    batch = encoder.batch([sample, sample])
+    learnt = answer.replace(" dark bird", "")
+    assert tokenizer.decode(batch.targets, skip_special_tokens=True) == learnt * 2
+    assert tokenizer.decode(batch.targets[batch.decisions]) == "202" * 2
+    assert tokenizer.decode(batch.targets[batch.firsts]) == "11"
+    ids = batch.ids.flatten()
+    assert torch.equal(ids[batch.asked[:3] + 1], batch.targets[:3])
+    assert "dark bird" in tokenizer.decode(batch.ids[0])
+
+
+def test_own_answers_are_those_of_transformers(material: Material) -> None:
+    """With the model that ships: a random one says the same whatever it is asked."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(FOLDER, local_files_only=True)
+    model = AutoModelForImageTextToText.from_pretrained(FOLDER, local_files_only=True, dtype=torch.float32).eval()
+    encoder = Encoder(processor.tokenizer, SIZES.token_px)
+    chance, settings = random.Random(3), Settings(grid=2, count=4, max_pixels=144**2)
+    samples = [TASKS[task](material, chance, settings) for task in ("rank", "name", "changed", "target")]
+    ours = answers(model, encoder, samples, "cpu", most=24)
+    for sample, text in zip(samples, ours, strict=True):
+        inputs = through_the_processor(processor, sample)
+        out = model.generate(**inputs, max_new_tokens=24, do_sample=False)
+        assert encoder.text(out[0, inputs["input_ids"].shape[1] :].tolist()) == text
+    assert len(set(ours)) == 4
 
 
 def test_decisions_weigh_more_in_the_loss(tokenizer: Any) -> None:

@@ -35,7 +35,7 @@ def recipe() -> Recipe:
     full = read_recipe(RECIPE)
     model = replace(full.model, vocabulary=640, bpe_tokens=420, text_width=32, text_layers=1, text_heads=2, text_key_heads=1, text_inner=48)
     model = replace(model, vision_width=32, vision_layers=1, vision_heads=2, vision_inner=48)
-    phase = Phase(share=1.0, samples=dict.fromkeys(mllm.TASKS, 2), grids=(2,), hard=0.5, cell_px=72)
+    phase = Phase(share=1.0, samples=dict.fromkeys(mllm.TASKS, 2), grids=(2,), hard=0.5, misled=0.5, cell_px=72)
     budget = Budget(minutes=1.0, samples=1.0, bfloat16=False, threads=1)
     log = replace(full.log, every=1, probe_minutes=0.0, probe_samples=4)
     return replace(full, model=model, cpu=budget, log=log, phases=(phase,), optimizer=replace(full.optimizer, warmup_steps=0))
@@ -56,7 +56,8 @@ def weights(run: mllm.Trainer) -> dict[str, torch.Tensor]:
         ("matches =", "match =", UnknownName, "Did you mean 'matches'"),
         ("weight_decay = 0.05", "", FormatError, "lacks weight_decay"),
         ("hard = 0.0\n", "", FormatError, "lacks hard"),
-        ("share = 0.25", "share = 0.5", FormatError, "do not add up"),
+        ("share = 0.2\n", "share = 0.5\n", FormatError, "do not add up"),
+        ("misled = 0.6\n", "", FormatError, "lacks misled"),
         ("seed = 11", "", FormatError, "lacks seed"),
     ],
 )
@@ -108,6 +109,16 @@ def test_a_resumed_run_ends_where_a_straight_one_does(recipe: Recipe, table: Tab
     assert not torch.equal(begin["lm_head.weight"], weights(straight)["lm_head.weight"])
 
 
+def test_a_run_may_begin_with_the_weights_of_a_folder(recipe: Recipe, table: Table, tmp_path: Path) -> None:
+    first = trainer(recipe, table, tmp_path / "first")
+    first.save()
+    later = mllm.Trainer(recipe, DATA, tmp_path / "later", table=table, device="cpu", start=tmp_path / "first" / "model", spent=0.75)
+    for name, value in weights(first).items():
+        assert torch.equal(value.bfloat16().float(), weights(later)[name]), name
+    assert later.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+    assert (later.step, later.progress) == (0, 0.75)
+
+
 def test_a_checkpoint_of_other_sizes_is_refused(recipe: Recipe, table: Table, tmp_path: Path) -> None:
     trainer(recipe, table, tmp_path).save()
     with pytest.raises(InputError, match="other sizes"):
@@ -120,7 +131,7 @@ def test_a_run_ends_with_its_minutes_and_leaves_log_curves_and_model(recipe: Rec
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert set(entries[-1]["losses"]) == set(mllm.TASKS)
     assert 0 <= entries[-1]["dev"]["matches"]["auc"] <= 1
-    assert set(entries[-1]["dev"]["rank 2x2"]) == {"tokens", "answers", "decisions"}
+    assert set(entries[-1]["dev"]["rank 2x2"]) == {"tokens", "answers", "decisions", "first", "whole"}
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     needed = {"config.json", "generation_config.json", "model.safetensors", "processor_config.json", "tokenizer.json"}
     assert needed | {"tokenizer_config.json", "chat_template.jinja"} == {path.name for path in (tmp_path / "model").iterdir()}

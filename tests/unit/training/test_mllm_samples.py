@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmrerank.rerankers._grid import Layout
 from mmrerank.rerankers._grid import draw_grid as draw_large
 from mmrerank.rerankers._marks import named_marks, parse_ranking
 from mmrerank.rerankers.mm_r5 import parse_answer, passages
@@ -23,6 +25,7 @@ from mmrerank.training._mllm_tasks import TASKS, Settings
 
 DATA = Path(__file__).parents[3] / "datasets" / "emoji"
 SETTINGS = Settings(grid=3, count=8, max_pixels=216**2)
+MISLED = Settings(grid=3, count=9, max_pixels=216**2, cell_px=72, misled=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +147,45 @@ def test_a_moved_picture_keeps_its_size_and_white_ground() -> None:
     assert all((moved(picture, chance) == 0).sum() == 12 for _ in range(20))
 
 
+def test_what_follows_wrong_names_goes_by_the_words_and_they_are_not_learnt(train: Material) -> None:
+    rows = {emoji.name: row for row, emoji in enumerate(train.emojis)}
+    chance = random.Random(0)
+    for task in ("rank", "pages"):
+        samples = [TASKS[task](train, chance, MISLED) for _ in range(12)]
+        assert all(sample.answer[start:stop] in rows for sample in samples for start, stop in sample.wrong)
+        assert sum(len(sample.wrong) for sample in samples) > 12
+        for sample in samples:
+            wanted = re.search(r"wanted: (.*)", sample.answer)
+            said = re.findall(r"(\d+): (.*), off by (\d)", sample.answer)
+            assert wanted is not None
+            for _, name, off in said:
+                apart = distance(train.emojis[rows[wanted[1]]], train.emojis[rows[name]])
+                assert int(off) == (0 if name == wanted[1] else max(1, apart)), sample.answer
+            order = [int(mark) for mark in re.findall(r"\d+", sample.answer.rpartition("[")[2])]
+            assert order == sorted(range(1, len(said) + 1), key=lambda mark: said[mark - 1][2])
+
+
+def test_cells_are_listed_in_any_order_by_their_marks(train: Material) -> None:
+    orders = [[line.split(":")[0] for line in sample.answer.splitlines()] for sample in drawn(train, "list", 20)]
+    assert all(sorted(order) == list("12345678") for order in orders)
+    assert 3 < orders.count(list("12345678")) < 17
+
+
+def test_cells_side_by_side_are_the_pictures_themselves(table: Table) -> None:
+    pictures = table.pixels[:54:6]
+    ours = draw_grid(list(pictures), MISLED.layout, MISLED.max_pixels)
+    theirs = draw_large([Image.fromarray(picture) for picture in pictures], cell_px=72, gutter_px=0)
+    assert ours.shape == (216, 216, 3)
+    assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
+    assert np.array_equal(ours[90:144, 72:144], pictures[4][18:])
+
+
 @pytest.mark.parametrize(("side", "count", "max_pixels"), [(2, 3, 144**2), (3, 9, 288**2), (4, 16, 288**2)])
 def test_a_small_grid_is_the_large_one_shrunk(table: Table, side: int, count: int, max_pixels: int) -> None:
     from transformers import Qwen2VLImageProcessor
 
     pictures = table.pixels[: count * 7 : 7]
-    ours = patches_of(draw_grid(list(pictures), side, max_pixels)[None], 36)[0]
+    ours = patches_of(draw_grid(list(pictures), Layout(side=side), max_pixels)[None], 36)[0]
     size = {"shortest_edge": 36**2, "longest_edge": max_pixels}
     half = [0.5] * 3
     processor = Qwen2VLImageProcessor(patch_size=18, temporal_patch_size=1, merge_size=2, size=size, image_mean=half, image_std=half)
