@@ -22,7 +22,7 @@ DRAWS = 2000
 FLIPS = 10_000
 LEVEL = 0.95
 TIE = 1e-12
-BLOCK = 500  # draws at once, so that memory stays small
+BLOCK = 500  # draws made at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def _drawn_means(values: Values, seed: int) -> Values:
     return np.concatenate([block @ values for block in counts]) / len(values)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # 8 kB a query
 def _counts(n: int, seed: int) -> tuple[npt.NDArray[np.float32], ...]:
     """How often each draw takes each query, in blocks of (BLOCK, n)."""
     generator = np.random.default_rng([seed, n])

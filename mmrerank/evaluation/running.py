@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any
 
 from mmrerank.collection import Collection
@@ -136,15 +137,18 @@ class FromRun:
         self._run, self._collection = run, collection
 
     def retrieve(self, query: Query, k: int) -> Ranking:
-        """The first k of the run, as items of the collection.
+        """The first k of the run that the query may find, as items of the collection.
 
         Raises:
             InputError: the collection lacks one of them.
         """
-        ids = self._run.rankings.get(query.query_id, ())[:k]
-        scores = self._run.scores.get(query.query_id) or (None,) * len(ids)
-        pairs = zip(ids, scores, strict=False)
-        return Ranking(query_id=query.query_id, candidates=tuple(Candidate(item=self._collection.item(item), score=s) for item, s in pairs))
+        ids = self._run.rankings.get(query.query_id, ())
+        pairs = list(zip(ids, self._run.scores.get(query.query_id) or (None,) * len(ids), strict=True))
+        if query.filter is not None:
+            allowed = {item.item_id for item in self._collection.items(query.filter)}
+            pairs = [pair for pair in pairs if pair[0] in allowed]
+        found = tuple(Candidate(item=self._collection.item(item_id), score=score) for item_id, score in pairs[:k])
+        return Ranking(query_id=query.query_id, candidates=found)
 
 
 class FromRunRows(FromRun):
@@ -234,7 +238,7 @@ def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
 
 
 def given_system(benchmark: Benchmark, run: Run) -> System:
-    """A run of another system as it is; what the protocol removes is taken out by the measures.
+    """A run of another system, within the galleries of the queries; what the protocol removes is taken out by the measures.
 
     Raises:
         InputError: it holds no query of the benchmark.
@@ -243,8 +247,14 @@ def given_system(benchmark: Benchmark, run: Run) -> System:
     rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in asked}
     if not rankings:
         raise InputError(f"the run {run.tag!r} holds no query of {benchmark.name}")
+    scores = {query_id: run.scores.get(query_id) or (None,) * len(ids) for query_id, ids in rankings.items()}
+    for query_id in rankings.keys() & benchmark.galleries.keys():
+        gallery = set(benchmark.galleries[query_id])
+        inside = [item_id in gallery for item_id in rankings[query_id]]
+        rankings[query_id] = tuple(compress(rankings[query_id], inside))
+        scores[query_id] = tuple(compress(scores[query_id], inside))
     ours = " > ".join(run.made_by.get("stages", ()))  # runs of ours say what they went through
-    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=run.scores)
+    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores)
 
 
 def given_outcome(benchmark: Benchmark, run: Run, depth: int) -> Outcome:

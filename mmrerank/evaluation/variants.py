@@ -23,7 +23,7 @@ import numpy as np
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows
+from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
 from mmrerank.parts import options_of, parse, printed
 from mmrerank.types import Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
@@ -117,7 +117,8 @@ def altered(
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
         return replace(setting, first=kind(first, benchmark, collection, count=options.count, depth=plain.depth))
     if isinstance(options, Paraphrased):
-        queries = tuple(_reworded(query, _wordings(options.file)) for query in benchmark.queries)
+        wordings = _wordings(options.file)
+        queries = tuple(_reworded(query, wordings) for query in benchmark.queries)
     elif isinstance(options, TwoPictures):
         queries = tuple(_two_pictures(query, collection, options.second, benchmark) for query in benchmark.queries)
     else:
@@ -162,18 +163,21 @@ class WithNegatives(Restricted):
         return replace(found, candidates=(*kept, *added, *tail)[:k])
 
     def _negatives(self, query: Query, held: set[str]) -> list[Candidate]:
-        """The neighbours of the right answers that are neither right nor removed nor held already, without scores."""
+        """The neighbours of the right answers, where the query may find them, that are neither right, junk, removed nor held, unscored."""
         grades = self._benchmark.qrels.get(query.query_id, {})
-        banned = held | set(grades) | self._benchmark.removed.get(query.query_id, frozenset())
-        near = [c for item_id, grade in grades.items() if grade > 0 for c in self._near(item_id) if c.item.item_id not in banned]
+        right = [item_id for item_id, grade in grades.items() if grade > 0]
+        banned = held | {item_id for item_id, grade in grades.items() if grade != 0}
+        banned |= self._benchmark.removed.get(query.query_id, frozenset())
+        where = in_gallery(query, self._benchmark).filter
+        near = [c for item_id in right for c in self._near(item_id, where) if c.item.item_id not in banned]
         return list({candidate.item.item_id: replace(candidate, score=None) for candidate in near}.values())
 
-    def _near(self, item_id: str) -> list[Candidate]:
-        """Neighbours by descriptor, or by text where the collection has none."""
+    def _near(self, item_id: str, where: str | None) -> list[Candidate]:
+        """Neighbours by descriptor, or by text where the collection has none; the item itself is among them."""
         if self._collection.manifest.encoders:
             space = self._collection.space(takes=frozenset())
-            return space.nearest(space.rows([item_id])[0], self._count + 1)[1:]
-        return self._collection.matching(self._collection.item(item_id).text or "", self._count + 1)
+            return space.nearest(space.rows([item_id])[0], self._count + 1, filter=where)
+        return self._collection.matching(self._collection.item(item_id).text or "", self._count + 1, filter=where)
 
 
 class WithNegativesRows(WithNegatives, RestrictedRows):

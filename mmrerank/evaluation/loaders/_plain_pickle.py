@@ -34,31 +34,33 @@ class _Kind:
 
 
 class _Numbers:
-    """An array: made empty, then filled by its state (version, shape, kind, Fortran order, bytes)."""
+    """An array: made empty, then given its state (version, shape, kind, Fortran order, bytes), which is read when it is asked for."""
 
     def __init__(self, *_: Any) -> None:
-        self.values: Any = []
+        self._length, self._kind, self._content = 0, None, b""
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, kind, _, content = state
+        _, shape, self._kind, _, self._content = state
         if len(shape) != 1:
             raise pickle.UnpicklingError("an array of other than one dimension")
-        self.values = _numbers(kind, content)[: shape[0]]
+        self._length = int(shape[0])
+
+    def values(self, most: int) -> list[Any]:
+        """The numbers, of which there may be `most`."""
+        if self._length > most:
+            raise pickle.UnpicklingError(f"more than {MAX_VALUES} values")
+        return _numbers(self._kind, self._content, self._length) if self._length else []
 
 
-def _numbers(kind: Any, content: Any) -> list[Any]:
-    content = content.encode("latin1") if isinstance(content, str) else content
-    if not isinstance(kind, _Kind) or kind.kind is None or not isinstance(content, bytes):
+def _numbers(kind: Any, content: Any, count: int) -> list[Any]:
+    if not isinstance(kind, _Kind) or kind.kind is None or not isinstance(content, (bytes, str)):
         raise pickle.UnpicklingError("an array of other things than numbers")
-    return list(np.frombuffer(content, kind.kind).tolist())
+    held = content[: count * kind.kind.itemsize]
+    return list(np.frombuffer(held.encode("latin1") if isinstance(held, str) else held, kind.kind).tolist())
 
 
 def _number(kind: Any, content: Any) -> Any:
-    return _numbers(kind, content)[0]
-
-
-def _bytes(text: Any = "", *_: Any) -> bytes:
-    return text.encode("latin1") if isinstance(text, str) else b""
+    return _numbers(kind, content, 1)[0]
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
@@ -66,16 +68,29 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     **{(f"numpy.{core}.multiarray", "scalar"): _number for core in ("core", "_core")},
     ("numpy", "ndarray"): _Numbers,  # named beside `_reconstruct` only
     ("numpy", "dtype"): _Kind,
-    ("_codecs", "encode"): _bytes,  # how older protocols write bytes
-    ("__builtin__", "bytes"): _bytes,  # and empty ones
 }
+_BYTES = {("_codecs", "encode"), ("__builtin__", "bytes")}  # how older protocols write bytes, and empty ones
 
 
 class _Reader(pickle.Unpickler):
+    """Unpickles with our stand-ins for what a file may name."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="latin1")
+        self._left = len(content)  # no file has more bytes in its texts than it has itself, unless it says one of them again and again
+
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _BYTES:
+            return self._bytes
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _ALLOWED[module, name]
+
+    def _bytes(self, text: Any = "", *_: Any) -> bytes:
+        self._left -= len(text)
+        if self._left < 0:
+            raise pickle.UnpicklingError("it says the same text again and again")
+        return text.encode("latin1") if isinstance(text, str) else b""
 
 
 def plain_pickle(path: Path) -> Any:
@@ -90,7 +105,7 @@ def plain_pickle(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise FormatError(f"{path.stat().st_size / 2**20:.0f} MiB, above the limit of {MAX_BYTES / 2**20:.0f}", path=path)
     try:
-        return _Plain().of(_Reader(io.BytesIO(path.read_bytes()), encoding="latin1").load())
+        return _Plain().of(_Reader(path.read_bytes()).load())
     except Exception as error:  # a broken pickle can raise anything
         raise FormatError(f"no pickle of plain values: {error}", path=path) from error
 
@@ -106,7 +121,7 @@ class _Plain:
         if self._left < 0:
             raise pickle.UnpicklingError(f"more than {MAX_VALUES} values")
         if isinstance(value, _Numbers):
-            return self.of(value.values)
+            return self.of(value.values(self._left))
         if isinstance(value, dict):
             return {str(key): self.of(entry) for key, entry in value.items()}
         if isinstance(value, (list, tuple)):

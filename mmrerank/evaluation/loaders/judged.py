@@ -25,6 +25,7 @@ from mmrerank.evaluation.loaders._loaded import (
     unique,
     value_of,
     word,
+    words,
 )
 from mmrerank.types import Query
 
@@ -143,7 +144,7 @@ def _query(row: Mapping[str, Any], data: Path, given: Mapping[str, Any], path: P
 def _grades(row: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> dict[str, int]:
     found = value_of(row, given["relevant"], (dict, list, str, int), path)
     if not isinstance(found, dict):
-        found = dict.fromkeys(found if isinstance(found, list) else [found], 1)
+        return dict.fromkeys(words(found, "item", path), 1)
     return {word(name, "item", path): _grade(grade, path) for name, grade in found.items()}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
-from mmrerank.evaluation.loaders._loaded import Loaded, lines_of, needed, options_from, unique, value_of
+from mmrerank.evaluation.loaders._loaded import Loaded, lines_of, needed, options_from, unique, value_of, word, words
 from mmrerank.parts import make
 from mmrerank.types import ImageHandle, Query
 
@@ -32,14 +32,19 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     given = options_from(options, OPTIONS, "lines")
     path = needed(data, given["queries"])
     rows = [row for n, row in lines_of(path) if value_of(row, "split", str, path, n) == split and row.get("answerable", True)]
-    unique([row["query_id"] for row in rows], "query", path)
+    ids = [word(value_of(row, "query_id", (str, int), path), "query", path) for row in rows]
+    unique(ids, "query", path)
     pictures = Pictures(needed(data, given["pictures"]) if given["pictures"] else None)
     return Loaded(
         queries=tuple(
-            Query(query_id=row["query_id"], text=value_of(row, "text", str, path), images=pictures.of(row, path)) for row in rows
+            Query(query_id=query_id, text=value_of(row, "text", str, path), images=pictures.of(row, path))
+            for query_id, row in zip(ids, rows, strict=True)
         ),
-        qrels={row["query_id"]: dict.fromkeys(value_of(row, "relevant", list, path), 1) for row in rows},
-        removed={row["query_id"]: frozenset({row["image"]}) for row in rows if row.get("image")},
+        qrels={
+            query_id: dict.fromkeys(words(value_of(row, "relevant", list, path), "item", path), 1)
+            for query_id, row in zip(ids, rows, strict=True)
+        },
+        removed={query_id: frozenset({row["image"]}) for query_id, row in zip(ids, rows, strict=True) if row.get("image")},
         sources=tuple(needed(data, name) for name in given["sources"]),
     )
 

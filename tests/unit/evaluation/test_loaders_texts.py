@@ -132,7 +132,14 @@ def test_a_pool_may_lack_right_items(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"candidates": [5]}, {"candidates": [{"id": "9"}]}, {"candidates": [["9", 1], ["9", 0]]}, {"qrels": {"8": 0.5}}, {"qrels": 1.5}],
+    [
+        {"candidates": [5]},
+        {"candidates": [{"id": "9"}]},
+        {"candidates": [["9", 1], ["9", 0]]},
+        {"qrels": {"8": 0.5}},
+        {"qrels": 1.5},
+        {"qrels": [{"id": "x"}]},
+    ],
 )
 def test_a_broken_first_stage_or_grade_is_an_error(tmp_path: Path, change: Mapping[str, Any]) -> None:
     with pytest.raises(FormatError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,15 @@ def test_names_that_repeat_or_lead_out_are_errors(tmp_path: Path) -> None:
         revisited.load(write(tmp_path, truth() | {"imlist": ["a", "a", "c"]}), "test", OPTIONS)
     with pytest.raises(InputError, match="leads out"):
         revisited.load(write(tmp_path, truth() | {"qimlist": ["../q"]}), "test", OPTIONS)
+
+
+def test_the_same_text_said_again_and_again_takes_no_memory(tmp_path: Path) -> None:
+    said = b"x" * 2**20
+    text = b"X" + len(said).to_bytes(4, "little") + said + b"q\x000"  # a text of 1 MiB, remembered as number 0
+    again = b"h\x01h\x00\x85R"  # its bytes once more, by six bytes of the file
+    (tmp_path / "gnd.pkl").write_bytes(b"\x80\x02" + text + b"c_codecs\nencode\nq\x010](" + again * 500 + b"e.")
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="again and again"):
+        plain_pickle(tmp_path / "gnd.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()

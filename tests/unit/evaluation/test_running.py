@@ -9,7 +9,7 @@ import pytest
 from emoji_benchmark import write_benchmark
 
 from mmrerank.collection import Collection
-from mmrerank.errors import InputError
+from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.report import render
@@ -60,6 +60,24 @@ def test_a_query_with_a_gallery_is_searched_in_it(benchmark_: Benchmark, collect
     gallery = tuple(item.item_id for item in collection.items()[:7])
     held = replace(benchmark_, galleries={query.query_id: gallery}, removed={})
     assert set(first_stage(held, collection).retrieve(query, 50).item_ids) == set(gallery)
+
+
+def test_a_run_is_kept_to_the_gallery_of_its_query_reranked_or_not(benchmark_: Benchmark, collection: Collection) -> None:
+    query = benchmark_.queries[0]
+    ids = [item.item_id for item in collection.items()]
+    held = replace(benchmark_, queries=(query,), galleries={query.query_id: tuple(ids[:5])}, removed={})
+    run = Run(tag="whole", rankings={query.query_id: tuple(reversed(ids))})
+    inside = tuple(reversed(ids[:5]))
+    assert first_stage(held, collection, run=run).retrieve(query, 9).item_ids == inside
+    assert given_outcome(held, run, 10).systems[0].rankings[query.query_id] == inside
+
+
+@pytest.mark.parametrize("line", ['{"split": "test"}', '{"split": "test", "query_id": "q", "text": "x", "relevant": [["a"]]}'])
+def test_a_line_that_lacks_its_fields_is_named(tmp_path: Path, line: str) -> None:
+    card = write_benchmark(tmp_path, queries=2, others=3)
+    (tmp_path / "queries.jsonl").write_text(line, encoding="utf-8")
+    with pytest.raises(FormatError, match=r"queries\.jsonl"):
+        open_benchmark(card)
 
 
 def test_a_limited_benchmark_is_spread_over_the_whole(benchmark_: Benchmark) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_hard_negatives_stand_where_rerankers_look_and_no_right_answer_gives_way
         assert not set(added) & right
         assert right & set(after[:4]) == right & set(before[:4])
     assert new > 0
+
+
+def test_hard_negatives_keep_to_the_gallery_of_the_query(benchmark_: Benchmark, collection: Collection) -> None:
+    query = benchmark_.queries[0]
+    (right, *_) = benchmark_.qrels[query.query_id]
+    gallery = (right, *(item.item_id for item in collection.items() if item.item_id != right))[:6]
+    held = replace(benchmark_, queries=(query,), galleries={query.query_id: gallery}, removed={})
+    first = first_stage(held, collection)
+    setting = altered(make_variant("hard_negatives"), held, collection, first, (), run_benchmark(held, collection, first, depth=2))
+    assert set(setting.first.retrieve(query, 20).item_ids) == set(gallery)
 
 
 def test_the_second_picture_is_no_answer(benchmark_: Benchmark, collection: Collection) -> None:
