@@ -14,7 +14,7 @@ from mmrerank.types import Candidate, Item, Query, Ranking
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make"]
 
 
