@@ -30,7 +30,7 @@ def gain_plot(gains: Mapping[str, Mapping[str, Any]]) -> str:
     body = [f'<line class="axis" x1="{x(0)}" x2="{x(0)}" y1="8" y2="{height - 24}"/>', _text(x(0), height - 6, "0")]
     body += [_text(x(-reach), height - 6, f"{-reach:.3f}"), _text(x(reach), height - 6, f"+{reach:.3f}")]
     for n, (name, gain) in enumerate(shown.items()):
-        y, side = 24 + 34 * n, "better" if gain["value"] > 0 else "worse"
+        y, side = 24 + 34 * n, "better" if gain["value"] > 0 else "worse" if gain["value"] < 0 else "mark"
         body.append(_text(150, y + 5, name, "end"))
         body.append(f'<line class="{side}" x1="{x(gain["low"]):.1f}" x2="{x(gain["high"]):.1f}" y1="{y}" y2="{y}"/>')
         body.append(f'<circle class="{side}" cx="{x(gain["value"]):.1f}" cy="{y}" r="5"/>')
@@ -66,7 +66,7 @@ def movement_plot(moves: Sequence[tuple[int, int]]) -> str:
     def at(rank: int, span: float) -> float:
         return span * math.log(rank) / max(math.log(top), 1e-9)
 
-    width, height = WIDTH - LEFT - 20, HEIGHT - BOTTOM - 16
+    width, height = WIDTH - LEFT - 20, HEIGHT - BOTTOM - 30
     body = _axes("rank before", "rank after")
     body.append(f'<line class="axis" x1="{LEFT}" y1="{HEIGHT - BOTTOM}" x2="{LEFT + width}" y2="{HEIGHT - BOTTOM - height}"/>')
     for (before, after), count in sorted(counts.items()):

@@ -58,7 +58,9 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
 
 
 def _label(stages: Sequence[str]) -> str:
-    """composed, + superglobal, run: what a column or a title has room for."""
+    """composed, + superglobal, run: bm25: what a row or a title has room for."""
+    if stages[0].startswith("run/"):
+        return f"run: {part_of(stages[0].removeprefix('run/').rpartition(' > ')[2])}" + "".join(f" + {part_of(s)}" for s in stages[1:])
     if len(stages) == 1:
         return part_of(stages[0])
     return "+ " + " + ".join(part_of(stage) for stage in stages[1:])
