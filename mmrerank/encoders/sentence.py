@@ -48,7 +48,7 @@ _EXPORTS = ("onnx/*", "openvino/*")
 _NO_BLANKS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
 """Characters of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, Chinese, Japanese, and their marks."""
 _WORD = re.compile(rf"[{_NO_BLANKS}]|[^\s{_NO_BLANKS}]+")
-_LONGEST, _LETTERS = 40, 6  # no word has more letters; the usual number of them, its blank included
+_LONGEST, _LETTERS = 60, 6  # hardly a word, name or address has more; the usual number of letters, a blank included
 _OFFLINE = "Without a network, name a local folder, sentence/PATH; BM25 over the text needs no weights at all."
 
 
@@ -134,7 +134,7 @@ def passages(text: str, words: int, step: int) -> list[str]:
     """The text itself; of one that is longer the first `words` words, and so on every `step` words up to its end.
 
     Words stand between blanks. Where a script has none, each character counts as a word, which is about a token; any other piece
-    of more than 40 letters (a text that lost its blanks, an address) counts as a word every six.
+    of more than 60 letters (a text that lost its blanks, a long address) counts as a word every six.
 
     >>> passages("a b c d e f", 3, 2), passages("東京 タワー", 3, 2)
     (['a b c', 'c d e', 'e f'], ['東京 タ', 'タワー'])
