@@ -101,7 +101,7 @@ class Collection:
         """The encoder of an entry of `collection.toml`, loaded on first use.
 
         Raises:
-            ManifestError: its dimension or weights are not those that the descriptors were made with.
+            ManifestError: its name, dimension or weights are not those that the descriptors were made with.
         """
         if entry.slug not in self._encoders:
             self._encoders[entry.slug] = self._same_as(entry, _encoder(entry.name))
@@ -109,12 +109,12 @@ class Collection:
 
     def _same_as(self, entry: EncoderEntry, part: Encoder) -> Encoder:
         weights = _weights(part)
-        if part.dimension != entry.dimension or (entry.weights and weights != entry.weights):
+        if (part.name, part.dimension) != (entry.name, entry.dimension) or (entry.weights and weights != entry.weights):
             raise ManifestError(
                 f"collection {self.path.name!r} holds {entry.dimension}-dim descriptors of {entry.name!r} (weights "
                 f"{entry.weights or 'unknown'}); the encoder loaded now is {part.name!r} with {part.dimension} dims "
                 f"(weights {weights or 'unknown'}).",
-                hint="Load the checkpoint it was made with, or index into a new collection.",
+                hint="Load what it was made with, or index into a new collection.",
             )
         return part
 

@@ -8,7 +8,8 @@ name is the file's name; `-` and `_` are the same. The grammar of a name:
     name(option=value, ...)   superglobal(neighbours=9, beta=0.15)        values are Python literals or bare words
 
 `printed` writes the name back with every option that moves a number, so that it parses to the same part. Options made
-with `knob` (batch size, device) only move speed and are left out.
+with `knob` (batch size, device) only move speed and are left out. After an argument only what is not the default is written,
+and what was made with `always`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ _NAME = re.compile(r"(?P<part>[A-Za-z][\w-]*)(?:/(?P<argument>.+?))?(?:\((?P<opt
 def knob(default: Any) -> Any:
     """A dataclass field that moves speed or memory only, and so stays out of the printed name."""
     return dataclasses.field(default=default, metadata={"in_name": False})
+
+
+def always(default: Any) -> Any:
+    """A dataclass field that the printed name shows even at its default: one that came later, or whose default may move, so that
+    what was kept under the old name is not taken for its like."""
+    return dataclasses.field(default=default, metadata={"in_name": "always"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +177,6 @@ def printed(part: str, options: Any, *, argument: bool = False) -> str:
     head = part
     if argument:
         head = f"{part}/{getattr(options, shown[0].name)}"
-        shown = [field for field in shown[1:] if getattr(options, field.name) != field.default]
+        shown = [f for f in shown[1:] if f.metadata.get("in_name") == "always" or getattr(options, f.name) != f.default]
     inside = ", ".join(f"{field.name}={getattr(options, field.name)!r}" for field in shown)
     return f"{head}({inside})" if inside else head

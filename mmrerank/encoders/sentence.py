@@ -2,7 +2,7 @@
 
     sentence//path/to/folder               a saved checkpoint: modules.json beside its parts
     sentence/organisation/name             the same, on the hub; without an organisation it is sentence-transformers
-    sentence/name(words=60, step=30)       passages of 60 words, one every 30
+    sentence/name(words=60, step=30)       passages of 60 words, one every 30; the printed name always says how long they are
 
 Source: sentence-transformers 6.2, whose loading was read for what follows. Needs the extra `sentence`.
 
@@ -10,10 +10,12 @@ Source: sentence-transformers 6.2, whose loading was read for what follows. Need
   `encode_queries` what is asked. Where a checkpoint has no prompts the two agree.
 - A text of more than `words` words is cut into passages, one every `step` words, so that nothing of a long page is left out:
   `encode_tokens` gives a row a passage, by which the best passage scores its page (`dense`); `encode` their mean, by which the
-  ordinary index proposes pages. A passage, as a query, is cut at `max_tokens` tokens.
+  ordinary index proposes pages. A passage, as a query, is cut at `max_tokens` tokens. What counts as a word where there are no
+  blanks, as in Chinese, is said at `passages`.
 - A bare transformers folder is refused: sentence-transformers would guess how to pool it. So are weights that miss a key,
   which transformers would fill at random; only BERT's own pooler may be absent, since sentence pooling does not use it.
-- No code from a checkpoint is run, and no pickle is read.
+- No code from a checkpoint is run. Weights are safetensors where it has them, else *.bin, which torch reads with `weights_only`:
+  a pickle that names anything but tensors and plain values is refused.
 
 Cost per query: one pass through the text model.
 """
@@ -21,6 +23,7 @@ Cost per query: one pass through the text model.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,20 +39,24 @@ from transformers import PreTrainedModel
 
 from mmrerank.encoders import _torch
 from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
-from mmrerank.parts import knob, printed
+from mmrerank.parts import always, knob, printed
 from mmrerank.types import Array, Modality
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _CONFIGURATION = ("*.json", "*.txt", "*.model")
 _EXPORTS = ("onnx/*", "openvino/*")
+_NO_BLANKS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3001-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
+"""Characters of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese, Khmer, Chinese, Japanese, and their marks."""
+_WORD = re.compile(rf"[{_NO_BLANKS}]|[^\s{_NO_BLANKS}]+")
+_LONGEST, _LETTERS = 60, 6  # hardly a word, name or address has more; the usual number of letters, a blank included
 _OFFLINE = "Without a network, name a local folder, sentence/PATH; BM25 over the text needs no weights at all."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: str
-    words: int = 100  # of a passage
-    step: int = 50  # words from the beginning of a passage to that of the next
+    words: int = always(100)  # of a passage
+    step: int = always(50)  # words from the beginning of a passage to that of the next
     precision: _torch.Precision = "auto"  # moves entries of a row by less than 0.01 between machines
     batch_size: int | None = knob(None)  # 32 on a CPU, 256 on a GPU
     device: str = knob("auto")
@@ -126,13 +133,25 @@ class Sentence:
 def passages(text: str, words: int, step: int) -> list[str]:
     """The text itself; of one that is longer the first `words` words, and so on every `step` words up to its end.
 
-    >>> passages("a b c d e f", 3, 2)
-    ['a b c', 'c d e', 'e f']
+    Words stand between blanks. Where a script has none, each character counts as a word, which is about a token; any other piece
+    of more than 60 letters (a text that lost its blanks, a long address) counts as a word every six.
+
+    >>> passages("a b c d e f", 3, 2), passages("東京 タワー", 3, 2)
+    (['a b c', 'c d e', 'e f'], ['東京 タ', 'タワー'])
     """
-    pieces = text.split()
-    if len(pieces) <= words:
+    spans = list(_words(text))
+    if len(spans) <= words:
         return [text]
-    return [" ".join(pieces[start : start + words]) for start in range(0, len(pieces) - words + step, step)]
+    cut = (spans[start : start + words] for start in range(0, len(spans) - words + step, step))
+    return [" ".join(text[some[0][0] : some[-1][1]].split()) for some in cut]
+
+
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    """Where each word begins and ends."""
+    for match in _WORD.finditer(text):
+        begin, end = match.span()
+        size = _LETTERS if end - begin > _LONGEST else end - begin
+        yield from ((start, min(start + size, end)) for start in range(begin, end, size))
 
 
 def folder_of(checkpoint: str) -> Path:

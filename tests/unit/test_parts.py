@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from mmrerank.errors import InputError, UnknownName
-from mmrerank.parts import STATIONS, knob, make, module, names, options_of, parse, printed
+from mmrerank.parts import STATIONS, always, knob, make, module, names, options_of, parse, printed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,16 @@ def test_a_printed_name_parses_back(options: Options) -> None:
 
 def test_speed_options_stay_out_of_the_name() -> None:
     assert "batch_size" not in printed("some", Options(batch_size=7))
+
+
+def test_an_option_that_came_later_is_in_the_name_at_its_default_too() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Later:
+        checkpoint: str
+        words: int = always(100)
+        precision: str = "auto"
+
+    assert printed("some", Later(checkpoint="x"), argument=True) == "some/x(words=100)"
 
 
 def test_an_unknown_option_is_answered_with_the_real_ones() -> None:

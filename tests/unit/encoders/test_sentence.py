@@ -2,9 +2,13 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not installed")
 
@@ -87,6 +91,29 @@ def test_a_long_text_has_a_row_a_passage(folder):
     assert encoder.name == f"sentence/{folder}(words=4, step=2)"
 
 
+def test_a_page_without_blanks_is_cut_by_characters_and_not_at_the_last_token_read(folder):
+    text = "".join(chr(0x4E00 + n) for n in range(50))
+    assert module.passages(text, 20, 10) == [text[:20], text[10:30], text[20:40], text[30:]]
+    lines = "\n".join([text[:25], text[25:]])
+    assert [len(passage.replace(" ", "")) for passage in module.passages(lines, 20, 10)] == [20] * 4
+    assert len(built(folder, words=20, step=10).encode_tokens([text])[0]) == 4
+
+
+def test_a_text_that_lost_its_blanks_is_cut_as_if_it_had_them():
+    text = "thetidegaugewasbuilt" * 6  # 120 letters, as 20 words
+    assert module.passages(text, 10, 10) == [text[:60], text[60:]]
+    assert module.passages(f"{text[:60]} b c d", 3, 3) == [f"{text[:60]} b c", "d"]  # 60 are one
+
+
+@given(st.text("ab é\n\t\u00a0\u3000,.", max_size=60), st.integers(1, 8), st.data())
+def test_where_there_are_blanks_words_stand_between_them(text, words, data):
+    step = data.draw(st.integers(1, words))
+    pieces = text.split()
+    starts = range(0, len(pieces) - words + step, step)
+    expected = [text] if len(pieces) <= words else [" ".join(pieces[start : start + words]) for start in starts]
+    assert module.passages(text, words, step) == expected
+
+
 @pytest.mark.parametrize("options", [{"words": 0, "step": 0}, {"step": 0}, {"words": 10, "step": 11}])
 def test_passages_that_would_leave_out_words_are_refused(options):
     with pytest.raises(InputError, match="none is left out"):
@@ -102,7 +129,7 @@ def test_a_relative_folder_and_a_name_in_the_grammar_load_the_same(folder, monke
     monkeypatch.chdir(folder.parent)
     for argument in (str(folder), folder.name, f"./{folder.name}"):
         encoder = make(f"sentence/{argument}(device='cpu')", station="encoders")
-        assert encoder.name == f"sentence/{argument}"
+        assert encoder.name == f"sentence/{argument}(words=100, step=50)"
         np.testing.assert_allclose(encoder.encode(TEXTS), built(folder).encode(TEXTS), atol=1e-6)
 
 
@@ -131,6 +158,29 @@ def test_berts_own_pooler_may_be_absent(folder, tmp_path):
 
     encoder = built(changed(folder, tmp_path / "poolerless", without_pooler))
     np.testing.assert_allclose(encoder.encode(TEXTS), built(folder).encode(TEXTS), atol=1e-6)
+
+
+class Bomb:
+    """A pickle that makes a file when it is read without care."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_a_bin_is_read_but_a_pickle_of_more_than_tensors_is_refused_unread(folder, tmp_path, safe):
+    shutil.copytree(folder, tmp_path / "bin", ignore=shutil.ignore_patterns("model.safetensors"))
+    state = load_file(folder / "model.safetensors")
+    torch.save(state if safe else {**state, "bomb": Bomb(tmp_path / "exploded")}, tmp_path / "bin" / "pytorch_model.bin")
+    if safe:
+        np.testing.assert_allclose(built(tmp_path / "bin").encode(TEXTS), built(folder).encode(TEXTS), atol=1e-6)
+    else:
+        with pytest.raises(FormatError, match="not a complete"):
+            built(tmp_path / "bin")
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_a_folder_without_weights_is_an_error(folder, tmp_path):

@@ -12,6 +12,7 @@ pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not
 
 from mmrerank import Collection, Query
 from mmrerank.encoders import sentence
+from mmrerank.errors import ManifestError
 
 WORDS, STEP, PAGES = 6, 4, 9
 QUESTION = "q7 of z3"
@@ -89,6 +90,27 @@ def test_an_exclusion_is_subtracted_before_passages_are_compared(collection: Col
 def test_it_fuses_with_words(collection: Collection) -> None:
     found = collection.search(words_of(8)[0], k=3, retriever="hybrid(weights=(2.0, 1.0))").hits
     assert all("dense rank" in hit.reason for hit in found)
+
+
+class OneRow:
+    """The encoder as it was before there were passages: one row a page, under a name that does not say so."""
+
+    takes, reads = sentence.Sentence.takes, sentence.Sentence.reads
+
+    def __init__(self, inner: sentence.Sentence) -> None:
+        self.name, self.dimension, self.weights_hash = f"sentence/{inner.folder}", inner.dimension, inner.weights_hash
+        self.prepare, self.encode = inner.prepare, inner.encode
+
+
+def test_a_collection_of_one_row_a_page_is_not_taken_for_one_of_passages(tmp_path: Path, encoder: sentence.Sentence) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "a tide gauge"}')
+    Collection.create(tmp_path / "c", encoders=[OneRow(encoder)]).add([tmp_path / "a.jsonl"])
+    old = Collection.open(tmp_path / "c")
+    for use in (lambda: old.search("gauge", retriever="dense"), lambda: old.add([tmp_path / "a.jsonl"])):
+        with pytest.raises(ManifestError, match=r"loaded now is 'sentence/.*\(words=100, step=50\)'") as caught:
+            use()
+        assert "new collection" in str(caught.value.hint)
+    assert [hit.item.text for hit in old.search("gauge", retriever="lexical").hits] == ["a tide gauge"]
 
 
 def test_pages_added_later_have_passages_too(tmp_path: Path, encoder: sentence.Sentence) -> None:
