@@ -81,6 +81,28 @@ def test_a_body_that_is_too_large_is_refused_by_what_it_says_and_by_what_it_is()
         assert client.post("/v1/rerank", json=QUESTION).status_code == 200
 
 
+def test_what_anyone_may_send_is_small() -> None:
+    with asked(token="s3cret") as client:
+        for path in ("/", "/healthz", "/v1/session", "/static/page.js"):
+            assert client.post(path, content=b" " * (64 * 1024 + 1)).status_code == 413, path
+            assert client.post(path, content=iter([b" " * 40_000] * 2)).status_code == 413, path
+
+
+def test_the_token_is_found_behind_a_foreign_cookie_that_is_malformed() -> None:
+    with asked(token="s3cret") as client:
+        for cookie, status in (
+            ('prefs={"a": 1}; mmrerank_token=s3cret', 200),
+            ('prefs={"a": 1}; mmrerank_token=other', 401),
+            ("s3cret", 401),
+        ):
+            assert client.get("/v1/models", headers={"cookie": cookie}).status_code == status, cookie
+
+
+def test_a_name_is_the_same_in_capitals() -> None:
+    with asked(names=("Search.Example",)) as client:
+        assert client.get("/healthz", headers={"host": "SEARCH.example"}).status_code == 200
+
+
 def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:
     app = create_app(Settings(limits=Limits(body_seconds=0.05)))
     sent: list[Any] = []
@@ -106,7 +128,7 @@ def test_every_reply_has_safe_headers() -> None:
             assert reply.headers["referrer-policy"] == "no-referrer"
 
 
-def test_an_error_of_the_service_tells_nothing_of_it() -> None:
+def test_an_error_of_the_service_tells_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
     def breaks() -> None:
         raise RuntimeError("secret place")
 
@@ -116,6 +138,9 @@ def test_an_error_of_the_service_tells_nothing_of_it() -> None:
         assert reply.json()["error"]["code"] == "InternalError"
         assert "secret" not in reply.text
         assert "Traceback" not in reply.text
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert 'mmrerank_requests_total{path="/v1/rerank",status="500"} 1.0' in client.get("/metrics").text
+    assert "secret place" in caplog.text, "the log has the trace"
 
 
 def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
