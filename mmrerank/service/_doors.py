@@ -49,6 +49,10 @@ class Doors:
         sending = _Sending(scope, send, self._metrics)
         try:
             await self._answered(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not sending.begun:
+                await reply(Refused(503, "the service stops"))(scope, receive, sending)
+            raise
         except Exception:
             if sending.begun:
                 raise  # the server logs it and closes the connection, by which the client knows that something is missing

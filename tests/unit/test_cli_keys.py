@@ -8,7 +8,9 @@ import pytest
 
 from mmrerank.cli import _backend, main
 from mmrerank.cli._backend import key_for
+from mmrerank.integrations._reranking import Reranking
 from mmrerank.rerankers import rerank_http
+from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers.rerank_http import RerankHttp
 from mmrerank.service import running
 from mmrerank.service._models import models_of
@@ -52,6 +54,13 @@ def test_a_rerank_service_gets_its_own_key_and_never_that_of_the_model(monkeypat
     models = models_of({"far": SERVICE}, backend=True, key="of-the-service")
     assert sent(models["far"].part) == "Bearer of-the-service"
     assert models["bm25"].part == "bm25"
+
+
+@pytest.mark.parametrize(("backend", "expected"), [(None, "Bearer some"), (BackendDouble(), None)])
+def test_an_integration_sends_the_key_of_its_backend_to_no_rerank_service(backend: BackendDouble | None, expected: str | None) -> None:
+    reranking = Reranking(SERVICE, backend=backend, api_key="some")
+    reranking.warm_up()
+    assert sent(reranking._part([])) == expected
 
 
 @pytest.mark.parametrize("command", ["rerank", "serve"])
