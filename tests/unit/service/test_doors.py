@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from served import ByNumber, asked
 
 from mmrerank.errors import InputError
+from mmrerank.service import _doors
+from mmrerank.service._metrics import Metrics
 from mmrerank.service.app import create_app
 from mmrerank.service.settings import Limits, Settings, check_host, named, token_from_environment
 
@@ -141,6 +144,27 @@ def test_an_error_of_the_service_tells_nothing_of_it(caplog: pytest.LogCaptureFi
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert 'mmrerank_requests_total{path="/v1/rerank",status="500"} 1.0' in client.get("/metrics").text
     assert "secret place" in caplog.text, "the log has the trace"
+
+
+def test_the_seconds_of_a_streamed_reply_are_those_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, moments = Metrics(lambda: 0), iter([0.0, 7.0])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert b"mmrerank_request_seconds_count" not in metrics.text(), "it has only begun"
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+    monkeypatch.setattr(_doors, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    asyncio.run(_doors.Doors(app, Settings(), metrics)(scope, receive, send))
+    assert b'mmrerank_request_seconds_sum{path="none"} 7.0' in metrics.text()
 
 
 def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

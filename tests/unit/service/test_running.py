@@ -1,4 +1,4 @@
-"""Where the service listens."""
+"""Where the service listens, and that it ends."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ from mmrerank.errors import InputError
 from mmrerank.service.app import create_app
 from mmrerank.service.running import bound, run
 from mmrerank.service.settings import Load, Settings
+
+TESTS = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+STUCK = """
+import time
+from mmrerank.service.app import create_app
+from mmrerank.service.running import run
+from mmrerank.service.settings import Load, Settings
+from served import ByNumber
+
+settings = Settings(rerankers={"stuck": ByNumber(step=lambda: time.sleep(600))}, load=Load(stop_seconds=1))
+run(create_app(settings), "127.0.0.1", 0, load=settings.load, say=lambda line: print(line, flush=True))
+"""
 
 
 @pytest.fixture
@@ -48,20 +61,6 @@ def test_a_port_that_is_taken_or_an_address_that_is_elsewhere_is_said() -> None:
         bound("127.0.0.1", first.getsockname()[1])
     with pytest.raises(InputError, match="cannot listen at 192"):
         bound("192.0.2.1", 0)
-
-
-TESTS = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
-STUCK = """
-import time
-from mmrerank.service.app import create_app
-from mmrerank.service.running import run
-from mmrerank.service.settings import Load, Settings
-from served import ByNumber
-
-settings = Settings(rerankers={"stuck": ByNumber(step=lambda: time.sleep(600))}, load=Load(stop_seconds=1))
-run(create_app(settings), "127.0.0.1", 0, load=settings.load, say=lambda line: print(line, flush=True))
-"""
 
 
 def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:

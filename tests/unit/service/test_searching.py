@@ -20,9 +20,8 @@ from mmrerank import Collection
 from mmrerank.demonstration import shipped
 from mmrerank.errors import BackendError, DamagedData, FormatError
 from mmrerank.rerankers._double import BackendDouble
-from mmrerank.service import _doors, _searching, _shelf
+from mmrerank.service import _searching, _shelf
 from mmrerank.service._failures import envelope, status_of
-from mmrerank.service._metrics import Metrics
 from mmrerank.service._shelf import Shelf
 from mmrerank.service._state import Service
 from mmrerank.service.schemas import AskRequest
@@ -307,28 +306,6 @@ def test_a_client_that_leaves_a_stream_leaves_no_task_behind(pages: Path, monkey
         return left
 
     assert asyncio.run(leaves()) == set()
-
-
-def test_the_seconds_of_a_streamed_reply_are_those_until_its_end() -> None:
-    metrics, moments = Metrics(lambda: 0), iter([0.0, 7.0])
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        assert b"mmrerank_request_seconds_count" not in metrics.text(), "it has only begun"
-        await send({"type": "http.response.body", "body": b"a", "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        pass
-
-    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_doors.time, "perf_counter", lambda: next(moments))
-        asyncio.run(_doors.Doors(app, Settings(), metrics)(scope, receive, send))
-    assert b'mmrerank_request_seconds_sum{path="none"} 7.0' in metrics.text()
 
 
 def test_stages_calls_and_tokens_are_counted(client: TestClient) -> None:
