@@ -73,8 +73,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip() == self.token != ""):
             raise InputError("a token has printable ASCII characters only, since it travels in a header")
-        if min(self.load.workers, self.load.queue + 1) < 1 or self.load.timeout_s <= 0:
-            raise InputError(f"workers count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
+        if min(self.load.workers, self.load.queue + 1, self.load.connections) < 1 or self.load.timeout_s <= 0:
+            raise InputError(f"workers and connections count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
         if self.limits.documents > MOST_DOCUMENTS:
             raise InputError(f"a request has {MOST_DOCUMENTS} documents at most; got a limit of {self.limits.documents}")
 

@@ -15,7 +15,7 @@ from mmrerank.errors import InputError
 from mmrerank.service import _doors
 from mmrerank.service._metrics import Metrics
 from mmrerank.service.app import create_app
-from mmrerank.service.settings import Limits, Settings, check_host, named, token_from_environment
+from mmrerank.service.settings import Limits, Load, Settings, check_host, named, token_from_environment
 
 QUESTION = {"query": "red", "documents": ["a red door", "a boat"]}
 
@@ -188,6 +188,12 @@ def test_a_missing_library_is_told_with_the_line_that_installs_it(library: str) 
     assert done.returncode == 1
     assert library in done.stderr
     assert "pip install 'mmrerank[serve]'" in done.stderr
+
+
+@pytest.mark.parametrize("more", [{"load": Load(connections=0)}, {"load": Load(workers=0)}, {"limits": Limits(documents=10_001)}])
+def test_settings_that_cannot_be_met_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"count from 1|10000 documents at most"):
+        Settings(**more)
 
 
 def test_names_of_rerankers() -> None:
