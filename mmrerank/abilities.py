@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names
-from mmrerank.types import Encoder
+from mmrerank.types import Encoder, Reranker
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 BOTH = frozenset({"text", "image"})
@@ -54,6 +54,15 @@ def rerankers(given: Iterable[str]) -> list[str]:
     """The rerankers that can be built from these resources by their name alone."""
     held = set(given)
     return [name for name in names("rerankers") if needs(name, "rerankers") <= held and _is_whole(name)]
+
+
+def with_key(parts: Iterable[str | Reranker], api_key: str | None) -> list[str | Reranker]:
+    """The rerankers, made with a key those that take one, since they ask a server of their own; the others as they are."""
+    return [make(part, station="rerankers", api_key=api_key) if isinstance(part, str) and _takes_key(part) else part for part in parts]
+
+
+def _takes_key(name: str) -> bool:
+    return "api_key" in inspect.signature(module(name, station="rerankers").build).parameters
 
 
 def _is_whole(name: str) -> bool:

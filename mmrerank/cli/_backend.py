@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -32,6 +33,18 @@ def key_for(name: str) -> str | None:
     """MMRERANK_API_KEY where it is set; that of OpenAI goes to OpenAI alone."""
     own = os.environ.get("MMRERANK_API_KEY")
     return own or (os.environ.get("OPENAI_API_KEY") if OPENAI in name else None)
+
+
+def rerank_key() -> str | None:
+    """MMRERANK_RERANK_KEY: that of the service which `rerank_http` asks. The key of the MLLM's server never goes there."""
+    return os.environ.get("MMRERANK_RERANK_KEY", "").strip() or None
+
+
+def rerankers(names: Sequence[str] | None) -> list[Any]:
+    """The rerankers that a command names; one that asks a service is made with its key."""
+    from mmrerank.abilities import with_key
+
+    return with_key(names or (), rerank_key())
 
 
 def _say(line: str) -> None:

@@ -31,7 +31,7 @@ def ask(
     model = _backend.opened(backend, no_cache=no_cache)
     opened = Collection.open(collection)
     on_text = None if json or model is None else _output.piece
-    stages: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "depth": depth}
+    stages: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "depth": depth}
     result = opened.ask(question, k=k, filter=filter, backend=model, answerer=answerer, on_text=on_text, **stages)
     if sheet is not None:
         draw_answer(result).save(sheet)

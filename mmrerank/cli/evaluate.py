@@ -38,7 +38,7 @@ def evaluate(
     benchmark = limited(open_benchmark(card, data, split), limit)
     model = _backend.opened(backend, no_cache=no_cache)
     given, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
-    options: dict[str, Any] = {"retriever": retriever, "rerank": rerank or (), "run": given, "variant": variant}
+    options: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "run": given, "variant": variant}
     opened, indexed = None, None
     if needs_collection(benchmark, **options):
         with _output.progress_bar(f"indexing {benchmark.name}") as advance:

@@ -28,7 +28,7 @@ def rerank(
 
     asked, given = exchange.read_query(query), exchange.read_candidates(candidates)
     model = _backend.opened(backend, no_cache=no_cache)
-    resources = {} if model is None else {"backend": model}
+    resources = {"api_key": _backend.rerank_key(), **({} if model is None else {"backend": model})}
     if encoder is not None:
         resources["descriptors"] = exchange.EncodedOnTheFly(make(encoder, station="encoders"), given)
     result = exchange.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)

@@ -42,7 +42,7 @@ def search(
         filter=filter,
     )
     model = _backend.opened(backend, no_cache=no_cache)
-    result = opened.search(query, k=k, retriever=retriever, rerank=rerank or (), backend=model, depth=depth)
+    result = opened.search(query, k=k, retriever=retriever, rerank=_backend.rerankers(rerank), backend=model, depth=depth)
     if sheet is not None:
         draw_sheet(result).save(sheet)
     if json:

@@ -40,6 +40,7 @@ def serve(
         backend=backend,
         encoder=encoder,
         api_key=_backend.key_for(backend or ""),
+        rerank_key=_backend.rerank_key(),
         cache=None if no_cache else _backend.cache_folder(),
         token=token,
         names=tuple(name or ()),
@@ -47,5 +48,5 @@ def serve(
         limits=Limits(body_mib=max_body),
         load=Load(workers=workers, queue=queue, timeout_s=timeout),
     )
-    run(create_app(settings), host, port, stop_seconds=settings.load.stop_seconds, say=_output.say)
+    run(create_app(settings), host, port, load=settings.load, say=_output.say)
     return 0

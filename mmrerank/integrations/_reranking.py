@@ -73,7 +73,8 @@ class Reranking:
         """Loads what a name stands for; does nothing the second time."""
         with _LOADING:
             if self._loaded is None and isinstance(self._reranker, str):
-                resources: dict[str, Any] = {} if self._api_key is None else {"api_key": self._api_key}
+                # The key of the backend's server goes to no other; without a backend it is that of a reranker with a server of its own.
+                resources: dict[str, Any] = {"api_key": self._api_key} if self._backend is None else {}
                 if self._backend is not None:
                     resources["backend"] = opened(self._backend, self._api_key)
                 if self._encoder is not None:

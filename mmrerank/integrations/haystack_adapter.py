@@ -51,7 +51,8 @@ class MMRerankRanker:
             encoder: makes the descriptors that a reranker given by name works on.
             top_k: how many documents come back at most; all when None.
             folder: where paths of pictures are looked up, and which they may not leave; None takes them as they are.
-            api_key: for a backend given by name, read from the environment that the secret names.
+            api_key: for a backend given by name, or without one for a reranker that asks a server; read from the environment that the
+                secret names.
 
         Raises:
             InputError: an option cannot be used, or the reranker needs one that is missing.

@@ -4,14 +4,17 @@
     rerank_http(server='https://host/v2/rerank#MODEL')               Cohere: texts
     rerank_http(server='http://host/rerank', dialect='tei')          text-embeddings-inference: texts
 
-Pictures travel as PNG in data URIs. What the query has beyond the dialect (exclusions) goes along under `mmrerank`, where there is
-any, which other servers leave aside. Documents that do not come back keep their order behind those that do, and that is noted.
+Pictures travel in data URIs: small ones as PNG, the others as JPEG, since all candidates are one body. What the query has beyond
+the dialect (exclusions) goes along under `mmrerank`, where there is any, which other servers leave aside. Documents that do not
+come back keep their order behind those that do, and that is noted.
 
 Source: field names as those services document them.  Cost per query: one request, whatever the service does for it.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import threading
 import weakref
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import httpx
+from PIL import Image
 from pydantic import Field
 
 from mmrerank.backends._chat_wire import data_uri
@@ -28,9 +32,13 @@ from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.parts import knob, printed
 from mmrerank.rerankers._answers import order_of
 from mmrerank.rerankers._pictures import open_within
-from mmrerank.types import Candidate, Cost, Item, Notes, Query, Ranking
+from mmrerank.types import Candidate, Cost, ImageHandle, Item, Notes, Query, Ranking
 
 FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
+KEY = "Pass the service's key: api_key=... in Python, MMRERANK_RERANK_KEY on the command line."
+LESS = "Send less at once: fewer candidates (depth) or smaller pictures (max_pixels)."
+HINTS = {401: KEY, 403: KEY, 413: LESS}
+LARGE, QUALITY = 224 * 224, 90  # pixels from which a picture travels as JPEG, and how good
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +104,7 @@ class RerankHttp:
     def _document(self, item: Item) -> Any:
         text = (item.text or "").strip()
         if self._options.dialect == "jina" and item.image is not None:
-            picture = data_uri(open_within(item.image, self._options.max_pixels))
+            picture = self._uri(item.image)
             return {"image": picture, **({"text": text} if text else {})}
         if not text:
             raise InputError("it has no text" if self._options.dialect != "jina" else "it has neither a picture nor a text")
@@ -109,26 +117,39 @@ class RerankHttp:
             if query.images or not query.text:
                 raise InputError(f"the dialect {self._options.dialect!r} carries a query of text; this one has pictures or no text")
             return {**model, "query": query.text}
-        pictures = [data_uri(open_within(image, self._options.max_pixels)) for image in query.images]
+        pictures = [self._uri(image) for image in query.images]
         texts = [{"type": "text", "text": query.text}] if query.text else []
         parts = [*texts, *({"type": "image_url", "image_url": {"url": picture}} for picture in pictures)]
-        excluded = [data_uri(open_within(image, self._options.max_pixels)) for image in query.exclude_images]
+        excluded = [self._uri(image) for image in query.exclude_images]
         more = {"exclude_text": list(query.exclude_text), "exclude_images": excluded}
         beyond = {"mmrerank": {name: value for name, value in more.items() if value}} if any(more.values()) else {}
         return {**model, **beyond, "query": {"content": parts} if pictures else query.text, "return_documents": False}
+
+    def _uri(self, picture: ImageHandle) -> str:
+        opened = open_within(picture, self._options.max_pixels)
+        return _jpeg_uri(opened) if opened.width * opened.height >= LARGE else data_uri(opened)
 
     def _reply(self, body: Mapping[str, Any]) -> list[tuple[int, float]]:
         """The (index, score) of each result, best first."""
         try:
             said = post(self._client, self._url, body, self._patience, threading.Event())
         except Refused as refused:
-            raise BackendError(f"{self._url} refuses (status {refused.status}): {refused}", retryable=refused.retryable) from refused
+            hint = HINTS.get(refused.status, "")
+            message = f"{self._url} refuses (status {refused.status}): {refused}"
+            raise BackendError(message, retryable=refused.retryable, hint=hint) from refused
         try:
             lines = said if isinstance(said, list) else said["results"]
             found = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
         except (LookupError, TypeError, ValueError) as error:
             raise BackendError(f"{self._url} answers with something that is no ranking", hint=FORM) from error
         return sorted(found, key=lambda pair: -pair[1])
+
+
+def _jpeg_uri(picture: Image.Image) -> str:
+    """The picture as JPEG in a data URI, a fifth of a photo's PNG or less."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _scored(candidate: Candidate, score: float | None) -> Candidate:
@@ -145,7 +166,7 @@ def _address(server: str) -> tuple[str, str]:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InputError(f"a rerank service has a URL; got {url!r}", hint=FORM)
     if parsed.userinfo or parsed.query:
-        raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
+        raise InputError("the URL of a server may hold no password and no query: it is printed", hint=KEY)
     return str(parsed), model.strip()
 
 

@@ -48,7 +48,7 @@ def router(service: Service) -> APIRouter:
     async def rendered(request: Request, collection: str, item_id: str, side_px: int) -> Response:
         def work() -> tuple[str, bytes | None]:
             _, held = service.collection(collection)
-            key = int(held.view.snapshot.keys_of([item_id])[0])  # another one once the item changes
+            key = service.key_of(item_id, held, "id")  # another one once the item changes
             etag = f'"{key:x}-{side_px}"'
             return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(held.item(item_id), side_px)
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 
 from mmrerank.readers._files import MIB
-from mmrerank.service._failures import Refused, reply
+from mmrerank.service._failures import BROKEN, Refused, reply
 from mmrerank.service._metrics import Metrics
 from mmrerank.service.settings import LOOPBACK, Settings
 
@@ -25,8 +27,10 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+logger = logging.getLogger(__name__)
 COOKIE = "mmrerank_token"
 OPEN = frozenset({"/", "/healthz", "/v1/session"})  # without a token: the page, which asks for one, and whether the service is up
+OPEN_MIB = 64 / 1024  # that a body has there at most, since anyone may send it
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin"}
 
 
@@ -35,29 +39,35 @@ class Doors:
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
-        self._most = int(settings.limits.body_mib * MIB)
+        self._names = frozenset(name.lower() for name in settings.names)  # a host comes lowered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        start = time.perf_counter()
-
-        async def safe(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")  # a path as it came would make a series of every item
-                self._metrics.request(route, message["status"], time.perf_counter() - start)
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        sending = _Sending(scope, send, self._metrics)
         try:
-            self._admit(scope)
-            body: bytes | None = await self._body(receive)
+            await self._answered(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not sending.begun:
+                await reply(Refused(503, "the service stops"))(scope, receive, sending)
+            raise
+        except Exception:
+            if sending.begun:
+                raise  # the server logs it and closes the connection, by which the client knows that something is missing
+            logger.exception("%s failed", scope["path"])
+            await JSONResponse(BROKEN, 500)(scope, receive, sending)
+        finally:
+            sending.count()  # where the client left before the end
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = self._most(scope["path"])
+        try:
+            self._admit(scope, most)
+            body: bytes | None = await self._body(receive, most)
         except Refused as refused:
-            await reply(refused)(scope, receive, safe)
+            await reply(refused)(scope, receive, send)
             return
         if body is None:
             return  # the client went away before its body had come
@@ -69,13 +79,17 @@ class Doors:
             read, body = body, None
             return {"type": "http.request", "body": read, "more_body": False}
 
-        await self._app(scope, replayed, safe)
+        await self._app(scope, replayed, send)
 
-    def _admit(self, scope: Scope) -> None:
+    def _most(self, path: str) -> float:
+        """MiB that a body may have."""
+        most = self._settings.limits.body_mib
+        return min(most, OPEN_MIB) if _open(path) else most
+
+    def _admit(self, scope: Scope, most: float) -> None:
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
-        allowed = LOOPBACK | set(self._settings.names)
-        if (self._settings.names or self._settings.token is None) and host not in allowed:
+        if (self._names or self._settings.token is None) and host not in LOOPBACK | self._names:
             # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
             raise Refused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
         origin = headers.get("origin")
@@ -84,10 +98,10 @@ class Doors:
         if self._settings.token is not None and not _open(scope["path"]) and not same(self._settings.token, token_in(headers)):
             raise Refused(401, "the bearer token is missing or wrong", hint="Send the header Authorization: Bearer TOKEN.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most:
-            raise self._too_large()
+        if not length.isdecimal() or int(length) > most * MIB:
+            raise _too_large(most)
 
-    async def _body(self, receive: Receive) -> bytes | None:
+    async def _body(self, receive: Receive, most: float) -> bytes | None:
         """The whole body; None where the client went away before its end.
 
         Raises:
@@ -104,13 +118,37 @@ class Doors:
             if message["type"] != "http.request":
                 return None
             body += message.get("body", b"")
-            if len(body) > self._most:
-                raise self._too_large()
+            if len(body) > most * MIB:
+                raise _too_large(most)
             if not message.get("more_body", False):
                 return bytes(body)
 
-    def _too_large(self) -> Refused:
-        return Refused(413, f"a body has {self._settings.limits.body_mib:g} MiB at most", hint="Send fewer or smaller pictures.")
+
+class _Sending:
+    """Sends the messages of one reply with safe headers, and counts it at its end."""
+
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+        self._scope, self._send, self._metrics = scope, send, metrics
+        self._start = time.perf_counter()
+        self._status = 0  # until it begins, and once it is counted
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun, self._status = True, message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SAFE.items():
+                headers.setdefault(name, value)
+        elif not message.get("more_body", False):
+            self.count()  # before the client has its last byte, and could ask
+        await self._send(message)
+
+    def count(self) -> None:
+        """Counts the reply, the first time it is called."""
+        if self._status:
+            route = getattr(self._scope.get("route"), "path", "none")  # a path as it came would make a series of every item
+            self._metrics.request(route, self._status, time.perf_counter() - self._start)
+        self._status = 0
 
 
 def hostname(host: str) -> str:
@@ -129,11 +167,7 @@ def token_in(headers: Headers) -> str:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
-    try:
-        held = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return held.value if held is not None else ""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # SimpleCookie stops at the first that is malformed
 
 
 def same(token: str, given: str) -> bool:
@@ -143,3 +177,7 @@ def same(token: str, given: str) -> bool:
 
 def _open(path: str) -> bool:
     return path in OPEN or path.startswith("/static/")
+
+
+def _too_large(most: float) -> Refused:
+    return Refused(413, f"a body has {most:g} MiB at most", hint="Send fewer or smaller pictures.")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mmrerank.errors import AnswerError, BackendError, DamagedData, ManifestError, MissingExtra, MMRerankError
+from mmrerank.errors import AnswerError, BackendError, DamagedData, FormatError, ManifestError, MissingExtra, MMRerankError
 from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, TooBusy
 from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
 
+Said: TypeAlias = Callable[[str], str]  # a text without the places of this machine
+MOST_SAID = 600  # characters of what is wrong with a request, which may quote it
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -50,12 +54,27 @@ def status_of(error: MMRerankError) -> int:
         return error.status
     if isinstance(error, BackendError) and error.retryable:
         return 503
+    if isinstance(error, FormatError) and PurePath(error.path).is_absolute():
+        return 410  # a file of this machine, gone or broken since it was indexed; what a client sends has no path
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
 
 
-def envelope(error: MMRerankError) -> dict[str, Any]:
-    """The body of the reply."""
-    return body(status_of(error), str(error), code=type(error).__name__, param=getattr(error, "param", None))
+def envelope(error: MMRerankError, said: Said = str) -> dict[str, Any]:
+    """The body of the reply.
+
+    Args:
+        said: cleans what the error says.
+    """
+    return body(status_of(error), _told(error, said), code=type(error).__name__, param=getattr(error, "param", None))
+
+
+def _told(error: MMRerankError, said: Said) -> str:
+    """What the error says; the place of a file as collections know it, or not at all."""
+    if not isinstance(error, FormatError):
+        return said(str(error))
+    place = said(error.path)
+    told = said(f"{error.reason} {error.hint}".strip())
+    return f"a file: {told}" if PurePath(place).is_absolute() else f"{place}: {told}"
 
 
 def body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:
@@ -63,38 +82,34 @@ def body(status: int, message: str, *, code: str, param: str | None = None) -> d
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def reply(error: MMRerankError) -> JSONResponse:
+def reply(error: MMRerankError, said: Said = str) -> JSONResponse:
     """The reply to an error, with when to come again where that helps."""
     status = status_of(error)
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": str(RETRY_AFTER_S)}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
-    return JSONResponse(envelope(error), status, headers=headers.get(status))
+    return JSONResponse(envelope(error, said), status, headers=headers.get(status))
 
 
 BROKEN = body(500, "an error of the service; its log says more", code="InternalError")
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error of the app leave in the envelope, and none with a trace."""
+def install(app: FastAPI, said: Said) -> None:
+    """Makes the errors of the app leave in the envelope, cleaned by `said`; what is no error of ours is answered by the doors."""
 
     @app.exception_handler(MMRerankError)
     async def ours(request: Request, error: MMRerankError) -> JSONResponse:
-        return reply(error)
+        return reply(error, said)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS) or None
-        said = first["msg"].removeprefix("Value error, ")
-        message = f"{where}: {said}" if where else said
+        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS)[:MOST_SAID] or None
+        wrong = first["msg"].removeprefix("Value error, ")[:MOST_SAID]
+        message = f"{where}: {wrong}" if where else wrong
         return JSONResponse(body(422, message, code="ValidationError", param=where), 422)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse(body(error.status_code, str(error.detail), code="HTTPError"), error.status_code, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def other(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(BROKEN, 500)
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -106,6 +121,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         404: "A collection, model or item of that name is not here.",
         408: "The body did not arrive in time.",
         409: "A collection and an encoder disagree.",
+        410: "A file of the collection is gone or broken.",
         413: "The body is too large.",
         422: "The request has another shape.",
         429: "Too many requests at once; come again after Retry-After seconds.",

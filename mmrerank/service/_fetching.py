@@ -20,7 +20,7 @@ from mmrerank.readers._files import MIB
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
-CARRIERS = (ip_network("64:ff9b::/96"), ip_network("2002::/16"))  # IPv6 that carries on to any IPv4 address
+CARRIERS = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"), ip_network("2002::/16"))  # IPv6 that carries on to any IPv4 address
 
 
 def resolved(host: str, port: int) -> list[str]:

@@ -29,15 +29,19 @@ class Model:
         return isinstance(self.part, str) and "grids" in {f.name for f in fields(module(self.part, station="rerankers").Options)}
 
 
-def models_of(named: Mapping[str, str | Reranker], *, backend: bool) -> dict[str, Model]:
+def models_of(named: Mapping[str, str | Reranker], *, backend: bool, key: str | None = None) -> dict[str, Model]:
     """The rerankers that are named, or every one that can be built, with its default options; `bm25` in any case.
+
+    Args:
+        key: of the service that `rerank_http` asks.
 
     Raises:
         UnknownName: there is no such reranker or option.
         InputError: one needs a backend, and there is none.
     """
     given = {"descriptors", *(["backend"] if backend else [])}
-    wanted: Mapping[str, str | Reranker] = named or {name: name for name in abilities.rerankers(given)}
+    wanted = dict(zip(named, abilities.with_key(named.values(), key), strict=True))
+    wanted = wanted or {name: name for name in abilities.rerankers(given)}
     models = {name: _model(name, part, given) for name, part in wanted.items()}
     return models if FALLBACK in models else {**models, FALLBACK: _model(FALLBACK, FALLBACK, given)}
 

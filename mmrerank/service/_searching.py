@@ -157,6 +157,7 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
         loop.call_soon_threadsafe(words.put_nowait, text)
 
     work = asyncio.ensure_future(service.work.run(lambda: asked(service, body, on_text), gone=lambda: gone(request)))
+    coming: asyncio.Future[str] | None = None
     try:
         while not work.done() or not words.empty():
             coming = asyncio.ensure_future(words.get())
@@ -169,12 +170,14 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
                     yield ": still working\n\n"
         yield event("answer", work.result().model_dump(mode="json"))
     except MMRerankError as error:
-        yield event("error", envelope(error))
+        yield event("error", envelope(error, service.said))
     except Exception:
         logger.exception("a streamed answer failed")
         yield event("error", BROKEN)
     finally:
         work.cancel()
+        if coming is not None:
+            coming.cancel()  # the client left while the next words were waited for
 
 
 def event(name: str, data: Any) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from mmrerank import abilities
@@ -22,11 +23,13 @@ class Shelf:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._held: dict[str, Collection] = {}
         for folder in folders:
-            name = folder.resolve().name
-            taken = sum(held == name or held.startswith(f"{name}-") for held in self._held)
-            self._held[f"{name}-{taken + 1}" if taken else name] = _opened(folder)
+            self._held[self._free(folder.resolve().name)] = _opened(folder)
         self._lock = threading.Lock()
         self._looked: dict[str, float] = {}
+
+    def _free(self, name: str) -> str:
+        """The name itself, or the first with a number that no other collection has."""
+        return next(one for one in chain([name], (f"{name}-{n}" for n in count(2))) if one not in self._held)
 
     @property
     def names(self) -> list[str]:

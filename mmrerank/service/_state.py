@@ -39,7 +39,7 @@ class Service:
         self.collections = Shelf(settings.collections)
         self.backend = self._backend()
         self.encoder: Encoder | None = make(settings.encoder, station="encoders") if isinstance(settings.encoder, str) else settings.encoder
-        self.models = models_of(settings.rerankers, backend=self.backend is not None)
+        self.models = models_of(settings.rerankers, backend=self.backend is not None, key=settings.rerank_key)
         self.default_model = next(iter(settings.rerankers), FALLBACK)
         fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
         self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
@@ -118,6 +118,13 @@ class Service:
         except InputError as error:
             raise NoSuchThing(f"{where}: {error.message}", param=where) from error
 
+    def key_of(self, item_id: str, collection: Collection, where: str) -> int:
+        """The key of an item, without the item."""
+        try:
+            return int(collection.view.snapshot.keys_of([item_id])[0])
+        except InputError as error:
+            raise NoSuchThing(f"{where}: {error.message}", param=where) from error
+
     def count(self, stages: Iterable[Stage]) -> None:
         """Counts what stages did and took."""
         for stage in stages:
@@ -126,8 +133,8 @@ class Service:
     def said(self, text: str) -> str:
         """The text without the places of this machine, which are none of a client's business."""
         for collection in self.collections.all():
-            for root in collection.manifest.roots:
-                text = text.replace(f"{root.path}/", "")
+            for place in (*(root.path for root in collection.manifest.roots), collection.path.absolute().parent):
+                text = text.replace(f"{place}/", "")
         return text
 
     def models_for(self, collection: Collection) -> list[str]:

@@ -21,6 +21,8 @@ from mmrerank.service import _assets, _failures, _health, _reranking, _searching
 from mmrerank.service._doors import Doors
 from mmrerank.service._state import Service
 
+BRIEFLY_S = 1.0  # in which threads come to their next step, where they see that they were given up
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI app. Everything it serves is opened now.
@@ -33,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.work.close(settings.load.stop_seconds)
+        await service.work.close(BRIEFLY_S)  # nobody waits any more: the server has let requests come to their end, or ended them
 
     app = FastAPI(
         title="mmrerank",
@@ -45,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [],  # described here, asked for by the doors
     )
     app.state.service = service
-    _failures.install(app)
+    _failures.install(app, service.said)
     app.include_router(_searching.router(service))
     app.include_router(_reranking.router(service))
     app.include_router(_health.router(service))

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringCons
 
 from mmrerank.relevance import Scale
 from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
+from mmrerank.service.settings import MOST_DOCUMENTS
 
 Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(plain)]
 Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
@@ -57,7 +58,8 @@ def _kind(value: Any) -> str:
 
 
 Document: TypeAlias = Annotated[Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)]
-Documents: TypeAlias = Annotated[list[Document], Field(min_length=1)]
+Documents: TypeAlias = Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
+Texts: TypeAlias = Annotated[list[Words], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
 
 
 class Ours(Strict):
@@ -109,7 +111,7 @@ class TeiRequest(BaseModel):
     """The rerank of text-embeddings-inference."""
 
     query: Text = Field(examples=["red bicycle"])
-    texts: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    texts: Texts = Field(examples=[["a green car", "a red bicycle at a wall"]])
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
     return_text: bool = False
 
@@ -119,7 +121,7 @@ class InfinityRequest(BaseModel):
 
     model: ModelName = None
     query: Text = Field(examples=["red bicycle"])
-    documents: list[Words] = Field(min_length=1, examples=[["a green car", "a red bicycle at a wall"]])
+    documents: Texts = Field(examples=[["a green car", "a red bicycle at a wall"]])
     top_n: Count = None
     return_documents: bool = False
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")

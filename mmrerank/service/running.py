@@ -1,7 +1,8 @@
-"""The app behind a port, until it is told to stop; what runs then may come to its end."""
+"""The app behind a port, until it is told to stop; what runs then may come to its end, within a time."""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -10,10 +11,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from mmrerank.errors import InputError
+from mmrerank.service.settings import Load
 
 
-def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or SIGINT.
+def run(app: FastAPI, host: str, port: int, *, load: Load, say: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT; requests that run then may take `load.stop_seconds` more.
+
+    Where a thread is still at work after that, such as one that waits for a model, the process ends here: Python would wait for it.
 
     Raises:
         InputError: the port is taken, or the address is not one of this machine.
@@ -22,11 +26,20 @@ def run(app: FastAPI, host: str, port: int, *, stop_seconds: int, say: Callable[
     for stop in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has stopped, which is then no news
         signal.signal(stop, lambda *_: None)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=stop_seconds, timeout_keep_alive=30
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=load.connections,
+        timeout_graceful_shutdown=load.stop_seconds,
+        timeout_keep_alive=30,
     )
     place = f"[{host}]" if ":" in host else host
     say(f"serving on http://{place}:{listening.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[listening])
+    if left := app.state.service.work.taken:
+        say(f"stopped; {left} requests had not come to their end after {load.stop_seconds} s")
+        os._exit(0)
 
 
 def bound(host: str, port: int) -> socket.socket:

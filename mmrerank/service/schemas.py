@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -36,6 +36,15 @@ class Strict(BaseModel):
     """A request of ours: unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_more_keys_than_fields(cls, given: Any) -> Any:
+        """Refused as a whole: otherwise every unknown key is told, and a body has room for millions."""
+        if isinstance(given, dict) and len(given) > len(cls.model_fields):
+            unknown = next(key for key in given if key not in cls.model_fields)
+            raise ValueError(f"{len(given)} fields where {len(cls.model_fields)} are known; unknown is {str(unknown)[:80]!r}")
+        return given
 
 
 class ErrorDetail(BaseModel):

@@ -13,6 +13,7 @@ from mmrerank.types import Backend, Encoder, Reranker
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TOKEN = "MMRERANK_TOKEN"
+MOST_DOCUMENTS = 10_000  # of any request: what is beyond is refused before it is looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Load:
     queue: int = 64  # requests that wait for one; those beyond are told to come again
     timeout_s: float = 120.0
     batch_window_ms: float = 3.0  # how long a model waits for prompts of other requests
+    connections: int = 256  # those beyond are told to come again, before anything of theirs is read
     stop_seconds: int = 30  # how long running requests may take when the service stops
 
 
@@ -47,6 +49,8 @@ class Settings:
         rerankers: the name a client uses -> a part or its name. Empty: every reranker whose needs are met.
         backend: the MLLM that rerankers, retrievers and answers ask.
         encoder: makes descriptors of candidates that no collection holds.
+        api_key: of the backend's server.
+        rerank_key: of the rerank service that `rerank_http` asks; the backend's never goes there.
         cache: folder in which answers of the model are kept.
         token: what clients must send as bearer token; None lets everyone in.
         names: host names by which clients may address the service, beside those of loopback; none with a token: any.
@@ -58,6 +62,7 @@ class Settings:
     backend: str | Backend | None = None
     encoder: str | Encoder | None = None
     api_key: str | None = field(default=None, repr=False)
+    rerank_key: str | None = field(default=None, repr=False)
     cache: Path | None = None
     token: str | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
@@ -68,8 +73,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip() == self.token != ""):
             raise InputError("a token has printable ASCII characters only, since it travels in a header")
-        if min(self.load.workers, self.load.queue + 1) < 1 or self.load.timeout_s <= 0:
-            raise InputError(f"workers count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
+        if min(self.load.workers, self.load.queue + 1, self.load.connections) < 1 or self.load.timeout_s <= 0:
+            raise InputError(f"workers and connections count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
+        if self.limits.documents > MOST_DOCUMENTS:
+            raise InputError(f"a request has {MOST_DOCUMENTS} documents at most; got a limit of {self.limits.documents}")
 
 
 def check_host(host: str, token: str | None) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from mmrerank.cli import _backend, main
 from mmrerank.cli._backend import key_for
+from mmrerank.integrations._reranking import Reranking
+from mmrerank.rerankers import rerank_http
+from mmrerank.rerankers._double import BackendDouble
+from mmrerank.rerankers.rerank_http import RerankHttp
+from mmrerank.service import running
+from mmrerank.service._models import models_of
 
 ELSEWHERE = "chat_http/https://models.example.org/v1#some"
+SERVICE = "rerank_http/http://localhost:8080/v1/rerank#default"
 OPENAI = "chat_http/https://api.openai.com/v1#some"
 
 
@@ -26,3 +36,44 @@ def test_the_key_of_openai_goes_to_openai_alone(
     monkeypatch.setenv("MMRERANK_API_KEY", own)
     monkeypatch.setenv("OPENAI_API_KEY", openai)
     assert key_for(name) == expected
+
+
+def sent(part: object) -> str | None:
+    """The header that goes along with each request."""
+    assert isinstance(part, RerankHttp)
+    return part._client.headers.get("authorization")
+
+
+def test_a_rerank_service_gets_its_own_key_and_never_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMRERANK_API_KEY", "of-the-model")
+    monkeypatch.delenv("MMRERANK_RERANK_KEY", raising=False)
+    assert sent(_backend.rerankers([SERVICE])[0]) is None
+    monkeypatch.setenv("MMRERANK_RERANK_KEY", "of-the-service")
+    part, other = _backend.rerankers([SERVICE, "bm25"])
+    assert (sent(part), other) == ("Bearer of-the-service", "bm25")
+    models = models_of({"far": SERVICE}, backend=True, key="of-the-service")
+    assert sent(models["far"].part) == "Bearer of-the-service"
+    assert models["bm25"].part == "bm25"
+
+
+@pytest.mark.parametrize(("backend", "expected"), [(None, "Bearer some"), (BackendDouble(), None)])
+def test_an_integration_sends_the_key_of_its_backend_to_no_rerank_service(backend: BackendDouble | None, expected: str | None) -> None:
+    reranking = Reranking(SERVICE, backend=backend, api_key="some")
+    reranking.warm_up()
+    assert sent(reranking._part([])) == expected
+
+
+@pytest.mark.parametrize("command", ["rerank", "serve"])
+def test_the_commands_hand_on_the_key_of_the_rerank_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str) -> None:
+    keys: list[str | None] = []
+    monkeypatch.setattr(rerank_http, "build", lambda options, api_key=None: (keys.append(api_key), rerank_http.tiny())[1])
+    monkeypatch.setattr(running, "run", lambda *_, **more: None)
+    monkeypatch.setenv("MMRERANK_API_KEY", "of-the-model")
+    monkeypatch.setenv("MMRERANK_RERANK_KEY", "of-the-service")
+    (tmp_path / "q.json").write_text('{"text": "a"}')
+    (tmp_path / "c.jsonl").write_text('{"item_id": "a", "text": "b"}\n')
+    (tmp_path / "s.jsonl").write_text('{"text": "1"}\n')
+    reranking = ["--query", str(tmp_path / "q.json"), "--candidates", str(tmp_path / "c.jsonl"), "--with", SERVICE]
+    arguments = {"rerank": reranking, "serve": ["--rerank", SERVICE]}[command]
+    assert main([command, *arguments, "--backend", f"scripted/{tmp_path / 's.jsonl'}"]) == 0
+    assert keys == ["of-the-service"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from makers import InMemory, coloured
+from PIL import Image
 
 from mmrerank.errors import BackendError, InputError
 from mmrerank.rerankers.rerank_http import Options, RerankHttp
@@ -101,3 +105,20 @@ def test_a_refusal_is_told_with_its_words_and_an_overload_tried_again() -> None:
 def test_an_address_that_is_none_is_refused(server: str) -> None:
     with pytest.raises(InputError):
         RerankHttp(Options(server=server))
+
+
+def test_large_pictures_travel_small() -> None:
+    reranker, requests = part(lambda body: {"results": [{"index": n, "relevance_score": 1.0} for n in range(2)]})
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 500, 3), dtype=np.uint8))
+    reranker.rerank(Query(text="q"), [Candidate(item=Item(item_id=str(n), image=InMemory(p))) for n, p in enumerate([noise, coloured(1)])])
+    large, small = (document["image"] for document in json.loads(requests[0].content)["documents"])
+    assert large.startswith("data:image/jpeg;base64,")
+    assert small.startswith("data:image/png;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(large.partition(",")[2]))).size == (500, 600)
+
+
+@pytest.mark.parametrize(("status", "words"), [(413, "max_pixels"), (413, "depth"), (401, "MMRERANK_RERANK_KEY")])
+def test_a_refusal_says_what_to_do(status: int, words: str) -> None:
+    reranker, _ = part(lambda body: {}, status=status)
+    with pytest.raises(BackendError, match=words):
+        reranker.rerank(Query(text="q"), candidates("a"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 from makers import coloured, write_pictures
 from served import ByNumber, Reversed, asked
@@ -19,6 +20,7 @@ from mmrerank.service.settings import Limits
 
 NUMBERS = ["0.2", "0.9", "0.0", "0.5"]
 TURNED = Reversed()
+INIT = RequestValidationError.__init__
 
 
 def uri(number: int) -> str:
@@ -210,6 +212,35 @@ def test_counts_are_limited(client: TestClient) -> None:
     assert refused(client, "/v1/rerank", documents=["1"], query="")[0] == 422
     assert refused(client, "/v1/rerank", documents=["1"], top_n=-1)[0] == 422
     assert len(post(client, "/v1/rerank", documents=["0.1"] * 4, top_n=0)["results"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/rerank", {"documents": [7] * 50_000}, "documents.0"),
+        ("/v1/rerank", {"documents": ["x"] * 50_000}, "documents"),
+        ("/v2/rerank", {"documents": [{}] * 50_000}, "documents.0"),
+        ("/rerank", {"texts": [7] * 50_000}, "texts.0"),
+        ("/rerank", {"documents": [7] * 50_000}, "documents.0"),
+        ("/v1/rerank", {"documents": ["x"], "mmrerank": {str(n): n for n in range(50_000)}}, "mmrerank"),
+        ("/v1/search", {str(n): n for n in range(50_000)}, None),
+    ],
+)  # fmt: skip
+def test_of_many_wrong_entries_one_is_told_and_the_others_are_not_looked_at(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], param: str | None
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(
+        RequestValidationError, "__init__", lambda self, errors, **more: (found.append(len(errors)), INIT(self, errors, **more))[1]
+    )
+    status, message, where = refused(client, path, **body)
+    assert (status, where, found) == (422, param, [1])
+    assert len(message) < 1500
+
+
+def test_what_is_wrong_is_told_shortly(client: TestClient) -> None:
+    document = {"content": [{"type": "x" * 100_000}]}
+    assert len(refused(client, "/v1/rerank", documents=[document])[1]) < 1500
 
 
 def test_documents_held_to_be_irrelevant_come_back_too_and_are_marked() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from served import ByNumber, asked
 
 from mmrerank.errors import InputError
+from mmrerank.service import _doors
+from mmrerank.service._metrics import Metrics
 from mmrerank.service.app import create_app
-from mmrerank.service.settings import Limits, Settings, check_host, named, token_from_environment
+from mmrerank.service.settings import Limits, Load, Settings, check_host, named, token_from_environment
 
 QUESTION = {"query": "red", "documents": ["a red door", "a boat"]}
 
@@ -81,6 +84,28 @@ def test_a_body_that_is_too_large_is_refused_by_what_it_says_and_by_what_it_is()
         assert client.post("/v1/rerank", json=QUESTION).status_code == 200
 
 
+def test_what_anyone_may_send_is_small() -> None:
+    with asked(token="s3cret") as client:
+        for path in ("/", "/healthz", "/v1/session", "/static/page.js"):
+            assert client.post(path, content=b" " * (64 * 1024 + 1)).status_code == 413, path
+            assert client.post(path, content=iter([b" " * 40_000] * 2)).status_code == 413, path
+
+
+def test_the_token_is_found_behind_a_foreign_cookie_that_is_malformed() -> None:
+    with asked(token="s3cret") as client:
+        for cookie, status in (
+            ('prefs={"a": 1}; mmrerank_token=s3cret', 200),
+            ('prefs={"a": 1}; mmrerank_token=other', 401),
+            ("s3cret", 401),
+        ):
+            assert client.get("/v1/models", headers={"cookie": cookie}).status_code == status, cookie
+
+
+def test_a_name_is_the_same_in_capitals() -> None:
+    with asked(names=("Search.Example",)) as client:
+        assert client.get("/healthz", headers={"host": "SEARCH.example"}).status_code == 200
+
+
 def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:
     app = create_app(Settings(limits=Limits(body_seconds=0.05)))
     sent: list[Any] = []
@@ -106,7 +131,7 @@ def test_every_reply_has_safe_headers() -> None:
             assert reply.headers["referrer-policy"] == "no-referrer"
 
 
-def test_an_error_of_the_service_tells_nothing_of_it() -> None:
+def test_an_error_of_the_service_tells_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
     def breaks() -> None:
         raise RuntimeError("secret place")
 
@@ -116,6 +141,30 @@ def test_an_error_of_the_service_tells_nothing_of_it() -> None:
         assert reply.json()["error"]["code"] == "InternalError"
         assert "secret" not in reply.text
         assert "Traceback" not in reply.text
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert 'mmrerank_requests_total{path="/v1/rerank",status="500"} 1.0' in client.get("/metrics").text
+    assert "secret place" in caplog.text, "the log has the trace"
+
+
+def test_the_seconds_of_a_streamed_reply_are_those_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, moments = Metrics(lambda: 0), iter([0.0, 7.0])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert b"mmrerank_request_seconds_count" not in metrics.text(), "it has only begun"
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+    monkeypatch.setattr(_doors, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    asyncio.run(_doors.Doors(app, Settings(), metrics)(scope, receive, send))
+    assert b'mmrerank_request_seconds_sum{path="none"} 7.0' in metrics.text()
 
 
 def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +188,12 @@ def test_a_missing_library_is_told_with_the_line_that_installs_it(library: str) 
     assert done.returncode == 1
     assert library in done.stderr
     assert "pip install 'mmrerank[serve]'" in done.stderr
+
+
+@pytest.mark.parametrize("more", [{"load": Load(connections=0)}, {"load": Load(workers=0)}, {"limits": Limits(documents=10_001)}])
+def test_settings_that_cannot_be_met_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"count from 1|10000 documents at most"):
+        Settings(**more)
 
 
 def test_names_of_rerankers() -> None:

@@ -1,15 +1,38 @@
-"""Where the service listens."""
+"""Where the service listens, and that it ends."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from served import serving
 
 from mmrerank.errors import InputError
-from mmrerank.service.running import bound
+from mmrerank.service.app import create_app
+from mmrerank.service.running import bound, run
+from mmrerank.service.settings import Load, Settings
+
+TESTS = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+STUCK = """
+import time
+from mmrerank.service.app import create_app
+from mmrerank.service.running import run
+from mmrerank.service.settings import Load, Settings
+from served import ByNumber
+
+settings = Settings(rerankers={"stuck": ByNumber(step=lambda: time.sleep(600))}, load=Load(stop_seconds=1))
+run(create_app(settings), "127.0.0.1", 0, load=settings.load, say=lambda line: print(line, flush=True))
+"""
 
 
 @pytest.fixture
@@ -38,3 +61,32 @@ def test_a_port_that_is_taken_or_an_address_that_is_elsewhere_is_said() -> None:
         bound("127.0.0.1", first.getsockname()[1])
     with pytest.raises(InputError, match="cannot listen at 192"):
         bound("192.0.2.1", 0)
+
+
+def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            body = {"query": "q", "documents": ["1", "2"]}
+            with ThreadPoolExecutor(1) as pool:
+                running = pool.submit(httpx.post, f"{url}/v1/rerank", json=body, timeout=120)
+                while httpx.get(f"{url}/healthz").json()["requests"] == 0:
+                    time.sleep(0.02)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+            reply = running.result()
+            assert (reply.status_code, reply.json()["error"]["message"]) == (503, "the service stops")
+            assert process.stdout.read() == "stopped; 1 requests had not come to their end after 1 s\n"
+        finally:
+            process.kill()
+
+
+def test_connections_beyond_the_limit_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured: list[uvicorn.Config] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: (configured.append(server.config), sockets[0].close()))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    run(create_app(Settings()), "127.0.0.1", 0, load=Load(connections=7, stop_seconds=3), say=lambda line: None)
+    assert (configured[0].limit_concurrency, configured[0].timeout_graceful_shutdown) == (7, 3)

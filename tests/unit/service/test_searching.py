@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,15 @@ from served import Reversed, asked
 
 from mmrerank import Collection
 from mmrerank.demonstration import shipped
+from mmrerank.errors import BackendError, DamagedData, FormatError
 from mmrerank.rerankers._double import BackendDouble
-from mmrerank.service import _shelf
+from mmrerank.service import _searching, _shelf
+from mmrerank.service._failures import envelope, status_of
+from mmrerank.service._shelf import Shelf
+from mmrerank.service._state import Service
+from mmrerank.service.schemas import AskRequest
+from mmrerank.service.settings import Settings
+from mmrerank.types import Candidate, Query, Ranking
 
 ORDER = '{"ranking": [3, 1, 2]}'
 
@@ -188,7 +197,7 @@ def test_pictures_are_small_on_request_and_not_sent_again_unchanged(client: Test
     again = client.get("/v1/collections/handbook/thumbnail", params=page, headers={"if-none-match": small.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert client.get("/v1/collections/handbook/picture", params={**page, "side": 9}).status_code == 422
-    assert client.get("/v1/collections/handbook/picture", params={"id": "nothing"}).status_code == 400
+    assert client.get("/v1/collections/handbook/picture", params={"id": "nothing"}).status_code == 404
 
 
 def test_a_picture_whose_file_is_gone_is_said_without_its_place(tmp_path: Path) -> None:
@@ -219,6 +228,84 @@ def test_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
         Collection.create(tmp_path / place / "things")
     with asked(collections=(tmp_path / "a" / "things", tmp_path / "b" / "things")) as client:
         assert [held["name"] for held in client.get("/v1/collections").json()["collections"]] == ["things", "things-2"]
+
+
+def test_a_name_with_a_number_hides_no_other_collection(tmp_path: Path) -> None:
+    for names, served in ((["emoji-2", "emoji"], ["emoji-2", "emoji"]), (["photos-2023", "photos"], ["photos-2023", "photos"])):
+        folders = tuple(Collection.create(tmp_path / name).path for name in names)
+        assert Shelf(folders).names == served
+    Collection.create(tmp_path / "more" / "emoji")
+    assert Shelf([tmp_path / "emoji-2", tmp_path / "emoji", tmp_path / "more" / "emoji"]).names == ["emoji-2", "emoji", "emoji-3"]
+
+
+class Opening(Reversed):
+    """Opens the pictures."""
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        for candidate in candidates:
+            assert candidate.item.image is not None
+            candidate.item.image.open()
+        return super().rerank(query, candidates)
+
+
+def test_a_picture_that_went_away_is_said_without_its_place_by_whatever_meets_it(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos", range(3))
+    Collection.create(tmp_path / "c").add([tmp_path / "photos"])
+    (tmp_path / "photos" / "000.png").unlink()
+    (tmp_path / "photos" / "001.png").write_bytes(b"\x89PNG")
+    with asked(collections=(tmp_path / "c",), rerankers={"opening": Opening()}) as client:
+        for name in ("000.png", "001.png"):
+            reply = client.post("/v1/rerank", json={"query": "q", "documents": [{"id": name}]})
+            assert reply.status_code == 410, reply.text
+            assert name in reply.json()["error"]["message"]
+            assert str(tmp_path) not in reply.text
+
+
+def test_an_error_that_names_a_place_of_this_machine_loses_it(tmp_path: Path) -> None:
+    Collection.create(tmp_path / "c")
+    with asked(collections=(tmp_path / "c",)) as client:
+        said = client.app.state.service.said  # type: ignore[attr-defined]
+    for error, status, told in (
+        (DamagedData(f"{tmp_path}/c/rows is broken"), 500, "c/rows is broken"),
+        (FormatError("gone", path="/elsewhere/x.png"), 410, "a file: gone"),
+        (FormatError("not a picture", path="data URI"), 400, "data URI: not a picture"),
+    ):
+        assert (status_of(error), envelope(error, said)["error"]["message"]) == (status, told)
+
+
+def test_a_streamed_error_says_no_place_of_this_machine(pages: Path) -> None:
+    def breaks(prompt: Any) -> str:
+        raise BackendError(f"no model in {pages}/models")
+
+    question = {"question": "What did the skipper accept for the drifting buoy?", "stream": True}
+    with asked(collections=(pages,), backend=BackendDouble(answer=breaks)) as client:
+        ((name, data),) = events(client.post("/v1/ask", json=question).text)
+    assert (name, data["error"]["message"]) == ("error", "no model in handbook/models")
+
+
+def test_a_client_that_leaves_a_stream_leaves_no_task_behind(pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(_searching, "asked", lambda *_: free.wait(20))
+
+    class Staying:
+        async def receive(self) -> dict[str, Any]:
+            await asyncio.sleep(60)
+            raise AssertionError("nobody waits so long")
+
+    async def leaves() -> set[Any]:
+        service = Service(Settings(collections=(pages,)))
+        stream = _searching._events(service, AskRequest(question="q", stream=True), Staying())  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.sleep(0.05)
+        free.set()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await service.work.close(5)
+        return left
+
+    assert asyncio.run(leaves()) == set()
 
 
 def test_stages_calls_and_tokens_are_counted(client: TestClient) -> None:
