@@ -54,6 +54,7 @@ train-mini: setup
 # Measures the embedded MLLM on the test split and makes the pictures of its best and worst queries again.
 measure-mini: setup
 	$(BIN)/python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/test-measures
+	$(BIN)/python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/test-measures --only square --queries 2000
 	for method in square square_fusion mm_r5 ragllava_composed; do \
 		name=demos/pictures/mini-$$(echo $$method | tr _ -); \
 		cp runs/test-measures/$$method-best.png $$name.png; cp runs/test-measures/$$method-worst.png $$name-worst.png; done
