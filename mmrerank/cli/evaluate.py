@@ -63,7 +63,9 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         for name, found in system["measures"].items():
             console.print(f"  {name:<20}{_span(found)}{_added(system['gains'].get(name))}", markup=False)
         cost = system["cost"]
-        console.print(f"  {cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens a query", style="dim")
+        known = f", {cost['cached']:.1f} answers from the cache" if cost["cached"] else ""
+        took = f"{cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens{known} a query"
+        console.print(f"  {took}", style="dim")
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:

@@ -79,7 +79,8 @@ def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
     for n, (label, system) in enumerate(zip(labels, result["systems"], strict=True)):
         cells = [f"<td>{_cell(system['measures'][name], system['gains'].get(name))}</td>" for name in names]
         cost = system["cost"]
-        cells += [f"<td>{cost['calls']:.1f}</td><td>{cost['tokens']:.0f}</td><td>{cost['seconds'] * 1000:.0f}</td>"]
+        known = f"<small>{cost['cached']:.1f} cached</small>" if cost["cached"] else ""
+        cells += [f"<td>{cost['calls']:.1f}{known}</td><td>{cost['tokens']:.0f}</td><td>{cost['seconds'] * 1000:.0f}</td>"]
         rows.append(f"<tr><td>{n}: {escape(label)}</td>{''.join(cells)}</tr>")
     best = "".join(f"<td>{_number(result['ceiling'][name])}</td>" for name in names)
     rows.append(f"<tr><td>best order at depth {result['depth']}</td>{best}<td></td><td></td><td></td></tr>")
