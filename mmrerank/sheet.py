@@ -157,7 +157,7 @@ def _fitted(handle: ImageHandle, width: int, height: int, *, close: bool = False
 
 def _text_block(lines: Sequence[_Line], width: int, *, most_lines: int = 6) -> Image.Image:
     """Lines of text, wrapped to the width, each at most `most_lines` high."""
-    wrapped = [(piece, line) for line in lines for piece in _wrap(line.text, _font(line.size_px), width)[:most_lines]]
+    wrapped = [(piece, line) for line in lines for piece in _first(_wrap(line.text, _font(line.size_px), width), most_lines)]
     height = sum(round(line.size_px * 1.3) for _, line in wrapped)
     block = Image.new("RGB", (width, max(height, 1)), CARD)
     draw = ImageDraw.Draw(block)
@@ -166,6 +166,17 @@ def _text_block(lines: Sequence[_Line], width: int, *, most_lines: int = 6) -> I
         draw.text((0, top), piece, fill=line.colour, font=_font(line.size_px))
         top += round(line.size_px * 1.3)
     return block
+
+
+def _first(pieces: Sequence[str], most: int) -> list[str]:
+    """The first pieces; the last word of what is cut short gives way to dots.
+
+    >>> _first(["one two", "three four", "five"], 2)
+    ['one two', 'three ...']
+    """
+    if len(pieces) <= most:
+        return list(pieces)
+    return [*pieces[: most - 1], f"{pieces[most - 1].rpartition(' ')[0] or pieces[most - 1][:-3]} ..."]
 
 
 def _wrap(text: str, font: FreeTypeFont, width: int) -> list[str]:
