@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmrerank.errors import FormatError, MMRerankError
+from mmrerank.errors import BackendError, FormatError, MMRerankError
 from mmrerank.parts import make
 from mmrerank.types import Backend, Candidate, Decoding, Item, Prompt, Query
 
@@ -171,7 +171,7 @@ class _Unasked:
     name = "unasked"
 
     def generate(self, prompts: Any, decoding: Decoding | None = None) -> Any:
-        raise NotImplementedError
+        raise BackendError("this backend answers nothing: it stands where a part is built for its prompt alone")
 
     def choice_logprobs(self, prompts: Any, choices: Any) -> Any:
-        raise NotImplementedError
+        return self.generate(prompts)

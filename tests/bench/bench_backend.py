@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from measuring import processor_name
 from PIL import Image
 
 from mmrerank.backends._tiny import save_tiny
@@ -163,13 +164,6 @@ def times(found: tuple[float, float, float]) -> str:
 
 def share(found: tuple[float, float, float]) -> str:
     return f"{found[0] - 1:+.1%} [{found[1] - 1:+.1%}, {found[2] - 1:+.1%}]"
-
-
-def processor_name() -> str:
-    """The CPU's model where the system tells, else its architecture."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

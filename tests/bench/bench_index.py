@@ -26,6 +26,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from measuring import taken
 
 from mmrerank.parts import make
 from mmrerank.types import Array, Keys, Neighbours
@@ -53,18 +54,6 @@ def synthetic(n: int, dimension: int, *, inner: int, seed: int) -> Array:
     latent = np.random.default_rng(seed).standard_normal((n, inner)).astype(np.float32)
     rows: Array = np.sin(latent @ lift * (pace / inner**0.5).astype(np.float32))
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def taken(calls: dict[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, so that a noisy neighbour hits all of them. One warm-up each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def quick(seconds: list[float]) -> float:

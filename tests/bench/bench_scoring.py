@@ -17,16 +17,14 @@ import json
 import os
 import platform
 import statistics
-import time
-from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"  # read when numpy is imported
 
 import ir_measures  # noqa: E402
 import numpy as np  # noqa: E402
+from measuring import taken  # noqa: E402
 
 from mmrerank.evaluation.comparison import DRAWS, FLIPS, Interval, gains, intervals  # noqa: E402
 from mmrerank.measures.scoring import Judgements, Scores, score  # noqa: E402
@@ -66,18 +64,6 @@ def check(scores: Scores, found: dict[str, Interval], theirs: dict[str, dict[str
         low, high = np.quantile(means, [0.025, 0.975])
         assert found[name].low < found[name].value < found[name].high
         assert abs(found[name].low - low) + abs(found[name].high - high) < 0.15 * (high - low), name
-
-
-def taken(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, after one warm-up of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def main() -> None:

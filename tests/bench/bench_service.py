@@ -35,6 +35,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from measuring import processor_name
 from served import serving
 
 from mmrerank import exchange
@@ -156,13 +157,6 @@ def timed(work: Callable[[], Any]) -> float:
 def spread(values: Sequence[float]) -> str:
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def processor_name() -> str:
-    """The CPU's model where the system tells, else its architecture."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

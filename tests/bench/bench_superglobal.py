@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import statistics
-import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ for library in ("OMP", "OPENBLAS", "MKL"):
 
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
+from measuring import taken  # noqa: E402
 
 from mmrerank.rerankers.superglobal import refine  # noqa: E402
 from mmrerank.types import Array  # noqa: E402
@@ -69,18 +69,6 @@ def plain(query: Array, shortlist: Array, neighbours: int = 9, beta: float = 0.1
 
 
 # ---------------------------------------------------------------------- cost
-
-
-def taken(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, after one warm-up of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def peak_bytes(call: Callable[[], Any]) -> int:

@@ -409,11 +409,13 @@ def test_a_service_that_is_gone_is_said_and_can_be_tried_again(browser: Any, sit
         page.context.set_offline(False)
         page.click("#problem button")
         page.wait_for_selector(".card")
+        assert page.locator("#problem").is_hidden()
 
 
 def test_nothing_found_and_nothing_to_search(browser: Any, page: Any) -> None:
     page.goto("/?collection=report&mode=find&text=xylophone")
     page.wait_for_selector("#empty:has-text('Nothing found')")
+    assert page.locator(".card").count() == 0
     with serving() as address, watched(browser, base_url=address) as other:
         other.goto("/")
         other.wait_for_selector("#empty:has-text('mmrerank serve COLLECTION')")
@@ -434,3 +436,4 @@ def test_a_service_with_a_token_asks_for_it_once(browser: Any, site: SimpleNames
         page.wait_for_function("() => document.querySelector('.card img').naturalWidth > 0")
         page.reload()
         page.wait_for_selector(".card")
+        assert not page.locator("#token").is_visible()
