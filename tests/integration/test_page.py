@@ -34,6 +34,16 @@ PASTE = """
   document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
 }
 """
+SEND_AS_IT_CLOSES = """
+(text) => {
+  const dialog = document.querySelector("#viewer");
+  dialog.addEventListener("close", () => {
+    document.querySelector("#text").value = text;
+    document.querySelector("#search").requestSubmit();
+  }, { once: true });
+  dialog.close();
+}
+"""
 
 
 def searching(page: Any, do: Any) -> dict[str, Any]:
@@ -181,6 +191,16 @@ def test_words_and_pictures_can_be_excluded(page: Any, picture_file: Path) -> No
     page.click("#exclusions [aria-label='Remove woman']")
     asked = searching(page, lambda: page.click("#go"))
     assert asked["exclude_text"] == ["man"]
+
+
+def test_a_picture_dropped_before_the_page_is_ready_is_kept(page: Any, picture_file: Path) -> None:
+    held: list[Any] = []
+    page.route("**/v1/collections", lambda route: held.append(route))
+    page.goto("/?collection=emoji")
+    page.evaluate(DROP, [encoded(picture_file), "dropped.png", "like"])
+    assert page.locator("#exclude").is_disabled()
+    held[0].continue_()
+    page.wait_for_selector("#pictures img")
 
 
 def test_marks_refine_the_search(page: Any) -> None:
@@ -357,6 +377,47 @@ def test_an_open_result_is_in_the_link_and_back_closes_it(page: Any) -> None:
     page.wait_for_selector(f"#viewer[open] dd:has-text('{third}')")
     page.keyboard.press("Escape")
     page.wait_for_function("() => !location.search.includes('open=')")
+
+
+def test_a_search_sent_while_the_history_still_closes_a_result_is_made(page: Any) -> None:
+    page.goto("/?collection=emoji&text=pilot")
+    page.locator(".card .open").first.click()
+    page.wait_for_selector("#viewer[open]")
+    asked = searching(page, lambda: page.evaluate(SEND_AS_IT_CLOSES, "farmer"))
+    assert asked["text"] == "farmer"
+    page.wait_for_selector(".card:first-child .name:has-text('farmer')")
+    assert "text=farmer" in page.url
+    assert "open=" not in page.url
+    page.go_back()
+    page.wait_for_selector(".card:first-child .name:has-text('pilot')")
+    assert page.locator("#viewer").get_attribute("open") is None
+
+
+def test_closing_a_result_keeps_what_was_written_and_marked_since(page: Any) -> None:
+    page.goto("/?collection=emoji&text=pilot")
+    ids(page)
+    page.fill("#text", "pilot of a balloon")
+    page.locator(".card .open").first.click()
+    page.click("#viewer .wanted")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !location.search.includes('open=')")
+    assert page.input_value("#text") == "pilot of a balloon"
+    assert page.inner_text("#marked") == "1 wanted, 0 unwanted"
+
+
+def test_going_back_ends_a_search_that_is_still_running(page: Any) -> None:
+    page.goto("/?collection=emoji&text=pilot")
+    found = ids(page)
+    page.fill("#text", "farmer")
+    page.select_option("#rerank", "slow")
+    with page.expect_event("requestfailed") as failed:
+        page.click("#go")
+        page.wait_for_selector("#progress:visible")
+        page.go_back()
+    assert "/v1/search" in failed.value.url
+    assert page.input_value("#text") == "pilot"
+    assert ids(page) == found
+    assert page.locator("#progress").is_hidden()
 
 
 # ---------------------------------------------------------------- slow, broken, gone

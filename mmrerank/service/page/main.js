@@ -16,6 +16,9 @@ const PATIENCE_MS = 250; // a search quicker than this shows no progress, which 
 
 let running = null; // what can be cancelled
 let shown = null; // {state, result} on the page
+let returning = Promise.resolve(); // ends when the history has left the entry of a closed result
+let opened;
+const ready = new Promise((settle) => (opened = settle)); // the collections are known; what was put into the form before would be lost
 const recent = new Map();
 const form = queryForm({ thumbnail: service.thumbnail, changed: drawMarks });
 const parts = {
@@ -31,6 +34,7 @@ const look = viewer({ ...parts, closed, moved: (hit) => place(hit.id) });
 // ---------------------------------------------------------------- running
 
 async function run(state, { push = true, fresh = true } = {}) {
+  await returning; // an entry pushed before that would be the one that is left
   running?.abort();
   look.close();
   messages.quiet();
@@ -59,7 +63,7 @@ async function run(state, { push = true, fresh = true } = {}) {
 }
 
 // What makes two searches the same: all but how the result is looked at.
-const keyOf = (state) => JSON.stringify({ ...state, view: "", open: "" });
+const keyOf = (state) => JSON.stringify({ ...state, view: "", open: "", dropped: 0 });
 
 function ask(state, signal) {
   shown = { state, result: null };
@@ -213,14 +217,17 @@ function place(id, how = "replaceState") {
 
 function closed(hit) {
   if (!new URLSearchParams(location.search).has("open")) return; // closed by the history, or by a new search
-  if (history.state?.viewer) history.back();
-  else place("");
+  if (history.state?.viewer) {
+    returning = new Promise((left) => addEventListener("popstate", left, { once: true }));
+    history.back();
+  } else place("");
   document.querySelector(`[data-id="${CSS.escape(hit.id)}"] button`)?.focus();
 }
 
 // ---------------------------------------------------------------- the page's own events
 
 takeIn(async (kind, files) => {
+  await ready;
   try {
     if (!form.held().pictures) throw new Error(`The collection ${form.held().name} is searched by text only.`);
     for (const key of await keep(files)) form.toggle(kind, { key });
@@ -267,15 +274,21 @@ fold();
 
 // ---------------------------------------------------------------- history
 
-// Shows what the address says. Pictures that were dropped on an earlier visit are gone, and the page says so.
+// Shows what the address says; within one search the form stays as it is, with what was written since.
 function restore() {
   const asked = history.state?.asked ?? fromAddress(location.search);
+  if (!running && shown?.result && keyOf(asked) === keyOf(shown.state)) turnTo({ ...shown.state, view: asked.view, open: asked.open });
+  else repeat(asked);
+}
+
+// Pictures that were dropped on an earlier visit are gone, and the page says so.
+function repeat(asked) {
   const kept = PICTURES.map((kind) => [kind, asked[kind].filter((one) => one.id || dataOf(one.key))]);
   const lost = asked.dropped || kept.some(([kind, pictures]) => pictures.length < asked[kind].length);
   form.write({ ...asked, ...Object.fromEntries(kept) });
   const state = { ...form.read(), view: asked.view, open: asked.open };
-  if (shown?.result && keyOf(state) === keyOf(shown.state)) turnTo(state);
-  else run(state, { push: false, fresh: false });
+  history.replaceState({ ...history.state, asked: { ...state, dropped: asked.dropped } }, "");
+  run(state, { push: false, fresh: false });
   if (lost) form.note("This search began with a picture that a link cannot carry. Drop the picture again to repeat it.");
 }
 
@@ -284,8 +297,9 @@ async function start() {
     const found = await service.collections();
     if (!found.length) return messages.noCollection();
     form.offerCollections(found);
-    for (const id of ["text", "go"]) byId(id).disabled = false; // what was written before would be lost
+    byId("query").disabled = false;
     restore();
+    opened();
   } catch (error) {
     failed(error, start);
   }
