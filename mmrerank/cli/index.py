@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _output
-from mmrerank.errors import InputError
+from mmrerank.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from mmrerank.sources import SourceFile
+
+LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 
 
 def index(
@@ -75,22 +78,34 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
 
 
 def _default_encoder(paths: list[Path]) -> str:
-    """A real open_clip model, unless every file is a document, whose text can be searched without one: PDFs, and pictures of pages
-    where OCR reads them."""
+    """A real open_clip model, unless every file can be searched by its text without one: PDFs, pictures of pages where OCR reads
+    them, tables whose rows begin without a picture."""
     from mmrerank.collection import DEFAULT_ENCODER
     from mmrerank.sources import list_files, readers, with_roots
 
     files = list_files(paths, with_roots(paths, ()), readers()).files
-    return "none" if files and all(map(_is_document, files)) else DEFAULT_ENCODER
+    return "none" if files and all(map(_has_text_alone, files)) else DEFAULT_ENCODER
 
 
-def _is_document(file: SourceFile) -> bool:
+def _has_text_alone(file: SourceFile) -> bool:
     from mmrerank.readers._ocr import why_not
     from mmrerank.readers._page_pictures import number_of
 
-    if file.reader.name.startswith("images"):
+    kind = file.reader.name.partition("(")[0]
+    if kind == "images":
         return number_of(file.path, "auto") is not None and why_not("auto") is None
-    return file.reader.name.startswith("pdf")
+    return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
+
+
+def _begins_without_pictures(file: SourceFile) -> bool:
+    from mmrerank.types import Found
+
+    try:
+        entries = list(islice(file.reader.read(file.path, file.file_id), LOOKED_AT))
+    except FormatError:
+        return False
+    items = [entry.item for entry in entries if isinstance(entry, Found)]
+    return bool(items) and all(item.image is None for item in items)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -197,6 +197,24 @@ def test_documents_alone_need_no_encoder(tmp_path: Path, capsys: pytest.CaptureF
     assert found["hits"][0]["page_number"] >= 1
 
 
+def test_a_table_of_texts_needs_no_encoder_and_one_with_pictures_does(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    table = tmp_path / "notes.jsonl"
+    table.write_text('{"id": "a", "text": "a red buoy"}\n{"text": 5, "id": ""}\n{"id": "b", "text": "a green buoy"}\n', encoding="utf-8")
+    code, result = run(capsys, "index", table, "--into", tmp_path / "c", "--max-failures", "1")
+    assert (code, result["added"]) == (0, 2)
+    _, found = run(capsys, "search", tmp_path / "c", "--text", "green")
+    assert [hit["item_id"] for hit in found["hits"]] == ["notes.jsonl::b"]
+    table.write_text(f'{{"id": "a", "text": "red"}}\n{{"id": "b", "image": "{photos / "003.png"}"}}\n', encoding="utf-8")
+    code, result = run(capsys, "index", table, "--into", tmp_path / "d")
+    assert (code, result["error"]["type"]) == (3, "BackendError")
+    table.write_text("not a row", encoding="utf-8")
+    code, _ = run(capsys, "index", table, "--into", tmp_path / "e")
+    assert code != 0
+
+
 @pytest.mark.parametrize("with_ocr", [True, False])
 def test_pictures_of_pages_that_ocr_reads_need_no_encoder(
     with_ocr: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
