@@ -1,6 +1,8 @@
 """What a request passes before anything reads it: the host it names, its token, and how much and how slowly it may send.
 
-The body is read here, as a whole, within its limits; after that the app hears no more than that the client has gone.
+How many
+are inside at once is bounded too. The body is read here, as a whole, within its limits; after that the app hears no more than that
+the client has gone.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from starlette.requests import cookie_parser
 from mmrerank.readers._files import MIB
 from mmrerank.service._failures import BROKEN, Refused, reply
 from mmrerank.service._metrics import Metrics
+from mmrerank.service._work import RETRY_AFTER_S, TooBusy
 from mmrerank.service.settings import LOOPBACK, Settings
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -40,6 +43,7 @@ class Doors:
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._names = frozenset(name.lower() for name in settings.names)  # a host comes lowered
+        self._inside = 0  # requests between their first line and the end of their reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,6 +51,7 @@ class Doors:
             return
 
         sending = _Sending(scope, send, self._metrics)
+        self._inside += 1
         try:
             await self._answered(scope, receive, sending)
         except asyncio.CancelledError:
@@ -59,6 +64,7 @@ class Doors:
             logger.exception("%s failed", scope["path"])
             await JSONResponse(BROKEN, 500)(scope, receive, sending)
         finally:
+            self._inside -= 1
             sending.count()  # where the client left before the end
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +72,7 @@ class Doors:
         try:
             self._admit(scope, most)
             body: bytes | None = await self._body(receive, most)
-        except Refused as refused:
+        except (Refused, TooBusy) as refused:
             await reply(refused)(scope, receive, send)
             return
         if body is None:
@@ -87,6 +93,8 @@ class Doors:
         return min(most, OPEN_MIB) if _open(path) else most
 
     def _admit(self, scope: Scope, most: float) -> None:
+        if self._inside > self._settings.load.connections:
+            raise TooBusy(f"{self._inside} requests are open", hint=f"Try again in {RETRY_AFTER_S} s.")
         headers = Headers(scope=scope)
         host = hostname(headers.get("host", ""))
         if (self._names or self._settings.token is None) and host not in LOOPBACK | self._names:

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from mmrerank.errors import InputError
 from mmrerank.service.settings import Load
 
+IDLE = 4  # open connections for each that may have a request; beyond them uvicorn answers, in plain text
+
 
 def run(app: FastAPI, host: str, port: int, *, load: Load, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT; requests that run then may take `load.stop_seconds` more.
@@ -30,7 +32,7 @@ def run(app: FastAPI, host: str, port: int, *, load: Load, say: Callable[[str], 
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=load.connections,
+        limit_concurrency=IDLE * load.connections,
         timeout_graceful_shutdown=load.stop_seconds,
         timeout_keep_alive=30,
     )

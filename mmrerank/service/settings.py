@@ -37,7 +37,7 @@ class Load:
     queue: int = 64  # requests that wait for one; those beyond are told to come again
     timeout_s: float = 120.0
     batch_window_ms: float = 3.0  # how long a model waits for prompts of other requests
-    connections: int = 256  # those beyond are told to come again, before anything of theirs is read
+    connections: int = 256  # with a request at work or on its way; those beyond are told to come again, before anything of theirs is read
     stop_seconds: int = 30  # how long running requests may take when the service stops
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi.responses import JSONResponse
 from served import ByNumber, asked
 
 from mmrerank.errors import InputError
@@ -104,6 +106,44 @@ def test_the_token_is_found_behind_a_foreign_cookie_that_is_malformed() -> None:
 def test_a_name_is_the_same_in_capitals() -> None:
     with asked(names=("Search.Example",)) as client:
         assert client.get("/healthz", headers={"host": "SEARCH.example"}).status_code == 200
+
+
+def test_requests_beyond_the_limit_are_told_when_to_come_again() -> None:
+    replies: list[tuple[int, dict[str, str], bytes]] = []
+    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+
+    async def asking() -> None:
+        doors, may_end = _doors.Doors(waits, Settings(load=Load(connections=2)), Metrics(lambda: 0)), asyncio.Event()
+        scope["may_end"] = may_end
+        running = [asyncio.create_task(one(doors)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await one(doors)
+        may_end.set()
+        await asyncio.gather(*running)
+        await one(doors)
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await scope["may_end"].wait()
+        await JSONResponse({})(scope, receive, send)
+
+    async def one(doors: _doors.Doors) -> None:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await doors(dict(scope), receive, send)
+        head = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        replies.append((sent[0]["status"], head, sent[1]["body"]))
+
+    asyncio.run(asking())
+    assert [status for status, _, _ in replies] == [429, 200, 200, 200]
+    _, head, body = replies[0]
+    assert int(head["retry-after"]) >= 1
+    assert json.loads(body)["error"]["type"] == "rate_limit_error"
 
 
 def test_a_body_that_comes_too_slowly_is_not_waited_for() -> None:

@@ -84,9 +84,9 @@ def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
             process.kill()
 
 
-def test_connections_beyond_the_limit_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uvicorn_bounds_idle_connections_beyond_those_of_the_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     configured: list[uvicorn.Config] = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: (configured.append(server.config), sockets[0].close()))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     run(create_app(Settings()), "127.0.0.1", 0, load=Load(connections=7, stop_seconds=3), say=lambda line: None)
-    assert (configured[0].limit_concurrency, configured[0].timeout_graceful_shutdown) == (7, 3)
+    assert (configured[0].limit_concurrency, configured[0].timeout_graceful_shutdown) == (28, 3)
