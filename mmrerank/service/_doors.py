@@ -1,8 +1,7 @@
-"""What a request passes before anything reads it: the host it names, its token, and how much and how slowly it may send.
+"""What a request passes before anything reads it: how many are inside already, the host it names, its token, and how much and how
+slowly it may send.
 
-How many
-are inside at once is bounded too. The body is read here, as a whole, within its limits; after that the app hears no more than that
-the client has gone.
+The body is read here, as a whole, within its limits; after that the app hears no more than that the client has gone.
 """
 
 from __future__ import annotations
