@@ -1,10 +1,12 @@
 """Indexes on disk as caches of one table version: append what is new, mask what is gone, rebuild when worn or damaged.
 
     COLLECTION/indexes/NAME/cache.json      which version, which data file, its checksum
-    COLLECTION/indexes/NAME/data-N          what the index saved
+    COLLECTION/indexes/NAME/data-*          what the index saved
+    COLLECTION/indexes/NAME/.lock           who saves now
 
 `cache.json` is replaced last and in one step, so a kill leaves the former cache or the new one, never a mixture. What
-does not match its checksum, its index name or the table is rebuilt, never trusted.
+does not match its checksum, its index name or the table is rebuilt, never trusted. A cache that cannot be saved, because the
+folder is read-only or another search saves it just now, costs time and no search: the index in memory is used.
 """
 
 from __future__ import annotations
@@ -12,18 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeVar
+from uuid import uuid4
 
 import numpy as np
 
 from mmrerank.errors import MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
 from mmrerank.parts import make
+from mmrerank.store.lock import unless_held
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Index
 
@@ -117,22 +121,30 @@ def _load(place: Path, index: Kept) -> tuple[CacheState | None, Kept | None]:
 
 
 def _save(place: Path, index: Savable, name: str, version: int) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    data = place / f"data-{version}-{os.getpid()}"
-    _delete(data)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with unless_held(place) as mine:
+            if mine:
+                _replace(place, index, name, version)
+    except OSError as error:
+        logger.warning("the index cache %s cannot be saved, so the next process makes it again: %s", place, error)
+
+
+def _replace(place: Path, index: Savable, name: str, version: int) -> None:
+    data = place / f"data-{version}-{uuid4().hex}"  # a name that no reader of the former cache has open
     index.save(data)
     state = CacheState(index=name, version=version, data=data.name, checksum=checksum(data))
-    temporary = place / f"{STATE}.{os.getpid()}.new"
+    temporary = data.with_suffix(".new")
     temporary.write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
     temporary.replace(place / STATE)
-    for old in place.glob("data-*"):
+    for old in chain(place.glob("data-*"), place.glob(".data-*")):  # the second are what a killed save leaves
         if old != data:
             _delete(old)
 
 
 def _delete(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)  # another process may be deleting it too
+        shutil.rmtree(path, ignore_errors=True)  # what stays is deleted by the next save
     else:
         path.unlink(missing_ok=True)
 

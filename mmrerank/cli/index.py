@@ -74,7 +74,7 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
         return Collection.open(into)
     chosen = encoder or _default_encoder(paths)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    return Collection.create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
 
 def _default_encoder(paths: list[Path]) -> str:
