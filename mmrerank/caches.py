@@ -150,11 +150,15 @@ def _delete(path: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """blake2b over the file, or over the names and contents of the files of a folder."""
+    """blake2b over the file, or over the names and contents of the files of a folder.
+
+    Raises:
+        FileNotFoundError: it is not there, or another process deletes it just now.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         digest.update(file.name.encode())
-        if file.is_file():
+        if not file.is_dir():
             with file.open("rb") as data:
                 while block := data.read(1 << 22):
                     digest.update(block)

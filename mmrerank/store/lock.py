@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -72,6 +72,11 @@ def _take(file: IO[bytes]) -> bool:
     return True
 
 
+def _release(file: IO[bytes]) -> None:
+    with suppress(OSError):  # where locking failed too
+        _unlock(file)  # closing would do, but for a forked child that still has the file
+
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -79,7 +84,7 @@ if sys.platform == "win32":
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
-    def _release(file: IO[bytes]) -> None:
+    def _unlock(file: IO[bytes]) -> None:
         file.seek(0)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
 
@@ -89,5 +94,5 @@ else:
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    def _release(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing would do, but for a forked child that still has the file
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -40,9 +40,10 @@ class Table:
         Raises:
             InputError: a table with items is there.
         """
-        if any(path.glob("_versions/*.manifest")) and Table.open(path)._dataset.count_rows():
+        is_there = any(path.glob("_versions/*.manifest"))
+        if is_there and Table.open(path)._dataset.count_rows():
             raise InputError(f"{path} holds items already", hint=f"Restore the collection.toml beside it, or move {path} away.")
-        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="overwrite"))
+        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="overwrite" if is_there else "create"))
 
     @classmethod
     def open(cls, path: Path) -> Table:
