@@ -65,6 +65,17 @@ def test_indexing_the_first_folder_again_leaves_the_other_folders(
     assert len(collection) == 6
 
 
+@pytest.mark.parametrize("few", [_known.FEW, 0])
+def test_a_folder_that_is_away_loses_nothing_when_another_is_indexed(
+    tmp_path: Path, collection: Collection, first: Path, second: Path, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_known, "FEW", few)
+    collection.add([first, second])
+    second.rename(tmp_path / "away")
+    assert counts(collection, first) == (0, 3, 0)
+    assert len(collection) == 7
+
+
 def test_removing_the_first_folder_leaves_the_other_folders(collection: Collection, first: Path, second: Path) -> None:
     collection.add([first, second])
     assert collection.remove(paths=[first]) == 3

@@ -17,7 +17,7 @@ from mmrerank.store import lock
 from mmrerank.store.lock import unless_held, writing
 
 HOLD = "import sys, time; from pathlib import Path; from mmrerank.store.lock import writing\n"
-HOLD += "with writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+HOLD += "with writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(20)"
 
 
 def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
