@@ -124,13 +124,18 @@ def path_of(file_id: str, roots: Sequence[Root]) -> Path:
 def below(places: Iterable[Path], roots: Sequence[Root]) -> Callable[[str], bool]:
     """Tells of a file id whether its file is one of these places or lies below one."""
     known = frozenset(places)
+    folders = frozenset(place.parent for place in known)
 
     @lru_cache(maxsize=4096)
-    def inside(folder: str) -> bool:
+    def asked(folder: str) -> tuple[bool, bool]:  # whether all in it is meant, whether something in it may be
         place = path_of(folder, roots)
-        return place in known or not known.isdisjoint(place.parents)
+        return place in known or not known.isdisjoint(place.parents), place in folders
 
-    return lambda file_id: inside(file_id[: file_id.rfind("/") + 1]) or path_of(file_id, roots) in known
+    def told(file_id: str) -> bool:
+        everything, something = asked(file_id[: file_id.rfind("/") + 1])
+        return everything or (something and path_of(file_id, roots) in known)
+
+    return told
 
 
 def beginnings(place: Path, roots: Sequence[Root]) -> set[str]:

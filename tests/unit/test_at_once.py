@@ -135,6 +135,20 @@ def test_searches_go_on_beside_an_add_in_the_same_process(tmp_path: Path, collec
     assert len(collection) == 9
 
 
+def test_a_search_keeps_to_the_version_it_began_with(collection: Collection) -> None:
+    text = collection.view.text
+
+    class RemovesMeanwhile:
+        def search(self, *given: Any, **named: Any) -> Any:
+            found = text.search(*given, **named)
+            collection.remove(ids=["pages.jsonl::boats"])
+            return found
+
+    collection.view._cached["text"] = RemovesMeanwhile()
+    assert [candidate.item.item_id for candidate in collection.matching("boats", 1)] == ["pages.jsonl::boats"]
+    assert collection.matching("boats", 1) == []
+
+
 def test_threads_with_a_cold_cache_open_it_once_and_none_fails(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmrerank import _version
 
