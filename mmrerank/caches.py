@@ -24,7 +24,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from mmrerank.errors import MMRerankError
+from mmrerank.errors import DamagedData, MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
 from mmrerank.parts import make
 from mmrerank.store.lock import unless_held
@@ -57,7 +57,12 @@ class CacheState:
 
 
 def rows_index(folder: Path, name: str, snapshot: Snapshot, slug: str, dimension: int) -> Index:
-    """The index `name` over the descriptors of one encoder, as of the snapshot; kept below `folder`."""
+    """The index `name` over the descriptors of one encoder, as of the snapshot; kept below `folder`.
+
+    Raises:
+        DamagedData: rows stand twice in the table.
+    """
+    _check_once(snapshot)
 
     def empty() -> Index:
         index: Index = make(name, station="index", dimension=dimension)
@@ -75,7 +80,12 @@ def rows_index(folder: Path, name: str, snapshot: Snapshot, slug: str, dimension
 
 
 def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
-    """The BM25 index over the text of the items, as of the snapshot; kept below `folder`."""
+    """The BM25 index over the text of the items, as of the snapshot; kept below `folder`.
+
+    Raises:
+        DamagedData: rows stand twice in the table.
+    """
+    _check_once(snapshot)
     place = folder / "text"
     fresh: Bm25Index = make("bm25_index", station="index")
     state, index = _load(place, fresh)
@@ -85,6 +95,13 @@ def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
         index.fit(keys, snapshot.texts(keys))
         _save(place, index, index.name, snapshot.version)
     return index
+
+
+def _check_once(snapshot: Snapshot) -> None:
+    doubled = int((np.diff(snapshot.keys) == 0).sum())
+    if doubled:
+        hint = "Index any folder of the collection again: the newest row of each stays."
+        raise DamagedData(f"{doubled} rows stand twice in the table of the collection, as two writers at once left it", hint=hint)
 
 
 def _filled(index: Index, snapshot: Snapshot, slug: str) -> Index:

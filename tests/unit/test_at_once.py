@@ -19,7 +19,7 @@ from makers import write_pictures
 from mmrerank import _folder
 from mmrerank.cli import main
 from mmrerank.collection import Collection
-from mmrerank.errors import InputError
+from mmrerank.errors import DamagedData, InputError
 from mmrerank.maintenance import check
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE
@@ -207,6 +207,8 @@ def test_indexing_again_repairs_rows_that_stand_twice(
     report = check(damaged)
     assert report["ok"] is False
     assert "index any folder of the collection again" in report["problems"][0]
+    with pytest.raises(DamagedData, match="3 rows stand twice.*again"):
+        damaged.search("boats")
     write_pictures(tmp_path / "elsewhere", range(1))
     assert main(["index", str(tmp_path / "elsewhere"), "--into", str(collection.path)]) == 0
     assert "3 rows that stood twice were dropped" in capsys.readouterr().err
