@@ -207,7 +207,7 @@ def test_indexing_again_repairs_rows_that_stand_twice(
     report = check(damaged)
     assert report["ok"] is False
     assert "index any folder of the collection again" in report["problems"][0]
-    with pytest.raises(DamagedData, match="3 rows stand twice.*again"):
+    with pytest.raises(DamagedData, match="3 rows stand twice"):
         damaged.search("boats")
     write_pictures(tmp_path / "elsewhere", range(1))
     assert main(["index", str(tmp_path / "elsewhere"), "--into", str(collection.path)]) == 0
