@@ -50,7 +50,7 @@ def test_annotations_alone_are_enough_to_measure_runs(tmp_path: Path) -> None:
     }
     write(tmp_path / "data", {"val.json": [query]})  # beside one another, without the folder `annotations`
     found = opened(tmp_path, "circo", queries=1)
-    assert found.qrels == {"3": {"000000000007.jpg": 1, "000000000008.jpg": 1}}
+    assert found.qrels == {"3": {"000000000007.jpg": 2, "000000000008.jpg": 1}}  # the picture that the query was written for, and the other
     assert (found.sources, found.items, found.removed) == ((), (), {})
     assert found.names["000000000042.jpg"] == "42"
 
@@ -241,7 +241,7 @@ def test_a_folder_stands_for_its_files_only_where_it_holds_no_others(tmp_path: P
     write(tmp_path, {"a.png": 1, "b.png": 2})
     assert files_in(tmp_path, ["b.png", "a.png"]) == (tmp_path,)
     assert files_in(tmp_path, ["b.png"]) == (tmp_path / "b.png",)
-    assert files_in(tmp_path / "none", ["b.png"]) == ()
+    assert files_in(tmp_path / "none", ["b.png"]) == (tmp_path / "none",)  # for `open_benchmark` to say that it is missing
     assert below(tmp_path, "a/b.png") == tmp_path / "a" / "b.png"
 
 
