@@ -53,15 +53,15 @@ class Benchmark:
         """The run of a system that calls the items as the authors do, in the ids of the items.
 
         Raises:
-            InputError: none of its items, over all queries of the split, is one that the benchmark names, so that every figure
-                would be 0 for want of a common name.
+            InputError: none of its items is one of the benchmark, so that every figure would be 0 for want of a common name. Where
+                the files do not list all items, pages and rows of the files that they name count as items.
         """
         items = {name: item for item, name in self.names.items()}
         rankings = {q: tuple(i if i in self.names else items.get(i, i) for i in ids) for q, ids in run.rankings.items()}
         known = self._known_items()
-        asked = {*self.qrels, *(query.query_id for query in self.queries)}  # a few queries alone may well have found nothing right
-        seen = {item for query_id in asked for item in rankings.get(query_id, ())}
-        if seen and known and known.isdisjoint(seen):
+        seen = {item for query in self.queries for item in rankings.get(query.query_id, ())}
+        files = set() if self.items else {_file(item) for item in known} - {""}
+        if seen and known and known.isdisjoint(seen) and files.isdisjoint(map(_file, seen)):
             told = f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(seen)!r} where {min(known)!r} is one"
             raise InputError(told, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
         return replace(run, rankings=rankings)
@@ -70,6 +70,12 @@ class Benchmark:
         named = (*self.galleries.values(), *self.removed.values(), *self.subsets.values(), *self.qrels.values())
         given = () if self.given is None else self.given.rankings.values()
         return {*self.items, *self.names, *(item for ids in (*named, *given) for item in ids)}
+
+
+def _file(item_id: str) -> str:
+    """What an item is a page or a row of; "" where it is a file itself."""
+    name, mark, _ = item_id.replace("#page=", "::").rpartition("::")
+    return name if mark else ""
 
 
 def open_benchmark(card: Path, data: Path | None = None, split: str | None = None) -> Benchmark:

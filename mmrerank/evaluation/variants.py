@@ -107,7 +107,8 @@ def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
 
     Raises:
         UnknownName: there is none such.
-        InputError: there is nothing to change: no reranker to be given another order, no query with a picture or in the file.
+        InputError: there is nothing to change: no reranker to be given another order, a query without a picture, no file or none of
+            the queries in it.
         FormatError: the file of paraphrases is broken.
     """
     found = make_variant(name)
@@ -243,6 +244,8 @@ def _wordings(file: str | None) -> Mapping[str, str] | None:
     try:
         rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         return {str(row["query_id"]): str(row["text"]) for row in rows}
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file of paraphrases {file}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"a line of paraphrases is an object with query_id and text: {error!r}", path=file) from error
 
