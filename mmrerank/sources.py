@@ -81,14 +81,19 @@ def file_id_of(path: Path, roots: Sequence[Root]) -> str:
     Raises:
         InputError: it lies below no root.
     """
-    resolved = path.resolve() if path.is_dir() else path.parent.resolve() / path.name  # a linked file counts where the link lies
+    if path.is_dir():
+        return _id_of(path.resolve(), roots, folder=True)
+    return _id_of(path.parent.resolve() / path.name, roots)  # a linked file counts where the link lies
+
+
+def _id_of(resolved: Path, roots: Sequence[Root], *, folder: bool = False) -> str:
     holding = [root for root in roots if resolved.is_relative_to(root.path)]
     if not holding:
-        raise InputError(f"{path} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
+        raise InputError(f"{resolved} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
     root = max(holding, key=lambda r: len(r.path))
     below = resolved.relative_to(root.path).as_posix()
     below = "" if below == "." else below
-    return root.prefix + below + ("/" if below and resolved.is_dir() else "")
+    return root.prefix + below + ("/" if below and folder else "")
 
 
 def path_of(file_id: str, roots: Sequence[Root]) -> Path:
@@ -126,7 +131,7 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str
             if reader is None or (path.is_dir() and reader.name.startswith(TABLES)):
                 ignored.append(str(path / file.relative_to(whole)))
                 continue
-            file_id = file_id_of(file, roots)
+            file_id = _id_of(file, roots)
             if path_of(file_id, roots) != file:
                 failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
                 continue

@@ -35,7 +35,7 @@ def written(sheet: Path | None, draw: Callable[[], Any]) -> bool:
     try:
         if sheet is not None:
             draw().save(sheet)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         _output.say(f"the sheet {sheet} could not be written: {error}")
         return False
     return True
