@@ -178,6 +178,11 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all fields that are no vectors."""
+        return tuple(self._scalars)
+
     def where(self, condition: str) -> Keys:
         """The ascending keys of the items that an SQL condition over their fields holds for: names in double quotes are
         fields, texts stand in single ones.
