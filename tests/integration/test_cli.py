@@ -12,6 +12,7 @@ import pytest
 from makers import picture, write_pictures
 from PIL import Image
 
+import mmrerank
 from mmrerank.cli import main
 from mmrerank.encoders.openclip import save_tiny
 
@@ -164,6 +165,17 @@ def test_damaged_data_is_exit_4(collection: Path, capsys: pytest.CaptureFixture[
         file.write_bytes(b"broken")
     code, result = run(capsys, "search", collection, "--text", "a")
     assert (code, result["error"]["type"]) == (4, "DamagedData")
+
+
+def test_the_version_and_the_help_of_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mmrerank {mmrerank.__version__}\n"
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "evaluate" in shown.out
+    assert shown.err == ""
+    assert main(["rerank", "--help"]) == 0
+    assert "[path or data URI]" in " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
 
 
 def test_for_people_results_go_to_stdout_and_errors_to_stderr(photos: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
