@@ -89,11 +89,11 @@ def _default_encoder(paths: list[Path]) -> str:
 
 def _has_text_alone(file: SourceFile) -> bool:
     from mmrerank.readers._ocr import why_not
-    from mmrerank.readers._page_pictures import number_of
+    from mmrerank.readers._page_pictures import is_page
 
     kind = file.reader.name.partition("(")[0]
     if kind == "images":
-        return number_of(file.path, "auto") is not None and why_not("auto") is None
+        return is_page(file.path) and why_not("auto") is None
     return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
 
 
