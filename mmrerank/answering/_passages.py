@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from mmrerank.index._words import english
 
@@ -36,30 +38,41 @@ class Match:
 def passages_of(text: str, page: int) -> Iterator[Passage]:
     """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
     for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
-        sentences = [(sentence, frozenset(english().of(sentence))) for sentence in _sentences(block)]
-        for start in range(len(sentences)):
-            for stop in range(start + 1, min(start + JOINED, len(sentences)) + 1):
-                joined = " ".join(sentence for sentence, _ in sentences[start:stop])
-                if stop - start > 1 and len(joined.split()) > LONGEST:
+        sentences = [(sentence, len(sentence.split()), frozenset(english().of(sentence))) for sentence in _sentences(block)]
+        for start, (joined, words, terms) in enumerate(sentences):
+            yield Passage(page=page, text=joined, terms=terms)
+            for sentence, more, others in sentences[start + 1 : start + JOINED]:
+                if (words := words + more) > LONGEST:
                     break
-                yield Passage(page=page, text=joined, terms=frozenset().union(*(terms for _, terms in sentences[start:stop])))
+                joined, terms = f"{joined} {sentence}", terms | others
+                yield Passage(page=page, text=joined, terms=terms)
 
 
 def _sentences(block: str) -> Iterator[str]:
     """Sentences of the flattened block; one of more than `LONGEST` words is a table or list and goes by lines."""
-    for sentence in _END.split(" ".join(block.split())):
-        if len(sentence.split()) > LONGEST:
-            yield from _by_lines(block, sentence)
-        elif sentence.strip():
-            yield sentence
+    lines = [line for line in (" ".join(line.split()) for line in block.splitlines()) if line]
+    flat, begins = " ".join(lines), list(accumulate(len(line) + 1 for line in lines))  # where each line but the first begins
+    for start, stop in _spans(flat):
+        if len(flat[start:stop].split()) > LONGEST:
+            inside = begins[bisect_right(begins, start) : bisect_left(begins, stop)]
+            yield from _pieces(flat[begin:end] for begin, end in pairwise([start, *inside, stop]))
+        elif start < stop:
+            yield flat[start:stop]
 
 
-def _by_lines(block: str, sentence: str) -> Iterator[str]:
-    inside = [" ".join(line.split()) for line in block.splitlines()]
-    lines = [line for line in inside if line and line in sentence] or [sentence]
-    for line in lines:
-        pieces = line.split()
-        yield from (" ".join(pieces[n : n + LONGEST]) for n in range(0, len(pieces), LONGEST))
+def _spans(flat: str) -> Iterator[tuple[int, int]]:
+    """Where each sentence starts and stops."""
+    start = 0
+    for end in _END.finditer(flat):
+        yield start, end.start()
+        start = end.end()
+    yield start, len(flat)
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, cut where they are longer than a passage."""
+    for words in map(str.split, lines):
+        yield from (" ".join(words[n : n + LONGEST]) for n in range(0, len(words), LONGEST))
 
 
 def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | None = None) -> list[Match]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mmrerank.answering._passages import LONGEST, matches, passages_of
@@ -48,6 +50,22 @@ def test_passages_are_short_and_do_not_run_over_paragraphs() -> None:
     assert {passage.text for passage in found} >= {"One.", "One. Two. Three.", "Four."}
     assert not any("Three. Four." in passage.text for passage in found)
     assert max(len(passage.text.split()) for passage in found) <= LONGEST
+
+
+def test_a_long_table_is_quoted_in_its_own_order_and_whole() -> None:
+    rows = [f"Paris {n} of the long table that has no sentence ends" for n in range(30)]
+    text = "Paris\nIntroduction ends here. Then\n" + "\n".join(rows)
+    single = {passage.text for passage in passages_of(text, 0)}
+    assert {"Paris Introduction ends here.", "Then", *rows, f"Then {rows[0]} {rows[1]}"} <= single
+    assert "Paris" not in single, "a line from elsewhere that is said again in a sentence is no part of it"
+
+
+def test_a_page_of_many_lines_is_cut_in_time_that_grows_with_its_length() -> None:
+    row = "A row of nine words in a long list,\n"
+    text = "".join(f"{row * 8}and number {n}.\n" for n in range(2500))
+    start = time.process_time()
+    assert "and number 777." in matches("number 777", [text])[0].passage.text
+    assert time.process_time() - start < 12, "under 1 s; with every line sought for every sentence it took minutes"
 
 
 def test_rare_words_weigh_more_and_coverage_is_a_share() -> None:
