@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class _Field:
     top: float
 
 
-def filled_in(page: Any, text_page: Any, form: Any) -> list[str]:
-    """Each value that the page shows, after the words printed to the left of its field or else above it: "Name: Ada Lovelace".
+def filled_in(page: Any, text_page: Any, form: Any) -> list[tuple[str, str]]:
+    """(label, value) of each field that shows a value; the label is what is printed to its left or else above it, "" where nothing is.
 
     Passwords and hidden fields are left out.
 
@@ -40,7 +41,31 @@ def filled_in(page: Any, text_page: Any, form: Any) -> list[str]:
     if form is None:
         return []
     fields = list(islice(_fields(page.raw, form.raw), _MOST_FIELDS))
-    return [f"{_label(text_page, field, fields)} {field.value}".strip() for field in fields if field.value]
+    return [(_label(text_page, field, fields), field.value) for field in fields if field.value]
+
+
+def with_values(text: str, filled: Sequence[tuple[str, str]]) -> str:
+    """The text with each value after its label, in the order of equal labels; those without a label follow as paragraphs.
+
+    >>> with_values("Form of names\\nName: Year:", [("Name:", "Ada"), ("Year:", "1815"), ("", "x")])
+    'Form of names\\nName: Ada Year: 1815\\n\\nx'
+    """
+    values: dict[int, str] = {}  # where the label ends in `text`, or beyond its end -> what stands in the field
+    for label, value in filled:
+        places = (re.compile(pattern, re.MULTILINE).finditer(text) for pattern in _patterns(label))
+        ends = (match.end() for found in places for match in found if match.end() not in values)
+        values[next(ends, len(text) + 1 + len(values))] = value
+    pieces, begin = [], 0
+    for end in sorted(values):
+        pieces += [text[begin:end], f" {values[end]}" if end <= len(text) else f"\n\n{values[end]}"]
+        begin = end
+    return "".join([*pieces, text[begin:]]).strip()
+
+
+def _patterns(label: str) -> list[str]:
+    """How to look for a label: as a line of its own, else within one."""
+    words = re.escape(label)
+    return [rf"^{words}$", rf"(?<!\w){words}(?!\w)"] if label else []
 
 
 def _fields(page: Any, form: Any) -> Iterator[_Field]:

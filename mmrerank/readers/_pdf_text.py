@@ -12,7 +12,7 @@ from typing import Any
 
 import pypdfium2.raw as pdfium
 
-from mmrerank.readers._pdf_forms import filled_in
+from mmrerank.readers._pdf_forms import filled_in, with_values
 
 MOST_CHARACTERS = 1_000_000  # of a text layer, as of OCR; a page in small print has 10,000
 MOST_PIECES = 100_000  # of text on a page; a dense map has some thousands
@@ -32,9 +32,9 @@ def words_of(page: Any, document: Any) -> tuple[str, str]:
         return "", f"the text layer is in more than {MOST_PIECES:,} pieces and was left out"
     text_page = page.get_textpage()
     try:
-        filled = filled_in(page, text_page, document.formenv)
         text, note = _layer(text_page)
-        return "\n\n".join(part for part in (_clean(text), *map(_clean, filled)) if part), note
+        filled = [(_clean(label), _clean(value)) for label, value in filled_in(page, text_page, document.formenv)]
+        return with_values(_clean(text), filled) if filled else _clean(text), note
     finally:
         text_page.close()
 
