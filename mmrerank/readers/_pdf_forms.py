@@ -15,7 +15,8 @@ import pypdfium2.raw as pdfium
 _WRITTEN = {pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX}  # the others are ticked
 _UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD = 1 << 13  # of the field's flags: PDF 32000-1, table 228
-_MOST_FIELDS = 1000  # of a page
+_MOST_FIELDS = 500  # of a page
+_MOST_LETTERS = 50_000  # of a page whose fields get labels: each of those is sought among all letters
 _MOST_OPTIONS = 1000  # of a field
 _MOST_CHARACTERS = 10_000  # of a value
 _LINE = 16  # points; a label that stands above its field stands no higher
@@ -41,7 +42,8 @@ def filled_in(page: Any, text_page: Any, form: Any) -> list[tuple[str, str]]:
     if form is None:
         return []
     fields = list(islice(_fields(page.raw, form.raw), _MOST_FIELDS))
-    return [(_label(text_page, field, fields), field.value) for field in fields if field.value]
+    labelled = text_page.count_chars() <= _MOST_LETTERS
+    return [(_label(text_page, field, fields) if labelled else "", field.value) for field in fields if field.value]
 
 
 def with_values(text: str, filled: Sequence[tuple[str, str]]) -> str:

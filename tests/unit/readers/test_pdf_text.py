@@ -10,7 +10,7 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from mmrerank.parts import make
-from mmrerank.readers import _ocr, _pdf_text
+from mmrerank.readers import _ocr, _pdf_forms, _pdf_text
 from mmrerank.readers._pdf_forms import with_values
 from mmrerank.readers._pdf_text import _clean
 from mmrerank.types import Item
@@ -103,6 +103,11 @@ def test_equal_labels_have_their_values_in_order() -> None:
     assert with_values("Name of each:\nName\nName", [("Name", "Ada"), ("Name", "Max"), ("Name", "x"), ("Name", "y")]) == (
         "Name x of each:\nName Ada\nName Max\n\ny"
     )
+
+
+def test_labels_are_not_sought_among_too_many_letters(drawn: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pdf_forms, "_MOST_LETTERS", 20)
+    assert (pages(drawn(filled))[0].text or "").split("\n\n")[1:] == ["Bartholomew Quimby", "1887", "Rostock", "Germany"]
 
 
 def test_passwords_and_hidden_fields_stay_unread(drawn: Callable[..., Path]) -> None:
