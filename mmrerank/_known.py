@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
@@ -58,7 +57,7 @@ def _outdated(reader: Reader, row: Row) -> bool:
 
 def _moved(file: SourceFile, row: Row) -> bool:
     """Whether the file has become another page, since its neighbours came or went."""
-    asked: Callable[[Path, str], tuple[str | None, int | None]] | None = getattr(file.reader, "place", None)
+    asked: Callable[..., object] | None = getattr(file.reader, "place", None)
     return asked is not None and row["state"] == "ready" and asked(file.path, file.file_id) != (row["document_id"], row["page_number"])
 
 
