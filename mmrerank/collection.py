@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmrerank._remarks import with_wordless
 from mmrerank.caches import rows_index, text_index
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest import Ingest, IngestReport, Progress
@@ -246,7 +247,7 @@ class Collection:
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
         part: Answerer = make(chosen, station="answering", corpus=self, **_given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
-        return ask(found, part, on_text=on_text)
+        return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
 
     def default_retriever(self, query: Query) -> str:
         """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an

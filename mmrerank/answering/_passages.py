@@ -122,6 +122,21 @@ def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | N
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
 
 
+def nearest(question: str, answer: str, texts: Sequence[str]) -> int | None:
+    """The position of the page whose passage covers question and answer best, of those with half of what the answer adds to the
+    question; None where no page has that.
+
+    >>> nearest("When was the mill built?", "In 1870.", ["The mill.", "Built in 1870.", "The mill was built in 1870."])
+    2
+    """
+    said, asked = frozenset(english().of_query(answer)), frozenset(english().of(question))
+    told = said - asked or said
+    for match in matches(f"{question} {answer}", texts):
+        if told and 2 * len(told & match.passage.terms) >= len(told):
+            return match.passage.page
+    return None
+
+
 def _rarity(found: Sequence[Passage], asked: set[str]) -> dict[str, float]:
     frequency = Counter(term for passage in found for term in passage.terms & asked)
     return {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}

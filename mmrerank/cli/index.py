@@ -36,13 +36,15 @@ def index(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
+    from mmrerank._remarks import bounded, noted
+
     collection = _opened(into, paths, encoder, recipe)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     readers = _readers(read_mislabelled, ocr_language)
     with _output.progress_bar("indexing") as progress:
         report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
     if report.found == 0 and report.removed == 0:
-        raise InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="Tables (parquet, jsonl, csv) are read when named.")
+        raise _nothing(paths, report.notes)
     result = {
         "collection": str(into),
         "expected": report.expected,
@@ -55,6 +57,9 @@ def index(
         "seconds": round(report.seconds, 3),
         "items_per_s": round(report.items_per_s, 1),
         "bottleneck": report.bottleneck,
+        "text_notes": noted(report.text_notes),
+        "ignored": bounded(report.ignored),
+        "linked_folders": bounded(report.linked_folders),
     }
     if json:
         _output.emit(result)
@@ -82,19 +87,38 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
                 f"{into} exists; its index cannot be changed by --recipe", hint="Leave --recipe out, or index into a new folder."
             )
         return Collection.open(into)
-    chosen = encoder or _default_encoder(paths)
+    files = _files(paths)
+    chosen = encoder or _default_encoder(files)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     return Collection.create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
 
-def _default_encoder(paths: list[Path]) -> str:
+def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
+    """What there is to index, before a collection is made or an encoder loaded for it.
+
+    Raises:
+        InputError: nothing.
+    """
+    from mmrerank._remarks import passed_over
+    from mmrerank.sources import list_files, readers, with_roots
+
+    listing = list_files(paths, with_roots(paths, ()), readers())
+    if not listing.files:
+        unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
+        raise _nothing(paths, (*unread, *passed_over(listing)))
+    return listing.files
+
+
+def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:
+    return InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="\n".join(notes))
+
+
+def _default_encoder(files: tuple[SourceFile, ...]) -> str:
     """A real open_clip model, unless every file can be searched by its text without one: PDFs, pictures of pages where OCR reads
     them, tables whose rows begin without a picture."""
     from mmrerank.collection import DEFAULT_ENCODER
-    from mmrerank.sources import list_files, readers, with_roots
 
-    files = list_files(paths, with_roots(paths, ()), readers()).files
-    return "none" if files and all(map(_has_text_alone, files)) else DEFAULT_ENCODER
+    return "none" if all(map(_has_text_alone, files)) else DEFAULT_ENCODER
 
 
 def _has_text_alone(file: SourceFile) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import cache, lru_cache
 
 WORDS_VERSION = 2  # goes up when texts come to have other terms, so that an index of the former ones is made anew
@@ -83,11 +83,27 @@ class Words:
 
     def of_query(self, text: str) -> list[str]:
         """The terms of a query: without stop words, unless nothing else is left."""
-        compounds = _COMPOUND.findall(normal(text))
-        telling = [
-            compound for compound in compounds if compound not in self._stopwords and compound.replace(".", "") not in self._stopwords
-        ]
-        return [term for compound in telling or compounds for term in self._terms(compound)]
+        return [term for compound in self._telling(text) for term in self._terms(compound)]
+
+    def held(self, text: str, terms: Container[str]) -> bool:
+        """Whether a document of these terms holds every word of `text` but stop words; an identifier, whole or all its pieces.
+
+        >>> words = Words(str, ENGLISH)
+        >>> [words.held("the co-author's pump", words.of(page)) for page in ("pump of coauthor's", "author's pump", "")]
+        [True, False, False]
+        """
+        compounds = self._telling(text)
+        return bool(compounds) and all(self._holds(compound, terms) for compound in compounds)
+
+    def _holds(self, compound: str, terms: Container[str]) -> bool:
+        found = self._terms(compound)
+        whole = found[-1:] if self._has_whole(compound) else ()
+        return any(term in terms for term in whole) or all(term in terms for term in found[: len(found) - len(whole)])
+
+    def _telling(self, text: str) -> list[str]:
+        """The words of a query as they stand: without stop words, unless nothing else is left."""
+        compounds: list[str] = _COMPOUND.findall(normal(text))
+        return [c for c in compounds if c not in self._stopwords and c.replace(".", "") not in self._stopwords] or compounds
 
     def _split(self, compound: str) -> Iterator[str]:
         if _ABBREVIATION.fullmatch(compound):
@@ -99,9 +115,13 @@ class Words:
                 yield from pairs(piece)
             else:
                 yield self._stem(piece)
-        if len(pieces) > 1 and _WHOLE.search(compound):
+        if self._has_whole(compound):
             whole = _DROPPED.sub("", compound)
             yield self._stem(whole) if whole.isalpha() else whole
+
+    def _has_whole(self, compound: str) -> bool:
+        """Whether its last term is the identifier itself, behind those of its pieces."""
+        return bool(_WHOLE.search(compound)) and not _ABBREVIATION.fullmatch(compound) and len(_PIECE.findall(compound)) > 1
 
 
 @cache

@@ -8,6 +8,7 @@ from makers import picture
 from PIL import Image
 
 from mmrerank import _fonts
+from mmrerank import sheet as sheet_module
 from mmrerank._fonts import font_for
 from mmrerank.errors import FormatError
 from mmrerank.pipeline import Hit, SearchResult, Stage
@@ -57,6 +58,14 @@ def test_the_width_is_that_of_a_phone_and_nothing_is_cut(count: int) -> None:
     sheet = draw_sheet(result(*(hit(n, Held(picture(n))) for n in range(1, count + 1))))
     assert sheet.width == WIDTH_PX
     assert (np.ptp(np.asarray(sheet)[-MARGIN_PX // 2 :], axis=(0, 1)) == 0).all()
+
+
+def test_an_answer_without_pages_is_not_called_nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sheet_module, "_note", lambda text, width: said.append(text) or Image.new("RGB", (width, 40)))
+    draw_sheet(result(), answer="In 1870.")
+    draw_sheet(result())
+    assert said == ["no page is cited", "nothing found"]
 
 
 def test_pictures_keep_their_aspect() -> None:
