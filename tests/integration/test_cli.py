@@ -14,6 +14,7 @@ from PIL import Image
 
 import mmrerank
 from mmrerank.cli import main
+from mmrerank.collection import Collection
 from mmrerank.encoders.openclip import save_tiny
 
 
@@ -113,6 +114,22 @@ def test_mislabelled_pictures_are_refused_unless_asked(tmp_path: Path, encoder: 
     assert ".jpg" in refused["failed"][0]["reason"] or "PNG" in refused["failed"][0]["reason"]
     _, taken = run(capsys, "index", tmp_path / "p", "--into", tmp_path / "b", "--encoder", encoder, "--read-mislabelled")
     assert taken["failed"] == []
+
+
+def test_scans_are_read_in_the_language_given(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "tesseract"
+    program.write_text('#!/bin/sh\ncat > /dev/null; echo "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "scans").mkdir()
+    picture(0).save(tmp_path / "scans" / "page_1.png")
+    picture(1).save(tmp_path / "scans" / "scan.pdf")
+    options = ("--into", tmp_path / "c", "--encoder", "none", "--ocr-language", "eng+deu")
+    assert run(capsys, "index", tmp_path / "scans", *options)[1]["added"] == 2
+    texts = [item.text or "" for item in Collection.open(tmp_path / "c").items()]
+    assert len(texts) == 2
+    assert all("-l eng+deu" in text for text in texts)
 
 
 def test_remove_info_and_verify(photos: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
