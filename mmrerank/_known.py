@@ -64,6 +64,7 @@ def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> b
         and row["seen_ns"] - row["file_mtime_ns"] > RACY_NS
         and (row["state"] == "failed" or wanted <= encoders_of(row))
         and not _outdated(file.reader, row)
+        and not _moved(file, row)
         for row in rows.values()
     )
 
@@ -72,6 +73,12 @@ def _outdated(reader: Reader, row: Row) -> bool:
     """Whether the reader has become able to read what it could not read then."""
     asked: Callable[[str], bool] | None = getattr(reader, "outdated", None)
     return bool(row.get("text_note")) and asked is not None and asked(str(row["text_note"]))
+
+
+def _moved(file: SourceFile, row: Row) -> bool:
+    """Whether the file has become another page, since its neighbours came or went."""
+    asked: Callable[..., object] | None = getattr(file.reader, "place", None)
+    return asked is not None and row["state"] == "ready" and asked(file.path, file.file_id) != (row["document_id"], row["page_number"])
 
 
 def encoders_of(row: Row) -> set[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank._folder import TABLE, check_vacant, settled
+from mmrerank._remarks import with_wordless
 from mmrerank._removal import chosen
 from mmrerank._version import View, given
 from mmrerank.errors import InputError, ManifestError
@@ -277,7 +278,7 @@ class Collection:
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
         part: Answerer = make(chosen, station="answering", corpus=self, **given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
-        return ask(found, part, on_text=on_text)
+        return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
 
     def default_retriever(self, query: Query) -> str:
         """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from mmrerank import _remarks
 from mmrerank._flow import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank._known import encoders_of, entries_once, gone_files, is_current, known_by_file
 from mmrerank.errors import FormatError
@@ -42,7 +42,10 @@ class IngestReport:
     failed: tuple[Failure, ...]
     seconds: float
     stage_seconds: Mapping[str, float]  # thread-seconds at work
-    notes: tuple[str, ...] = ()  # what else a user should know of what was read, such as pages that have no text
+    text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
+    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
+    linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
+    notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
 
     @property
     def items_per_s(self) -> float:
@@ -69,7 +72,7 @@ class _Tally:
     failed: list[Failure] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
-    textless: Counter[str] = field(default_factory=Counter)  # why -> pages
+    text_notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def found(self) -> int:
@@ -156,8 +159,10 @@ class Ingest:
             self._tally.seen.add(item_id)
             if row["state"] == "failed":
                 self._tally.failed.append(Failure(path=item_id, reason=row["reason"]))
-            else:
-                self._tally.unchanged += 1
+                continue
+            self._tally.unchanged += 1
+            if note := row.get(_remarks.NOTE):
+                self._tally.text_notes[item_id] = str(note)
 
     def _works(self, files: Iterable[SourceFile]) -> Iterator[_Work]:
         for file in files:
@@ -258,8 +263,8 @@ class Ingest:
         known = self._known.get(work.file.file_id, {}).get(item_id)
         self._tally.seen.add(item_id)
         self._expected += work.file.file_id in self._uncounted
-        if note := work.base.metadata.get("text_note"):
-            self._tally.textless[str(note)] += 1
+        if work.found is not None and (note := work.base.metadata.get(_remarks.NOTE)):
+            self._tally.text_notes[item_id] = str(note)
         if work.found is None:
             self._tally.failed.append(Failure(path=item_id, reason=work.base.reason or ""))
         elif known is None or known["state"] == "failed":
@@ -326,7 +331,10 @@ class Ingest:
             failed=tuple(tally.failed),
             seconds=seconds,
             stage_seconds=dict(self._clock.seconds),
-            notes=tuple(f"{n} {'page' if n == 1 else 'pages'}: {why}" for why, n in tally.textless.most_common()),
+            text_notes=tally.text_notes,
+            ignored=self._listing.ignored,
+            linked_folders=self._listing.linked,
+            notes=(*_remarks.lines_of(tally.text_notes), *_remarks.passed_over(self._listing)),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmrerank import _remarks
 from mmrerank.caches import rows_index
 from mmrerank.collection import Collection
 from mmrerank.sources import path_of
@@ -19,7 +20,7 @@ UNIT_TOLERANCE = 1e-2  # fp16 storage and bf16 encoders leave rows this close to
 
 
 def describe(collection: Collection) -> dict[str, Any]:
-    """Counts, encoders, roots, fields, and the files that could not be read with the reason of each."""
+    """Counts, encoders, roots, fields, the files that could not be read and the first pages without words, with the reason of each."""
     snapshot = collection.view.snapshot
     failed = snapshot.table(["item_id", "reason"], "state = 'failed'")
     return {
@@ -28,6 +29,7 @@ def describe(collection: Collection) -> dict[str, Any]:
         "with_text": len(snapshot.with_text()),
         "documents": len({row["document_id"] for row in snapshot.table(["document_id"]) if row["document_id"]}),
         "failed": [{"path": row["item_id"], "reason": row["reason"]} for row in sorted(failed, key=lambda row: str(row["item_id"]))],
+        "text_notes": _remarks.noted(_remarks.text_notes(snapshot)),
         "encoders": [
             {"name": e.name, "dimension": e.dimension, "items": len(snapshot.described(e.slug))} for e in collection.manifest.encoders
         ],

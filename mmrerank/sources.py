@@ -8,9 +8,8 @@ lies below a folder is told by the places of files and never by how their ids be
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -40,7 +39,8 @@ class Listing:
     places: tuple[Path, ...]  # the files and folders that were listed
     roots: tuple[Root, ...]
     failures: tuple[Failure, ...] = ()  # folders that could not be listed
-    ignored: Counter[str] = field(default_factory=Counter)  # suffix -> files that no reader takes
+    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders, as paths below what was given
+    linked: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
 
 
 def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
@@ -99,13 +99,17 @@ def file_id_of(path: Path, roots: Sequence[Root]) -> str:
         InputError: it lies below no root.
     """
     resolved = located(path)
+    return _id_of(resolved, roots, folder=resolved.is_dir())
+
+
+def _id_of(resolved: Path, roots: Sequence[Root], *, folder: bool = False) -> str:
     holding = [root for root in roots if resolved.is_relative_to(root.path)]
     if not holding:
-        raise InputError(f"{path} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
+        raise InputError(f"{resolved} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
     root = max(holding, key=lambda r: len(r.path))
     below = resolved.relative_to(root.path).as_posix()
     below = "" if below == "." else below
-    return root.prefix + below + ("/" if below and resolved.is_dir() else "")
+    return root.prefix + below + ("/" if below and folder else "")
 
 
 def path_of(file_id: str, roots: Sequence[Root]) -> Path:
@@ -156,22 +160,29 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str
     """
     files: dict[str, SourceFile] = {}
     failures: list[Failure] = []
-    ignored: Counter[str] = Counter()
+    ignored: list[str] = []
+    linked: list[Path] = []
     for path in paths:
-        for file in _below(path, roots, failures) if path.is_dir() else [located(path)]:
+        whole = path.resolve()
+        for file in _below(path, roots, failures, linked) if path.is_dir() else [located(path)]:
             reader = _reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
             if reader is None or (path.is_dir() and reader.name.startswith(TABLES)):
-                ignored[file.suffix.lower() or "no suffix"] += 1
+                ignored.append(str(path / file.relative_to(whole)))
                 continue
-            file_id = file_id_of(file, roots)
+            file_id = _id_of(file, roots)
             if path_of(file_id, roots) != file:
                 failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
                 continue
             files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
     return Listing(
-        files=tuple(files.values()), places=tuple(map(located, paths)), roots=tuple(roots), failures=tuple(failures), ignored=ignored
+        files=tuple(files.values()),
+        places=tuple(map(located, paths)),
+        roots=tuple(roots),
+        failures=tuple(failures),
+        ignored=tuple(ignored),
+        linked=tuple(map(str, linked)),
     )
 
 
@@ -180,13 +191,16 @@ def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
     return next((by_suffix[ending] for ending in endings if ending in by_suffix), None)
 
 
-def _below(folder: Path, roots: Sequence[Root], failures: list[Failure]) -> Iterable[Path]:
+def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked: list[Path]) -> Iterable[Path]:
     def refused(error: OSError) -> None:
         place = Path(error.filename)
         failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
 
-    for place, folders, names_here in os.walk(folder.resolve(), onerror=refused):
+    whole = folder.resolve()
+    for place, folders, names_here in os.walk(whole, onerror=refused):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not (Path(place) / f / FILE).exists())
+        links = (Path(place) / f for f in folders if (Path(place) / f).is_symlink())
+        linked += [folder / link.relative_to(whole) for link in links if not link.resolve().is_relative_to(whole)]
         for name in sorted(names_here):
             if not name.startswith("."):
                 yield Path(place) / name

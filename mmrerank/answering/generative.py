@@ -2,8 +2,9 @@
 
     ... one short sentence [2]            the numbers in brackets are the pages as they were shown, from 1
 
-A number outside of what was shown is dropped: no citation to a page the model did not get. `modality="auto"` decides per page
-and question whether picture, text or both are shown (`mmrerank/modality.py`).
+Marks are read by `_page_marks.py`; what names no page that was shown is the model's text and stays. An answer without a mark cites
+the page that has its words, or none. `modality="auto"` decides per page and question whether picture, text or both are shown
+(`mmrerank/modality.py`).
 
 Source: ours; that nothing relevant means no page in the prompt follows RagLLaVA, but then we answer "not in these documents"
 instead of asking the model without pages.  Cost per question: one generation.
@@ -11,12 +12,12 @@ instead of asking the model without pages.  Cost per question: one generation.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mmrerank.answering._passages import matches
+from mmrerank.answering._page_marks import cited, without_marks
+from mmrerank.answering._passages import matches, nearest
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.backends._streaming import streamed
 from mmrerank.errors import FormatError, InputError
@@ -77,16 +78,8 @@ class Generative:
         messages = [*broken]
         if self._options.modality == "auto":
             messages += choices((candidates[n].item.item_id, how) for n, (how, _) in pages.items())
-        text = said.text.strip()
-        if not text or said.finished == "refused" or text.lower().rstrip(".").startswith(NOT_FOUND.lower().rstrip(".")):
-            messages += ["the model gave no answer"] if not text else []
-            return Answer(text=NOT_FOUND, citations=(), found=False, notes=Notes(messages=tuple(messages), cost=said.cost))
-        marks, outside = cited(text, len(shown))
-        messages += [f"pages {outside} were cited but not shown, and dropped"] if outside else []
-        messages += [] if marks else ["the model cited no page: the first one is named"]
-        plain = re.sub(r"\s*\[[\d,\s]+\]", "", text).strip()
-        citations = tuple(_citation(shown[mark - 1], f"{query.text} {plain}") for mark in marks or [1])
-        return Answer(text=plain or text, citations=citations, notes=Notes(messages=tuple(messages), cost=said.cost))
+        answer, more = _read(said, query.text or "", shown)
+        return replace(answer, notes=Notes(messages=(*messages, *more), cost=said.cost))
 
     def _pages(self, query: Query, candidates: Sequence[Candidate]) -> tuple[dict[int, tuple[Shown, Image | None]], list[str]]:
         """How each page is shown, by position, with its picture where it has a part in that; and what cannot be shown at all."""
@@ -118,15 +111,29 @@ class Generative:
         return (Message(role="user", parts=(*parts, text.fill("question", query=query.text or ""))),)
 
 
-def cited(text: str, count: int) -> tuple[list[int], list[int]]:
-    """The page numbers in brackets, each once: those within 1..count, and those that are not.
+def _read(said: Generated, question: str, shown: Sequence[Candidate]) -> tuple[Answer, list[str]]:
+    """The answer in what a model said of these pages, and what there is to say of it."""
+    text = said.text.strip()
+    if not text or said.finished == "refused":
+        return Answer(text=NOT_FOUND, citations=(), found=False), [] if text else ["the model gave no answer"]
+    marks, outside = cited(text, len(shown))
+    plain = without_marks(text, len(shown)) or text
+    if _is_no(plain, marked=bool(marks)):
+        return Answer(text=NOT_FOUND if _is_no(plain, marked=True) else plain, citations=(), found=False), []
+    messages = [f"{outside} in the answer name no page that was shown"] if outside else []
+    if not marks:
+        best = nearest(question, plain, [candidate.item.text or "" for candidate in shown])
+        marks = [] if best is None else [best + 1]
+        found = "the one that has its words is named" if marks else "none that was shown has its words, and none is named"
+        messages.append(f"the model cited no page: {found}")
+    citations = tuple(_citation(shown[mark - 1], f"{question} {plain}") for mark in marks)
+    return Answer(text=plain, citations=citations), messages
 
-    >>> cited("In 1953 [2], as the table says [2, 7].", 3)
-    ([2], [7])
-    """
-    numbers = [int(n) for group in re.findall(r"\[([\d,\s]+)\]", text) for n in re.findall(r"\d{1,6}", group)]
-    once = list(dict.fromkeys(numbers))
-    return [n for n in once if 1 <= n <= count], [n for n in once if not 1 <= n <= count]
+
+def _is_no(plain: str, *, marked: bool) -> bool:
+    """Whether an answer says that the pages do not say it: in these words alone, or in these and others that cite no page."""
+    said, no = plain.casefold().rstrip(". "), NOT_FOUND.casefold().rstrip(".")
+    return said == no or (said.startswith(no) and not marked)
 
 
 def _citation(candidate: Candidate, said: str) -> Citation:

@@ -6,11 +6,14 @@ Exit codes: 0 done, 1 input, 2 usage, 3 backend, 4 damaged data; by the type of 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from mmrerank import __version__
 from mmrerank.cli import _output
 from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
@@ -24,17 +27,32 @@ from mmrerank.cli.rerank import rerank
 from mmrerank.cli.search import search
 from mmrerank.cli.serve import serve
 from mmrerank.cli.verify import verify
-from mmrerank.errors import MMRerankError
+from mmrerank.errors import InputError, MMRerankError
+
+logger = logging.getLogger(__name__)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mmrerank {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Find the right picture or document page and put it first."""
+
 
 app = typer.Typer(
     name="mmrerank",
-    help="Find the right picture or document page and put it first.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(_options)
 app.command("index")(index)
 app.command("search")(search)
 app.command("ask")(ask)
@@ -63,6 +81,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _output.fail(error, as_json=as_json)
     except _output.UsageError as error:
         return _output.fail_usage(error, as_json=as_json)
+    except BrokenPipeError:  # whoever read the results wants no more of them, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more as it ends
+        return _output.INPUT
+    except OSError as error:
+        logger.debug("an error of the system", exc_info=True)
+        return _output.fail(_of_system(error), as_json=as_json)
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("stopped; what was committed is kept, and the same command goes on from there\n")
         return 130
+
+
+def _of_system(error: OSError) -> InputError:
+    """A file or folder that the system refuses."""
+    known = error.strerror and error.filename is not None
+    return InputError(f"{error.filename}: {error.strerror}" if known else str(error))

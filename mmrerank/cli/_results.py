@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmrerank.cli import _output
+from mmrerank.errors import InputError
+
+SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".pdf")
+
+
+def sheet_file(sheet: Path | None) -> Path | None:
+    """The file that a sheet is asked for in, looked at before any work is done for it.
+
+    Raises:
+        InputError: no picture can be written there.
+    """
+    if sheet is None:
+        return None
+    if sheet.suffix.lower() not in SHEETS:
+        raise InputError(f"a sheet is written as {', '.join(SHEETS)}; got {str(sheet)!r}")
+    if not sheet.parent.is_dir() or sheet.is_dir():
+        raise InputError(f"{sheet} is a folder" if sheet.is_dir() else f"{sheet} cannot be written: its folder does not exist")
+    if not os.access(sheet if sheet.exists() else sheet.parent, os.W_OK):
+        raise InputError(f"{sheet} may not be written")
+    return sheet
+
+
+def written(sheet: Path | None, draw: Callable[[], Any]) -> bool:
+    """Whether the sheet could be written, or none is wanted; why not is said on stderr, since the result is worth showing without."""
+    try:
+        if sheet is not None:
+            draw().save(sheet)
+    except (OSError, ValueError, OverflowError) as error:
+        _output.say(f"the sheet {sheet} could not be written: {error}")
+        return False
+    return True
 
 
 def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:

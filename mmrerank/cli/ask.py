@@ -20,7 +20,9 @@ def ask(
     backend: _backend.BackendName = None,
     answerer: Annotated[str | None, typer.Option(help="extractive or generative; chosen by whether a backend is named.")] = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see.", min=1)] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write the cited pages, passages boxed, as one picture to look at.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(callback=_results.sheet_file, help="Write the cited pages, passages boxed, as one picture to look at.")
+    ] = None,
     no_cache: _backend.NoCache = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
@@ -33,13 +35,12 @@ def ask(
     on_text = None if json or model is None else _output.piece
     stages: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "depth": depth}
     result = opened.ask(question, k=k, filter=filter, backend=model, answerer=answerer, on_text=on_text, **stages)
-    if sheet is not None:
-        draw_answer(result).save(sheet)
+    whole = _results.written(sheet, lambda: draw_answer(result))
     if json:
         _output.emit(as_json(result))
     else:
-        _show(result, sheet, told=on_text is not None)
-    return 0
+        _show(result, sheet if whole else None, told=on_text is not None)
+    return 0 if whole else _output.INPUT
 
 
 def as_json(result: Any) -> dict[str, Any]:
@@ -56,7 +57,8 @@ def as_json(result: Any) -> dict[str, Any]:
         "tokens": cost.tokens,
         "notes": list(result.answer.notes.messages),
     }
-    return {"answer": result.answer.text, "citations": citations, "stages": [*_results.as_json(result.search)["stages"], answering]}
+    stages = [*_results.as_json(result.search)["stages"], answering]
+    return {"answer": result.answer.text, "citations": citations, "stages": stages, "found": result.answer.found}
 
 
 def _show(result: Any, sheet: Path | None, *, told: bool) -> None:

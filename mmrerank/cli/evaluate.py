@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _backend, _output
+from mmrerank.errors import InputError
+
+if TYPE_CHECKING:
+    from mmrerank.collection import Collection
+    from mmrerank.evaluation.benchmark import Benchmark
 
 
 def evaluate(
     card: Annotated[Path, typer.Argument(help="Card of the benchmark, such as datasets/emoji/card.toml.")],
     data: Annotated[Path | None, typer.Option(help="Folder of its files, where they do not ship with the card.")] = None,
     collection: Annotated[Path | None, typer.Option(help="Search this collection; made from the benchmark when left out.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Picture encoder of the collection that is made; the card's when left out.")] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it; the card's when left out.")] = None,
     retriever: Annotated[str | None, typer.Option(help="First stage; the benchmark's when left out.")] = None,
     rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
     backend: _backend.BackendName = None,
@@ -30,29 +37,51 @@ def evaluate(
 ) -> int:
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
-    from mmrerank.evaluation.evaluate import collection_for, needs_collection, write
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
+    from mmrerank.evaluation.evaluate import write
     from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
 
-    benchmark = limited(open_benchmark(card, data, split), limit)
+    if collection is not None and (encoder or text_encoder):
+        raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
+    benchmark = _encoded(limited(open_benchmark(card, data, split), limit), encoder, text_encoder)
     model = _backend.opened(backend, no_cache=no_cache)
     given, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
     options: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "run": given, "variant": variant}
-    opened, indexed = None, None
-    if needs_collection(benchmark, **options):
-        with _output.progress_bar(f"indexing {benchmark.name}") as advance:
-            opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", given=collection, progress=advance)
-    if indexed is not None and indexed.failed:
-        sys.stderr.write(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found\n")
+    opened = _collection(benchmark, collection, model, options)
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
         found = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)
+    for note in found.result["notes"]:
+        _output.say(f"note: {note}")
     written = write(found, out, opened) if out is not None else []
     if json:
         _output.emit(found.result)
     else:
         _show(found.result, written)
     return 0
+
+
+def _encoded(benchmark: Benchmark, encoder: str | None, text_encoder: str | None) -> Benchmark:
+    return replace(benchmark, encoder=encoder or benchmark.encoder, text_encoder=text_encoder or benchmark.text_encoder)
+
+
+def _collection(benchmark: Benchmark, given: Path | None, model: Any, options: dict[str, Any]) -> Collection | None:
+    """The collection that is searched, indexed as far as it is not; None where a run is measured as it is."""
+    from mmrerank.evaluation.evaluate import collection_for, needs_collection, searches
+    from mmrerank.evaluation.variants import suitable
+
+    if options["variant"] is not None:
+        suitable(options["variant"], benchmark, options["rerank"])  # before anything is indexed
+    if not needs_collection(benchmark, **options):
+        return None
+    first = options["retriever"] or benchmark.retriever
+    searched_by = first if searches(benchmark, retriever=options["retriever"], run=options["run"]) else None
+    where = {"given": given, "searched_by": searched_by, "backend": model}
+    with _output.progress_bar(f"indexing {benchmark.name}") as advance:
+        opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", progress=advance, **where)
+    if indexed is not None and indexed.failed:
+        _output.say(f"{len(indexed.failed)} of {indexed.expected} items could not be read and cannot be found")
+    return opened
 
 
 def _show(result: dict[str, Any], written: list[Path]) -> None:
@@ -62,6 +91,7 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         console.print(f"[bold]{_escaped(system['name'])}[/]")
         for name, found in system["measures"].items():
             console.print(f"  {name:<20}{_span(found)}{_added(system['gains'].get(name))}", markup=False)
+        _show_groups(system["groups"])
         cost = system["cost"]
         known = f", {cost['cached']:.1f} answers from the cache" if cost["cached"] else ""
         took = f"{cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens{known} a query"
@@ -70,9 +100,17 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:
         alike = {key: value for key, value in result["variant"].items() if key not in ("name", "unchanged")}
-        console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {value:.3f}' for key, value in alike.items())}", markup=False)
+        console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {_number(value)}' for key, value in alike.items())}", markup=False)
     for path in written:
         console.print(str(path), markup=False, style="dim")
+
+
+def _show_groups(groups: dict[str, Any]) -> None:
+    from mmrerank.evaluation.summary import within_groups
+
+    for group, row in groups.items():
+        figures = "  ".join(f"{name} {_number(row[name])}" for name in within_groups(row))
+        _output.out().print(f"    {group}: {figures}", markup=False)
 
 
 def _span(found: dict[str, Any]) -> str:

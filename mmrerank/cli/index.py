@@ -29,17 +29,22 @@ def index(
     recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; new collections only.")] = None,
     max_failures: Annotated[float, typer.Option(help="Share of failed items above which the exit code is 1.", min=0.0, max=1.0)] = 0.05,
     read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
+    ocr_language: Annotated[
+        str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
+    ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
+    from mmrerank._remarks import bounded, noted
+
     collection = _opened(into, paths, encoder, recipe)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    lenient = ["images(mislabelled='accept')"] if read_mislabelled else []
+    readers = _readers(read_mislabelled, ocr_language)
     with _output.progress_bar("indexing") as progress:
-        report = collection.add(paths, encoders=named, read_with=lenient, commit_items=commit_items, progress=progress)
+        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
     if report.found == 0 and report.removed == 0:
-        raise InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="Tables (parquet, jsonl, csv) are read when named.")
+        raise _nothing(paths, report.notes)
     result = {
         "collection": str(into),
         "expected": report.expected,
@@ -52,6 +57,9 @@ def index(
         "seconds": round(report.seconds, 3),
         "items_per_s": round(report.items_per_s, 1),
         "bottleneck": report.bottleneck,
+        "text_notes": noted(report.text_notes),
+        "ignored": bounded(report.ignored),
+        "linked_folders": bounded(report.linked_folders),
     }
     if json:
         _output.emit(result)
@@ -60,6 +68,13 @@ def index(
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
+    """Names of the readers whose options are not the defaults."""
+    language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
+    options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
+    return [f"{name}({', '.join(given)})" for name, given in options.items() if given]
 
 
 def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
@@ -72,28 +87,47 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
                 f"{into} exists; its index cannot be changed by --recipe", hint="Leave --recipe out, or index into a new folder."
             )
         return Collection.open(into)
-    chosen = encoder or _default_encoder(paths)
+    files = _files(paths)
+    chosen = encoder or _default_encoder(files)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
 
-def _default_encoder(paths: list[Path]) -> str:
+def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
+    """What there is to index, before a collection is made or an encoder loaded for it.
+
+    Raises:
+        InputError: nothing.
+    """
+    from mmrerank._remarks import passed_over
+    from mmrerank.sources import list_files, readers, with_roots
+
+    listing = list_files(paths, with_roots(paths, ()), readers())
+    if not listing.files:
+        unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
+        raise _nothing(paths, (*unread, *passed_over(listing)))
+    return listing.files
+
+
+def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:
+    return InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="\n".join(notes))
+
+
+def _default_encoder(files: tuple[SourceFile, ...]) -> str:
     """A real open_clip model, unless every file can be searched by its text without one: PDFs, pictures of pages where OCR reads
     them, tables whose rows begin without a picture."""
     from mmrerank.collection import DEFAULT_ENCODER
-    from mmrerank.sources import list_files, readers, with_roots
 
-    files = list_files(paths, with_roots(paths, ()), readers()).files
-    return "none" if files and all(map(_has_text_alone, files)) else DEFAULT_ENCODER
+    return "none" if all(map(_has_text_alone, files)) else DEFAULT_ENCODER
 
 
 def _has_text_alone(file: SourceFile) -> bool:
     from mmrerank.readers._ocr import why_not
-    from mmrerank.readers._page_pictures import number_of
+    from mmrerank.readers._page_pictures import is_page
 
     kind = file.reader.name.partition("(")[0]
     if kind == "images":
-        return number_of(file.path, "auto") is not None and why_not("auto") is None
+        return is_page(file.path) and why_not("auto") is None
     return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
 
 

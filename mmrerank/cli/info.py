@@ -9,6 +9,8 @@ import typer
 
 from mmrerank.cli import _output
 
+SHOWN = 20  # pages without words
+
 
 def info(
     collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
@@ -30,6 +32,11 @@ def info(
     for root in held["roots"]:
         console.print(f"  from {root['path']}" + (f" as {root['prefix']}" if root["prefix"] else ""), markup=False)
     console.print(f"  fields {', '.join(held['fields'])}", markup=False)
+    notes = held["text_notes"]
+    for page in notes["first"][:SHOWN]:
+        console.print(f"  text of {page['item_id']}: {page['reason']}", markup=False)
+    if notes["count"] > SHOWN:
+        console.print(f"  ... and of {notes['count'] - SHOWN} more: --json lists them", markup=False)
     for failure in held["failed"]:
         console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
     return 0

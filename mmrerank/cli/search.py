@@ -22,7 +22,7 @@ def search(
     rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
     backend: _backend.BackendName = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see; 100 when left out.", min=1)] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write the hits as one picture to look at.")] = None,
+    sheet: Annotated[Path | None, typer.Option(callback=_results.sheet_file, help="Write the hits as one picture to look at.")] = None,
     no_cache: _backend.NoCache = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
@@ -43,10 +43,9 @@ def search(
     )
     model = _backend.opened(backend, no_cache=no_cache)
     result = opened.search(query, k=k, retriever=retriever, rerank=_backend.rerankers(rerank), backend=model, depth=depth)
-    if sheet is not None:
-        draw_sheet(result).save(sheet)
+    whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result, opened.paths_of([hit.item.item_id for hit in result.hits])))
     else:
-        _results.show(result, sheet)
-    return 0
+        _results.show(result, sheet if whole else None)
+    return 0 if whole else _output.INPUT

@@ -61,12 +61,20 @@ def extremes(outcome: Outcome, main: str) -> tuple[list[str], list[str]]:
 def _query(outcome: Outcome, query: Query, item_of: Callable[[str], Item] | None) -> str:
     words = f"<b>{escape(query.text or 'like this')}</b> <small>{escape(query.query_id)}</small>"
     parts = [f'<div class="query">{words}']
-    if query.images:
-        asked = "".join(f"<figure>{_picture(image)}</figure>" for image in query.images)
-        parts.append(f'<div class="row"><span class="soft">asked</span>{asked}</div>')
+    excluded = "".join(f"<figure>{escape(_cut(text))}</figure>" for text in query.exclude_text)
+    for label, cells in (("asked", _pictures(query.images)), ("not", _pictures(query.exclude_images) + excluded)):
+        parts += [f'<div class="row"><span class="soft">{label}</span>{cells}</div>'] if cells else []
     for label, system in (("before", outcome.systems[0]), ("after", outcome.systems[-1])):
         parts.append(f'<div class="row"><span class="soft">{label}</span>{_hits(outcome, query, system, item_of)}</div>')
     return "".join(parts) + "</div>"
+
+
+def _pictures(images: Sequence[ImageHandle]) -> str:
+    return "".join(f"<figure>{_picture(image)}</figure>" for image in images)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_WORDS else f"{text[:SHOWN_WORDS]}..."
 
 
 def _hits(outcome: Outcome, query: Query, system: System, item_of: Callable[[str], Item] | None) -> str:
@@ -79,8 +87,7 @@ def _hit(rank: int, item_id: str, right: bool, said: str, item_of: Callable[[str
     item = item_of(item_id) if item_of is not None else None
     picture = _picture(item.image) if item is not None and item.image is not None else ""
     short = item_id.rpartition("::")[2]
-    cut = said if len(said) <= SHOWN_WORDS else f"{said[:SHOWN_WORDS]}..."
-    words = f"<figcaption>{rank}. {escape(short)} <small>{escape(cut)}</small></figcaption>"
+    words = f"<figcaption>{rank}. {escape(short)} <small>{escape(_cut(said))}</small></figcaption>"
     return f'<figure class="{"right" if right else "other"}" title="{escape(item_id)}: {escape(said)}">{picture}{words}</figure>'
 
 

@@ -5,7 +5,6 @@ The ids of items are those that `Collection.add(sources)` gives them, so that a 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -18,7 +17,6 @@ from mmrerank.evaluation.loaders._loaded import Loaded
 from mmrerank.evaluation.runs import Run
 from mmrerank.types import Query
 
-logger = logging.getLogger(__name__)
 _LOADERS = Path(__file__).parent / "loaders"
 
 
@@ -31,6 +29,8 @@ class Benchmark:
     qrels: Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade; negative grade: junk, removed before measuring
     measures: tuple[str, ...]  # official ones, first is the main one
     sources: tuple[Path, ...] = ()  # what `Collection.add` indexes; none: only runs of other systems can be scored
+    missing: tuple[Path, ...] = ()  # what it would index too, and is not there
+    get_it: str = ""  # where the files are to be had
     galleries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # query_id -> the items it is searched in
     removed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> ids taken out of a ranking before measuring
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)  # query_id -> small gallery of R_subset@k
@@ -53,19 +53,29 @@ class Benchmark:
         """The run of a system that calls the items as the authors do, in the ids of the items.
 
         Raises:
-            InputError: none of its items is in the list of all, so that every figure would be 0 for want of a common name. Where
-                there is no such list, it is logged.
+            InputError: none of its items is one of the benchmark, so that every figure would be 0 for want of a common name. Where
+                the files do not list all items, pages and rows of the files that they name count as items.
         """
         items = {name: item for item, name in self.names.items()}
         rankings = {q: tuple(i if i in self.names else items.get(i, i) for i in ids) for q, ids in run.rankings.items()}
-        known = {*self.items, *self.names, *(item for grades in self.qrels.values() for item in grades)}
+        known = self._known_items()
         seen = {item for query in self.queries for item in rankings.get(query.query_id, ())}
-        if seen and known and known.isdisjoint(seen):
+        files = set() if self.items else {_file(item) for item in known} - {""}
+        if seen and known and known.isdisjoint(seen) and files.isdisjoint(map(_file, seen)):
             told = f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(seen)!r} where {min(known)!r} is one"
-            if self.items:
-                raise InputError(told)
-            logger.warning(told)
+            raise InputError(told, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
         return replace(run, rankings=rankings)
+
+    def _known_items(self) -> set[str]:
+        named = (*self.galleries.values(), *self.removed.values(), *self.subsets.values(), *self.qrels.values())
+        given = () if self.given is None else self.given.rankings.values()
+        return {*self.items, *self.names, *(item for ids in (*named, *given) for item in ids)}
+
+
+def _file(item_id: str) -> str:
+    """What an item is a page or a row of; "" where it is a file itself."""
+    name, mark, _ = item_id.replace("#page=", "::").rpartition("::")
+    return name if mark else ""
 
 
 def open_benchmark(card: Path, data: Path | None = None, split: str | None = None) -> Benchmark:
@@ -90,6 +100,8 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         qrels=loaded.qrels,
         measures=found.measures,
         sources=tuple(source for source in loaded.sources if source.exists()),
+        missing=tuple(source for source in loaded.sources if not source.exists()),
+        get_it=found.get_it,
         galleries=loaded.galleries,
         removed=loaded.removed,
         subsets=loaded.subsets,

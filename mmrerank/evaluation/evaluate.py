@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection import Collection
-from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
+from mmrerank.evaluation.readiness import check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, given_outcome, given_system, part_of, run_benchmark
 from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.stability import stability, unmoved
 from mmrerank.evaluation.submissions import write_submission
 from mmrerank.evaluation.summary import summary
-from mmrerank.evaluation.variants import altered, make_variant, stability
+from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
 from mmrerank.ingest import IngestReport
 from mmrerank.pipeline import rerankers_of
 from mmrerank.prompts import PromptText
@@ -33,29 +34,48 @@ class Evaluated:
 
 
 def collection_for(
-    benchmark: Benchmark, folder: Path, *, given: Path | None = None, progress: Progress | None = None
+    benchmark: Benchmark,
+    folder: Path,
+    *,
+    given: Path | None = None,
+    searched_by: str | None = None,
+    backend: Backend | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Collection | None, IngestReport | None]:
     """The collection that a benchmark is searched in: the given one, else one below `folder` with its sources indexed.
 
     None where the benchmark has no sources and none is given; then only runs of other systems can be measured.
+
+    Args:
+        searched_by: the first stage that is to work on it, looked at before anything is indexed; None where a run takes its place.
+
+    Raises:
+        InputError: the first stage wants an encoder, and neither card nor caller names one that will do.
     """
     if given is not None:
         return Collection.open(given), None
     if not benchmark.sources:
         return None, None
-    encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name]
+    encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name and name != "none"]
     name = benchmark.name.partition("/")[0]  # splits over the same files share a collection
     key = json.dumps([name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
     place = folder / f"{name}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
     opened = Collection.open_or_create(place, encoders=encoders)
+    if searched_by is not None:
+        check_encoders(benchmark, opened, searched_by, backend)
     return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)
+
+
+def searches(benchmark: Benchmark, *, retriever: str | None, run: Run | None) -> bool:
+    """Whether a first stage of ours searches; where not, a run is in its place: the given one, or that of the benchmark's files."""
+    return run is None and (retriever is not None or benchmark.given is None)
 
 
 def needs_collection(
     benchmark: Benchmark, *, retriever: str | None, rerank: Sequence[str | Reranker], run: Run | None, variant: str | None
 ) -> bool:
     """Whether something is searched or reranked; where not, a run is measured as it is."""
-    return bool(rerank) or variant is not None or (run is None and (retriever is not None or benchmark.given is None))
+    return bool(rerank) or variant is not None or searches(benchmark, retriever=retriever, run=run)
 
 
 def evaluate(
@@ -81,29 +101,49 @@ def evaluate(
             changed benchmark, with `stability` against the unchanged one beside.
 
     Raises:
-        InputError: reranking or searching is asked for and there is no collection.
+        InputError: reranking or searching is asked for and there is no collection, or one without any right item; a run holds no
+            query or no item of the benchmark; the variant does not suit it.
     """
+    change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
     run = benchmark.given if run is None and retriever is None else run
     run = None if run is None else benchmark.in_item_ids(run)
-    others = tuple(given_system(benchmark, benchmark.in_item_ids(other)) for other in compare)
+    compared = [benchmark.in_item_ids(other) for other in compare]
+    others = tuple(given_system(benchmark, other) for other in compared)
+    notes = unasked(benchmark, [*([] if run is None else [run]), *compared])
     ran = {} if run is None else {"run": dict(run.made_by)}
     if run is not None and alone:
-        return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran)
+        return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran, notes)
     if collection is None:
-        hint = "Name a --collection, or the folder of its pictures and texts with --data; a --run alone is measured without."
-        raise InputError(f"{benchmark.name} has nothing to index here", hint=hint)
+        raise nothing_to_index(benchmark)
+    notes += unfindable(benchmark, collection)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
     parts = rerankers_of(rerank, first, backend)
     origin = ran | _origin(collection, [first, *parts], backend)
-    plain = run_benchmark(benchmark, collection, first, rerank=parts, depth=depth, progress=progress)
-    if variant is None:
-        return _evaluated(replace(plain, others=others), origin)
-    change = make_variant(variant)
-    setting = altered(change, benchmark, collection, first, parts, plain)
-    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=depth, progress=progress)
-    found = _evaluated(replace(changed, others=others), origin | {"variant": change.name})
-    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": summary(plain)["systems"]}
+    if change is not None:
+        heeded(change, benchmark, collection, first, parts)
+    plain = replace(run_benchmark(benchmark, collection, first, rerank=parts, depth=depth, progress=progress), others=others)
+    if change is None:
+        return _evaluated(plain, origin, notes)
+    return _changed(change, altered(change, benchmark, collection, first, parts, plain), plain, collection, origin, notes, progress)
+
+
+def _changed(
+    change: Variant,
+    setting: Setting,
+    plain: Outcome,
+    collection: Collection,
+    origin: Mapping[str, Any],
+    notes: Sequence[str],
+    progress: Progress | None,
+) -> Evaluated:
+    """The figures with the change made, with those without it and how much it moved."""
+    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=plain.depth, progress=progress)
+    found = _evaluated(
+        replace(changed, others=plain.others), {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)]
+    )
+    unchanged = summary(replace(plain, others=()))["systems"]
+    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
     return found
 
 
@@ -118,7 +158,7 @@ def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | No
     }
 
 
-def _evaluated(outcome: Outcome, origin: dict[str, Any]) -> Evaluated:
+def _evaluated(outcome: Outcome, origin: dict[str, Any], notes: Sequence[str]) -> Evaluated:
     figures = summary(outcome)
     stages = outcome.systems[-1].stages
     result = {
@@ -128,6 +168,7 @@ def _evaluated(outcome: Outcome, origin: dict[str, Any]) -> Evaluated:
         "first_stage": stages[0],
         "made_by": made_by(first_stage=stages[0], stages=list(stages), depth=outcome.depth, candidates=outcome.candidates, **origin),
         "run_file": None,
+        "notes": list(notes),
         **figures,
     }
     return Evaluated(result=result, outcome=outcome)

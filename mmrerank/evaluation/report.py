@@ -10,6 +10,7 @@ from typing import Any
 from mmrerank.evaluation._gallery import gallery, moves
 from mmrerank.evaluation._plots import cost_plot, gain_plot, movement_plot
 from mmrerank.evaluation.running import Outcome, part_of
+from mmrerank.evaluation.summary import within_groups
 from mmrerank.types import Item
 
 STYLE = """
@@ -46,6 +47,7 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
     main = outcome.benchmark.measures[0]
     labels = [_label(system["stages"]) for system in result["systems"]]
     parts = [f"<h1>{escape(result['card'])}</h1>", _head(result), _table(result, labels), _names(result)]
+    parts += [_variant(result), _groups(result, labels)]
     for label, system in list(zip(labels, result["systems"], strict=True))[1:]:
         parts += [f"<h2>Gain of {escape(label)} over the first stage</h2>", gain_plot(system["gains"])]
     if len(outcome.systems) > 1:
@@ -70,7 +72,9 @@ def _head(result: Mapping[str, Any]) -> str:
     told = f"{result['queries']} queries, first stage {part_of(result['first_stage'])}, depth {result['depth']}, "
     told += f"{result['candidates']} candidates."
     variant = f" Variant {result['variant']['name']}." if "variant" in result else ""
-    return f"<p>{escape(told + variant)} Intervals are 95 % over queries (bootstrap, gains paired by query); p is corrected after Holm.</p>"
+    notes = "".join(f"<p><b>Note:</b> {escape(note)}.</p>" for note in result["notes"])
+    how = "Intervals are 95 % over queries (bootstrap, gains paired by query); p is corrected after Holm."
+    return f"<p>{escape(told + variant)} {how}</p>{notes}"
 
 
 def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -85,6 +89,43 @@ def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
     best = "".join(f"<td>{_number(result['ceiling'][name])}</td>" for name in names)
     rows.append(f"<tr><td>best order at depth {result['depth']}</td>{best}<td></td><td></td><td></td></tr>")
     return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+
+
+def _variant(result: Mapping[str, Any]) -> str:
+    """What a variant was run for: the figures of the last stage without it and with it, and how alike the rankings are."""
+    if "variant" not in result:
+        return ""
+    told = result["variant"]
+    unchanged = told["unchanged"][-1]["measures"]
+    rows = [[name, _spread(unchanged[name]), _spread(found)] for name, found in result["measures"].items()]
+    alike = (
+        ("the same first item", "same_first"),
+        ("shared of the first ten", "overlap_10"),
+        ("order of what both have (tau)", "kendall_tau"),
+    )
+    shares = [[words, _number(told[key])] for words, key in alike]
+    title = f"<h2>{escape(told['name'])} against the unchanged benchmark, last stage</h2>"
+    return title + _rows(["measure", "unchanged", "changed"], rows) + _rows(["rankings alike", "mean over queries"], shares)
+
+
+def _groups(result: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """The figures of each group of queries, a table a system; nothing where the queries are of one group."""
+    tables = []
+    for label, system in zip(labels, result["systems"], strict=True):
+        names = within_groups(result["measures"])
+        rows = [[group, *(_number(row[name]) for name in names)] for group, row in system["groups"].items()]
+        tables += [f"<h2>Groups of queries: {escape(label)}</h2>{_rows(['group', *names], rows)}"] if rows else []
+    return "".join(tables)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table; every cell is text."""
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head), *("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)]
+    return '<div class="scroll"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    return f"{_number(found['value'])} ({_number(found['low'])} to {_number(found['high'])})"
 
 
 def _cell(found: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:

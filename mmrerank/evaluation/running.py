@@ -18,6 +18,7 @@ from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.runs import Run
+from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.pipeline import SearchResult, Stage
@@ -88,8 +89,7 @@ def limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
         return benchmark
     if limit < 1:
         raise InputError(f"limit must be at least 1; got {limit}")
-    places = [n * len(benchmark.queries) // limit for n in range(limit)]
-    return replace(benchmark, queries=tuple(benchmark.queries[place] for place in places), server="")
+    return replace(benchmark, queries=tuple(evenly(benchmark.queries, limit)), server="")
 
 
 class Restricted:
@@ -168,9 +168,13 @@ class FromRunRows(FromRun):
 def first_stage(
     benchmark: Benchmark, collection: Collection, *, name: str | None = None, run: Run | None = None, backend: Backend | None = None
 ) -> Retriever:
-    """The first stage: the named one, else the benchmark's, or the run of another system."""
+    """The first stage: the named one, else the benchmark's, or the run of another system.
+
+    Raises:
+        InputError: the run holds no query of the benchmark.
+    """
     inner: Retriever = collection.view.retriever(name or benchmark.retriever, backend)
-    if run is not None:
+    if run is not None and held(benchmark, run):
         inner = FromRunRows(run, collection, inner) if isinstance(inner, RowRetriever) else FromRun(run, collection)
     return RestrictedRows(inner, benchmark) if isinstance(inner, RowRetriever) else Restricted(inner, benchmark)
 
@@ -237,22 +241,32 @@ def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
     return (*head, *(replace(c, score=None) for c in rest))
 
 
-def given_system(benchmark: Benchmark, run: Run) -> System:
-    """A run of another system, within the galleries of the queries; what the protocol removes is taken out by the measures.
+def held(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:
+    """The rankings of a run for the queries of the benchmark.
 
     Raises:
-        InputError: it holds no query of the benchmark.
+        InputError: it holds none of them.
     """
     asked = {query.query_id for query in benchmark.queries}
     rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in asked}
     if not rankings:
         raise InputError(f"the run {run.tag!r} holds no query of {benchmark.name}")
+    return rankings
+
+
+def given_system(benchmark: Benchmark, run: Run) -> System:
+    """A run of another system, within the galleries of the queries and without what the protocol removes.
+
+    Raises:
+        InputError: it holds no query of the benchmark.
+    """
+    rankings = held(benchmark, run)
     scores = {query_id: run.scores.get(query_id) or (None,) * len(ids) for query_id, ids in rankings.items()}
-    for query_id in rankings.keys() & benchmark.galleries.keys():
-        gallery = set(benchmark.galleries[query_id])
-        inside = [item_id in gallery for item_id in rankings[query_id]]
-        rankings[query_id] = tuple(compress(rankings[query_id], inside))
-        scores[query_id] = tuple(compress(scores[query_id], inside))
+    for query_id, ids in rankings.items():
+        gallery, gone = set(benchmark.galleries.get(query_id, ())), benchmark.removed.get(query_id, frozenset())
+        counted = [item_id not in gone and (not gallery or item_id in gallery) for item_id in ids]
+        rankings[query_id] = tuple(compress(ids, counted))
+        scores[query_id] = tuple(compress(scores[query_id], counted))
     ours = " > ".join(run.made_by.get("stages", ()))  # runs of ours say what they went through
     return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores)
 

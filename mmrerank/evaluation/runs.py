@@ -120,7 +120,7 @@ def read_run(path: str | Path) -> Run:
 
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front, which is no part of the first id
     except FileNotFoundError as error:
         raise InputError(f"there is no run file {path}") from error
     except (OSError, UnicodeDecodeError) as error:

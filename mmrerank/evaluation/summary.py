@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from mmrerank.evaluation.comparison import Interval, gains, intervals, oracle
 from mmrerank.evaluation.running import Outcome, System, judgements
+from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Scores, score
 
 
@@ -90,6 +91,12 @@ def _groups(scores: Scores) -> dict[str, Mapping[str, float | None]]:
     found = {group: {name: _mean(values[places]) for name, values in scores.values.items()} for group, places in sorted(members.items())}
     found["mean of groups"] = {name: _over([row[name] for row in found.values()]) for name in scores.values}
     return {group: {name: _rounded(value) for name, value in row.items()} for group, row in found.items()}
+
+
+def within_groups(names: Iterable[str]) -> list[str]:
+    """The measures to show of a group: without the means over groups, which are the plain measure within one."""
+    given = list(names)
+    return [name for name in given if not parse_measure(name).macro] or given
 
 
 def _mean(values: Any) -> float:

@@ -3,10 +3,11 @@
     shuffled        each reranker gets its candidates in a random order: whether the order of the input changes the output
     paraphrased     other words for the same: by rule, or from a file of {"query_id", "text"} lines
     hard_negatives  the neighbours of each right answer that are wrong take the last wrong places that the rerankers look at
-    two_pictures    a second picture beside the query's own: its nearest neighbour, or the same once more
-    exclusions      the best-placed wrong item is excluded by its picture or its text
+    two_pictures    a second picture beside the query's own: its nearest neighbour that is another picture, or the same once more
+    exclusions      the best-placed wrong item is excluded by its picture, or by a few words of its text that tell it from others
 
-A name carries its options: `shuffled(seed=3)`, `paraphrased(file='other-words.jsonl')`, `hard_negatives(count=5)`.
+A name carries its options: `shuffled(seed=3)`, `paraphrased(file='other-words.jsonl')`, `hard_negatives(count=5)`. Whether a variant
+suits the queries is told before anything runs (`suitable`, `heeded`); what it changed, by `mmrerank.evaluation.stability`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
 from mmrerank.parts import options_of, parse, printed
-from mmrerank.types import Candidate, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.types import Candidate, ImageHandle, Query, Ranking, Reranker, Retriever, RowRetriever
+
+SAME = 1 - 1e-4  # cosine above which two pictures are one: encoded alone and in a batch, they differ by about 1e-6
+SPARE = 10  # neighbours asked for beyond those that are no second picture
+PROBED, LOOKED_AT = 5, 10  # queries, and candidates of each, that show whether a first stage heeds exclusions
+OPENING, PHRASE = 30, 5  # words of a text that an excluded phrase is looked for in, and words of the phrase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,51 @@ def make_variant(name: str) -> Variant:
     return Variant(name=printed(part, options), options=options)
 
 
+def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
+    """The variant of this name, if the queries have what it changes; needs no collection.
+
+    Raises:
+        UnknownName: there is none such.
+        InputError: there is nothing to change: no reranker to be given another order, a query without a picture, no file or none of
+            the queries in it.
+        FormatError: the file of paraphrases is broken.
+    """
+    found = make_variant(name)
+    options = found.options
+    if isinstance(options, Shuffled) and not rerank:
+        raise InputError(f"{found.name} shuffles what rerankers are given, and there is none", hint="Name one with --rerank.")
+    if isinstance(options, TwoPictures):
+        for query in benchmark.queries:
+            _own_picture(query)
+    if isinstance(options, Paraphrased):
+        wordings = _wordings(options.file)
+        if wordings is not None and wordings.keys().isdisjoint(query.query_id for query in benchmark.queries):
+            raise InputError(f"{options.file} words no query of {benchmark.name} otherwise")
+    return found
+
+
+def heeded(variant: Variant, benchmark: Benchmark, collection: Collection, first: Retriever, rerank: Sequence[Reranker]) -> None:
+    """Nothing where exclusions, if that is the variant, can change something; a few queries are searched with and without.
+
+    Raises:
+        InputError: what is found has no picture or text to be excluded by, or the first stage takes no heed of it and nothing follows.
+    """
+    options = variant.options
+    if not isinstance(options, Exclusions):
+        return
+    found = [(query, first.retrieve(query, LOOKED_AT)) for query in benchmark.queries[:PROBED]]
+    asked = [(_excluding(query, collection, plain.item_ids, benchmark, options.by), plain) for query, plain in found]
+    if all(changed is query for (changed, _), (query, _) in zip(asked, found, strict=True)):
+        raise InputError(f"{variant.name}: nothing wrong that {first.name} finds has a {options.by} to be excluded by")
+    if not rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
+        hint = "Take a first stage that does, such as 'dense', exclude by the other of picture and text, or name a reranker."
+        raise InputError(f"{variant.name}: {first.name} takes no heed of what is excluded by its {options.by}", hint=hint)
+
+
+def _same(one: Ranking, other: Ranking) -> bool:
+    return [(c.item.item_id, c.score) for c in one.candidates] == [(c.item.item_id, c.score) for c in other.candidates]
+
+
 def altered(
     variant: Variant,
     benchmark: Benchmark,
@@ -107,7 +158,7 @@ def altered(
     """The setting with the change made; `plain` is the outcome without it.
 
     Raises:
-        InputError: the change does not suit the queries, such as a second picture where there is no first.
+        InputError: the change does not suit the queries, such as a second picture where there is no first or no other.
     """
     options = variant.options
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerank))
@@ -122,7 +173,7 @@ def altered(
     elif isinstance(options, TwoPictures):
         queries = tuple(_two_pictures(query, collection, options.second, benchmark) for query in benchmark.queries)
     else:
-        queries = tuple(_excluding(query, collection, plain, options.by) for query in benchmark.queries)
+        queries = tuple(_excluding(q, collection, plain.systems[0].rankings[q.query_id], benchmark, options.by) for q in benchmark.queries)
     return replace(setting, benchmark=replace(benchmark, queries=queries))
 
 
@@ -191,8 +242,10 @@ def _wordings(file: str | None) -> Mapping[str, str] | None:
     if file is None:
         return None
     try:
-        rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         return {str(row["query_id"]): str(row["text"]) for row in rows}
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file of paraphrases {file}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"a line of paraphrases is an object with query_id and text: {error!r}", path=file) from error
 
@@ -209,62 +262,44 @@ def _reworded(query: Query, wordings: Mapping[str, str] | None) -> Query:
 
 
 def _two_pictures(query: Query, collection: Collection, second: str, benchmark: Benchmark) -> Query:
-    if not query.images:
-        raise InputError(f"query {query.query_id!r} has no picture to put a second one beside")
-    if second == "same":
-        return replace(query, images=(*query.images, query.images[0]))
-    space = collection.space(takes=frozenset({"image"}))
-    row = space.encoder.encode([query.images[0].open()])[0]
-    gone = set(benchmark.qrels.get(query.query_id, {})) | benchmark.removed.get(query.query_id, frozenset())
-    near = [candidate.item for candidate in space.nearest(row, len(gone) + 3) if candidate.item.item_id not in gone]
-    picture = next((item.image for item in near if item.image is not None), query.images[0])
+    own = _own_picture(query)
+    picture = own if second == "same" else _neighbour(query, own, collection, benchmark)
     return replace(query, images=(*query.images, picture))
 
 
-def _excluding(query: Query, collection: Collection, plain: Outcome, by: str) -> Query:
-    """The query that says of the best-placed wrong item of the unchanged first stage: not this."""
-    grades = plain.benchmark.qrels.get(query.query_id, {})
-    ids = plain.systems[0].rankings.get(query.query_id, ())
-    wrong = next((item_id for item_id in ids if grades.get(item_id, 0) <= 0), None)
-    if wrong is None:
-        return query
-    item: Item = collection.item(wrong)
-    if by == "picture" and item.image is not None:
-        return replace(query, exclude_images=(*query.exclude_images, item.image))
-    if item.text:
-        return replace(query, exclude_text=(*query.exclude_text, item.text))
-    raise InputError(f"{wrong!r} has no {by} to be excluded by")
+def _own_picture(query: Query) -> ImageHandle:
+    if not query.images:
+        raise InputError(f"query {query.query_id!r} has no picture to put a second one beside")
+    return query.images[0]
 
 
-# ---------------------------------------------------------------------- how much it changed
+def _neighbour(query: Query, own: ImageHandle, collection: Collection, benchmark: Benchmark) -> ImageHandle:
+    """The picture nearest to the query's own that is another one, and neither judged nor removed. Where the protocol leaves the
+    reference in the ranking, the first neighbour is the query's own picture."""
+    space = collection.space(takes=frozenset({"image"}))
+    row = space.encoder.encode([own.open()])[0]
+    gone = set(benchmark.qrels.get(query.query_id, {})) | benchmark.removed.get(query.query_id, frozenset())
+    near = [c for c in space.nearest(row, len(gone) + SPARE) if c.item.item_id not in gone and (c.score or 0.0) < SAME]
+    picture = next((candidate.item.image for candidate in near if candidate.item.image is not None), None)
+    if picture is None:
+        raise InputError(f"the collection has no second picture for query {query.query_id!r}", hint="Try two_pictures(second=same).")
+    return picture
 
 
-def stability(plain: Outcome, changed: Outcome) -> dict[str, Any]:
-    """How alike the last stage's rankings are with and without the change, as means over the queries.
-
-    `same_first`: share of queries with the same first item; `overlap_10`: shared items of the first ten; `kendall_tau`: order
-    of the items that both have within the depth, 1 the same and -1 reversed.
-    """
-    before, after = plain.systems[-1].rankings, changed.systems[-1].rankings
-    pairs = [(before[query_id], after[query_id]) for query_id in before if query_id in after]
-    count = max(len(pairs), 1)
-    return {
-        "same_first": round(sum(a[:1] == b[:1] for a, b in pairs) / count, 6),
-        "overlap_10": round(sum(len(set(a[:10]) & set(b[:10])) / max(len(a[:10]), len(b[:10]), 1) for a, b in pairs) / count, 6),
-        "kendall_tau": round(sum(kendall_tau(a[: plain.depth], b[: plain.depth]) for a, b in pairs) / count, 6),
-    }
+def _excluding(query: Query, collection: Collection, ids: Sequence[str], benchmark: Benchmark, by: str) -> Query:
+    """The query that says of the best-placed wrong item that has a picture or text: not this. The query itself where none has."""
+    grades = benchmark.qrels.get(query.query_id, {})
+    for item in (collection.item(item_id) for item_id in ids[:LOOKED_AT] if grades.get(item_id, 0) <= 0):
+        if by == "picture" and item.image is not None:
+            return replace(query, exclude_images=(*query.exclude_images, item.image))
+        if by == "text" and item.text and item.text.strip():
+            return replace(query, exclude_text=(*query.exclude_text, _phrase(item.text, collection)))
+    return query
 
 
-def kendall_tau(one: Sequence[str], other: Sequence[str]) -> float:
-    """Agreement in the order of the items that both rankings have; 1 where that is fewer than two.
-
-    >>> kendall_tau("abc", "cba")
-    -1.0
-    """
-    place = {item: n for n, item in enumerate(other)}
-    order = np.array([place[item] for item in one if item in place])
-    if len(order) < 2:
-        return 1.0
-    above = np.triu(order[:, None] < order[None, :], 1).sum()
-    pairs = len(order) * (len(order) - 1) / 2
-    return float(2 * above / pairs - 1)
+def _phrase(text: str, collection: Collection) -> str:
+    """The words in a row, of those that the text opens with, that are rarest together: what a reader would call it by, and no
+    running head, which would exclude the whole document."""
+    words = text.split()[:OPENING]
+    phrases = [" ".join(words[n : n + PHRASE]) for n in range(max(len(words) - PHRASE + 1, 1))]
+    return max(phrases, key=lambda phrase: sum(collection.rarity(phrase).values()))

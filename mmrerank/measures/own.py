@@ -62,8 +62,11 @@ def circo_precision(places: Places, positives: int, k: int) -> float:
 
 def pair_share(places: Places, positives: int, length: int) -> float:
     """Share of the pairs of a positive and another candidate in which the positive stands ahead: the area under the ROC
-    curve. NaN where there is no such pair. Positives that were not found stand behind all candidates."""
+    curve. Positives that were not found stand behind all candidates; an empty ranking, which found none, counts as 0. NaN without
+    positives, and where nothing but positives was found, so that there is no such pair."""
     others = length - len(places)
+    if positives and length == 0:
+        return 0.0
     if positives == 0 or others == 0:
         return float("nan")
     behind = others - (places - np.arange(len(places)))

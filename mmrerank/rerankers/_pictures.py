@@ -18,7 +18,10 @@ def picture_of(item: Item) -> Image.Image:
         FormatError: it cannot be opened.
     """
     if item.image is None:
-        raise InputError(f"{item.item_id!r} has no picture, and the reranker looks at pictures", hint="Use one that reads text.")
+        raise InputError(
+            f"{item.item_id!r} has no picture, and the reranker looks at pictures",
+            hint="Use bm25, or ragllava or mm_r5 with modality='text'.",
+        )
     return item.image.open()
 
 

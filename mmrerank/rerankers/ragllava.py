@@ -4,7 +4,8 @@
 
 Source: RagLLaVA / RagVL (arXiv 2407.21439, code IDEA-FinAI/RagLLaVA at d31de67). Read there: the score, the order of picture,
 caption and question, the two labels, keep-then-threshold. Second-hand: the natural threshold 0.5 and the adaptive one. Ours:
-the sentences of the prompt, candidates in batches, composed queries, exclusions, captions cut to `caption_words`.
+the sentences of the prompt, candidates in batches, composed queries, exclusions, captions cut to `caption_words` and the text of
+pages to `page_words`.
 
 Cost per query: one forward pass a candidate, batched; no text is generated.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.modality import Asked, shown_as
+from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.rerankers._answers import announce
@@ -53,7 +54,8 @@ class Options:
     threshold: float | str = 0.0  # eta; a path is a fitted one; 0 keeps everything
     prompt: str = "ragllava"
     max_pixels: int = 1_003_520  # of each picture; 1,280 tokens of 28 x 28
-    caption_words: int = 64  # of a candidate's text; raise it for pages
+    caption_words: int = 64  # of the text of what is no page
+    page_words: int = 400  # of each page's text, as for mm_r5
 
     def __post_init__(self) -> None:
         if not isinstance(self.threshold, str) and not 0 <= self.threshold <= 1:
@@ -122,24 +124,28 @@ class RagLLaVA:
     # ------------------------------------------------------------------
 
     def _margins(self, query: Query, candidates: Sequence[Candidate]) -> tuple[npt.NDArray[np.float64], list[str], Cost]:
-        """z_Yes - z_No of each candidate; -inf for those that could not be asked about, with why."""
+        """z_Yes - z_No of each candidate, -inf for those that could not be asked about; why, and what `auto` chose; the cost."""
         margins = np.full(len(candidates), -np.inf)
         messages: list[str] = []
+        ways: list[tuple[str, Shown]] = []
         cost = Cost()
         announce(self._backend, len(candidates))
         reference = [open_within(image, self._options.max_pixels) for image in query.images] if candidates else []
         for start in range(0, len(candidates), AT_ONCE):
             prompts: dict[int, Prompt] = {}
             for n in range(start, min(start + AT_ONCE, len(candidates))):
+                item = candidates[n].item
                 try:
                     prompts[n] = self.prompt_for(query, candidates[n], reference)
+                    ways.append((item.item_id, shown_as(item, query.text or "", self._options.modality)))
                 except (FormatError, InputError) as error:
-                    messages.append(f"{candidates[n].item.item_id}: not asked about: {error.message}")
+                    messages.append(f"{item.item_id}: not asked about: {error.message}")
             if prompts:
                 scores = self._backend.choice_logprobs(list(prompts.values()), CHOICES)
                 margins[list(prompts)] = _margin(scores.logprobs)
                 cost += scores.cost
-        return margins, messages, cost
+        chosen = choices(ways) if self._options.modality == "auto" else ()
+        return margins, [*messages, *chosen], cost
 
     def prompt_for(self, query: Query, candidate: Candidate, reference: Sequence[Image] = ()) -> Prompt:
         """What the model is asked about one candidate: its picture, then caption, question and request.
@@ -150,7 +156,8 @@ class RagLLaVA:
         """
         item, text = candidate.item, self.prompt
         how = shown_as(item, query.text or "", self._options.modality)
-        words = (item.text or "").split()[: self._options.caption_words] if how != "image" else []
+        most = self._options.caption_words if item.page_number is None else self._options.page_words
+        words = (item.text or "").split()[:most] if how != "image" else []
         pictures: list[Part] = list(reference)
         pictures += [within(picture_of(item), self._options.max_pixels)] if how != "text" else []
         lines = [text.fill("caption", caption=" ".join(words))] if words else []

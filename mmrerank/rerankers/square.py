@@ -6,6 +6,8 @@ Source: the second half (EBR) of SQUARE (arXiv 2509.26330), of which only the ab
 read: no reproduction. Read there: a grid of the top candidates, visual marks, one MLLM call that reasons over all of them.
 Ours: everything else, such as K = 16, the look of the grid, the prompt, the answer's form, its parser, retries, shuffles.
 
+It looks at pictures only, at pages too, and takes no `modality`: text has no place in a grid of marks. `ragllava` and `mm_r5` read.
+
 It cannot lift what the first stage left beyond `depth`: R@k with k >= depth stays as it is, and the share of queries whose
 target is within the depth is its ceiling. Small details vanish in a cell; look at the grids that `grids="FOLDER"` writes.
 Weights of a query's pictures are not told to the model.

@@ -35,13 +35,13 @@ class Hybrid:
             raise InputError(f"hybrid fuses {len(options.parts)} retrievers, so it takes {kind}; got {options.weights}")
         self.name = printed("hybrid", options)
         self._options = options
-        self._parts: list[Retriever] = [make(part, station="retrievers", corpus=corpus) for part in options.parts]
+        self.parts: list[Retriever] = [make(part, station="retrievers", corpus=corpus) for part in options.parts]
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best by fused rank; the reason of each names its rank in every part."""
         options = self._options
         depth = max(k, options.pool)
-        orders = [part.retrieve(query, depth) for part in self._parts]
+        orders = [part.retrieve(query, depth) for part in self.parts]
         fused = reciprocal_rank_fusion([o.item_ids for o in orders], constant=options.constant, weights=options.weights or None)[:k]
         items = {c.item.item_id: c.item for order in orders for c in order.candidates}
         candidates = tuple(Candidate(item=items[item_id], score=score) for item_id, score in fused)
@@ -51,7 +51,7 @@ class Hybrid:
     def _reason(self, item_id: str, orders: list[Ranking]) -> str:
         places = [
             f"{part.name.split('(')[0]} rank {order.item_ids.index(item_id) + 1}"
-            for part, order in zip(self._parts, orders, strict=True)
+            for part, order in zip(self.parts, orders, strict=True)
             if item_id in order.item_ids
         ]
         return ", ".join(places)

@@ -4,6 +4,8 @@ The text index (`index/bm25_index.py`) makes the openings of pages and the capti
 
 - a page that the question names ("on page 5", "slide 31", "the cover page") gets `page` more: by its number, or by the number
   printed on it as far as the PDF says so and it is among the first 100 matches;
+- an item that holds all words of an exclusion is left out: "tide gauge" excludes what speaks of tide gauges, not every tide. Words
+  compare as in the text index, stemmed; excluded pictures mean nothing to it;
 - with `wording="question"`, sentences that only say how to write the answer ("Round to two decimals.") are not searched for.
 
 What each brings was found by cross-validation over documents and is measured by tests/bench/bench_documents.py. With
@@ -21,6 +23,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmrerank.errors import InputError
+from mmrerank.index._words import english
 from mmrerank.parts import printed
 from mmrerank.retrievers._double import double_corpus
 from mmrerank.retrievers._question import pages_named, subject
@@ -41,19 +44,27 @@ class Lexical:
         self._options, self._corpus = options, corpus
 
     def retrieve(self, query: Query, k: int) -> Ranking:
-        """The k best matches; items that share no word with the query are left out, as are matches of an exclusion.
+        """The k best matches; items that share no word with the query are left out, as are those with all words of an exclusion.
 
         Raises:
             InputError: the query has no text.
         """
         if not query.text:
             raise InputError(f"query {query.query_id!r} has no text, which 'lexical' matches", hint="Use 'dense' for pictures.")
-        depth = 10 * max(k, _POOL)
-        excluded = {c.item.item_id for text in query.exclude_text for c in self._corpus.matching(text, depth, filter=query.filter)}
         numbers = pages_named(query.text) if self._options.page else frozenset()
-        found = [c for c in self._matches(query, query.text, k + len(excluded), numbers) if c.item.item_id not in excluded][:k]
+        found = self._allowed(query, query.text, k, numbers)
         reasons = {candidate.item.item_id: _reason(candidate, numbers) for candidate in found}
         return Ranking(query_id=query.query_id, candidates=tuple(found), notes=Notes(reasons=reasons))
+
+    def _allowed(self, query: Query, text: str, k: int, numbers: frozenset[int]) -> list[Candidate]:
+        """The k best matches that no exclusion takes out, looked for deeper and deeper."""
+        depth = k
+        while True:
+            found = self._matches(query, text, depth, numbers)
+            kept = [candidate for candidate in found if not _is_excluded(candidate.item, query)]
+            if len(kept) >= k or len(found) < depth:
+                return kept[:k]
+            depth *= 4
 
     def _matches(self, query: Query, text: str, depth: int, numbers: frozenset[int]) -> list[Candidate]:
         """At least `depth` matches where there are as many, best first; those that are named are among them in any case."""
@@ -73,6 +84,13 @@ class Lexical:
 def _is_named(item: Item, numbers: frozenset[int]) -> bool:
     label = str(item.metadata.get("page_label", ""))
     return item.page_number is not None and (item.page_number in numbers or (label.isdecimal() and int(label) in numbers))
+
+
+def _is_excluded(item: Item, query: Query) -> bool:
+    if not query.exclude_text:
+        return False
+    terms = set(english().of(item.text or ""))
+    return any(english().held(text, terms) for text in query.exclude_text)
 
 
 def _among_pages(condition: str | None, numbers: frozenset[int]) -> str:

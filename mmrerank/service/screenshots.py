@@ -40,7 +40,7 @@ CHANGED = {
     "without": "beard",
     "retriever": "square_fusion",
 }
-RERANKED = {  # one that the embedded model gets right; over many queries it does harm, as the README says
+RERANKED = {  # one that the embedded model gets right
     "collection": "emoji",
     "wanted": "pictures.parquet::woman-bouncing-ball-medium-skin-tone",
     "text": "the same, but as a technologist with dark skin colour",

@@ -24,6 +24,7 @@ from mmrerank.types import Array, Keys
 
 HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
 _KNOWN = ["item_id", "file", "reader", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
+_KNOWN += ["document_id", "page_number"]
 
 
 class Table:
@@ -205,6 +206,11 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all fields that are no vectors."""
+        return tuple(self._scalars)
+
     def where(self, condition: str) -> Keys:
         """The ascending keys of the items that an SQL condition over their fields holds for: names in double quotes are
         fields, texts stand in single ones.
@@ -225,6 +231,14 @@ class Snapshot:
         Raises:
             InputError: an id is not in the collection.
         """
+        found = self.known(item_ids)
+        missing = [i for i in item_ids if i not in found]
+        if missing:
+            raise InputError(f"the collection has no item {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+        return np.array([found[i] for i in item_ids], dtype=np.int64)
+
+    def known(self, item_ids: Sequence[str]) -> dict[str, int]:
+        """Those of these ids that are in the collection, with the key of each."""
         recent = self._recent  # other threads add to it or begin another
         found = {i: recent[i] for i in item_ids if i in recent}
         unknown = [i for i in item_ids if i not in found]
@@ -232,10 +246,7 @@ class Snapshot:
             some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
             rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"item_id IN ({some}) AND state = 'ready'")
             found.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
-        missing = [i for i in item_ids if i not in found]
-        if missing:
-            raise InputError(f"the collection has no item {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
-        return np.array([found[i] for i in item_ids], dtype=np.int64)
+        return found
 
     def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
         """The scalar fields of these items, and their descriptors of one encoder, in the order of the keys.

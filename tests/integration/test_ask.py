@@ -31,7 +31,7 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answer_is_quoted_with_its_page(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(handbook), QUESTION, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["answer", "citations", "stages"]
+    assert list(found) == ["answer", "citations", "stages", "found"]
     assert "cut after 77 tokens" in found["answer"]
     assert list(found["citations"][0]) == ["item_id", "document_id", "page_number", "score"]
     assert (found["citations"][0]["document_id"], found["citations"][0]["page_number"]) == ("picture-search-handbook.pdf", 7)

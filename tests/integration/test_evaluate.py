@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from emoji_benchmark import write_benchmark
+from trees import write
 
 from mmrerank.cli import main
 from mmrerank.demonstration import DATASETS
@@ -81,6 +82,62 @@ def test_the_gain_of_two_systems_is_corrected_for_their_number(card: str, tmp_pa
     run = str(tmp_path / "run.trec")
     gains = [system["gains"]["RR@100"] for system in evaluated(capsys, card, "--compare", run, "--compare", run)["systems"][1:]]
     assert [gain["p_holm"] for gain in gains] == [min(1.0, 2 * gain["p"]) for gain in gains]
+
+
+def test_a_card_without_an_encoder_takes_the_one_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_benchmark(tmp_path, queries=3, others=5)
+    path.write_text(path.read_text(encoding="utf-8").replace('encoder = "openclip/mini"\n', ""), encoding="utf-8")
+    assert main(["evaluate", str(path), "--json"]) == 1
+    assert "--encoder" in json.loads(capsys.readouterr().out)["error"]["hint"]
+    found = evaluated(capsys, str(path), "--encoder", "openclip/mini")
+    assert list(found["made_by"]["encoders"]) == ["openclip/mini"]
+    assert main(["evaluate", str(path), "--encoder", "openclip/mini", "--collection", str(tmp_path / "c"), "--json"]) == 1
+    assert "has its encoders already" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_a_wrong_variant_is_told_before_anything_is_indexed(
+    card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert main(["evaluate", card, "--variant", "suffled", "--json"]) == 2
+    assert "Did you mean 'shuffled'" in json.loads(capsys.readouterr().out)["error"]["hint"]
+    assert main(["evaluate", card, "--variant", "shuffled", "--json"]) == 1
+    assert not (tmp_path / "cache").exists()
+
+
+def test_groups_and_notes_are_told_to_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FashionIQ: the published figure, the mean of its categories, once stood in the JSON alone."""
+    for group in ("dress", "shirt", "toptee"):
+        names = [f"{group}{n}" for n in range(4)]
+        entries = [{"candidate": names[0], "target": name, "captions": ["is longer"]} for name in names[1 : 2 if group == "dress" else 3]]
+        write(tmp_path, {f"captions/cap.{group}.val.json": entries, f"image_splits/split.{group}.val.json": names})
+    (tmp_path / "a.trec").write_text("".join(f"{q} Q0 {i} 1 1 t\n" for q, i in (("dress-0", "dress1"), ("shirt-0", "shirt1"))), "utf-8")
+    card = tmp_path / "card.toml"
+    card.write_text(re.sub(r"(?m)^val = .*$", "val = {}", (DATASETS / "fashioniq.toml").read_text("utf-8")), encoding="utf-8")
+    asked = ["evaluate", str(card), "--data", str(tmp_path), "--run", str(tmp_path / "a.trec"), "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert any(line.startswith("R@10(macro) 0.500 (") for line in lines)  # 1, 1/2 and 0
+    assert "shirt: R@10 0.500 R@50 0.500" in lines
+    assert "note: the run 't' holds 2 of 5 queries; the rest count 0" in said.err
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<td>shirt</td><td>0.500</td><td>0.500</td>" in report
+    assert "holds 2 of 5 queries" in report
+
+
+def test_the_report_of_a_variant_shows_what_it_changed(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
+    found = evaluated(capsys, *asked, "--variant", "exclusions")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    was, now = found["variant"]["unchanged"][1]["measures"]["R@1"], found["measures"]["R@1"]
+    cells = [f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})" for of in (was, now)]
+    assert f"<tr><td>R@1</td><td>{cells[0]}</td><td>{cells[1]}</td></tr>" in report
+    assert f"<td>shared of the first ten</td><td>{found['variant']['overlap_10']:.3f}</td>" in report
+    assert '<span class="soft">not</span><figure><img' in report
+    evaluated(capsys, *asked, "--variant", "exclusions(by=text)")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert re.search(r'<span class="soft">not</span><figure>[^<]', report)
 
 
 def test_a_few_queries_of_a_benchmark_are_its_queries(card: str, capsys: pytest.CaptureFixture[str]) -> None:

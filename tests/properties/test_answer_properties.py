@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import InMemory, coloured
 
+from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.rerankers import mm_r5
 from mmrerank.rerankers._answers import order_of
 from mmrerank.rerankers._double import BackendDouble
@@ -17,6 +18,7 @@ from mmrerank.types import Candidate, Item, Query
 PIECES = st.sampled_from(
     ["<think>", "</think>", "<answer>", "</answer>", "[", "]", ",", " ", "\n", "Image", "1", "2", "3", "-7", "999", "0.5"]
 )
+MARKED = st.sampled_from(["[1]", "[2]", "[9]", "[1, 7]", "[2-3]", "[p. 2]", "[1887]", "[sic]", " ", ", ", ". ", "Rufus", "page", "In", "["])
 ANSWERS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join))
 
 
@@ -47,6 +49,14 @@ def test_the_status_says_how_much_was_the_models(marks: list[int], count: int) -
     assert (order.status == "ok") == complete
     if order.status == "fallback":
         assert order.positions == tuple(range(count))
+
+
+@given(pieces=st.lists(MARKED, max_size=12), count=st.integers(1, 4))
+def test_nothing_but_marks_of_pages_leaves_an_answer(pieces: list[str], count: int) -> None:
+    text = "".join(pieces)
+    left = without_marks(text, count)
+    plain = "".join(piece for piece in pieces if not cited(piece, count)[0])
+    assert left == text or "".join(left.split()) == "".join(plain.split())
 
 
 @given(count=st.integers(0, 60), size=st.integers(1, 12), step=st.integers(1, 12))

@@ -14,6 +14,7 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
 from mmrerank.collection import Collection
+from mmrerank.maintenance import describe
 from mmrerank.readers import _ocr
 
 
@@ -51,10 +52,26 @@ def test_each_document_has_a_clear_outcome(tmp_path: Path, folder: Path, no_prog
         "locked.pdf": "encrypted: needs a password",
         "torn.pdf": "broken: its structure cannot be read",
     }
-    assert report.notes == ("2 pages: no text layer; OCR (the program tesseract) is not installed",)
+    why = "no text layer; OCR (the program tesseract) is not installed"
+    assert report.text_notes == {"scanned.pdf#page=1": why, "scanned.pdf#page=2": why}
+    assert report.notes == (f"2 pages: {why}: scanned.pdf#page=1, scanned.pdf#page=2",)
     noted = collection.items("text_note IS NOT NULL")
     assert [item.item_id for item in noted] == ["scanned.pdf#page=1", "scanned.pdf#page=2"]
-    assert collection.add([folder]).notes == ()  # nothing was read
+    again = collection.add([folder])
+    assert (again.unchanged, again.text_notes, again.notes) == (5, report.text_notes, report.notes)  # though nothing was read
+    assert describe(collection)["text_notes"]["count"] == 2
+    assert describe(collection)["text_notes"]["first"][0] == {"item_id": "scanned.pdf#page=1", "reason": why}
+
+
+def test_an_answer_that_is_not_there_says_how_many_pages_have_no_words(tmp_path: Path, folder: Path, no_program: None) -> None:
+    collection = Collection.create(tmp_path / "c")
+    collection.add([folder])
+    said = "2 pages without words, so that no word finds them: no text layer; OCR (the program tesseract) is not installed"
+    assert said in collection.ask("Who kept the parrot?").answer.notes.messages[-1]
+    of_scan = collection.ask("Who kept the parrot?", filter="\"page_number\" = 1 AND document_id = 'scanned.pdf'")
+    assert of_scan.answer.notes.messages[-1].startswith("1 page without words")
+    assert collection.ask("Who kept the parrot?", filter="document_id = 'typed.pdf'").answer.notes.messages == ()
+    assert not any("without words" in message for message in collection.ask("valve two").answer.notes.messages)
 
 
 def test_pages_get_their_text_once_ocr_is_there(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

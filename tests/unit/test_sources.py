@@ -70,7 +70,17 @@ def test_hidden_files_collections_and_tables_in_folders_are_passed_over(photos: 
     (photos / "notes.doc").touch()
     listing = list_files([photos], with_roots([photos], ()), readers())
     assert len(listing.files) == 9
-    assert dict(listing.ignored) == {".csv": 1, ".doc": 1}
+    assert listing.ignored == (str(photos / "captions.csv"), str(photos / "notes.doc"))
+
+
+def test_links_to_folders_elsewhere_are_named_and_not_entered(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.png").write_bytes((photos / "000.png").read_bytes())
+    (photos / "more" / "away").symlink_to(tmp_path / "elsewhere")
+    (photos / "within").symlink_to(photos / "more")  # what lies there is listed where it lies
+    listing = list_files([photos], with_roots([photos], ()), readers())
+    assert len(listing.files) == 9
+    assert listing.linked == (str(photos / "more" / "away"),)
 
 
 def test_a_table_is_read_when_it_is_named(photos: Path) -> None:

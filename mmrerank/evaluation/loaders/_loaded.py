@@ -27,7 +27,7 @@ class Loaded:
     queries: tuple[Query, ...]
     qrels: Mapping[str, Mapping[str, int]]
     items: tuple[str, ...] = ()  # all that is searched, in the order of the files; empty where they do not list it
-    sources: tuple[Path, ...] = ()
+    sources: tuple[Path, ...] = ()  # whether they are there or not
     galleries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     removed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -79,13 +79,13 @@ def below(folder: Path, name: str) -> Path:
 
 
 def files_in(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """What a collection is to index so that it holds these files of a folder and no others; nothing where there is no folder.
+    """What a collection is to index so that it holds these files of a folder and no others; the folder where it is not there.
 
     Raises:
         InputError: some of the files are not there.
     """
     if not folder.is_dir():
-        return ()
+        return (folder,)
     missing = [name for name in names if not below(folder, name).is_file()]
     if missing:
         raise InputError(f"{folder} lacks {len(missing)} of {len(names)} files, {missing[0]!r} the first.")

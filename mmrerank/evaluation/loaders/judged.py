@@ -76,14 +76,15 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in kept}
     if given["complete"]:
         corpus.check(qrels, path)
+    first_stage = _given(kept, corpus, given, path) if given["given"] else {}
     return Loaded(
         queries=tuple(query for query, _ in kept),
         qrels=qrels,
         items=corpus.items,
         sources=corpus.sources,
-        names=corpus.names,
+        names=corpus.names(),
         read_with=corpus.read_with,
-        given=_given(kept, corpus, given, path) if given["given"] else {},
+        given=first_stage,
     )
 
 
@@ -223,17 +224,20 @@ class _Corpus:
         self.sources: tuple[Path, ...] = ()
         self.items: tuple[str, ...] = ()
         self.read_with: tuple[str, ...] = ()
-        self._items: dict[str, str] = {}  # official id -> item id
+        self._items: dict[str, str] = {}  # official id -> item id, of the rows and of what judgements and first stage name beside them
         self._pattern = "{}"
         if given["pictures"]:
             self._take_pictures(below(data, given["pictures"]), given["read_with"])
         elif given["corpus"]:
             self._take_tables(data, given)
-        self.names = {item: name for name, item in self._items.items() if item != name}
 
     def item(self, name: str) -> str:
         """The item of an official id."""
-        return self._items.get(name) or self._pattern.format(name)
+        return self._items.setdefault(name, self._pattern.format(name))
+
+    def names(self) -> dict[str, str]:
+        """Item id -> official id where they differ, of the items asked for so far too: without a table these are all that is known."""
+        return {item: name for name, item in self._items.items() if item != name}
 
     def check(self, qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
         """FormatError where something right is not in the corpus."""
@@ -243,14 +247,16 @@ class _Corpus:
             raise FormatError(f"the right item {lost!r} is not in the corpus", path=path)
 
     def _take_pictures(self, folder: Path, read_with: str) -> None:
+        self.sources = (folder,)
         if folder.is_dir():
-            self.sources, self.items = (folder,), tuple(sorted(file.name for file in folder.iterdir() if file.is_file()))
+            self.items = tuple(sorted(file.name for file in folder.iterdir() if file.is_file()))
             self.read_with = (read_with,) if read_with else ()
 
     def _take_tables(self, data: Path, given: Mapping[str, Any]) -> None:
         place = below(data, given["corpus"])
         self._pattern = f"{place.name}::{{}}"
         if not place.exists():
+            self.sources = (place,)
             return
         for shard in _shards(place) if place.is_dir() else [place]:
             for row in _records(shard, [given["corpus_id"]]):

@@ -38,6 +38,7 @@ OPTIONS: Mapping[str, Any] = {
     "reference": ...,  # field with the id of the reference picture
     "text": "",  # field of a text or a list of texts, which are joined by " and "; empty: the picture alone is the query
     "relevant": ...,  # field with the id, or the ids, of the right pictures
+    "target": "",  # field with the right picture, or pictures, that the query was written for: of grade 2, the others of grade 1
     "junk": "",  # field with ids that count neither as right nor as wrong
     "subset": "",  # field with the small gallery of R_subset@k
     "remove_reference": False,  # whether the reference is taken out of a ranking before it is measured
@@ -127,15 +128,16 @@ def _add(read: _Read, record: _Record, folder: Path, place: str, group: str, lis
     query = Query(query_id=query_id, text=record.text(), images=(picture(below(folder, item)),))
     right = record.pictures("relevant") if record.has("relevant") else {}
     junk = record.pictures("junk") if record.has("junk") else {}
+    target = record.pictures("target") if record.has("target") else {}
     if record.has("relevant") and not right:
         raise FormatError(f"query {query_id!r} names no right picture", path=record.path)
-    known = {**reference, **right, **junk}
+    known = {**reference, **right, **target, **junk}
     if listed and (unlisted := next((name for name in known if name not in listed), None)):
         raise FormatError(f"query {query_id!r} names the picture {unlisted!r}, which is in no list of them", path=record.path)
     read.queries.append(query)
     read.named |= known
     if record.has("relevant"):
-        read.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1)}
+        read.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1), **dict.fromkeys(target, 2)}
     if record.given["remove_reference"]:
         read.removed[query_id] = frozenset(reference)
     if record.has("subset"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from makers import InMemory, coloured
 
+from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
-from mmrerank.answering.generative import Options, build, cited
+from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
 from mmrerank.modality import Asked, shown_as
 from mmrerank.rerankers._double import BackendDouble
-from mmrerank.types import Candidate, Item, Prompt, Query
+from mmrerank.types import Answer, Candidate, Item, Prompt, Query
 
 QUERY = Query(text="When was the mill built?")
 
@@ -44,16 +45,59 @@ def test_a_page_that_was_not_shown_is_never_cited() -> None:
     assert any("[3]" in message for message in answer.notes.messages)
 
 
-def test_an_answer_without_citations_names_the_first_page_and_says_so() -> None:
-    answer = build(Options(), BackendDouble(answer=lambda prompt: "In 1870.")).answer(QUERY, [page(4), page(9)])
-    assert [citation.item.page_number for citation in answer.citations] == [4]
-    assert "the model cited no page: the first one is named" in answer.notes.messages
+def said(text: str, *pages: Candidate) -> Answer:
+    return build(Options(modality="text"), BackendDouble(answer=lambda prompt: text)).answer(QUERY, pages or [page(4), page(9)])
 
 
-@pytest.mark.parametrize("said", ["", "  ", NOT_FOUND, "not in these documents"])
-def test_no_answer_is_an_honest_no(said: str) -> None:
-    answer = build(Options(), BackendDouble(answer=lambda prompt: said)).answer(QUERY, [page(4)])
+def test_an_answer_without_marks_cites_the_page_that_has_its_words() -> None:
+    pages = [page(4, "When was the mill built? See below."), page(9, "Bread rose in 1870."), page(7, "The mill was built in 1870.")]
+    answer = said("It was built in 1870.", *pages)
+    assert [citation.item.page_number for citation in answer.citations] == [7]
+    assert answer.notes.messages == ("the model cited no page: the one that has its words is named",)
+
+
+@pytest.mark.parametrize("text", ["In 1912.", "Yes.", "The pages do not mention a year.", "In 1912 [7]."])
+def test_an_answer_without_marks_whose_words_no_page_has_cites_none(text: str) -> None:
+    answer = said(text)
+    assert (answer.text, answer.found, answer.citations) == (text, True, ())
+    assert any("none is named" in message for message in answer.notes.messages)
+
+
+@pytest.mark.parametrize("words", ["", "  ", NOT_FOUND, "not in these documents", "Not in these documents [1]."])
+def test_no_answer_is_an_honest_no(words: str) -> None:
+    answer = said(words)
     assert (answer.found, answer.text, answer.citations) == (False, NOT_FOUND, ())
+
+
+def test_a_no_that_says_more_keeps_its_words() -> None:
+    answer = said("Not in these documents. They are about mills.")
+    assert (answer.found, answer.text, answer.citations) == (False, "Not in these documents. They are about mills.", ())
+
+
+def test_an_answer_that_begins_like_a_no_and_cites_a_page_is_an_answer() -> None:
+    answer = said("Not in these documents as a table, but the keeper's parrot was Rufus [1].")
+    assert answer.text == "Not in these documents as a table, but the keeper's parrot was Rufus."
+    assert (answer.found, [citation.item.page_number for citation in answer.citations]) == (True, [4])
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "pages"),
+    [
+        ("Founded in [1887], rebuilt in [1921] [2].", "Founded in [1887], rebuilt in [1921].", [9]),
+        ("Rufus [1-2].", "Rufus.", [4, 9]),
+        ("Rufus [p. 2]", "Rufus", [9]),
+        ("Rufus [Page 2], the parrot [pp. 1–2].", "Rufus, the parrot.", [9, 4]),
+        ("Rufus [pages 1 and 2].", "Rufus.", [4, 9]),
+        ("It is [sic] Rufus [note 1][2].", "It is [sic] Rufus [note 1].", [9]),
+        ("As page [2] says, Rufus [1].", "As page [2] says, Rufus [1].", [9, 4]),
+        ("According to [1] and [2], Rufus.", "According to [1] and [2], Rufus.", [4, 9]),
+        ("[2] names Rufus.", "[2] names Rufus.", [9]),
+        ("[2] The parrot is Rufus.", "The parrot is Rufus.", [9]),
+    ],
+)
+def test_marks_of_pages_leave_the_text_and_nothing_else_does(text: str, left: str, pages: list[int]) -> None:
+    answer = said(text)
+    assert (answer.text, [citation.item.page_number for citation in answer.citations]) == (left, pages)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +147,9 @@ def test_what_was_chosen_is_said() -> None:
 def test_citations_are_read_once_each() -> None:
     assert cited("a [1], b [1, 2] and [0] [99]", 2) == ([1, 2], [0, 99])
     assert cited("a [note] 1", 3) == ([], [])
+
+
+def test_a_range_of_any_length_names_the_pages_that_were_shown_and_its_ends() -> None:
+    assert cited("[2-999999]", 3) == ([2, 3], [999999])
+    assert cited("[3-2] [1914-1918]", 3) == ([2, 3], [1914, 1918])
+    assert without_marks("x [1914-1918]", 3) == "x [1914-1918]"

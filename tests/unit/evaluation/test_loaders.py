@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,20 @@ def test_annotations_alone_are_enough_to_measure_runs(tmp_path: Path) -> None:
     }
     write(tmp_path / "data", {"val.json": [query]})  # beside one another, without the folder `annotations`
     found = opened(tmp_path, "circo", queries=1)
-    assert found.qrels == {"3": {"000000000007.jpg": 1, "000000000008.jpg": 1}}
+    assert found.qrels == {"3": {"000000000007.jpg": 2, "000000000008.jpg": 1}}  # the picture that the query was written for, and the other
     assert (found.sources, found.items, found.removed) == ((), (), {})
     assert found.names["000000000042.jpg"] == "42"
+
+
+def test_the_picture_that_a_query_was_written_for_is_told_from_the_other_right_ones(tmp_path: Path) -> None:
+    """CIRCO: a perfect run once had a recall of 0, since all right pictures were of grade 1."""
+    query = {"id": 3, "reference_img_id": 42, "target_img_id": 7, "gt_img_ids": [7, 8], "relative_caption": "is red"}
+    write(tmp_path / "data", {"val.json": [query]})
+    found = replace(opened(tmp_path, "circo"), measures=("R(rel=2)@1", "mAP@5", "R@1", "P@2"))
+    runs = [Run(tag="t", rankings={"3": order}) for order in (("7", "8"), ("8", "7"))]
+    measured = [{name: of["value"] for name, of in evaluate(found, None, run=run).result["measures"].items()} for run in runs]
+    assert measured[0] == {"R(rel=2)@1": 1.0, "mAP@5": 1.0, "R@1": 0.5, "P@2": 1.0}
+    assert measured[1] == {"R(rel=2)@1": 0.0, "mAP@5": 1.0, "R@1": 0.5, "P@2": 1.0}
 
 
 def test_a_list_of_pictures_is_needed_once_there_are_pictures(tmp_path: Path) -> None:
@@ -241,7 +253,7 @@ def test_a_folder_stands_for_its_files_only_where_it_holds_no_others(tmp_path: P
     write(tmp_path, {"a.png": 1, "b.png": 2})
     assert files_in(tmp_path, ["b.png", "a.png"]) == (tmp_path,)
     assert files_in(tmp_path, ["b.png"]) == (tmp_path / "b.png",)
-    assert files_in(tmp_path / "none", ["b.png"]) == ()
+    assert files_in(tmp_path / "none", ["b.png"]) == (tmp_path / "none",)  # for `open_benchmark` to say that it is missing
     assert below(tmp_path, "a/b.png") == tmp_path / "a" / "b.png"
 
 

@@ -14,7 +14,9 @@ from trees import lines, opened, write
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.benchmark import Benchmark
+from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.loaders import judged
+from mmrerank.evaluation.runs import Run
 
 # ---------------------------------------------------------------------- documents
 
@@ -122,6 +124,19 @@ def test_a_first_stage_that_comes_with_the_queries_is_a_run(tmp_path: Path) -> N
     assert found.given.rankings == {"q1": ("corpus.jsonl::9", "corpus.jsonl::8")}
     assert found.given.scores == {"q1": (4.5, 4.0)}
     assert found.qrels == {"q1": {"corpus.jsonl::8": 3, "corpus.jsonl::9": 0}}
+
+
+def test_official_ids_are_known_without_the_table(tmp_path: Path) -> None:
+    """A run in the ids of MS MARCO once scored 0 where corpus.jsonl is not there: only its rows gave names to the items."""
+    found = dl(tmp_path)
+    assert found.missing == (tmp_path / "data" / "corpus.jsonl",)
+    official, ours = (Run(tag="t", rankings={"q1": (f"{mark}8", f"{mark}9")}) for mark in ("", "corpus.jsonl::"))
+    assert evaluate(found, None, run=official).result["measures"]["nDCG@10"]["value"] == 1.0
+    assert found.in_item_ids(official).rankings == ours.rankings
+    beside = evaluate(found, None, compare=[official]).result["systems"][1]
+    assert beside["measures"]["nDCG@10"]["value"] == 1.0
+    with pytest.raises(InputError, match="holds no item of trec_dl"):
+        evaluate(found, None, run=Run(tag="t", rankings={"q1": ("seven", "six")}))
 
 
 def test_a_pool_may_lack_right_items(tmp_path: Path) -> None:

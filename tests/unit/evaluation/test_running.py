@@ -106,6 +106,17 @@ def test_the_ceiling_holds_every_system(benchmark_: Benchmark, collection: Colle
         assert all(system["measures"][name]["value"] <= result["ceiling"][name] + 1e-9 for name in result["measures"])
 
 
+def test_the_ceiling_of_a_run_alone_leaves_out_what_the_protocol_removes(benchmark_: Benchmark) -> None:
+    """The reference once took one of the places that the best order has to give, and its score stayed in the run."""
+    query = benchmark_.queries[0]
+    (reference,), right = benchmark_.removed[query.query_id], next(iter(benchmark_.qrels[query.query_id]))
+    run = Run(tag="t", rankings={query.query_id: (reference, "wrong", right)}, scores={query.query_id: (3.0, 2.0, 1.0)})
+    found = evaluate(replace(benchmark_, queries=(query,)), None, run=run, depth=2)
+    assert found.result["ceiling"]["R@1"] == 1.0
+    assert found.outcome.systems[0].rankings[query.query_id] == ("wrong", right)
+    assert found.outcome.systems[0].scores[query.query_id] == (2.0, 1.0)
+
+
 def test_the_report_shows_words_as_words(benchmark_: Benchmark, collection: Collection) -> None:
     shown = replace(benchmark_, queries=tuple(replace(q, text="<script>alert(1)</script>") for q in benchmark_.queries))
     found = evaluate(shown, collection, rerank=["superglobal"], depth=10)

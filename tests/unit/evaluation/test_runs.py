@@ -34,6 +34,12 @@ def test_ties_of_another_system_without_ranks_are_read_as_trec_eval_reads_them(t
     assert read_run(tmp_path / "a.trec").rankings["q"] == ("c", "b", "a")
 
 
+def test_a_mark_in_front_of_the_file_is_no_part_of_the_first_query(tmp_path: Path) -> None:
+    """A byte order mark once made a query of its own of the first line, and its hit was lost."""
+    (tmp_path / "a.trec").write_bytes(b"\xef\xbb\xbfq Q0 a 1 2 t\nq Q0 b 2 1 t\n")
+    assert read_run(tmp_path / "a.trec").rankings == {"q": ("a", "b")}
+
+
 def test_ranks_go_before_scores_and_a_contradiction_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "a.trec").write_text("q Q0 a 2 9 t\nq Q0 b 1 1 t\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,12 @@ from emoji_benchmark import write_benchmark
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
-from mmrerank.evaluation.evaluate import evaluate
-from mmrerank.evaluation.running import first_stage, run_benchmark
-from mmrerank.evaluation.variants import VARIANTS, altered, kendall_tau, make_variant
+from mmrerank.evaluation.cards import DATASETS
+from mmrerank.evaluation.evaluate import collection_for, evaluate
+from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.runs import Run
+from mmrerank.evaluation.stability import kendall_tau, stability
+from mmrerank.evaluation.variants import VARIANTS, altered, make_variant, suitable
 from mmrerank.types import Candidate, Query, Ranking
 
 
@@ -137,14 +141,94 @@ def test_what_is_excluded_is_the_best_placed_wrong_item(benchmark_: Benchmark, c
     assert all(query.exclude_text and not query.exclude_images for query in by_text)
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Benchmark, Collection]:
+    """Six questions of the handbook over its pages, which have text and pictures; `lexical` searches."""
+    asked = limited(open_benchmark(DATASETS / "handbook" / "card.toml"), 6)
+    made, _ = collection_for(asked, tmp_path_factory.mktemp("handbook"))
+    assert made is not None
+    return asked, made
+
+
+def test_exclusions_that_the_first_stage_passes_over_are_refused_before_anything_runs(pages: tuple[Benchmark, Collection]) -> None:
+    """Shares of 1.000 once said that BM25 was stable, and it had not looked at the excluded pictures."""
+    seen: list[int] = []
+    with pytest.raises(InputError, match=r"exclusions\(by='picture'\): lexical.* takes no heed"):
+        evaluate(*pages, variant="exclusions", progress=lambda done, _: seen.append(done))
+    assert seen == []
+
+
+def test_exclusions_that_no_reranker_heeds_are_told(pages: tuple[Benchmark, Collection]) -> None:
+    (note,) = evaluate(*pages, rerank=["bm25"], depth=5, variant="exclusions").result["notes"]
+    assert "neither first stage nor rerankers take heed" in note
+
+
+def test_excluding_a_few_words_takes_out_their_page_and_leaves_the_rest(pages: tuple[Benchmark, Collection]) -> None:
+    """The whole text of a page once was the exclusion, and every page that shared a word with it was gone."""
+    found = evaluate(*pages, variant="exclusions(by=text)")
+    plain = evaluate(*pages).outcome.systems[0].rankings
+    for query in found.outcome.benchmark.queries:
+        before, after = plain[query.query_id], found.outcome.systems[0].rankings[query.query_id]
+        wrong = next(item for item in before if item not in found.outcome.benchmark.qrels[query.query_id])
+        assert len(query.exclude_text[0].split()) == 5
+        assert wrong not in after
+        assert len(before) - len(after) <= 3
+    assert 0.5 < found.result["variant"]["overlap_10"] < 1
+    assert found.result["notes"] == []
+
+
+def test_without_a_picture_or_a_text_nothing_is_excluded(benchmark_: Benchmark, collection: Collection) -> None:
+    everything_right = {q.query_id: {item.item_id: 1 for item in collection.items()} for q in benchmark_.queries}
+    with pytest.raises(InputError, match=r"nothing wrong that composed.* finds has a picture to be excluded by"):
+        evaluate(replace(benchmark_, qrels=everything_right), collection, variant="exclusions")
+
+
+def test_the_second_picture_is_not_the_first_where_the_reference_stays_in_the_ranking(
+    benchmark_: Benchmark, collection: Collection
+) -> None:
+    """CIRCO, FashionIQ: the nearest neighbour of a reference picture that can be found is itself."""
+    kept = replace(benchmark_, removed={})
+    for query in changed(kept, collection, "two_pictures").queries:
+        own, other = (image.open().convert("RGB").tobytes() for image in query.images)
+        assert own != other
+
+
+@pytest.mark.parametrize(
+    "variant", ["suffled", "shuffled", "paraphrased(file='none.jsonl')", "paraphrased(file='strangers.jsonl')", "two_pictures"]
+)
+def test_a_variant_that_cannot_be_is_told_before_anything_runs(
+    benchmark_: Benchmark, collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strangers.jsonl").write_text(json.dumps({"query_id": "stranger", "text": "x"}), encoding="utf-8")
+    seen: list[int] = []
+    without = replace(benchmark_.queries[-1], images=())
+    given = replace(benchmark_, queries=(*benchmark_.queries[:-1], without)) if variant == "two_pictures" else benchmark_
+    with pytest.raises((InputError, UnknownName)):
+        evaluate(given, collection, variant=variant, progress=lambda done, _: seen.append(done))
+    assert seen == []
+
+
 def test_a_variant_that_does_not_suit_the_queries_says_so(benchmark_: Benchmark, collection: Collection) -> None:
     worded = Benchmark(name="w", queries=(Query(query_id="q", text="a cat"),), qrels={"q": {"x": 1}}, measures=("R@1",))
     with pytest.raises(InputError, match="no picture"):
-        changed(worded, collection, "two_pictures")
+        suitable("two_pictures", worded, ())
     with pytest.raises(UnknownName, match="shuffled"):
         make_variant("shufled")
 
 
+def test_the_order_of_what_two_rankings_share_counts_where_they_share_two() -> None:
+    queries = tuple(Query(query_id=name, text="x") for name in ("apart", "turned"))
+    asked = Benchmark(name="b", queries=queries, qrels={query.query_id: {"a": 1} for query in queries}, measures=("R@1",))
+
+    def outcome(**rankings: tuple[str, ...]) -> Outcome:
+        return given_outcome(asked, Run(tag="t", rankings=rankings), 10)
+
+    before = outcome(apart=("a", "b"), turned=("a", "b"))
+    assert stability(before, outcome(apart=("c", "d"), turned=("b", "a")))["kendall_tau"] == -1.0
+    assert stability(before, outcome(apart=("c",), turned=("a",))) == {"same_first": 0.5, "overlap_10": 0.25, "kendall_tau": None}
+
+
 def test_kendall_by_hand() -> None:
     assert kendall_tau("abcd", "abdc") == pytest.approx((5 - 1) / 6)
-    assert kendall_tau("ab", "cd") == 1.0
+    assert math.isnan(kendall_tau("ab", "cd"))

@@ -49,6 +49,13 @@ def test_a_judged_query_without_a_ranking_counts_as_0() -> None:
     assert (scores.mean("R@1"), scores.mean("mAP@5")) == (0.5, 0.5)
 
 
+def test_auc_of_a_query_that_a_run_lacks_is_0_and_not_passed_over() -> None:
+    judged = Judgements(qrels={"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"a": 0}})
+    scores = score({"q1": "ab", "q3": "ab"}, judged, ["AUC"])
+    assert scores.values["AUC"][:2].tolist() == [1.0, 0.0]
+    assert scores.mean("AUC") == 0.5  # the third has nothing right, and no pair
+
+
 def test_no_subset_is_an_error() -> None:
     with pytest.raises(InputError, match="subset"):
         score({"q": "a"}, Judgements(qrels={"q": {"a": 1}}), ["R_subset@1"])

@@ -98,6 +98,23 @@ def test_a_page_can_be_judged_by_its_text_alone() -> None:
     assert "one two three\n" in text_of(double.prompts[0])
 
 
+def test_a_page_is_judged_by_more_of_its_text_than_a_caption() -> None:
+    text = " ".join(f"word{n}" for n in range(900))
+    given = [Candidate(item=Item(item_id=f"{number}", page_number=number, text=text)) for number in (None, 3)]
+    double = BackendDouble()
+    build(Options(), double).rerank(QUERY, given)
+    assert [texts.count("word") for texts in map(text_of, double.prompts)] == [64, 400]
+    build(Options(page_words=5), double).rerank(QUERY, given)
+    assert [texts.count("word") for texts in map(text_of, double.prompts[2:])] == [64, 5]
+
+
+def test_what_auto_chose_is_said() -> None:
+    given = [*candidates(1), *candidates(2, text="words")[1:], Candidate(item=Item(item_id="bare"))]
+    messages = build(Options(modality="auto"), BackendDouble()).rerank(QUERY, given).notes.messages
+    assert messages == ("bare: not asked about: it has neither a picture nor a text", "shown as image: item-0", "shown as text: item-1")
+    assert build(Options(), BackendDouble()).rerank(QUERY, given[:2]).notes.messages == ()
+
+
 def test_a_composed_query_shows_the_reference_first_and_names_exclusions() -> None:
     double = BackendDouble()
     query = Query(text="in green", images=(InMemory(coloured(7)),), exclude_text=("window",))

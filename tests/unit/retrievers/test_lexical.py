@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mmrerank.collection import Collection
@@ -82,6 +84,41 @@ def test_the_form_of_the_answer_is_not_searched_for(reports: Collection) -> None
         make("lexical", corpus=reports).retrieve(Query(text="Which hall?"), 1).candidates[0].raw_score
     )
     assert best(reports, "lexical(wording=all)", 60, text=text) != best(reports, "lexical", 58, text=text)
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Five short notes and 400 of the same words, all about a gauge."""
+    texts = ["the tide gauges at the harbour", "a rain gauge", "the tide table", "pump TG-204", "pump 204 of the gauge house"]
+    rows = [{"id": f"n{n}", "text": text} for n, text in enumerate([*texts, *["a rain gauge on a hill"] * 400])]
+    path = tmp_path_factory.mktemp("notes") / "notes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    collection = Collection.create(tmp_path_factory.mktemp("made") / "c", encoders=[])
+    collection.add([path])
+    return collection
+
+
+@pytest.mark.parametrize(
+    ("excluded", "kept"),
+    [
+        (("tide gauge",), {"n1", "n2", "n3", "n4"}),  # once every item that shared a single word was left out
+        (("tide",), {"n1", "n3", "n4"}),
+        (("gauge",), {"n2", "n3"}),
+        (("the tides of a gauge",), {"n1", "n2", "n3", "n4"}),
+        (("TG-204",), {"n0", "n1", "n2", "n4"}),
+        (("tide table", "rain gauge"), {"n0", "n3", "n4"}),
+        (("?!",), {"n0", "n1", "n2", "n3", "n4"}),
+    ],
+)
+def test_what_holds_all_words_of_an_exclusion_is_left_out(notes: Collection, excluded: tuple[str, ...], kept: set[str]) -> None:
+    query = Query(text="tide gauge pump", exclude_text=excluded)
+    found = make("lexical", corpus=notes).retrieve(query, 500).item_ids
+    assert {item_id.partition("::")[2] for item_id in found} & {f"n{n}" for n in range(5)} == kept
+
+
+def test_an_exclusion_of_most_matches_leaves_as_many_as_asked_for(notes: Collection) -> None:
+    query = Query(text="rain gauge", exclude_text=("hill",))
+    assert [i.partition("::")[2] for i in make("lexical", corpus=notes).retrieve(query, 3).item_ids] == ["n1", "n0", "n4"]
 
 
 def test_weights_that_do_not_fit_are_refused_when_a_hybrid_is_made(reports: Collection) -> None:
