@@ -78,7 +78,7 @@ def run(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _collection(folder: Path, source: Path, encoders: list[str], say: Say, progress: Callable[[str], Any]) -> Collection:
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder, encoders=encoders)
+    collection = Collection.open_or_create(folder, encoders=encoders)
     with progress(f"indexing {source.name}") as report_progress:
         report = collection.add([source], progress=report_progress)
     _say_report(folder.name, report, say)

@@ -90,7 +90,7 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
     files = _files(paths)
     chosen = encoder or _default_encoder(files)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    return Collection.create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
 
 def _files(paths: list[Path]) -> tuple[SourceFile, ...]:

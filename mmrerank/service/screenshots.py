@@ -159,8 +159,7 @@ def small(png: bytes) -> bytes:
 
 
 def _collection(folder: Path, source: Path, encoders: Sequence[str]) -> Path:
-    made = (folder / "collection.toml").exists()
-    collection = Collection.open(folder) if made else Collection.create(folder, encoders=encoders)
+    collection = Collection.open_or_create(folder, encoders=encoders)
     collection.add([source])
     return folder
 

@@ -102,7 +102,7 @@ def _without(ranking: Ranking, own: str, depth: int) -> tuple[Candidate, ...]:
 
 def indexed(folder: Path, source: Path) -> Collection:
     """The pictures of a table, indexed with the embedded CLIP; as it is where that was done before."""
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder, encoders=["openclip/mini"])
+    collection = Collection.open_or_create(folder, encoders=["openclip/mini"])
     collection.add([source])
     return collection
 
