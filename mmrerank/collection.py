@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank._remarks import with_wordless
+from mmrerank.backends import backend_of
 from mmrerank.caches import rows_index, text_index
 from mmrerank.errors import InputError, ManifestError
+from mmrerank.index._recipes import rows_index_name
 from mmrerank.ingest import Ingest, IngestReport, Progress
-from mmrerank.parts import make
+from mmrerank.parts import make, several
 from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
 from mmrerank.provenance import made_by
 from mmrerank.sources import file_id_of, list_files, readers, with_roots
@@ -57,8 +59,8 @@ class Collection:
         folder = Path(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
-        index_name = make(index, station="index", dimension=1).name  # complains of an unknown name before anything is written
-        parts = [_encoder(encoder) for encoder in encoders]
+        index_name = rows_index_name(index)  # complains of an unknown name before anything is written
+        parts = [_encoder(encoder) for encoder in several(encoders)]
         folder.mkdir(parents=True, exist_ok=True)
         table = Table.create(folder / "items.lance")
         write_manifest(folder, Manifest(index=index_name, made_by=made_by()))
@@ -138,7 +140,7 @@ class Collection:
 
     def add(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         *,
         encoders: Sequence[str | Encoder] = (),
         read_with: Sequence[str | Reader] = (),
@@ -158,11 +160,11 @@ class Collection:
         Raises:
             InputError: a path does not exist, or is a file that no reader takes.
         """
-        places = [Path(path) for path in paths]
-        for encoder in encoders:
+        places = [Path(path) for path in several(paths)]
+        for encoder in several(encoders):
             self._enrol(_encoder(encoder))
         roots = with_roots(places, self.manifest.roots)
-        listing = list_files(places, roots, readers(read_with))
+        listing = list_files(places, roots, readers(several(read_with)))
         self._write(roots=roots)
         parts = {entry.slug: self.encoder(entry) for entry in self.manifest.encoders}
         report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
@@ -181,9 +183,9 @@ class Collection:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
         rows = self.view.snapshot.table(["item_id", "document_id", "file", "key", "state"])
         gone: set[str] = set()
-        for item_id in ids:
+        for item_id in several(ids):
             gone |= _some(f"item or document {item_id!r}", {r["item_id"] for r in rows if item_id in (r["item_id"], r["document_id"])})
-        for path in paths:
+        for path in several(paths):
             file_id = file_id_of(Path(path), self.manifest.roots)
             below = file_id if file_id.endswith("/") or not file_id else f"{file_id}/"
             gone |= _some(f"item of {path}", {r["item_id"] for r in rows if r["file"] == file_id or r["file"].startswith(below)})
@@ -204,20 +206,21 @@ class Collection:
         k: int = 10,
         retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
-        backend: Backend | None = None,
+        backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
         """The k best items for a query, through a first stage and any rerankers in a row.
 
         Args:
-            query: a text, or a Query with pictures, exclusions, a filter.
+            query: a text, or a Query with pictures (`mmrerank.picture`), exclusions, a filter.
             retriever: a part or its name; None chooses by what is asked and held (`default_retriever`).
-            backend: the MLLM for stages given by name that ask one.
+            backend: the MLLM for stages given by name that ask one; a part or its name, as are retriever and rerankers.
             depth: how many candidates the rerankers see; 100 when None.
 
         Raises:
             InputError: the query cannot be answered by this collection; the message says why.
         """
+        backend = backend_of(backend)
         asked = Query(text=query) if isinstance(query, str) else query
         first = retriever if retriever is not None else self.default_retriever(asked)
         stage = self.view.retriever(first, backend) if isinstance(first, str) else first
@@ -231,7 +234,7 @@ class Collection:
         filter: str | None = None,
         retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
-        backend: Backend | None = None,
+        backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
         on_text: Callable[[str], None] | None = None,
@@ -250,8 +253,7 @@ class Collection:
         return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
 
     def default_retriever(self, query: Query) -> str:
-        """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
-        encoder takes text, else BM25."""
+        """Pictures and text: composed; pictures: dense; text: BM25 if items are pages, else dense if an encoder takes text, else BM25."""
         if query.images:
             return "composed" if query.text else "dense"
         if self.view.has_pages:
@@ -374,8 +376,8 @@ class _View:
         return self._cached[what]
 
 
-def _given(backend: Backend | None) -> dict[str, Backend]:
-    return {} if backend is None else {"backend": backend}
+def _given(backend: Backend | str | None) -> dict[str, Backend | None]:
+    return {} if backend is None else {"backend": backend_of(backend)}
 
 
 @lru_cache(maxsize=8)

@@ -18,7 +18,7 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -91,6 +91,15 @@ def _keywords(text: str, name: str) -> dict[str, Any]:
 
 def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)  # a bare word is a string
+
+
+def several(given: Any) -> tuple[Any, ...]:
+    """What was given in a row, and one thing alone as a row of one: a text is one name, not its letters.
+
+    >>> several("square"), several(["square", "bm25"])
+    (('square',), ('square', 'bm25'))
+    """
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
 
 
 @cache

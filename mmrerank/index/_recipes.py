@@ -47,11 +47,33 @@ def read_recipe(path: Path) -> str:
     return _checked(recipe["name"], recipe.get("options", {}))
 
 
+def rows_index_name(name: str) -> str:
+    """The printed name of an index of descriptors.
+
+    Raises:
+        UnknownName: no index of descriptors, or no option of it, is called so.
+        InputError: an option has a wrong value, or the index searches text.
+    """
+    made: str = parts.make(_of_rows(name), station="index", dimension=1).name
+    return made
+
+
+def _of_rows(name: str) -> str:
+    part, known = parts.parse(name).part, parts.names("index")
+    if part not in known:
+        rows = [known_name for known_name in known if _searches_rows(known_name)]
+        raise UnknownName.among("index of descriptors", part, rows)
+    if not _searches_rows(part):
+        raise InputError(f"{name!r} searches text; a collection keeps an index of descriptors", hint="Its texts have theirs by themselves.")
+    return name
+
+
+def _searches_rows(part: str) -> bool:
+    return bool(parts.module(part, station="index").SEARCHES == "rows")
+
+
 def _checked(name: str, explained: dict[str, Any]) -> str:
-    module = parts.module(name, station="index")
-    if module.SEARCHES != "rows":
-        raise InputError(f"{name!r} searches text; a recipe names an index of descriptors")
-    options = parts.options_of(name, module.Options)
+    options = parts.options_of(_of_rows(name), parts.module(name, station="index").Options)
     for option in explained:
         if not hasattr(options, option):
             raise UnknownName.among(f"option of {name!r}", option, vars(options))
