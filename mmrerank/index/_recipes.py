@@ -20,6 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+RECIPES = Path(__file__).parents[2] / "indexes"
 KEYS = {"name": str, "take_it_when": str, "options": dict, "measured": dict}
 
 
@@ -31,7 +32,17 @@ def read_recipe(path: Path) -> str:
         UnknownName: a key that no recipe has, or an index or option that there is none of.
         InputError: an option of the name has a wrong value, or the index searches text.
     """
-    path = Path(path)
+    recipe = _content(Path(path))
+    return _checked(recipe["name"], recipe.get("options", {}))
+
+
+def shipped_recipes() -> list[tuple[Path, str, str]]:
+    """File, index and when to take it, of the recipes of the repository, by file; none where only the wheel is installed."""
+    found = ((path, _content(path)) for path in sorted(RECIPES.glob("*.toml")))
+    return [(path, recipe["name"], recipe["take_it_when"]) for path, recipe in found]
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         recipe: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -44,7 +55,7 @@ def read_recipe(path: Path) -> str:
     for key, kind in KEYS.items():
         if not isinstance(recipe.get(key, {} if kind is dict else None), kind):
             raise FormatError(f"expected {key!r} as a {'table' if kind is dict else 'string'}, got {recipe.get(key)!r}", path=path)
-    return _checked(recipe["name"], recipe.get("options", {}))
+    return recipe
 
 
 def rows_index_name(name: str) -> str:

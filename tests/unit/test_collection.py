@@ -237,6 +237,7 @@ def test_a_backend_is_given_by_its_name(collection: Collection, tmp_path: Path) 
     script.write_text('{"text": "{\\"ranking\\": [2, 1]}"}\n', encoding="utf-8")
     found = collection.search(like(3), k=2, rerank="square", backend=f"scripted/{script}", depth=2)
     assert found.stages[-1].cost.calls == 1
+    assert collection.ask("a door", retriever="lexical", backend=f"scripted/{script}").answered_by.startswith("generative")
     assert [hit.item.item_id for hit in found.hits] == [c.item.item_id for c in found.stages[0].ranking.candidates[1::-1]]
 
 
