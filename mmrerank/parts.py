@@ -37,6 +37,7 @@ STATIONS = {  # station folder -> what one of its parts is called
     "rerankers": "reranker",
     "answering": "answerer",
 }
+DOORS = {"backend": "backend", "descriptors": "encoder"}  # resource -> the option of the command line that gives it
 _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"(?P<part>[A-Za-z][\w-]*)(?:/(?P<argument>.+?))?(?:\((?P<options>\s*|\s*\w+\s*=.*)\))?", re.DOTALL)
 
@@ -140,7 +141,7 @@ def make(name: str, *, station: str | None = None, **resources: Any) -> Any:
     asked = list(inspect.signature(found.build).parameters.values())[1:]
     missing = [p.name for p in asked if p.default is p.empty and p.name not in resources]
     if missing:
-        door = ", or --backend NAME on the command line" if missing[0] == "backend" else ""
+        door = f", or --{DOORS[missing[0]]} NAME on the command line" if missing[0] in DOORS else ""
         raise InputError(f"{name!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=... to make(){door}.")
     given = {p.name: resources[p.name] for p in asked if p.name in resources}
     return found.build(options_of(name, found.Options), **given)
