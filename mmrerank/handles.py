@@ -39,4 +39,5 @@ def check_handles(owner: str, pictures: Sequence[Any]) -> None:
         raise InputError(f"the pictures of {owner} come in a tuple; got {type(pictures).__name__}", hint=_MAKE)
     for given in pictures:
         if isinstance(given, Path) or not callable(getattr(given, "open", None)):  # Path.open gives a file, not a picture
-            raise InputError(f"{owner} takes handles of pictures; got {type(given).__name__} {str(given)[:60]!r}", hint=_MAKE)
+            named = f" {str(given)[:60]!r}" if isinstance(given, str | Path) else ""
+            raise InputError(f"{owner} takes handles of pictures; got {type(given).__name__}{named}", hint=_MAKE)
