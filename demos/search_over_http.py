@@ -18,7 +18,7 @@ DATASETS = Path(__file__).parents[1] / "datasets"
 
 
 def indexed(folder: Path, source: Path, encoders: list[str]) -> str:
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder, encoders=encoders)
+    collection = Collection.open_or_create(folder, encoders=encoders)
     collection.add([source])
     return str(folder)
 

@@ -29,7 +29,7 @@ def main() -> None:
     queries = {
         "text": Query(text="red heart"),
         "picture": Query(images=(firefighter,)),
-        "composed": Query(images=(firefighter,), text="the same, but a man", exclude_text=("helmet",)),
+        "composed": Query(images=(firefighter,), text="the same, but a man", exclude_text=("a man raising a hand",)),
     }
     for name, query in queries.items():
         result = emoji.search(query, k=6)

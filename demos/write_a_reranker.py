@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     folder = parser.parse_args().out / "handbook"
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder)
+    collection = Collection.open_or_create(folder)
     collection.add([HANDBOOK])
     for hit in collection.search("how many pictures does the index hold?", k=5, rerank=[ShortestFirst()], depth=10).hits:
         print(f"{hit.rank}. {hit.item.item_id} ({hit.reason})")

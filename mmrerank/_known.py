@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
-from mmrerank.sources import Listing, SourceFile
+from mmrerank.sources import Listing, SourceFile, beginnings, below, path_of
+from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
 from mmrerank.types import Failure, Found, Reader
 
 RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may have changed again within one clock tick
-FEW = 16  # scopes, each of which is a pass over the table
+FEW = 16  # beginnings of ids, each of which is a pass over the table
 
 Row = Mapping[str, Any]
 
 
 def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
-    """File id -> item id -> bookkeeping fields, for everything known below the listed scopes."""
+    """File id -> item id -> bookkeeping fields, for everything known at or below the listed places."""
     known: dict[str, dict[str, Row]] = defaultdict(dict)
-    if len(listing.scopes) > FEW:  # thousands of single files: one pass over the table instead of one for each
-        folders = tuple(scope for scope in listing.scopes if not scope or scope.endswith("/"))
-        files = frozenset(listing.scopes)
-        found = (row for row in table.known() if row["file"] in files or row["file"].startswith(folders))
-    else:
-        found = (row for scope in listing.scopes for row in table.known(scope) if _in_scope(row["file"], scope))
-    for row in found:
-        known[row["file"]][row["item_id"]] = row
+    starts = {start for place in listing.places for start in beginnings(place, listing.roots)}
+    if "" in starts or len(starts) > FEW:  # thousands of single files: one pass over the table instead of one for each
+        starts = {""}
+    is_listed = below(listing.places, listing.roots)
+    for start in sorted(starts):
+        for row in table.known(start):
+            if is_listed(row["file"]):
+                known[row["file"]][row["item_id"]] = row
     return known
+
+
+def gone_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
+    """The ids whose files are no longer there. What is there and was passed over, such as a table or a hidden file, is not gone;
+    nor is what lies in a folder that cannot be listed."""
+    names = lru_cache(maxsize=1024)(lambda folder: frozenset(os.listdir(folder)))
+
+    def is_gone(path: Path) -> bool:
+        try:
+            return path.name not in names(path.parent) or path.is_dir()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+
+    return {file_id for file_id in file_ids if is_gone(path_of(file_id, roots))}
 
 
 def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> bool:
@@ -44,6 +64,7 @@ def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> b
         and row["seen_ns"] - row["file_mtime_ns"] > RACY_NS
         and (row["state"] == "failed" or wanted <= encoders_of(row))
         and not _outdated(file.reader, row)
+        and not _moved(file, row)
         for row in rows.values()
     )
 
@@ -52,6 +73,12 @@ def _outdated(reader: Reader, row: Row) -> bool:
     """Whether the reader has become able to read what it could not read then."""
     asked: Callable[[str], bool] | None = getattr(reader, "outdated", None)
     return bool(row.get("text_note")) and asked is not None and asked(str(row["text_note"]))
+
+
+def _moved(file: SourceFile, row: Row) -> bool:
+    """Whether the file has become another page, since its neighbours came or went."""
+    asked: Callable[..., object] | None = getattr(file.reader, "place", None)
+    return asked is not None and row["state"] == "ready" and asked(file.path, file.file_id) != (row["document_id"], row["page_number"])
 
 
 def encoders_of(row: Row) -> set[str]:
@@ -79,7 +106,3 @@ def _entries(file: SourceFile) -> Iterator[Found | Failure]:
         yield from file.reader.read(file.path, file.file_id)
     except FormatError as error:
         yield Failure(path=file.file_id, reason=error.reason)
-
-
-def _in_scope(file_id: str, scope: str) -> bool:
-    return file_id == scope or scope == "" or (scope.endswith("/") and file_id.startswith(scope))

@@ -7,42 +7,48 @@ collection.search("a red door").hits[0].item.item_id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmrerank._folder import TABLE, check_vacant, settled
 from mmrerank._remarks import with_wordless
+from mmrerank._removal import chosen
+from mmrerank._version import View, given
 from mmrerank.backends import backend_of
-from mmrerank.caches import rows_index, text_index
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.index._recipes import rows_index_name
 from mmrerank.ingest import Ingest, IngestReport, Progress
 from mmrerank.parts import make, several
 from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
 from mmrerank.provenance import made_by
-from mmrerank.sources import file_id_of, list_files, readers, with_roots
-from mmrerank.spaces import EncoderSpace
-from mmrerank.store.manifest import EncoderEntry, Manifest, read_manifest, write_manifest
-from mmrerank.store.table import Snapshot, Table
-from mmrerank.types import Answerer, Backend, Candidate, Encoder, Index, Item, Modality, Query, Reader, Reranker, Retriever, Space
-from mmrerank.views import ItemView
+from mmrerank.sources import list_files, readers, with_roots
+from mmrerank.store.lock import writing
+from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
+from mmrerank.store.table import Table
+from mmrerank.types import Answerer, Backend, Candidate, Encoder, Item, Modality, Query, Reader, Reranker, Retriever, Space
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "faiss_index"
-PAGES = "page_number IS NOT NULL AND text IS NOT NULL AND text <> ''"  # scans that nobody read have no words to be found by
 
 
 class Collection:
-    """Items on disk with their descriptors and text, to add to and to search. Also the corpus its retrievers ask."""
+    """Items on disk with their descriptors and text, to add to and to search. Also the corpus its retrievers ask.
+
+    Any number of processes and threads may search. One at a time writes (`create`, `add`, `remove`); the others wait for it.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, table: Table) -> None:
         self.path = path
         self.manifest = manifest
         self.table = table
         self._encoders: dict[str, Encoder] = {}
-        self._view: _View | None = None
+        self._view: View | None = None
+        self._lock = threading.RLock()  # for the threads of this process: over manifest, encoders and view
 
     @classmethod
     def create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
@@ -53,22 +59,41 @@ class Collection:
             index: name of the index to keep over each encoder's descriptors.
 
         Raises:
-            InputError: something lies in the folder.
+            InputError: something lies in the folder, other than what a killed `create` left.
             UnknownName: an encoder or index of that name does not exist.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
+        check_vacant(folder)
         index_name = rows_index_name(index)  # complains of an unknown name before anything is written
-        parts = [_encoder(encoder) for encoder in several(encoders)]
+        parts = {part.name: part for part in map(_encoder, several(encoders))}
         folder.mkdir(parents=True, exist_ok=True)
-        table = Table.create(folder / "items.lance")
-        write_manifest(folder, Manifest(index=index_name, made_by=made_by()))
+        with writing(folder):
+            check_vacant(folder)  # another process may have been quicker
+            table = Table.create(folder / TABLE)
+            entries = tuple(_with_room(table, part) for part in parts.values())
+            write_manifest(folder, Manifest(index=index_name, encoders=entries, made_by=made_by()))
         collection = cls.open(folder)
-        collection.table = table
-        for part in parts:
-            collection._enrol(part)
+        collection._encoders = {entry.slug: parts[entry.name] for entry in entries}
         return collection
+
+    @classmethod
+    def open_or_create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
+        """The collection in the folder `path`; where there is none it is made, by one of the processes that ask at once.
+
+        Args:
+            encoders, index: of a collection that is made, as in `create`.
+
+        Raises:
+            InputError: something else lies in the folder.
+            DamagedData: its files cannot be read.
+        """
+        if not (Path(path) / FILE).exists():
+            try:
+                return cls.create(path, encoders=encoders, index=index)
+            except InputError:
+                if not (Path(path) / FILE).exists():
+                    raise
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: str | Path) -> Collection:
@@ -79,8 +104,8 @@ class Collection:
             DamagedData: its files cannot be read.
         """
         folder = Path(path)
-        manifest = read_manifest(folder)
-        return cls(folder, manifest, Table.open(folder / "items.lance"))
+        manifest, table = settled(folder, lambda: Table.open(folder / TABLE))
+        return cls(folder, manifest, table)
 
     # ------------------------------------------------------------------ what it holds
 
@@ -88,17 +113,18 @@ class Collection:
         return len(self.view.snapshot)
 
     @property
-    def view(self) -> _View:
+    def view(self) -> View:
         """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
-        if self._view is None:
-            self._view = _View(self)
-        return self._view
+        with self._lock:
+            if self._view is None:
+                self._view = View(self)
+            return self._view
 
     def refresh(self) -> None:
         """Looks for what other processes wrote."""
-        self.manifest = read_manifest(self.path)
-        self.table.refresh()
-        self._view = None
+        with self._lock:
+            self.manifest, _ = settled(self.path, self.table.refresh)
+            self._view = None
 
     def encoder(self, entry: EncoderEntry) -> Encoder:
         """The encoder of an entry of `collection.toml`, loaded on first use.
@@ -106,9 +132,10 @@ class Collection:
         Raises:
             ManifestError: its name, dimension or weights are not those that the descriptors were made with.
         """
-        if entry.slug not in self._encoders:
-            self._encoders[entry.slug] = self._same_as(entry, _encoder(entry.name))
-        return self._encoders[entry.slug]
+        with self._lock:
+            if entry.slug not in self._encoders:
+                self._encoders[entry.slug] = self._same_as(entry, _encoder(entry.name))
+            return self._encoders[entry.slug]
 
     def _same_as(self, entry: EncoderEntry, part: Encoder) -> Encoder:
         weights = _weights(part)
@@ -161,17 +188,20 @@ class Collection:
             InputError: a path does not exist, or is a file that no reader takes.
         """
         places = [Path(path) for path in several(paths)]
-        for encoder in several(encoders):
-            self._enrol(_encoder(encoder))
-        roots = with_roots(places, self.manifest.roots)
-        listing = list_files(places, roots, readers(several(read_with)))
-        self._write(roots=roots)
-        parts = {entry.slug: self.encoder(entry) for entry in self.manifest.encoders}
-        report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
-        if report.added + report.updated + report.removed > 0:
-            self.table.compact()
-        self._view = None
-        return report
+        further = [_encoder(encoder) for encoder in several(encoders)]
+        with self._writing():
+            doubles = self.table.drop_doubles()
+            roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
+            listing = list_files(places, roots, readers(several(read_with)))
+            for part in further:
+                self._enrol(part)
+            self._write(roots=roots)
+            parts = {entry.slug: self.encoder(entry) for entry in self.manifest.encoders}
+            report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
+            if report.added + report.updated + report.removed > 0:
+                self.table.compact()
+        note = f"{doubles} rows that stood twice were dropped"
+        return replace(report, notes=(*report.notes, note)) if doubles else report
 
     def remove(self, *, ids: Sequence[str] = (), paths: Sequence[str | Path] = (), filter: str | None = None) -> int:
         """Removes items by id (or document id), by file or folder, and by filter; returns how many there were.
@@ -181,21 +211,22 @@ class Collection:
         """
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
-        rows = self.view.snapshot.table(["item_id", "document_id", "file", "key", "state"])
-        gone: set[str] = set()
-        for item_id in several(ids):
-            gone |= _some(f"item or document {item_id!r}", {r["item_id"] for r in rows if item_id in (r["item_id"], r["document_id"])})
-        for path in several(paths):
-            file_id = file_id_of(Path(path), self.manifest.roots)
-            below = file_id if file_id.endswith("/") or not file_id else f"{file_id}/"
-            gone |= _some(f"item of {path}", {r["item_id"] for r in rows if r["file"] == file_id or r["file"].startswith(below)})
-        if filter is not None:
-            keys = set(self.view.snapshot.where(filter).tolist())
-            gone |= {r["item_id"] for r in rows if r["key"] in keys}
-        self.table.remove(sorted(gone))
-        self.table.refresh()
-        self._view = None
-        return sum(r["item_id"] in gone and r["state"] == "ready" for r in rows)
+        with self._writing():
+            gone = chosen(self.view, ids=several(ids), paths=several(paths), filter=filter)
+            self.table.remove(sorted({str(row["item_id"]) for row in gone}))
+            self.table.refresh()
+        return sum(row["state"] == "ready" for row in gone)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The only writer, at the newest version; searches that begin afterwards see what was written."""
+        with writing(self.path):
+            self.refresh()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._view = None
 
     # ------------------------------------------------------------------ search
 
@@ -247,18 +278,21 @@ class Collection:
             answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
             on_text: called with the words of the answer as they come, as the model writes them.
         """
+        backend = backend_of(backend)
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
-        part: Answerer = make(chosen, station="answering", corpus=self, **_given(backend)) if isinstance(chosen, str) else chosen
+        part: Answerer = make(chosen, station="answering", corpus=self, **given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
         return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
 
     def default_retriever(self, query: Query) -> str:
-        """Pictures and text: composed; pictures: dense; text: BM25 if items are pages, else dense if an encoder takes text, else BM25."""
+        """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
+        encoder takes text, else BM25."""
         if query.images:
             return "composed" if query.text else "dense"
-        if self.view.has_pages:
+        view = self.view
+        if view.has_pages:
             return "lexical"
-        return "dense" if any("text" in self.encoder(entry).takes for entry in self.manifest.encoders) else "lexical"
+        return "dense" if any("text" in self.encoder(entry).takes for entry in view.manifest.encoders) else "lexical"
 
     def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
         """The space of the named encoder, or of the first that takes these modalities.
@@ -267,10 +301,11 @@ class Collection:
             InputError: no encoder of the collection takes them.
             ManifestError: the named encoder has no descriptors here.
         """
-        entries = [self.entry(encoder)] if encoder else list(self.manifest.encoders)
+        view = self.view
+        entries = [self.entry(encoder)] if encoder else list(view.manifest.encoders)
         for entry in entries:
             if takes <= self.encoder(entry).takes:
-                return self.view.space(entry)
+                return view.space(entry)
         held = ", ".join(f"{entry.name!r} ({'/'.join(sorted(self.encoder(entry).takes))})" for entry in entries) or "none"
         raise InputError(
             f"no encoder of collection {self.path.name!r} takes {' and '.join(sorted(takes))}; it has {held}.",
@@ -279,10 +314,10 @@ class Collection:
 
     def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
         """The k items whose text matches best by BM25, best first; items that share no term are left out."""
-        snapshot = self.view.snapshot
-        found = self.view.text.search(text, k, allowed=None if filter is None else snapshot.where(filter))
-        fields, _ = snapshot.records(found.ids)
-        return [Candidate(item=self.view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
+        view = self.view  # one for all of it: an `add` in another thread moves it
+        found = view.text.search(text, k, allowed=None if filter is None else view.snapshot.where(filter))
+        fields, _ = view.snapshot.records(found.ids)
+        return [Candidate(item=view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
 
     def rarity(self, text: str) -> Mapping[str, float]:
         """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
@@ -294,14 +329,15 @@ class Collection:
         Raises:
             InputError: it is not in the collection.
         """
-        fields, _ = self.view.snapshot.records(self.view.snapshot.keys_of([item_id]))
-        return self.view.items.item(fields[0])
+        view = self.view
+        fields, _ = view.snapshot.records(view.snapshot.keys_of([item_id]))
+        return view.items.item(fields[0])
 
     def items(self, filter: str | None = None) -> list[Item]:
         """All items, or those that a filter holds for, by id."""
-        snapshot = self.view.snapshot
-        fields, _ = snapshot.records(snapshot.keys if filter is None else snapshot.where(filter))
-        return [self.view.items.item(row) for row in sorted(fields, key=lambda row: str(row["item_id"]))]
+        view = self.view
+        fields, _ = view.snapshot.records(view.snapshot.keys if filter is None else view.snapshot.where(filter))
+        return [view.items.item(row) for row in sorted(fields, key=lambda row: str(row["item_id"]))]
 
     def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
         """Where the file of each item lies.
@@ -309,75 +345,35 @@ class Collection:
         Raises:
             InputError: an item is not in the collection.
         """
-        fields, _ = self.view.snapshot.records(self.view.snapshot.keys_of(item_ids))
-        return {row["item_id"]: self.view.items.path(row) for row in fields}
+        view = self.view
+        fields, _ = view.snapshot.records(view.snapshot.keys_of(item_ids))
+        return {row["item_id"]: view.items.path(row) for row in fields}
 
     def _enrol(self, encoder: Encoder) -> None:
-        """Makes room for an encoder's descriptors, in the table first, so that the manifest never promises too much."""
+        """Makes room for an encoder's descriptors, in the table first, so that the manifest never promises too much; under the lock."""
         held = [entry for entry in self.manifest.encoders if entry.name == encoder.name]
         if held:
             self._encoders[held[0].slug] = self._same_as(held[0], encoder)
             return
-        entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
+        entry = _with_room(self.table, encoder)
         self._encoders[entry.slug] = encoder
-        self.table.add_encoder(entry.slug, entry.dimension, tokens=hasattr(encoder, "encode_tokens"))
         self.table.refresh()
         self._write(encoders=(*self.manifest.encoders, entry))
 
     def _write(self, **changes: Any) -> None:
-        manifest = replace(self.manifest, **changes)
-        if manifest != self.manifest:
-            write_manifest(self.path, manifest)
-            self.manifest = manifest
+        with self._lock:
+            manifest = replace(self.manifest, **changes)
+            if manifest != self.manifest:
+                write_manifest(self.path, manifest)
+                self.manifest = manifest
+                self._view = None
 
 
-class _View:
-    """One version of a collection with what was opened of it: indexes, spaces, retrievers."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-        self.snapshot: Snapshot = collection.table.snapshot()
-        self.items = ItemView(collection.manifest.roots)
-        self._folder = collection.path / "indexes"
-        self._cached: dict[str, Any] = {}
-
-    def space(self, entry: EncoderEntry) -> Space:
-        def opened() -> EncoderSpace:
-            encoder = self._collection.encoder(entry)
-            return EncoderSpace(encoder, self.index(entry), self.snapshot, self.items)
-
-        space: Space = self._once(f"space {entry.slug}", opened)
-        return space
-
-    def index(self, entry: EncoderEntry) -> Index:
-        name = self._collection.manifest.index
-        index: Index = self._once(f"index {entry.slug}", lambda: rows_index(self._folder, name, self.snapshot, entry.slug, entry.dimension))
-        return index
-
-    @property
-    def text(self) -> Any:
-        return self._once("text", lambda: text_index(self._folder, self.snapshot))
-
-    @property
-    def has_pages(self) -> bool:
-        return bool(self._once("pages", lambda: len(self.snapshot.where(PAGES)) > 0))
-
-    def retriever(self, name: str, backend: Backend | None = None) -> Retriever:
-        def opened() -> Retriever:
-            made: Retriever = make(name, station="retrievers", corpus=self._collection, **_given(backend))
-            return made
-
-        retriever: Retriever = self._once(f"retriever {name}", opened) if backend is None else opened()
-        return retriever
-
-    def _once(self, what: str, opened: Callable[[], Any]) -> Any:
-        if what not in self._cached:
-            self._cached[what] = opened()
-        return self._cached[what]
-
-
-def _given(backend: Backend | str | None) -> dict[str, Backend | None]:
-    return {} if backend is None else {"backend": backend_of(backend)}
+def _with_room(table: Table, encoder: Encoder) -> EncoderEntry:
+    """The entry of an encoder for which the table has columns then."""
+    entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
+    table.add_encoder(entry.slug, entry.dimension, tokens=hasattr(encoder, "encode_tokens"))
+    return entry
 
 
 @lru_cache(maxsize=8)
@@ -392,9 +388,3 @@ def _encoder(encoder: str | Encoder) -> Encoder:
 
 def _weights(encoder: Encoder) -> str:
     return str(getattr(encoder, "weights_hash", ""))
-
-
-def _some(what: str, found: set[str]) -> set[str]:
-    if not found:
-        raise InputError(f"the collection has no {what}")
-    return found

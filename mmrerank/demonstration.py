@@ -15,6 +15,7 @@ from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
+from mmrerank.evaluation.sampling import evenly
 from mmrerank.ingest import IngestReport
 from mmrerank.measures.standard import mean
 from mmrerank.parts import make
@@ -77,7 +78,7 @@ def run(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _collection(folder: Path, source: Path, encoders: list[str], say: Say, progress: Callable[[str], Any]) -> Collection:
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder, encoders=encoders)
+    collection = Collection.open_or_create(folder, encoders=encoders)
     with progress(f"indexing {source.name}") as report_progress:
         report = collection.add([source], progress=report_progress)
     _say_report(folder.name, report, say)
@@ -171,9 +172,8 @@ class Judged:
 
 
 def composed_queries(emoji: Collection, split: str) -> Judged:
-    """The shipped composed queries of one split, every so many, some hundred in all."""
-    rows = [row for row in _lines(shipped("emoji/queries.jsonl")) if row["split"] == split]
-    rows = rows[:: max(1, len(rows) // MEASURED_QUERIES)][:MEASURED_QUERIES]
+    """Some hundred of the shipped composed queries of one split, evenly over all of them."""
+    rows = evenly([row for row in _lines(shipped("emoji/queries.jsonl")) if row["split"] == split], MEASURED_QUERIES)
     return Judged(
         label=f"composed queries, emoji {split} split",
         queries=tuple(Query(query_id=r["query_id"], text=r["text"], images=_pictures(emoji.item(r["image"]))) for r in rows),

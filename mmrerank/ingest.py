@@ -17,7 +17,7 @@ from typing import Any
 
 from mmrerank import _remarks
 from mmrerank._flow import BackgroundWriter, StageClock, in_background, ordered_map
-from mmrerank._known import encoders_of, entries_once, is_current, known_by_file
+from mmrerank._known import encoders_of, entries_once, gone_files, is_current, known_by_file
 from mmrerank.errors import FormatError
 from mmrerank.sources import Listing, SourceFile
 from mmrerank.store.records import PREFIX, TOKENS, Record
@@ -45,7 +45,7 @@ class IngestReport:
     text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
     ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
-    notes: tuple[str, ...] = ()  # these three in sentences
+    notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
 
     @property
     def items_per_s(self) -> float:
@@ -293,14 +293,12 @@ class Ingest:
             self._table.fill([work.base.item_id for work in some], columns)
 
     def _remove_gone(self) -> int:
-        """Removes what lies below a listed scope and was not met; returns how many items that were, failed files aside."""
-        unlisted = tuple(failure.path for failure in self._listing.failures)
-        gone = [
-            row
-            for rows in self._known.values()
-            for row in rows.values()
-            if row["item_id"] not in self._tally.seen and not (unlisted and row["file"].startswith(unlisted))
-        ]
+        """Removes what was not met of files that were read and of files that are gone; returns how many items that were, failed
+        files aside."""
+        missed = {name: [row for i, row in rows.items() if i not in self._tally.seen] for name, rows in self._known.items()}
+        listed = {file.file_id for file in self._listing.files}
+        away = gone_files((name for name, rows in missed.items() if rows and name not in listed), self._listing.roots)
+        gone = [row for name, rows in missed.items() if name in listed or name in away for row in rows]
         self._table.remove([row["item_id"] for row in gone])
         self._table.refresh()
         return sum(row["state"] == "ready" for row in gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ def describe(collection: Collection) -> dict[str, Any]:
         "fields": [name for name in FIXED.names if name in ("item_id", "document_id", "page_number", "text", "file")]
         + list(collection.table.metadata_fields),
         "version": snapshot.version,
-        "bytes": sum(file.stat().st_size for file in collection.path.rglob("*") if file.is_file()),
+        "bytes": _bytes(collection.path),
         "made_by": collection.manifest.made_by,
     }
+
+
+def _bytes(folder: Path) -> int:
+    stamps = (_stamp(Path(place) / name) for place, _, files in os.walk(folder) for name in files)
+    return sum(stamp[0] for stamp in stamps if stamp is not None)  # None: another process deleted it meanwhile
 
 
 def check(collection: Collection) -> dict[str, Any]:
@@ -67,7 +73,8 @@ def check(collection: Collection) -> dict[str, Any]:
 
 def _check_rows(collection: Collection) -> list[str]:
     rows = collection.view.snapshot.table(["item_id", "file", "fragment", "key", "content_hash"])
-    problems = [f"{n} rows have the id {item_id!r}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
+    repair = "index any folder of the collection again: the newest row stays"
+    problems = [f"{n} rows have the id {item_id!r}; {repair}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
     for row in rows:
         if row["item_id"] != row["file"] + row["fragment"] or row["key"] != key_of(row["item_id"], row["content_hash"]):
             problems.append(f"the row of {row['item_id']!r} contradicts itself")

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
+from mmrerank._fonts import font_for
 from mmrerank.errors import FormatError
 from mmrerank.pipeline import AskResult, Hit, SearchResult
 from mmrerank.readers._boxes import boxes
@@ -157,13 +158,13 @@ def _fitted(handle: ImageHandle, width: int, height: int, *, close: bool = False
 
 def _text_block(lines: Sequence[_Line], width: int, *, most_lines: int = 6) -> Image.Image:
     """Lines of text, wrapped to the width, each at most `most_lines` high."""
-    wrapped = [(piece, line) for line in lines for piece in _first(_wrap(line.text, _font(line.size_px), width), most_lines)]
+    wrapped = [(piece, line) for line in lines for piece in _first(_wrap(line.text, font_for(line.text, line.size_px), width), most_lines)]
     height = sum(round(line.size_px * 1.3) for _, line in wrapped)
     block = Image.new("RGB", (width, max(height, 1)), CARD)
     draw = ImageDraw.Draw(block)
     top = 0
     for piece, line in wrapped:
-        draw.text((0, top), piece, fill=line.colour, font=_font(line.size_px))
+        draw.text((0, top), piece, fill=line.colour, font=font_for(line.text, line.size_px))
         top += round(line.size_px * 1.3)
     return block
 
@@ -200,13 +201,6 @@ def _cut(word: str, font: FreeTypeFont, width: int) -> int:
     fits = max(n for n in range(1, len(word)) if n == 1 or font.getlength(word[:n]) <= width)
     joint = max(word[:fits].rfind(mark) for mark in "-_./:#") + 1
     return joint if joint > fits // 2 else fits
-
-
-def _font(size_px: int) -> FreeTypeFont:
-    font = ImageFont.load_default(size_px)
-    if not isinstance(font, FreeTypeFont):  # Pillow built without FreeType has a bitmap font of one size only
-        raise FormatError("Pillow was built without FreeType, which draws the letters of a sheet", path="Pillow")
-    return font
 
 
 def _rounded(size: tuple[int, int]) -> Image.Image:

@@ -1,14 +1,16 @@
 """Which files a collection is made from: roots, ids of files, and the reader of each.
 
 A file's id is the path below its root; the roots of a collection stand in `collection.toml`, so the id is the same on
-every run. The first root has no prefix; a later one is told apart by its folder's name.
+every run. The first root has no prefix; a later one is told apart by its folder's name. Roots may lie inside one another, so what
+lies below a folder is told by the places of files and never by how their ids begin.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -34,7 +36,8 @@ class Listing:
     """What lies below the paths that were given."""
 
     files: tuple[SourceFile, ...]
-    scopes: tuple[str, ...]  # file-id prefixes that were listed completely; what is known below them and gone was deleted
+    places: tuple[Path, ...]  # the files and folders that were listed
+    roots: tuple[Root, ...]
     failures: tuple[Failure, ...] = ()  # folders that could not be listed
     ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders, as paths below what was given
     linked: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
@@ -52,8 +55,15 @@ def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
     return {suffix: reader for reader in (*parts, *given) for suffix in reader.suffixes}
 
 
-def with_roots(paths: Sequence[Path], roots: tuple[Root, ...]) -> tuple[Root, ...]:
+def _no_ids(prefix: str) -> bool:
+    return False
+
+
+def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callable[[str], bool] = _no_ids) -> tuple[Root, ...]:
     """The roots with a new one for each path that lies below none of them.
+
+    Args:
+        taken: whether known ids begin with a prefix; asked where a root is away, such as a disk that is not plugged in.
 
     Raises:
         InputError: a path does not exist.
@@ -63,16 +73,23 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...]) -> tuple[Root, ..
             raise InputError(f"there is no file or folder {path}")
         folder = (path if path.is_dir() else path.parent).resolve()
         if not any(folder.is_relative_to(root.path) for root in roots):
-            roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots)))
+            roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots, taken)))
     return roots
 
 
-def _free_prefix(name: str, roots: tuple[Root, ...]) -> str:
-    taken = {root.prefix for root in roots}
-    if not taken:
+def _free_prefix(name: str, roots: tuple[Root, ...], taken: Callable[[str], bool]) -> str:
+    used = {root.prefix for root in roots}
+    if not used:
         return ""
+    away = not all(Path(root.path).is_dir() for root in roots)
     choices = (f"{name}/" if n == 1 else f"{name}-{n}/" for n in count(1))
-    return next(c for c in choices if c not in taken and not any((Path(root.path) / c).exists() for root in roots))
+    free = (c for c in choices if c not in used and not any((Path(root.path) / c).exists() for root in roots))
+    return next(c for c in free if not (away and taken(c)))
+
+
+def located(path: Path) -> Path:
+    """The absolute place of a file or folder, links to folders followed; a linked file counts where the link lies."""
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def file_id_of(path: Path, roots: Sequence[Root]) -> str:
@@ -81,9 +98,8 @@ def file_id_of(path: Path, roots: Sequence[Root]) -> str:
     Raises:
         InputError: it lies below no root.
     """
-    if path.is_dir():
-        return _id_of(path.resolve(), roots, folder=True)
-    return _id_of(path.parent.resolve() / path.name, roots)  # a linked file counts where the link lies
+    resolved = located(path)
+    return _id_of(resolved, roots, folder=resolved.is_dir())
 
 
 def _id_of(resolved: Path, roots: Sequence[Root], *, folder: bool = False) -> str:
@@ -109,6 +125,30 @@ def path_of(file_id: str, roots: Sequence[Root]) -> Path:
     return Path(root.path) / file_id[len(root.prefix) :]
 
 
+def below(places: Iterable[Path], roots: Sequence[Root]) -> Callable[[str], bool]:
+    """Tells of a file id whether its file is one of these places or lies below one."""
+    known = frozenset(places)
+    folders = frozenset(place.parent for place in known)
+
+    @lru_cache(maxsize=4096)
+    def asked(folder: str) -> tuple[bool, bool]:  # whether all in it is meant, whether something in it may be
+        place = path_of(folder, roots)
+        return place in known or not known.isdisjoint(place.parents), place in folders
+
+    def told(file_id: str) -> bool:
+        everything, something = asked(file_id[: file_id.rfind("/") + 1])
+        return everything or (something and path_of(file_id, roots) in known)
+
+    return told
+
+
+def beginnings(place: Path, roots: Sequence[Root]) -> set[str]:
+    """How the ids of files at or below a place can begin; files elsewhere may have such ids too."""
+    inside = {root.prefix for root in roots if Path(root.path).is_relative_to(place)}
+    around = (root for root in roots if place.is_relative_to(root.path) and place != Path(root.path))
+    return inside | {root.prefix + place.relative_to(root.path).as_posix() for root in around}
+
+
 def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str, Reader]) -> Listing:
     """Every readable file below the paths, each once, in the order of the names.
 
@@ -124,7 +164,7 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str
     linked: list[Path] = []
     for path in paths:
         whole = path.resolve()
-        for file in _below(path, roots, failures, linked) if path.is_dir() else [path.parent.resolve() / path.name]:
+        for file in _below(path, roots, failures, linked) if path.is_dir() else [located(path)]:
             reader = _reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
@@ -136,9 +176,14 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str
                 failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
                 continue
             files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
-    scopes = tuple(file_id_of(path, roots) for path in paths)
-    found = tuple(files.values())
-    return Listing(files=found, scopes=scopes, failures=tuple(failures), ignored=tuple(ignored), linked=tuple(map(str, linked)))
+    return Listing(
+        files=tuple(files.values()),
+        places=tuple(map(located, paths)),
+        roots=tuple(roots),
+        failures=tuple(failures),
+        ignored=tuple(ignored),
+        linked=tuple(map(str, linked)),
+    )
 
 
 def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:

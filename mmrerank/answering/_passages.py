@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from mmrerank.index._words import english
+from mmrerank.index._words import CJK, english
 
 LONGEST = 60  # words of a passage
 JOINED = 3  # neighbouring sentences that may make one passage
-_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_END = re.compile(
+    r"(?<=[.!?।॥؟۔])[\"')\]»]*\s+(?=[\"'(\[«„]?([^\W_]))"
+    r"|(?<=[。！？｡])(?![。！？｡」』）”])\s*|(?<=[。！？｡][」』）”])\s*"  # in Chinese and Japanese no space follows
+)
+_WIDE = re.compile(rf"[{CJK}\u3001-\u303f\uff01-\uff65]")  # two of these make a word, and no space parts them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,30 +42,65 @@ class Match:
 def passages_of(text: str, page: int) -> Iterator[Passage]:
     """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
     for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
-        sentences = [(sentence, frozenset(english().of(sentence))) for sentence in _sentences(block)]
-        for start in range(len(sentences)):
-            for stop in range(start + 1, min(start + JOINED, len(sentences)) + 1):
-                joined = " ".join(sentence for sentence, _ in sentences[start:stop])
-                if stop - start > 1 and len(joined.split()) > LONGEST:
+        sentences = [(sentence, _length(sentence), frozenset(english().of(sentence))) for sentence in _sentences(block)]
+        for start, (joined, words, terms) in enumerate(sentences):
+            yield Passage(page=page, text=joined, terms=terms)
+            for sentence, more, others in sentences[start + 1 : start + JOINED]:
+                if (words := words + more) > LONGEST:
                     break
-                yield Passage(page=page, text=joined, terms=frozenset().union(*(terms for _, terms in sentences[start:stop])))
+                joined, terms = f"{joined}{_gap(joined, sentence)}{sentence}", terms | others
+                yield Passage(page=page, text=joined, terms=terms)
 
 
 def _sentences(block: str) -> Iterator[str]:
     """Sentences of the flattened block; one of more than `LONGEST` words is a table or list and goes by lines."""
-    for sentence in _END.split(" ".join(block.split())):
-        if len(sentence.split()) > LONGEST:
-            yield from _by_lines(block, sentence)
-        elif sentence.strip():
-            yield sentence
+    flat, begins = _flattened(block)
+    for start, stop in _spans(flat):
+        if _length(flat[start:stop]) > LONGEST:
+            inside = begins[bisect_right(begins, start) : bisect_left(begins, stop)]
+            yield from _pieces(flat[begin:end] for begin, end in pairwise([start, *inside, stop]))
+        elif start < stop:
+            yield flat[start:stop]
 
 
-def _by_lines(block: str, sentence: str) -> Iterator[str]:
-    inside = [" ".join(line.split()) for line in block.splitlines()]
-    lines = [line for line in inside if line and line in sentence] or [sentence]
+def _flattened(block: str) -> tuple[str, list[int]]:
+    """The lines of the block as one, and where each of them begins in it."""
+    pieces, begins, length, before = [""], [], 0, ""
+    for line in filter(None, (" ".join(line.split()) for line in block.splitlines())):
+        gap = _gap(before, line) if before else ""
+        begins.append(length + len(gap))
+        length, before = begins[-1] + len(line), line
+        pieces += [gap, line]
+    return "".join(pieces), begins
+
+
+def _gap(before: str, after: str) -> str:
+    return "" if _WIDE.match(before[-1]) and _WIDE.match(after) else " "
+
+
+def _length(text: str) -> int:
+    """How many words that is; two characters of Chinese or Japanese count as one."""
+    return len(text.split()) + (0 if text.isascii() else len(_WIDE.findall(text)) // 2)
+
+
+def _spans(flat: str) -> Iterator[tuple[int, int]]:
+    """Where each sentence starts and stops. What goes on with a small letter is still the same one, as after "approx."."""
+    start = 0
+    for end in _END.finditer(flat):
+        if not (end[1] and end[1].islower()):
+            yield start, end.start()
+            start = end.end()
+    yield start, len(flat)
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, cut where they are longer than a passage."""
     for line in lines:
-        pieces = line.split()
-        yield from (" ".join(pieces[n : n + LONGEST]) for n in range(0, len(pieces), LONGEST))
+        words = line.split()
+        if _length(line) > max(len(words), LONGEST):  # Chinese or Japanese
+            yield from (line[n : n + 2 * LONGEST].strip() for n in range(0, len(line), 2 * LONGEST))
+        else:
+            yield from (" ".join(words[n : n + LONGEST]) for n in range(0, len(words), LONGEST))
 
 
 def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | None = None) -> list[Match]:

@@ -9,9 +9,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from mmrerank import __version__
 from mmrerank.cli import _output
 from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
@@ -29,15 +31,28 @@ from mmrerank.errors import InputError, MMRerankError
 
 logger = logging.getLogger(__name__)
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mmrerank {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Find the right picture or document page and put it first."""
+
+
 app = typer.Typer(
     name="mmrerank",
-    help="Find the right picture or document page and put it first.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.callback()(_options)
 app.command("index")(index)
 app.command("search")(search)
 app.command("ask")(ask)

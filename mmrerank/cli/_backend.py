@@ -11,7 +11,11 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 BackendName: TypeAlias = Annotated[
-    str | None, typer.Option(help="MLLM, such as local/PATH, chat_http/http://host:8000/v1#MODEL, scripted/FILE.jsonl.")
+    str | None,
+    typer.Option(
+        help="MLLM: mini (embedded, knows emoji), local/PATH, chat_http/http://host:8000/v1#MODEL (key: MMRERANK_API_KEY), "
+        "scripted/FILE.jsonl. Answers are kept in MMRERANK_CACHE."
+    ),
 ]
 OPENAI = "https://api.openai.com/"
 NoCache: TypeAlias = Annotated[bool, typer.Option("--no-cache", help="Ask the model again even where its answer is known.")]

@@ -52,6 +52,8 @@ def fail(error: MMRerankError, *, as_json: bool) -> int:
 
 
 def fail_usage(error: Any, *, as_json: bool) -> int:
+    if not error.format_message():  # no command was named, and the help stands there already
+        return USAGE
     where = f" See: {error.ctx.command_path} --help" if error.ctx else ""
     _tell("UsageError", error.format_message(), where.strip(), as_json)
     return USAGE

@@ -29,6 +29,9 @@ def index(
     recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; new collections only.")] = None,
     max_failures: Annotated[float, typer.Option(help="Share of failed items above which the exit code is 1.", min=0.0, max=1.0)] = 0.05,
     read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
+    ocr_language: Annotated[
+        str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
+    ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
@@ -37,9 +40,9 @@ def index(
 
     collection = _opened(into, paths, encoder, recipe)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    lenient = ["images(mislabelled='accept')"] if read_mislabelled else []
+    readers = _readers(read_mislabelled, ocr_language)
     with _output.progress_bar("indexing") as progress:
-        report = collection.add(paths, encoders=named, read_with=lenient, commit_items=commit_items, progress=progress)
+        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
     result = {
@@ -67,6 +70,13 @@ def index(
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
 
 
+def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
+    """Names of the readers whose options are not the defaults."""
+    language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
+    options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
+    return [f"{name}({', '.join(given)})" for name, given in options.items() if given]
+
+
 def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
     from mmrerank.collection import DEFAULT_INDEX, Collection
     from mmrerank.index._recipes import read_recipe
@@ -80,7 +90,7 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
     files = _files(paths)
     chosen = encoder or _default_encoder(files)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    return Collection.create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
 
 def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
@@ -113,11 +123,11 @@ def _default_encoder(files: tuple[SourceFile, ...]) -> str:
 
 def _has_text_alone(file: SourceFile) -> bool:
     from mmrerank.readers._ocr import why_not
-    from mmrerank.readers._page_pictures import number_of
+    from mmrerank.readers._page_pictures import is_page
 
     kind = file.reader.name.partition("(")[0]
     if kind == "images":
-        return number_of(file.path, "auto") is not None and why_not("auto") is None
+        return is_page(file.path) and why_not("auto") is None
     return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
 
 

@@ -11,7 +11,7 @@ from mmrerank.cli import _backend, _output, _results
 
 
 def rerank(
-    query: Annotated[Path, typer.Option(help='A query: {"query_id", "text", "images": [path or data URI], "exclude_text": []}.')],
+    query: Annotated[Path, typer.Option(help='A query: {"query_id", "text", "images": \\[path or data URI], "exclude_text": \\[]}.')],
     candidates: Annotated[Path, typer.Option(help='A candidate a line, best first: {"item_id", "text", "image", "score"}.')],
     with_: Annotated[list[str], typer.Option("--with", help="Reranker; several work one after the other.")],
     backend: _backend.BackendName = None,

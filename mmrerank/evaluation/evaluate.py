@@ -61,7 +61,7 @@ def collection_for(
     name = benchmark.name.partition("/")[0]  # splits over the same files share a collection
     key = json.dumps([name, encoders, benchmark.read_with, [str(source.resolve()) for source in benchmark.sources]])
     place = folder / f"{name}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
-    opened = Collection.open(place) if (place / "collection.toml").exists() else Collection.create(place, encoders=encoders)
+    opened = Collection.open_or_create(place, encoders=encoders)
     if searched_by is not None:
         check_encoders(benchmark, opened, searched_by, backend)
     return opened, opened.add(benchmark.sources, read_with=benchmark.read_with, progress=progress)

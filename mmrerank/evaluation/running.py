@@ -18,6 +18,7 @@ from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.runs import Run
+from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.pipeline import SearchResult, Stage
@@ -94,8 +95,7 @@ def limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
         return benchmark
     if limit < 1:
         raise InputError(f"limit must be at least 1; got {limit}")
-    places = [n * len(benchmark.queries) // limit for n in range(limit)]
-    return replace(benchmark, queries=tuple(benchmark.queries[place] for place in places), server="")
+    return replace(benchmark, queries=tuple(evenly(benchmark.queries, limit)), server="")
 
 
 class Restricted:

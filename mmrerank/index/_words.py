@@ -7,7 +7,8 @@ Unicode NFKC, case folded. An identifier gives itself and its pieces, so either 
     run_name    run_name  run  name     U.S.        us
 
 A hyphen joins (`coauthor` finds `co-author`, and a word broken at the end of a line is whole again), other marks stay. Single
-letters count where they stand alone. Chinese and Japanese, which put no spaces, give overlapping pairs of characters.
+letters count where they stand alone. Chinese, Japanese and Thai, which put no spaces, give overlapping pairs of characters. The
+vowel signs of Hindi or Tamil belong to their words; the points of Hebrew and Arabic, which most texts leave out, are left out.
 Stop words are dropped from queries only: documents keep them, so that their length is what a reader sees and a query of stop
 words alone ("to be or not to be") still finds its page.
 """
@@ -19,11 +20,18 @@ import unicodedata
 from collections.abc import Callable, Container, Iterator
 from functools import cache, lru_cache
 
+WORDS_VERSION = 2  # goes up when texts come to have other terms, so that an index of the former ones is made anew
 _HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
-_CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # Chinese and Japanese
+_UNSPACED = f"{CJK}\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u108f\u1780-\u17d3"  # and Thai, Lao, Burmese, Khmer
+_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))  # vowel signs and such
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")  # Hebrew, Arabic: mostly not written
 _BREAK = r"(?:[ \t]*\r?\n[ \t]*)?"
-_COMPOUND = re.compile(rf"[^\W_]+(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:](?=\d))[^\W_]+)*")
-_PIECE = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+)*")
+_WORD = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"  # to Python a mark is no part of a word
+_SPACED = rf"[^\W_{_UNSPACED}]+(?:[{_MARKS}]+[^\W_{_UNSPACED}]*)*"
+_COMPOUND = re.compile(rf"{_WORD}(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:](?=\d)){_WORD})*")
+_PIECE = re.compile(rf"[{_UNSPACED}]+|{_SPACED}(?:'{_SPACED})*")
+_WITHOUT_SPACES = re.compile(f"[{_UNSPACED}]")
 _WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
 _DROPPED = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
@@ -49,12 +57,12 @@ ENGLISH = (
 
 
 def normal(text: str) -> str:
-    """`text` in NFKC, case folded, with one kind of apostrophe.
+    """`text` in NFKC, case folded, with one kind of apostrophe, without the points of Hebrew and Arabic.
 
     >>> normal("ＴＧ‑204 Straße")
     'tg‐204 strasse'
     """
-    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    return _POINTS.sub("", unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'"))
 
 
 class Words:
@@ -103,7 +111,7 @@ class Words:
             return
         pieces = _PIECE.findall(compound)
         for piece in pieces:
-            if re.match(f"[{_CJK}]", piece):
+            if _WITHOUT_SPACES.match(piece):
                 yield from pairs(piece)
             else:
                 yield self._stem(piece)

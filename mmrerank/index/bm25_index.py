@@ -29,7 +29,7 @@ from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._postings import Postings, constant, joined, weighted
-from mmrerank.index._words import ENGLISH, Words, captions, named, opening
+from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, named, opening
 from mmrerank.parts import printed
 from mmrerank.types import Keys, Neighbours
 
@@ -40,8 +40,8 @@ _OPENING, _CAPTION = "opening:", "caption:"  # mark the terms of these parts; no
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """k1: how soon repeats of a word stop counting. b: how much long texts are held back. method: the idf; lucene's alone gives
-    a word that most texts have a score above 0. opening, captions: what these parts weigh. stemmer, stopwords: "none" for texts
-    that are not English."""
+    a word that most texts have a score above 0. opening, captions: what these parts weigh. stemmer, stopwords: "none" where the
+    texts are in another language; a collection keeps its index with the defaults, which leave most words of others as they are."""
 
     k1: Annotated[float, Field(ge=0)] = 1.5
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
@@ -173,7 +173,7 @@ class Bm25Index:
         return found
 
     def _header(self) -> dict[str, Any]:
-        return {"index": self.name}
+        return {"index": self.name, "words": WORDS_VERSION}
 
 
 def _stemmer(language: str) -> Any:

@@ -161,8 +161,7 @@ class MMRerankSearch:
         self._ids = _write_rows(folder / ROWS, _batches(corpus, task_metadata, PromptType.document, encode_kwargs, num_proc))
         self._places = {document: place for place, document in enumerate(self._ids)}
         place = folder / "collection"
-        held = (place / "collection.toml").exists()
-        self._collection = Collection.open(place) if held else Collection.create(place, encoders=self._encoders)
+        self._collection = Collection.open_or_create(place, encoders=self._encoders)
         report = self._collection.add([folder / ROWS], encoders=self._encoders)
         if report.failed:
             document = self._ids[_place(report.failed[0].path)]

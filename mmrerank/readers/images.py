@@ -17,7 +17,7 @@ from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import PICTURE_SUFFIXES, hash_of, opened, read_bytes
-from mmrerank.readers._page_pictures import Pages, document_of, number_of
+from mmrerank.readers._page_pictures import Pages, place_of
 from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
 from mmrerank.types import Found, ImageHandle, Item
 
@@ -60,12 +60,16 @@ class ImageReader:
         height, width = found.size
         item = Item(item_id=item_id, image=self._picture(path), metadata={"height": height, "width": width})
         entry = Found(item=item, content_hash=hash_of(data))
-        number = number_of(path, self._options.pages)
-        yield entry if number is None else self._page(entry, path, number)
+        document_id, number = self.place(path, item_id)
+        yield entry if document_id is None else self._page(entry, path, document_id, number)
 
-    def _page(self, entry: Found, path: Path, number: int) -> Found:
-        document_id, options = document_of(path, entry.item.item_id), self._options
-        page = replace(entry, item=replace(entry.item, document_id=document_id, page_number=number))
+    def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
+        """Document id and page number of this file now; other files of its folder that come or go may change them."""
+        return place_of(path, item_id, self._options.pages) or (None, None)
+
+    def _page(self, entry: Found, path: Path, document_id: str, number: int | None) -> Found:
+        options, item = self._options, replace(entry.item, document_id=document_id, page_number=number)
+        page = Found(item=item, content_hash=hash_of(entry.content_hash, document_id, str(number)))
         if (why := _ocr.why_not(options.ocr)) is not None:
             return _ocr.noted(page, why)
         return _ocr.with_text(page, self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)

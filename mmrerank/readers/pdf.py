@@ -33,6 +33,7 @@ from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import hash_of, hash_of_file, looks_like, opened
+from mmrerank.readers._pdf_text import words_of
 from mmrerank.types import Failure, Found, ImageHandle, Item
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,6 @@ _LOCK = threading.RLock()  # reentrant: a generator may be closed by the garbage
 _OPEN_DOCUMENTS = 4
 _MAX_BOOKMARKS = 50_000
 _PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_* of fpdfview.h
-_BROKEN_WORD = re.compile(r"(?<=\w)[\x02\ufffe](?=\w)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
 _FRAGMENT = re.compile(r"#page=([1-9]\d{0,8})", re.ASCII)
 
 
@@ -205,7 +204,7 @@ class PdfReader:
         page_id = f"{item_id}#page={number}"
         try:
             with _LOCK:
-                text, label = _content(_DOCUMENTS.get(path), number, path)
+                text, note, label = _content(_DOCUMENTS.get(path), number, path)
         except FormatError as error:
             return Failure(path=page_id, reason=error.reason)
         item = Item(
@@ -214,7 +213,7 @@ class PdfReader:
             page_number=number,
             image=self._picture(path, number),
             text=text or None,
-            metadata=shared | _label(label, number),
+            metadata=shared | _label(label, number) | ({"text_note": note} if note else {}),
         )
         return Found(item=item, content_hash=hash_of(file_hash, str(number)))
 
@@ -239,31 +238,15 @@ class PdfReader:
         return PagePicture(path=path, page_number=number, dpi=self._options.dpi, max_side_px=self._options.max_side_px)
 
 
-def _content(document: Any, number: int, path: Path) -> tuple[str, str]:
-    """The text layer and the label of a page; pages and text pages are closed at once, so memory stays flat."""
+def _content(document: Any, number: int, path: Path) -> tuple[str, str, str]:
+    """Text, note and label of a page; pages and text pages are closed at once, so memory stays flat."""
     page = _page(document, number, path)
     try:
-        text_page = page.get_textpage()
-        try:
-            return _clean(text_page.get_text_bounded()), _words(lambda: document.get_page_label(number - 1))
-        finally:
-            text_page.close()
+        return *words_of(page, document), _words(lambda: document.get_page_label(number - 1))
     except pypdfium2.PdfiumError as error:
         raise FormatError(f"the text of page {number} cannot be read: {error}", path=path) from error
     finally:
         page.close()
-
-
-def _clean(text: str) -> str:
-    """The text with "\\n" line ends and without control characters; a word broken at a line end stays broken, by "-\\n".
-
-    pdfium writes such a break as U+0002; fonts without a proper encoding give other control characters, which say nothing.
-
-    >>> _clean("candi\\x02date\\r\\nspans \\x07 here")
-    'candi-\\ndate\\nspans   here'
-    """
-    text = _BROKEN_WORD.sub("-\n", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _CONTROL.sub(" ", text).strip()
 
 
 def _words(call: Callable[[], str]) -> str:
@@ -288,7 +271,7 @@ def _label(label: str, number: int) -> dict[str, str]:
 
 
 def _lacks_text(entry: Found | Failure) -> bool:
-    return isinstance(entry, Found) and not entry.item.text
+    return isinstance(entry, Found) and not entry.item.text and "text_note" not in entry.item.metadata
 
 
 def _sections(document: Any, pages: int) -> list[str]:

@@ -40,7 +40,7 @@ CHANGED = {
     "without": "beard",
     "retriever": "square_fusion",
 }
-RERANKED = {  # one that the embedded model gets right; over many queries it does harm, as the README says
+RERANKED = {  # one that the embedded model gets right
     "collection": "emoji",
     "wanted": "pictures.parquet::woman-bouncing-ball-medium-skin-tone",
     "text": "the same, but as a technologist with dark skin colour",
@@ -159,8 +159,7 @@ def small(png: bytes) -> bytes:
 
 
 def _collection(folder: Path, source: Path, encoders: Sequence[str]) -> Path:
-    made = (folder / "collection.toml").exists()
-    collection = Collection.open(folder) if made else Collection.create(folder, encoders=encoders)
+    collection = Collection.open_or_create(folder, encoders=encoders)
     collection.add([source])
     return folder
 

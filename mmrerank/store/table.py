@@ -1,7 +1,7 @@
 """The Lance table of a collection: upserts in atomic commits, removals, filters, snapshots.
 
-Lance gives the versions, the commits and the SQL; nothing here locks or journals. Every write either happened whole or
-not at all, so a killed process leaves the last commit.
+Lance gives the versions, the commits and the SQL; nothing here journals. Every write either happened whole or not at all, so a
+killed process leaves the last commit. Two writers at once would both insert the same id: `lock.py` keeps them apart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, as_type, field_name, metadata_types
@@ -23,6 +24,7 @@ from mmrerank.types import Array, Keys
 
 HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
 _KNOWN = ["item_id", "file", "reader", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
+_KNOWN += ["document_id", "page_number"]
 
 
 class Table:
@@ -34,7 +36,15 @@ class Table:
 
     @classmethod
     def create(cls, path: Path) -> Table:
-        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="create"))
+        """A new, empty table at `path`, in place of an empty one that a killed process left.
+
+        Raises:
+            InputError: a table with items is there.
+        """
+        is_there = any(path.glob("_versions/*.manifest"))
+        if is_there and Table.open(path)._dataset.count_rows():
+            raise InputError(f"{path} holds items already", hint=f"Restore the collection.toml beside it, or move {path} away.")
+        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="overwrite" if is_there else "create"))
 
     @classmethod
     def open(cls, path: Path) -> Table:
@@ -122,6 +132,24 @@ class Table:
         for start in range(0, len(item_ids), 1000):  # a bounded SQL text
             some = ", ".join(_quoted(i) for i in item_ids[start : start + 1000])
             self._dataset.delete(f"item_id IN ({some})")
+
+    def drop_doubles(self) -> int:
+        """Removes all but the row seen last of each id that several rows have; returns how many rows went.
+
+        Two writers at once could leave such rows before there was a lock, and no search works beside them.
+        """
+        counts = self._dataset.to_table(columns=["item_id"])["item_id"].value_counts()
+        doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+        gone: list[int] = []
+        for start in range(0, len(doubled), 1000):
+            some = ", ".join(map(_quoted, doubled[start : start + 1000]))
+            rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=f"item_id IN ({some})", with_row_id=True).to_pylist()
+            newest = {row["item_id"]: row["_rowid"] for row in sorted(rows, key=lambda row: int(row["seen_ns"]))}
+            gone += [row["_rowid"] for row in rows if row["_rowid"] != newest[row["item_id"]]]
+        for start in range(0, len(gone), 1000):
+            self._dataset.delete(f"_rowid IN ({', '.join(map(str, gone[start : start + 1000]))})")
+        self.refresh()
+        return len(gone)
 
     def compact(self) -> None:
         """Joins small files and drops versions that nobody reads any more (older than two weeks, Lance's default)."""
@@ -211,7 +239,8 @@ class Snapshot:
 
     def known(self, item_ids: Sequence[str]) -> dict[str, int]:
         """Those of these ids that are in the collection, with the key of each."""
-        found = {i: self._recent[i] for i in item_ids if i in self._recent}
+        recent = self._recent  # other threads add to it or begin another
+        found = {i: recent[i] for i in item_ids if i in recent}
         unknown = [i for i in item_ids if i not in found]
         for start in range(0, len(unknown), 1000):
             some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
@@ -236,7 +265,7 @@ class Snapshot:
 
     def _remember(self, fields: list[dict[str, Any]]) -> None:
         if len(self._recent) > 100_000:
-            self._recent.clear()
+            self._recent = {}
         self._recent.update((row["item_id"], row["key"]) for row in fields)
 
     def descriptors(self, keys: Keys, slug: str) -> Array:

@@ -17,9 +17,13 @@ INK, FAINT, RIGHT = "#15181c", "#5f6b7a", "#12813f"
 LINE_LETTERS, SAID_LINES = 130, 3
 
 
-def draw_trials(trials: Sequence[Trial]) -> Image.Image:
-    """The trials one below the other; right items have a green frame."""
-    rows = [_trial(trial) for trial in trials]
+def draw_trials(trials: Sequence[Trial], labels: tuple[str, str] = ("first stage", "reranked")) -> Image.Image:
+    """The trials one below the other; right items have a green frame.
+
+    Args:
+        labels: what stands before the candidates before and after.
+    """
+    rows = [_trial(trial, labels) for trial in trials]
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height + GAP_PX for row in rows)), "white")
     top = 0
     for row in rows:
@@ -28,8 +32,8 @@ def draw_trials(trials: Sequence[Trial]) -> Image.Image:
     return sheet
 
 
-def _trial(trial: Trial) -> Image.Image:
-    before, after = trial.ranks
+def _trial(trial: Trial, labels: tuple[str, str]) -> Image.Image:
+    before, after = (_place(trial, candidates) for candidates in (trial.before, trial.after))
     said = textwrap.wrap(" | ".join([*trial.notes.messages, _best_reason(trial)]), LINE_LETTERS)[:SAID_LINES]
     columns = min(SHOWN, len(trial.before))
     size = (HEAD_PX + columns * (CELL_PX + GAP_PX) + GAP_PX, 22 + 2 * (CELL_PX + GAP_PX) + 16 * len(said) + GAP_PX)
@@ -38,13 +42,19 @@ def _trial(trial: Trial) -> Image.Image:
     draw.text((GAP_PX, 2), f"{trial.asked.query.text}   (first right item: {before} -> {after})", fill=INK, font=_font(15))
     if trial.asked.query.images:
         sheet.paste(_fitted(trial.asked.query.images[0]), (GAP_PX, 24))
-    for row, (label, candidates) in enumerate((("first stage", trial.before), ("reranked", trial.after))):
+    for row, (label, candidates) in enumerate(zip(labels, (trial.before, trial.after), strict=True)):
         top = 22 + row * (CELL_PX + GAP_PX)
         draw.text((HEAD_PX - 8, top + CELL_PX // 2), label, fill=FAINT, font=_font(12), anchor="rm")
         _line(sheet, trial, candidates[:columns], top)
     for n, line in enumerate(said):
         draw.text((GAP_PX, 22 + 2 * (CELL_PX + GAP_PX) + 16 * n), line, fill=FAINT, font=_font(12))
     return sheet
+
+
+def _place(trial: Trial, candidates: Sequence[Candidate]) -> str:
+    """The rank of the first right item; where there is none, that it stands behind all that were kept."""
+    rank = trial.rank(candidates)
+    return str(rank) if rank <= len(candidates) else f">{len(candidates)}"
 
 
 def _line(sheet: Image.Image, trial: Trial, candidates: Sequence[Candidate], top: int) -> None:

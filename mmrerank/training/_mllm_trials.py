@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mmrerank.collection import Collection
+from mmrerank.evaluation.sampling import evenly
 from mmrerank.training._clip_data import Table, caption
 from mmrerank.training._mllm_ahead import ahead
 from mmrerank.training._mllm_cards import draw_card
@@ -101,7 +102,7 @@ def _without(ranking: Ranking, own: str, depth: int) -> tuple[Candidate, ...]:
 
 def indexed(folder: Path, source: Path) -> Collection:
     """The pictures of a table, indexed with the embedded CLIP; as it is where that was done before."""
-    collection = Collection.open(folder) if (folder / "collection.toml").exists() else Collection.create(folder, encoders=["openclip/mini"])
+    collection = Collection.open_or_create(folder, encoders=["openclip/mini"])
     collection.add([source])
     return collection
 
@@ -109,19 +110,16 @@ def indexed(folder: Path, source: Path) -> Collection:
 def composed(emoji: Collection, data: Path, split: str, most: int) -> list[Asked]:
     """Up to `most` composed queries of a split, evenly over all of them."""
     rows = [row for row in map(json.loads, (data / "queries.jsonl").read_text(encoding="utf-8").splitlines()) if row["split"] == split]
-    items = {row["image"]: emoji.item(row["image"]) for row in _spread(rows, most)}
+    rows = evenly(rows, most)
+    items = {row["image"]: emoji.item(row["image"]) for row in rows}
     return [
         Asked(query=_query(row["query_id"], row["text"], items[row["image"]]), relevant=frozenset(row["relevant"]), own=row["image"])
-        for row in _spread(rows, most)
+        for row in rows
     ]
 
 
 def _query(query_id: str, text: str, item: Item) -> Query:
     return Query(query_id=query_id, text=text, images=(item.image,) if item.image is not None else ())
-
-
-def _spread(rows: Sequence[Mapping[str, str]], most: int) -> list[Mapping[str, str]]:
-    return list(rows[:: max(1, len(rows) // most)][:most])
 
 
 def write_cards(table: Table, path: Path, seed: int = 0) -> None:
@@ -146,7 +144,7 @@ def card_questions(table: Table, split: str, most: int) -> list[Asked]:
     rows = [{"key": table.emojis[row].key, "words": caption(table.emojis[row], chance, 0.0)} for row in table.rows(split)]
     return [
         Asked(query=Query(query_id=row["key"], text=PAGE_QUESTION.format(row["words"])), relevant=frozenset({f"{CARDS}::{row['key']}"}))
-        for row in _spread(rows, most)
+        for row in evenly(rows, most)
     ]
 
 

@@ -73,7 +73,7 @@ class Evaluation:
         """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
         asked = composed(self.emoji, self.data, self.split, 10_000)
         trials = list(compare(asked, self._retriever("composed"), partial(self.emoji.view.retriever, "square_fusion"), 10, self.backend))
-        self._draw("square_fusion", trials)
+        self._draw("square_fusion", trials, ("composed", "square_fusion"))
         return {"first_stage": "composed", **_of_stages(summary(trials, cutoff=10)), "at 1": _of_stages(summary(trials))}
 
     def mm_r5(self) -> dict[str, Any]:
@@ -111,13 +111,13 @@ class Evaluation:
     def _retriever(self, name: str) -> Retriever:
         return self.emoji.view.retriever(name, None)
 
-    def _draw(self, label: str, trials: Sequence[Trial]) -> None:
+    def _draw(self, label: str, trials: Sequence[Trial], stages: tuple[str, str] = ("first stage", "reranked")) -> None:
         """The queries that gained most, and those that lost most."""
         ordered = sorted(trials, key=lambda trial: trial.ranks[1] - trial.ranks[0])
-        self._save(draw_trials(ordered[:SHOWN]), f"{label}-best.png")
+        self._save(draw_trials(ordered[:SHOWN], stages), f"{label}-best.png")
         worst = [trial for trial in reversed(ordered) if trial.ranks[1] > trial.ranks[0]][:WORST]
         if worst:
-            self._save(draw_trials(worst), f"{label}-worst.png")
+            self._save(draw_trials(worst, stages), f"{label}-worst.png")
 
     def _save(self, drawn: Image, name: str) -> None:
         drawn.quantize(COLOURS).save(self.work / name, optimize=True)  # a third of the bytes, and nobody sees it

@@ -12,7 +12,9 @@ import pytest
 from makers import picture, write_pictures
 from PIL import Image
 
+import mmrerank
 from mmrerank.cli import main
+from mmrerank.collection import Collection
 from mmrerank.encoders.openclip import save_tiny
 
 
@@ -114,6 +116,22 @@ def test_mislabelled_pictures_are_refused_unless_asked(tmp_path: Path, encoder: 
     assert taken["failed"] == []
 
 
+def test_scans_are_read_in_the_language_given(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "tesseract"
+    program.write_text('#!/bin/sh\ncat > /dev/null; echo "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "scans").mkdir()
+    picture(0).save(tmp_path / "scans" / "page_1.png")
+    picture(1).save(tmp_path / "scans" / "scan.pdf")
+    options = ("--into", tmp_path / "c", "--encoder", "none", "--ocr-language", "eng+deu")
+    assert run(capsys, "index", tmp_path / "scans", *options)[1]["added"] == 2
+    texts = [item.text or "" for item in Collection.open(tmp_path / "c").items()]
+    assert len(texts) == 2
+    assert all("-l eng+deu" in text for text in texts)
+
+
 def test_remove_info_and_verify(photos: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "remove", collection, "--id", "000.png", "--path", photos / "more")[1]["removed"] == 2
     assert run(capsys, "info", collection)[1]["items"] == 7
@@ -165,6 +183,17 @@ def test_damaged_data_is_exit_4(collection: Path, capsys: pytest.CaptureFixture[
         file.write_bytes(b"broken")
     code, result = run(capsys, "search", collection, "--text", "a")
     assert (code, result["error"]["type"]) == (4, "DamagedData")
+
+
+def test_the_version_and_the_help_of_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mmrerank {mmrerank.__version__}\n"
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "evaluate" in shown.out
+    assert shown.err == ""
+    assert main(["rerank", "--help"]) == 0
+    assert "[path or data URI]" in " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
 
 
 def test_for_people_results_go_to_stdout_and_errors_to_stderr(photos: Path, collection: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from makers import picture, write_pictures, write_tar
 from mmrerank.encoders.openclip import save_tiny
 
 KILLS = 25
+FIRST_KILLS = 5
 SERVER = Path(__file__).with_name("kill_server.py")
 
 
@@ -98,6 +99,21 @@ def test_killed_at_any_point_the_next_run_ends_with_exactly_the_right_items(tmp_
             latest = min(latest, hurt["seconds"])
         check_next_run(server, photos, collection, wanted)
         shutil.rmtree(collection)
+
+
+def test_killed_while_a_collection_is_made_the_same_command_makes_it(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "encoder").mkdir()
+    save_tiny(tmp_path / "encoder", seed=0)
+    write_pictures(tmp_path / "photos", range(8))
+    collection = tmp_path / "c"
+    command = [*index(tmp_path / "photos", collection), "--encoder", f"openclip/local-dir:{tmp_path / 'encoder'}"]
+    latest = server.run(command)["seconds"]
+    for n in range(FIRST_KILLS):
+        shutil.rmtree(collection)
+        server.run(command, kill_after_s=latest * n / FIRST_KILLS)
+        assert json.loads(server.run(command)["stdout"])["found"] == 8
+        held = json.loads(server.run(["info", str(collection), "--json"])["stdout"])
+        assert [held["items"], *(encoder["items"] for encoder in held["encoders"])] == [8, 8]
 
 
 def check_next_run(server: Server, photos: Path, collection: Path, wanted: set[str]) -> None:

@@ -393,6 +393,18 @@ def test_a_search_sent_while_the_history_still_closes_a_result_is_made(page: Any
     assert page.locator("#viewer").get_attribute("open") is None
 
 
+def test_a_link_to_a_collection_that_is_not_here_says_so(page: Any) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/v1/search" in request.url else None)
+    page.goto("/?collection=nope&text=gauge")
+    page.wait_for_selector("#problem:has-text('no collection nope')")
+    assert asked == []
+    page.fill("#text", "pilot")
+    page.select_option("#collection", "emoji")
+    page.click("#go")
+    page.wait_for_selector(".card")
+
+
 def test_closing_a_result_keeps_what_was_written_and_marked_since(page: Any) -> None:
     page.goto("/?collection=emoji&text=pilot")
     ids(page)

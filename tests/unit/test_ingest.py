@@ -225,3 +225,25 @@ def test_many_single_files_are_looked_up_in_one_pass(
     assert (report.added, report.unchanged, set(asked)) == (1, len(files) - 1, {""})
     files[0].unlink()
     assert collection.add([photos]).removed == 1
+
+
+def test_pages_whose_numbers_change_with_their_neighbours_are_read_again(tmp_path: Path, colour: ColourEncoder) -> None:
+    folder = tmp_path / "deck"
+    folder.mkdir()
+    for n in (1, 2):
+        picture(n).save(folder / f"page_{n}.png")
+    collection = make(tmp_path, colour)
+
+    def pages() -> dict[str, tuple[str | None, int | None]]:
+        settle(folder)
+        report = collection.add([folder])
+        assert adds_up(report)
+        assert collection.add([folder]).unchanged == report.found
+        return {item.item_id: (item.document_id, item.page_number) for item in collection.items()}
+
+    assert pages() == {"page_1.png": ("deck", 1), "page_2.png": ("deck", 2)}
+    picture(0).save(folder / "page_0.png")
+    assert pages() == {"page_0.png": ("deck", 1), "page_1.png": ("deck", 2), "page_2.png": ("deck", 3)}
+    (folder / "page_0.png").unlink()
+    picture(0).save(folder / "annex_page_1.png")
+    assert pages() == {"annex_page_1.png": ("deck/annex", 1), "page_1.png": ("deck/page", 1), "page_2.png": ("deck/page", 2)}

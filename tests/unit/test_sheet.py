@@ -7,10 +7,12 @@ import pytest
 from makers import picture
 from PIL import Image
 
+from mmrerank import _fonts
 from mmrerank import sheet as sheet_module
+from mmrerank._fonts import font_for
 from mmrerank.errors import FormatError
 from mmrerank.pipeline import Hit, SearchResult, Stage
-from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _font, _wrap, draw_sheet
+from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _wrap, draw_sheet
 from mmrerank.types import Item, Query, Ranking
 
 
@@ -87,7 +89,7 @@ def test_a_picture_that_cannot_be_opened_leaves_its_reason() -> None:
 
 
 def test_text_is_wrapped_to_the_width_and_nothing_is_lost() -> None:
-    font = _font(28)
+    font = font_for("", 28)
     text = "one two three " + "x" * 200 + " four"
     pieces = _wrap(text, font, 300)
     assert all(font.getlength(piece) <= 300 for piece in pieces)
@@ -97,3 +99,24 @@ def test_text_is_wrapped_to_the_width_and_nothing_is_lost() -> None:
 def test_an_item_without_picture_shows_its_text() -> None:
     empty, written = draw_sheet(result(hit(1, None, text=""))), draw_sheet(result(hit(1, None, text="The tide gauge stood still. " * 9)))
     assert written.height > empty.height
+
+
+def installed(name: str) -> bool:
+    try:
+        return bool(_fonts._font(name, 20))
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not installed("DejaVuSans.ttf"), reason="needs the font DejaVu Sans")
+def test_letters_that_pillows_own_font_lacks_are_drawn_with_one_that_has_them() -> None:
+    font = font_for("Маяк 1887", 28)
+    assert font.getname()[0] == "DejaVu Sans"
+    assert len({bytes(font.getmask(letter)) for letter in "Маяк"}) == 4, "no empty boxes"
+    assert font_for("Größe", 28).getname()[0] == "DejaVu Sans"
+
+
+def test_plain_letters_and_those_that_no_font_has_keep_pillows_own() -> None:
+    own = font_for("", 28).getname()
+    assert font_for("The gauge’s cost: 4,200", 28).getname() == own
+    assert font_for("\U0010fffd", 28).getname() == own

@@ -156,7 +156,7 @@ function turnTo(state) {
 }
 
 function summary(state, result) {
-  if (state.mode === "ask") return result.found ? `Answered from ${count(result.citations.length, "page")}` : "No answer";
+  if (state.mode === "ask") return result.found ? (result.citations.length ? `Answered from ${count(result.citations.length, "page")}` : "Answered, from no page that can be named") : "No answer";
   return count(result.hits.length, "result");
 }
 
@@ -283,6 +283,11 @@ function restore() {
 
 // Pictures that were dropped on an earlier visit are gone, and the page says so.
 function repeat(asked) {
+  if (asked.collection && !form.holds(asked.collection)) {
+    form.write(fromAddress(""));
+    begin();
+    return messages.problem(new Error(`There is no collection ${asked.collection} here. Choose one above.`));
+  }
   const kept = PICTURES.map((kind) => [kind, asked[kind].filter((one) => one.id || dataOf(one.key))]);
   const lost = asked.dropped || kept.some(([kind, pictures]) => pictures.length < asked[kind].length);
   form.write({ ...asked, ...Object.fromEntries(kept) });

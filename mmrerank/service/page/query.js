@@ -15,6 +15,7 @@ export function queryForm({ thumbnail, changed }) {
   let without = [];
   let collections = [];
 
+  const holds = (name) => collections.some((one) => one.name === name);
   const held = () => collections.find((one) => one.name === fields.collection.value);
   const mode = () => document.querySelector("input[name=mode]:checked").value;
 
@@ -36,7 +37,7 @@ export function queryForm({ thumbnail, changed }) {
   }
 
   function write(state) {
-    if (collections.some((one) => one.name === state.collection)) fields.collection.value = state.collection;
+    if (holds(state.collection)) fields.collection.value = state.collection;
     byId(state.mode === "ask" || (!state.mode && held()?.pages) ? "mode-ask" : "mode-find").checked = true;
     fields.text.value = state.text;
     pictures = Object.fromEntries(PICTURES.map((kind) => [kind, [...state[kind]]]));
@@ -135,6 +136,7 @@ export function queryForm({ thumbnail, changed }) {
       choices(fields.collection, all.map((one) => [one.name, one.name]), all[0].name);
     },
     held,
+    holds,
     mode,
     note,
     // Adds a picture, or takes it away where it is in already; it is never both wanted and unwanted.

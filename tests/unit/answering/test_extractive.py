@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mmrerank.answering._passages import LONGEST, matches, passages_of
@@ -48,6 +50,52 @@ def test_passages_are_short_and_do_not_run_over_paragraphs() -> None:
     assert {passage.text for passage in found} >= {"One.", "One. Two. Three.", "Four."}
     assert not any("Three. Four." in passage.text for passage in found)
     assert max(len(passage.text.split()) for passage in found) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Маяк построен в 1887 году.", "Его высота 42 метра!", "Кто смотритель?"],
+        ["Der Turm ist alt.", "Österreicher bauten ihn, ca. in einem Jahr.", "«Überall» liegt Schnee."],
+        ["यह दिल्ली है।", "वह नदी है।"],
+        ["המגדלור ישן.", "השומר הוא דוד."],
+        ["¿Qué altura tiene el faro?", "Él mide 42 metros."],
+    ],
+)
+def test_sentences_of_other_languages_end_where_theirs_do(sentences: list[str]) -> None:
+    found = [passage.text for passage in passages_of(" ".join(sentences), 0)]
+    assert set(found) >= {*sentences, " ".join(sentences[:2])}
+    assert len(found) == {2: 3, 3: 6}[len(sentences)]
+
+
+def test_chinese_sentences_need_no_space_and_lines_join_without_one() -> None:
+    text = "本报告介绍了灯塔的历史。灯塔建于一八\n八七年。看守人名叫“奥拉夫。”他每天\n点灯。"
+    found = [passage.text for passage in passages_of(text, 0)]
+    assert {"灯塔建于一八八七年。", "灯塔建于一八八七年。看守人名叫“奥拉夫。”", "他每天点灯。"} <= set(found)
+    answer = build(Options()).answer(Query(text="灯塔建于一八八七年吗"), [page(1, text)])
+    assert answer.text == "灯塔建于一八八七年。"
+
+
+def test_chinese_without_full_stops_is_cut_by_length() -> None:
+    found = [passage.text for passage in passages_of("灯塔" * 500 + "\n第二行\n", 0)]
+    assert max(map(len, found)) <= 2 * LONGEST
+    assert "第二行" in found
+
+
+def test_a_long_table_is_quoted_in_its_own_order_and_whole() -> None:
+    rows = [f"Paris {n} of the long table that has no sentence ends" for n in range(30)]
+    text = "Paris\nIntroduction ends here. Then\n" + "\n".join(rows)
+    single = {passage.text for passage in passages_of(text, 0)}
+    assert {"Paris Introduction ends here.", "Then", *rows, f"Then {rows[0]} {rows[1]}"} <= single
+    assert "Paris" not in single, "a line from elsewhere that is said again in a sentence is no part of it"
+
+
+def test_a_page_of_many_lines_is_cut_in_time_that_grows_with_its_length() -> None:
+    row = "A row of nine words in a long list,\n"
+    text = "".join(f"{row * 8}and number {n}.\n" for n in range(2500))
+    start = time.process_time()
+    assert "and number 777." in matches("number 777", [text])[0].passage.text
+    assert time.process_time() - start < 12, "under 1 s; with every line sought for every sentence it took minutes"
 
 
 def test_rare_words_weigh_more_and_coverage_is_a_share() -> None:

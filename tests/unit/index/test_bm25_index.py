@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmrerank.errors import DamagedData, InputError, ManifestError, ShapeError
+from mmrerank.index import bm25_index
 from mmrerank.index._words import ENGLISH, Words, captions, named, opening
 from mmrerank.index.bm25_index import Options, build
 from mmrerank.parts import make
@@ -58,6 +59,10 @@ def words(text: str, *, query: bool = False) -> list[str]:
         ("Appendix B, 5 °C", ["appendix", "b", "5", "c"]),
         ("検索機 人 GPT模型", ["検索", "索機", "人", "gpt", "模型"]),
         ("naïve Größe Привет", ["naïve", "grösse", "привет"]),
+        ("हिन्दी में लेख", ["हिन्दी", "में", "लेख"]),
+        ("தமிழ் வீட்டில்", ["தமிழ்", "வீட்டில்"]),
+        ("שָׁלוֹם שלום, كِتَاب كتاب", ["שלום", "שלום", "كتاب", "كتاب"]),
+        ("ไทย ที่ A4", ["ไท", "ทย", "ที", "ี่", "a4"]),
         (" -._/ … ", []),
         ("", []),
     ],
@@ -238,6 +243,14 @@ def test_a_damaged_file_and_other_options_are_noticed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DamagedData, match="torn"):
         filled().load(path)
+
+
+def test_an_index_of_words_as_they_were_split_before_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(bm25_index, "WORDS_VERSION", bm25_index.WORDS_VERSION - 1)
+        filled().save(tmp_path / "text")
+    with pytest.raises(ManifestError, match="words"):
+        filled().load(tmp_path / "text")
 
 
 def test_input_that_cannot_be_used_is_refused() -> None:

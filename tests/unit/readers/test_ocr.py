@@ -110,42 +110,6 @@ def test_tesseract_reads_a_scan(tmp_path: Path) -> None:
     assert page.item.text == "Seal TG-204 holds 3.5 bar"
 
 
-# ---------------------------------------------------------------- folders of page pictures
-
-
-def places(folder: Path, names: list[str], picture: Image.Image, reader: str = "images"):  # type: ignore[no-untyped-def]
-    folder.mkdir()
-    for name in names:
-        picture.save(folder / name)
-    found = {name: next(iter(make(reader).read(folder / name, f"{folder.name}/{name}"))).item for name in names}
-    return {name: (item.document_id, item.page_number) for name, item in found.items()}
-
-
-def test_pictures_named_as_pages_are_pages_of_their_folder(tmp_path: Path, picture, no_program) -> None:  # type: ignore[no-untyped-def]
-    names = ["page_01.png", "page_2.png", "Slide-12.png", "report page 7.png", "DSC_0012.png", "0003.png", "homepage.png", "scan0001.png"]
-    assert places(tmp_path / "report", names, picture) == {
-        "page_01.png": ("report", 1),
-        "page_2.png": ("report", 2),
-        "Slide-12.png": ("report", 12),
-        "report page 7.png": ("report", 7),
-        **dict.fromkeys(names[4:], (None, None)),
-    }
-
-
-def test_names_that_count_from_zero_give_pages_from_one(tmp_path: Path, picture, no_program) -> None:  # type: ignore[no-untyped-def]
-    assert places(tmp_path / "deck", ["page_00.png", "page_01.png", "page_10.png"], picture) == {
-        "page_00.png": ("deck", 1),
-        "page_01.png": ("deck", 2),
-        "page_10.png": ("deck", 11),
-    }
-
-
-def test_all_pictures_or_none_where_told(tmp_path: Path, picture, no_program) -> None:  # type: ignore[no-untyped-def]
-    names = ["10.png", "9.png", "page_3.png"]
-    assert places(tmp_path / "a", names, picture, "images(pages=all)") == {"9.png": ("a", 1), "10.png": ("a", 2), "page_3.png": ("a", 3)}
-    assert places(tmp_path / "b", names, picture, "images(pages=never)") == dict.fromkeys(names, (None, None))
-
-
 def test_a_page_picture_is_read_by_ocr_and_a_photo_is_not(picture, encoded, written, program) -> None:  # type: ignore[no-untyped-def]
     program("cat > /dev/null; echo read")
     data = encoded(picture, "PNG")

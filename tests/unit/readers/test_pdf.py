@@ -112,10 +112,6 @@ def test_a_page_of_absurd_size_stays_within_the_budget(pdf_of, written, size):
     assert 1 <= min(picture.size) <= max(picture.size) <= 1000
 
 
-def test_a_word_broken_at_a_line_end_stays_broken_as_printed():
-    assert pdf._clean("by candi\x02date spans\r\nand\rmore \x00\x07 text\ufffe\r\n") == "by candi-\ndate spans\nand\nmore    text"
-
-
 def test_hashes_follow_file_and_page(pdf_of, written):
     def hashes(name: str, data: bytes) -> list[str]:
         return [entry.content_hash for entry in make("pdf").read(written(name, data), name)]

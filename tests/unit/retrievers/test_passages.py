@@ -118,6 +118,6 @@ def test_pages_added_later_have_passages_too(tmp_path: Path, encoder: sentence.S
         canvas = Canvas(str(tmp_path / f"{name}.pdf"))
         canvas.drawString(72, 700, f"{name} " * 20)
         canvas.save()
-        made = Collection.open(tmp_path / "c") if (tmp_path / "c").exists() else Collection.create(tmp_path / "c")
+        made = Collection.open_or_create(tmp_path / "c")
         made.add([tmp_path / f"{name}.pdf"], encoders=[encoder])
     assert len(made.search("two", k=5, retriever="dense").hits) == 2

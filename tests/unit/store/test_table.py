@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 import pytest
 
@@ -158,6 +159,31 @@ def test_compacting_changes_nothing_that_is_read(table: Table) -> None:
     before = table.snapshot().descriptors(table.snapshot().keys, "e")
     table.compact()
     assert np.array_equal(table.snapshot().descriptors(table.snapshot().keys, "e"), before)
+
+
+def test_of_rows_with_one_id_the_newest_stays(table: Table) -> None:
+    table.write([record("a", "1"), record("it's", "1"), record("b", "1", seen_ns=5)])
+    rows = [record("it's", "2", seen_ns=9), record("b", "2", seen_ns=4)]
+    for row_ in rows:  # as two writers at once did before they were kept apart
+        other = Table.create(table.path.with_name("other.lance"))
+        other.add_encoder("e", 2)
+        other.write([row_])
+        lance.write_dataset(lance.dataset(str(other.path)).to_table(), str(table.path), mode="append")
+        other.remove([row_.item_id])
+    table.refresh()
+    assert len(table.known()) == 5
+    assert table.drop_doubles() == 2
+    assert {r["item_id"]: r["content_hash"] for r in table.known()} == {"a": "1", "b": "1", "it's": "2"}
+    assert table.drop_doubles() == 0
+
+
+def test_a_table_is_made_in_place_of_an_empty_one_and_never_over_items(table: Table) -> None:
+    assert Table.create(table.path).dimension("e") is None
+    table.refresh()
+    table.write([record("a")])
+    with pytest.raises(InputError, match="holds items"):
+        Table.create(table.path)
+    assert len(Table.open(table.path).known()) == 1
 
 
 def test_a_table_that_is_gone_or_broken_is_damaged_data(table: Table, tmp_path: Path) -> None:
