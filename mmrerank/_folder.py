@@ -21,7 +21,7 @@ def check_vacant(folder: Path) -> None:
         InputError: a collection or something else lies there.
     """
     if (folder / FILE).exists():
-        raise InputError(f"{folder} holds a collection already", hint="Open it, or name a new folder.")
+        raise InputError(f"{folder} holds a collection already", hint="Open it with Collection.open, or name a new folder.")
     if folder.exists() and not (folder.is_dir() and all(map(_is_of_creation, folder.iterdir()))):
         raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
 

@@ -19,9 +19,11 @@ from mmrerank._folder import TABLE, check_vacant, settled
 from mmrerank._remarks import with_wordless
 from mmrerank._removal import chosen
 from mmrerank._version import View, given
+from mmrerank.backends import backend_of
 from mmrerank.errors import InputError, ManifestError
+from mmrerank.index._recipes import rows_index_name
 from mmrerank.ingest import Ingest, IngestReport, Progress
-from mmrerank.parts import make
+from mmrerank.parts import make, several
 from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
 from mmrerank.provenance import made_by
 from mmrerank.sources import list_files, readers, with_roots
@@ -62,8 +64,8 @@ class Collection:
         """
         folder = Path(path)
         check_vacant(folder)
-        index_name = make(index, station="index", dimension=1).name  # complains of an unknown name before anything is written
-        parts = {part.name: part for part in map(_encoder, encoders)}
+        index_name = rows_index_name(index)  # complains of an unknown name before anything is written
+        parts = {part.name: part for part in map(_encoder, several(encoders))}
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
             check_vacant(folder)  # another process may have been quicker
@@ -165,7 +167,7 @@ class Collection:
 
     def add(
         self,
-        paths: Sequence[str | Path],
+        paths: str | Path | Sequence[str | Path],
         *,
         encoders: Sequence[str | Encoder] = (),
         read_with: Sequence[str | Reader] = (),
@@ -185,12 +187,12 @@ class Collection:
         Raises:
             InputError: a path does not exist, or is a file that no reader takes.
         """
-        places = [Path(path) for path in paths]
-        further = [_encoder(encoder) for encoder in encoders]
+        places = [Path(path) for path in several(paths)]
+        further = [_encoder(encoder) for encoder in several(encoders)]
         with self._writing():
             doubles = self.table.drop_doubles()
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
-            listing = list_files(places, roots, readers(read_with))
+            listing = list_files(places, roots, readers(several(read_with)))
             for part in further:
                 self._enrol(part)
             self._write(roots=roots)
@@ -210,7 +212,7 @@ class Collection:
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
         with self._writing():
-            gone = chosen(self.view, ids=ids, paths=paths, filter=filter)
+            gone = chosen(self.view, ids=several(ids), paths=several(paths), filter=filter)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()
         return sum(row["state"] == "ready" for row in gone)
@@ -235,20 +237,21 @@ class Collection:
         k: int = 10,
         retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
-        backend: Backend | None = None,
+        backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
         """The k best items for a query, through a first stage and any rerankers in a row.
 
         Args:
-            query: a text, or a Query with pictures, exclusions, a filter.
+            query: a text, or a Query with pictures (`mmrerank.picture`), exclusions, a filter.
             retriever: a part or its name; None chooses by what is asked and held (`default_retriever`).
-            backend: the MLLM for stages given by name that ask one.
+            backend: the MLLM for stages given by name that ask one; a part or its name, as are retriever and rerankers.
             depth: how many candidates the rerankers see; 100 when None.
 
         Raises:
             InputError: the query cannot be answered by this collection; the message says why.
         """
+        backend = backend_of(backend)
         asked = Query(text=query) if isinstance(query, str) else query
         first = retriever if retriever is not None else self.default_retriever(asked)
         stage = self.view.retriever(first, backend) if isinstance(first, str) else first
@@ -262,7 +265,7 @@ class Collection:
         filter: str | None = None,
         retriever: str | Retriever | None = None,
         rerank: Sequence[str | Reranker] = (),
-        backend: Backend | None = None,
+        backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
         on_text: Callable[[str], None] | None = None,
@@ -275,6 +278,7 @@ class Collection:
             answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
             on_text: called with the words of the answer as they come, as the model writes them.
         """
+        backend = backend_of(backend)
         chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
         part: Answerer = make(chosen, station="answering", corpus=self, **given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)

@@ -22,6 +22,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
+def with_hint(message: str, hint: str) -> str:
+    """Message and hint as one text, set apart by a stop.
+
+    >>> with_hint("no URL is fetched here", "Send the picture."), with_hint("no file", "")
+    ('no URL is fetched here. Send the picture.', 'no file')
+    """
+    if not hint:
+        return message
+    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+
+
 class MMRerankError(Exception):
     """What all errors of the package share: a message and a hint, which may be empty."""
 
@@ -31,7 +42,7 @@ class MMRerankError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return with_hint(self.message, self.hint)
 
 
 class InputError(MMRerankError, ValueError):

@@ -18,7 +18,7 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -37,6 +37,7 @@ STATIONS = {  # station folder -> what one of its parts is called
     "rerankers": "reranker",
     "answering": "answerer",
 }
+DOORS = {"backend": "backend", "descriptors": "encoder"}  # resource -> the option of the command line that gives it
 _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"(?P<part>[A-Za-z][\w-]*)(?:/(?P<argument>.+?))?(?:\((?P<options>\s*|\s*\w+\s*=.*)\))?", re.DOTALL)
 
@@ -93,6 +94,15 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)  # a bare word is a string
 
 
+def several(given: Any) -> tuple[Any, ...]:
+    """What was given in a row, and one thing alone as a row of one: a text is one name, not its letters.
+
+    >>> several("square"), several(["square", "bm25"])
+    (('square',), ('square', 'bm25'))
+    """
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+
+
 @cache
 def names(station: str) -> tuple[str, ...]:
     """The names of all parts of one station, sorted: its files that do not begin with an underscore."""
@@ -131,7 +141,7 @@ def make(name: str, *, station: str | None = None, **resources: Any) -> Any:
     asked = list(inspect.signature(found.build).parameters.values())[1:]
     missing = [p.name for p in asked if p.default is p.empty and p.name not in resources]
     if missing:
-        door = ", or --backend NAME on the command line" if missing[0] == "backend" else ""
+        door = f", or --{DOORS[missing[0]]} NAME on the command line" if missing[0] in DOORS else ""
         raise InputError(f"{name!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=... to make(){door}.")
     given = {p.name: resources[p.name] for p in asked if p.name in resources}
     return found.build(options_of(name, found.Options), **given)

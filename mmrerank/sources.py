@@ -197,9 +197,10 @@ def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked:
         failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
 
     whole = folder.resolve()
+    # os.path where Path would raise over a folder that may not be looked into
     for place, folders, names_here in os.walk(whole, onerror=refused):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not (Path(place) / f / FILE).exists())
-        links = (Path(place) / f for f in folders if (Path(place) / f).is_symlink())
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not os.path.exists(os.path.join(place, f, FILE)))
+        links = (Path(place) / f for f in folders if os.path.islink(os.path.join(place, f)))
         linked += [folder / link.relative_to(whole) for link in links if not link.resolve().is_relative_to(whole)]
         for name in sorted(names_here):
             if not name.startswith("."):

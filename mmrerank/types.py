@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
+from mmrerank.handles import ImageHandle as ImageHandle
+from mmrerank.handles import check_handles
+from mmrerank.parts import several
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,18 +28,6 @@ Keys: TypeAlias = npt.NDArray[np.int64]
 Modality: TypeAlias = Literal["image", "text"]
 Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
 Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
-
-
-class ImageHandle(Protocol):
-    """A picture that is opened when asked for."""
-
-    def open(self) -> Image:
-        """The picture as RGB, upright (EXIF orientation applied, alpha on white).
-
-        Raises:
-            FormatError: the picture is broken, too large, encrypted or not a picture.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +44,8 @@ class Item:
     def __post_init__(self) -> None:
         if not self.item_id:
             raise InputError("an item needs a non-empty item_id")
+        if self.image is not None:
+            check_handles(f"item {self.item_id!r}", (self.image,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +63,9 @@ class Query:
     def __post_init__(self) -> None:
         if not self.query_id:
             raise InputError("a query needs a non-empty query_id")
+        object.__setattr__(self, "exclude_text", several(self.exclude_text))  # a text alone is one text, not its letters
+        for pictures in (self.images, self.exclude_images):
+            check_handles(f"query {self.query_id!r}", pictures)
         if not self.text and not self.images:
             raise InputError(f"query {self.query_id!r} has neither text nor a picture", hint="Exclusions alone do not say what to find.")
         if self.weights and len(self.weights) != len(self.images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,13 @@ def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backe
     from mmrerank.backends._cache import CachedBackend
 
     return CachedBackend(backend, cache)
+
+
+def backend_of(given: Backend | str | None) -> Backend | None:
+    """The backend of a name, opened once in a process, without a cache and without a key; a backend as it is."""
+    return _opened(given) if isinstance(given, str) else given
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str) -> Backend:
+    return open_backend(name, cache=None)

@@ -85,17 +85,18 @@ def _collection(benchmark: Benchmark, given: Path | None, model: Any, options: d
 
 
 def _show(result: dict[str, Any], written: list[Path]) -> None:
+    from mmrerank.evaluation.summary import unheard
+
     console = _output.out()
     console.print(f"{result['card']}: {result['queries']} queries, depth {result['depth']}, 95 % intervals over queries", markup=False)
     for system in result["systems"]:
-        console.print(f"[bold]{_escaped(system['name'])}[/]")
+        console.print(f"[bold]{_escaped(system['name'])}[/], depth {system['depth']}")
         for name, found in system["measures"].items():
             console.print(f"  {name:<20}{_span(found)}{_added(system['gains'].get(name))}", markup=False)
         _show_groups(system["groups"])
-        cost = system["cost"]
-        known = f", {cost['cached']:.1f} answers from the cache" if cost["cached"] else ""
-        took = f"{cost['seconds'] * 1000:.0f} ms, {cost['calls']:.1f} calls, {cost['tokens']:.0f} tokens{known} a query"
-        console.print(f"  {took}", style="dim")
+        if told := unheard(system):
+            console.print(f"  {told}", style="yellow" if "fallback" in system["notes"] else "dim")
+        console.print(f"  {_took(system)}", style="dim")
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:
@@ -103,6 +104,16 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {_number(value)}' for key, value in alike.items())}", markup=False)
     for path in written:
         console.print(str(path), markup=False, style="dim")
+
+
+def _took(system: dict[str, Any]) -> str:
+    from mmrerank.evaluation.summary import costs
+
+    cost = costs(system)
+    if cost["ms"] == "-":
+        return "what it took is not known"
+    known = f", {cost['cached']} answers from the cache" if cost["cached"] else ""
+    return f"{cost['ms']} ms, {cost['calls']} calls, {cost['tokens']} tokens{known} a query"
 
 
 def _show_groups(groups: dict[str, Any]) -> None:

@@ -35,7 +35,17 @@ def _datasets() -> Listed:
     ]
 
 
-OTHERS: dict[str, Callable[[], Listed]] = {"measures": _measures, "datasets": _datasets}  # what is no part, and listed the same way
+def _recipes() -> Listed:
+    from mmrerank.index._recipes import shipped_recipes
+
+    return [
+        {"name": path.stem, "summary": f"take it when {when}", "options": {"recipe": str(path), "index": index}}
+        for path, index, when in shipped_recipes()
+    ]
+
+
+# what is no part, and listed the same way
+OTHERS: dict[str, Callable[[], Listed]] = {"recipes": _recipes, "measures": _measures, "datasets": _datasets}
 
 
 def list_parts(
@@ -44,12 +54,12 @@ def list_parts(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
-    """List the parts that names can be made of with their options, the measures and the cards of benchmarks."""
+    """List the parts that names can be made of with their options, index recipes, the measures and the cards of benchmarks."""
     asked = PLURALS.get(station, station) if station else None
     if asked is not None and asked not in (*STATIONS, *OTHERS):
         raise UnknownName.among("station", str(station), [*STATIONS, *PLURALS, *OTHERS])
     found = {place: [_described(place, name) for name in names(place)] for place in STATIONS if asked in (None, place)}
-    found |= {place: listed() for place, listed in OTHERS.items() if asked in (None, place)}
+    found |= {place: listed() for place, listed in OTHERS.items() if asked in (None, place) or (asked, place) == ("index", "recipes")}
     if json:
         _output.emit(found)
         return 0

@@ -28,17 +28,16 @@ def search(
 ) -> int:
     """Search a collection by text, by picture, or by picture and what should be different."""
     from mmrerank.collection import Collection
-    from mmrerank.parts import make
+    from mmrerank.pictures import picture
     from mmrerank.sheet import draw_sheet
     from mmrerank.types import Query
 
     opened = Collection.open(collection)
-    pictures = make("images(mislabelled='accept')", station="readers")  # a query picture is what it shows, whatever its name
     query = Query(
         text=text,
-        images=tuple(pictures.handle(path, "") for path in image or ()),
+        images=tuple(map(picture, image or ())),
         exclude_text=tuple(exclude_text or ()),
-        exclude_images=tuple(pictures.handle(path, "") for path in exclude_image or ()),
+        exclude_images=tuple(map(picture, exclude_image or ())),
         filter=filter,
     )
     model = _backend.opened(backend, no_cache=no_cache)

@@ -193,7 +193,7 @@ def _architecture(name: str) -> str:
     known = open_clip.list_models()
     if name in known:
         return name
-    nearest = get_close_matches(name, known, n=6, cutoff=0.4)  # all 140 of them would hide the one that was meant
+    nearest = get_close_matches(name, [*known, "mini"], n=6, cutoff=0.4)  # all 140 of them would hide the one that was meant
     near = f"; the nearest of {len(known)}: {', '.join(nearest)}" if nearest else ""
     hint = f"Did you mean {nearest[0]!r}?" if nearest else "open_clip.list_models() has them all."
     raise UnknownName(f"no openclip architecture is called {name!r}{near}.", hint=hint)

@@ -38,9 +38,12 @@ def gain_plot(gains: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def cost_plot(systems: Sequence[Mapping[str, Any]], measure: str) -> str:
-    """Quality of each system over its seconds per query, on a log scale; numbers stand for the systems in their order."""
-    points = [(max(s["cost"]["seconds"], 1e-6), s["measures"][measure]["value"]) for s in systems]
-    kept = [(n, math.log10(seconds), value) for n, (seconds, value) in enumerate(points) if value is not None]
+    """Quality of each system over its seconds per query, on a log scale; numbers stand for the systems in their order.
+
+    What has no known cost is left out.
+    """
+    points = [(s["cost"]["seconds"], s["measures"][measure]["value"]) for s in systems]
+    kept = [(n, math.log10(max(seconds, 1e-6)), value) for n, (seconds, value) in enumerate(points) if None not in (seconds, value)]
     if not kept:
         return ""
     low, high = math.floor(min(x for _, x, _ in kept)), math.ceil(max(x for _, x, _ in kept) + 1e-9)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection import Collection
+from mmrerank.evaluation._watched import Watched
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.readiness import check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, given_outcome, given_system, part_of, run_benchmark
@@ -103,6 +104,7 @@ def evaluate(
     Raises:
         InputError: reranking or searching is asked for and there is no collection, or one without any right item; a run holds no
             query or no item of the benchmark; the variant does not suit it.
+        BackendError: the model cannot be reached. Single answers that did not come are fallbacks, counted in the system's `notes`.
     """
     change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
@@ -117,8 +119,10 @@ def evaluate(
     if collection is None:
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
-    first = first_stage(benchmark, collection, name=retriever, run=run, backend=backend)
-    parts = rerankers_of(rerank, first, backend)
+    watched = None if backend is None else Watched(backend)
+    progress = progress if watched is None else _both(watched.check, progress)
+    first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
+    parts = rerankers_of(rerank, first, watched)
     origin = ran | _origin(collection, [first, *parts], backend)
     if change is not None:
         heeded(change, benchmark, collection, first, parts)
@@ -126,6 +130,17 @@ def evaluate(
     if change is None:
         return _evaluated(plain, origin, notes)
     return _changed(change, altered(change, benchmark, collection, first, parts, plain), plain, collection, origin, notes, progress)
+
+
+def _both(check: Progress, progress: Progress | None) -> Progress:
+    """Tells both how far the run is."""
+
+    def advance(done: int, expected: int) -> None:
+        check(done, expected)
+        if progress is not None:
+            progress(done, expected)
+
+    return advance
 
 
 def _changed(

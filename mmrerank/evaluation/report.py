@@ -10,7 +10,7 @@ from typing import Any
 from mmrerank.evaluation._gallery import gallery, moves
 from mmrerank.evaluation._plots import cost_plot, gain_plot, movement_plot
 from mmrerank.evaluation.running import Outcome, part_of
-from mmrerank.evaluation.summary import within_groups
+from mmrerank.evaluation.summary import costs, unheard, within_groups
 from mmrerank.types import Item
 
 STYLE = """
@@ -82,13 +82,18 @@ def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
     rows = ["<tr><th>system</th>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "<th>calls</th><th>tokens</th><th>ms</th></tr>"]
     for n, (label, system) in enumerate(zip(labels, result["systems"], strict=True)):
         cells = [f"<td>{_cell(system['measures'][name], system['gains'].get(name))}</td>" for name in names]
-        cost = system["cost"]
-        known = f"<small>{cost['cached']:.1f} cached</small>" if cost["cached"] else ""
-        cells += [f"<td>{cost['calls']:.1f}{known}</td><td>{cost['tokens']:.0f}</td><td>{cost['seconds'] * 1000:.0f}</td>"]
-        rows.append(f"<tr><td>{n}: {escape(label)}</td>{''.join(cells)}</tr>")
+        cost = costs(system)
+        known = f"<small>{cost['cached']} cached</small>" if cost["cached"] not in ("", "-") else ""
+        cells += [f"<td>{cost['calls']}{known}</td><td>{cost['tokens']}</td><td>{cost['ms']}</td>"]
+        rows.append(f"<tr><td>{n}: {escape(label)}<small>depth {system['depth']}</small>{_unheard(system)}</td>{''.join(cells)}</tr>")
     best = "".join(f"<td>{_number(result['ceiling'][name])}</td>" for name in names)
     rows.append(f"<tr><td>best order at depth {result['depth']}</td>{best}<td></td><td></td><td></td></tr>")
     return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+
+
+def _unheard(system: Mapping[str, Any]) -> str:
+    told = unheard(system)
+    return f'<small class="{"worse" if "fallback" in system["notes"] else "soft"}">{escape(told)}</small>' if told else ""
 
 
 def _variant(result: Mapping[str, Any]) -> str:

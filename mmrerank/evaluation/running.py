@@ -40,11 +40,17 @@ class System:
     reasons: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # query_id -> item_id -> what the last stage says of it
     cost: Cost = field(default_factory=Cost)
     seconds: float = 0.0  # over all queries
-    notes: Mapping[str, int] = field(default_factory=dict)  # what a stage had to say -> for how many queries
+    notes: Mapping[str, int] = field(default_factory=dict)  # how much of the order is the last stage's -> for how many queries
+    timed: bool = True  # whether cost and seconds are known; of a run that another system made they are not
 
     @property
     def name(self) -> str:
         return " > ".join(self.stages)
+
+    @property
+    def length(self) -> int:
+        """The most items that it holds for a query."""
+        return max(map(len, self.rankings.values()), default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +233,7 @@ def _system(names: tuple[str, ...], results: Sequence[SearchResult]) -> System:
         seconds=sum(stage.seconds for stage in used),
         reasons={query_id: dict(notes.reasons) for query_id, notes in last.items()},
         notes=Counter(notes.status for notes in last.values()),
+        timed=not names[-1].startswith("run/"),
     )
 
 
@@ -268,7 +275,7 @@ def given_system(benchmark: Benchmark, run: Run) -> System:
         rankings[query_id] = tuple(compress(ids, counted))
         scores[query_id] = tuple(compress(scores[query_id], counted))
     ours = " > ".join(run.made_by.get("stages", ()))  # runs of ours say what they went through
-    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores)
+    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores, timed=False)
 
 
 def given_outcome(benchmark: Benchmark, run: Run, depth: int) -> Outcome:

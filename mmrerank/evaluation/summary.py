@@ -11,6 +11,9 @@ from mmrerank.evaluation.comparison import Interval, gains, intervals, oracle
 from mmrerank.evaluation.running import Outcome, System, judgements
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Scores, score
+from mmrerank.types import Status
+
+GRAVEST_FIRST: tuple[Status, ...] = ("fallback", "repaired", "completed")
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -20,14 +23,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     means of the best order at the depth, `groups` the means within each group of queries.
     """
     if not outcome.benchmark.judged:
-        unmeasured = [{**_told(system), "measures": {}, "gains": {}, "groups": {}} for system in outcome.systems]
+        unmeasured = [{**_told(system, outcome.depth), "measures": {}, "gains": {}, "groups": {}} for system in outcome.systems]
         return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": unmeasured, "ceiling": {}}
     scored = outcome.scored()
     names = outcome.benchmark.measures
     gained = {name: gains(scored[0], scored[1:], name) for name in names}
     systems = [
         {
-            **_told(system),
+            **_told(system, outcome.depth),
             "measures": {name: interval(found) for name, found in intervals(scores).items()},
             "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
             "groups": _groups(scores),
@@ -37,8 +40,25 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": systems, "ceiling": _ceiling(outcome)}
 
 
-def _told(system: System) -> dict[str, Any]:
-    return {"name": system.name, "stages": list(system.stages), "cost": _cost(system), "notes": dict(system.notes)}
+def _told(system: System, depth: int) -> dict[str, Any]:
+    own = depth if system.timed else system.length
+    return {"name": system.name, "stages": list(system.stages), "depth": own, "cost": _cost(system), "notes": dict(system.notes)}
+
+
+def unheard(system: Mapping[str, Any]) -> str:
+    """For how many queries the order of a system is not, or not wholly, its last stage's: `3 of 3 queries: fallback`; "" for none."""
+    count = sum(system["notes"].values())
+    told = (f"{system['notes'][status]} of {count} queries: {status}" for status in GRAVEST_FIRST if system["notes"].get(status))
+    return ", ".join(told)
+
+
+def costs(system: Mapping[str, Any]) -> dict[str, str]:
+    """Milliseconds, calls, tokens and cached answers per query as they are shown; "-" where they are not known."""
+    cost = system["cost"]
+    if cost["seconds"] is None:
+        return dict.fromkeys(("ms", "calls", "tokens", "cached"), "-")
+    shown = {"ms": f"{cost['seconds'] * 1000:.0f}", "calls": f"{cost['calls']:.1f}", "tokens": f"{cost['tokens']:.0f}"}
+    return {**shown, "cached": f"{cost['cached']:.1f}" if cost["cached"] else ""}
 
 
 def interval(found: Interval) -> dict[str, float | None]:
@@ -61,8 +81,10 @@ def _gain(gain: Any) -> dict[str, Any]:
     }
 
 
-def _cost(system: System) -> dict[str, float]:
-    """Per query: model calls, answers from the cache, tokens, seconds from the first stage on."""
+def _cost(system: System) -> dict[str, float | None]:
+    """Per query: model calls, answers from the cache, tokens, seconds from the first stage on; None where they are not known."""
+    if not system.timed:
+        return dict.fromkeys(("calls", "cached", "tokens", "seconds"))
     queries = max(len(system.rankings), 1)
     cost = system.cost
     return {

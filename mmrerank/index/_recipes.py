@@ -20,6 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+RECIPES = Path(__file__).parents[2] / "indexes"
 KEYS = {"name": str, "take_it_when": str, "options": dict, "measured": dict}
 
 
@@ -31,7 +32,17 @@ def read_recipe(path: Path) -> str:
         UnknownName: a key that no recipe has, or an index or option that there is none of.
         InputError: an option of the name has a wrong value, or the index searches text.
     """
-    path = Path(path)
+    recipe = _content(Path(path))
+    return _checked(recipe["name"], recipe.get("options", {}))
+
+
+def shipped_recipes() -> list[tuple[Path, str, str]]:
+    """File, index and when to take it, of the recipes of the repository, by file; none where only the wheel is installed."""
+    found = ((path, _content(path)) for path in sorted(RECIPES.glob("*.toml")))
+    return [(path, recipe["name"], recipe["take_it_when"]) for path, recipe in found]
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         recipe: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -44,14 +55,36 @@ def read_recipe(path: Path) -> str:
     for key, kind in KEYS.items():
         if not isinstance(recipe.get(key, {} if kind is dict else None), kind):
             raise FormatError(f"expected {key!r} as a {'table' if kind is dict else 'string'}, got {recipe.get(key)!r}", path=path)
-    return _checked(recipe["name"], recipe.get("options", {}))
+    return recipe
+
+
+def rows_index_name(name: str) -> str:
+    """The printed name of an index of descriptors.
+
+    Raises:
+        UnknownName: no index of descriptors, or no option of it, is called so.
+        InputError: an option has a wrong value, or the index searches text.
+    """
+    made: str = parts.make(_of_rows(name), station="index", dimension=1).name
+    return made
+
+
+def _of_rows(name: str) -> str:
+    part, known = parts.parse(name).part, parts.names("index")
+    if part not in known:
+        rows = [known_name for known_name in known if _searches_rows(known_name)]
+        raise UnknownName.among("index of descriptors", part, rows)
+    if not _searches_rows(part):
+        raise InputError(f"{name!r} searches text; a collection keeps an index of descriptors", hint="Its texts have theirs by themselves.")
+    return name
+
+
+def _searches_rows(part: str) -> bool:
+    return bool(parts.module(part, station="index").SEARCHES == "rows")
 
 
 def _checked(name: str, explained: dict[str, Any]) -> str:
-    module = parts.module(name, station="index")
-    if module.SEARCHES != "rows":
-        raise InputError(f"{name!r} searches text; a recipe names an index of descriptors")
-    options = parts.options_of(name, module.Options)
+    options = parts.options_of(_of_rows(name), parts.module(name, station="index").Options)
     for option in explained:
         if not hasattr(options, option):
             raise UnknownName.among(f"option of {name!r}", option, vars(options))

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from mmrerank.errors import FormatError
+from mmrerank import pictures
+from mmrerank.errors import FormatError, InputError
 from mmrerank.exchange import picture_from
 from mmrerank.readers._files import PICTURE_SUFFIXES
-from mmrerank.readers._pictures import BytesPicture, as_rgb
 from mmrerank.types import Candidate, ImageHandle, Item
 
 if TYPE_CHECKING:
@@ -49,19 +49,6 @@ class Unavailable:
     def open(self) -> Image.Image:
         """FormatError, always."""
         raise FormatError(self.why, path=self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A PIL picture of the caller's."""
-
-    picture: Image.Image
-
-    def open(self) -> Image.Image:
-        """A copy: RGB, upright, transparency on white."""
-        from PIL import ImageOps
-
-        return as_rgb(ImageOps.exif_transpose(self.picture))
 
 
 def candidates_of(given: Sequence[Given]) -> list[Candidate]:
@@ -109,19 +96,14 @@ def picture_in(fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | 
 
 def picture(value: Any, folder: Path | None) -> ImageHandle:
     """The picture that a path, a data URI, bytes, a PIL image or a handle stands for; `Unavailable` for anything else."""
-    from PIL import Image
-
     if isinstance(value, Mapping) and "url" in value:  # {"url": "data:..."}, as in chat messages
         value = value["url"]
     if isinstance(value, str | Path):
         return _named(str(value), folder)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return BytesPicture(data=bytes(value), name="bytes")
-    if isinstance(value, Image.Image):
-        return Held(value)
-    if callable(getattr(value, "open", None)):
-        return cast(ImageHandle, value)
-    return Unavailable("picture", f"expected a path, a data URI, bytes or a PIL image; got {type(value).__name__}")
+    try:
+        return pictures.picture(value)
+    except InputError as error:
+        return Unavailable("picture", error.message)
 
 
 def number(value: Any) -> float | None:

@@ -29,8 +29,8 @@ from mmrerank import __version__
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._given import Held
 from mmrerank.parts import make
+from mmrerank.pictures import Held
 from mmrerank.types import Array, Backend, Encoder, Query, Reranker
 
 try:

@@ -110,7 +110,7 @@ def inspect(data: bytes, *, path: str | Path, suffix: str = "", mislabelled: Mis
         reason = f"{found.width}x{found.height} = {megapixels:.0f} megapixels, above the limit of {limits.max_pixels / 1e6:.0f}"
         raise FormatError(reason, path=path)
     if mislabelled == "refuse" and PICTURE_SUFFIXES.get(suffix.lower(), found.format) != found.format:
-        reason = f"holds a {found.format} but is named {suffix}; rename it, or read with mislabelled='accept'"
+        reason = f"holds a {found.format} but is named {suffix}; rename it, or read with mislabelled='accept' (--read-mislabelled)"
         raise FormatError(reason, path=path)
     return found
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mmrerank.errors import AnswerError, BackendError, DamagedData, FormatError, ManifestError, MissingExtra, MMRerankError
+from mmrerank.errors import AnswerError, BackendError, DamagedData, FormatError, ManifestError, MissingExtra, MMRerankError, with_hint
 from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, TooBusy
 from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
@@ -73,7 +73,7 @@ def _told(error: MMRerankError, said: Said) -> str:
     if not isinstance(error, FormatError):
         return said(str(error))
     place = said(error.path)
-    told = said(f"{error.reason} {error.hint}".strip())
+    told = said(with_hint(error.reason, error.hint))
     return f"a file: {told}" if PurePath(place).is_absolute() else f"{place}: {told}"
 
 

@@ -143,7 +143,8 @@ def test_list_names_every_part_and_its_options(capsys: pytest.CaptureFixture[str
     _, everything = run(capsys, "list")
     assert {"superglobal"} <= {part["name"] for part in everything["rerankers"]}
     _, one = run(capsys, "list", "indexes")
-    assert list(one) == ["index"]
+    assert list(one) == ["index", "recipes"]
+    assert {"flat", "hnsw"} <= {recipe["name"] for recipe in one["recipes"]}
     assert all(part["summary"] for part in one["index"])
     _, datasets = run(capsys, "list", "datasets")
     assert {"cirr", "circo", "emoji", "handbook"} <= {card["name"] for card in datasets["datasets"]}

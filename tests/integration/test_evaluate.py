@@ -207,3 +207,43 @@ def test_measuring_a_run_indexes_nothing(tmp_path: Path, capsys: pytest.CaptureF
     found = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--run", str(tmp_path / "run.trec"))
     assert found["first_stage"] == "run/t"
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_model_that_nobody_reaches_is_an_error_and_no_figure(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The order as it came once passed for that of a reranker: R@1 with a gain of 0.000, and exit code 0."""
+    asked = ["evaluate", card, "--depth", "5", "--rerank", "square(retries=0)", "--out", str(tmp_path / "out"), "--no-cache"]
+    assert main([*asked, "--backend", "chat_http(server='http://127.0.0.1:9/v1#m', retries=0)", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "BackendError"
+    assert not (tmp_path / "out").exists()
+
+
+def test_answers_that_cannot_be_read_are_counted_for_all_to_see(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ['{"text": "I cannot say"}', '{"text": "{\\"ranking\\": [2, 1]}"}', '{"text": "neither now"}']
+    (tmp_path / "script.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    asked = ["evaluate", card, "--limit", "3", "--depth", "2", "--rerank", "square", "--backend", f"scripted/{tmp_path / 'script.jsonl'}"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
+    assert "  2 of 3 queries: fallback\n" in capsys.readouterr().out
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert '<small class="worse">2 of 3 queries: fallback</small>' in report
+    assert evaluated(capsys, *asked[1:])["systems"][1]["notes"] == {"fallback": 2, "ok": 1}
+
+
+def test_a_run_of_another_system_has_a_depth_of_its_own_and_no_cost(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluated(capsys, card, "--rerank", "superglobal", "--depth", "7", "--out", str(tmp_path))
+    lines = (tmp_path / "run.trec").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "short.trec").write_text("\n".join(line for line in lines if int(line.split()[3]) <= 3) + "\n", encoding="utf-8")
+    asked = ["evaluate", card, "--rerank", "superglobal", "--depth", "7", "--compare", str(tmp_path / "short.trec")]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    _, *shown = [line for line in said.splitlines() if line and not line.startswith(" ")][:4]
+    assert [line.rpartition(", ")[2] for line in shown] == ["depth 7", "depth 7", "depth 3"]
+    assert said.count("what it took is not known") == 1
+    assert said.count("0.0 calls, 0 tokens a query") == 2
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    row = next(row for row in report.split("<tr>") if row.startswith("<td>2: "))
+    assert "depth 3" in row
+    assert "<td>-</td><td>-</td><td>-</td>" in row
+    system = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["systems"][2]
+    assert set(system["cost"].values()) == {None}
+    reranked = evaluated(capsys, card, "--run", str(tmp_path / "short.trec"), "--rerank", "superglobal", "--depth", "7")
+    assert [system["cost"]["seconds"] is None for system in reranked["systems"]] == [True, False]

@@ -222,3 +222,28 @@ def test_default_first_stages(tmp_path: Path, collection: Collection) -> None:
     assert collection.default_retriever(like(1)) == "dense"
     assert collection.default_retriever(Query(text="a", images=(Held(1),))) == "composed"
     assert collection.default_retriever(Query(text="a")) == "lexical"
+
+
+def test_one_thing_alone_is_taken_as_one(tmp_path: Path, photos: Path) -> None:
+    made = Collection.create(tmp_path / "c", encoders="openclip/mini")
+    assert made.add(photos).added == len(made) > 0
+    assert made.search(like(3), rerank="superglobal").stages[-1].name.startswith("superglobal(")
+    made.remove(ids="003.png")
+    assert made.remove(paths=photos / "002.png") == 1
+
+
+def test_a_backend_is_given_by_its_name(collection: Collection, tmp_path: Path) -> None:
+    script = tmp_path / "answers.jsonl"
+    script.write_text('{"text": "{\\"ranking\\": [2, 1]}"}\n', encoding="utf-8")
+    found = collection.search(like(3), k=2, rerank="square", backend=f"scripted/{script}", depth=2)
+    assert found.stages[-1].cost.calls == 1
+    assert collection.ask("a door", retriever="lexical", backend=f"scripted/{script}").answered_by.startswith("generative")
+    assert [hit.item.item_id for hit in found.hits] == [c.item.item_id for c in found.stages[0].ranking.candidates[1::-1]]
+
+
+def test_an_index_of_texts_makes_no_collection(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="searches text"):
+        Collection.create(tmp_path / "c", index="bm25_index")
+    with pytest.raises(UnknownName, match="there are: faiss_index, flat\\."):
+        Collection.create(tmp_path / "c", index="hnsw")
+    assert not (tmp_path / "c").exists()

@@ -91,6 +91,8 @@ def test_an_unknown_part_is_answered_with_the_nearest() -> None:
 def test_a_missing_resource_is_named() -> None:
     with pytest.raises(InputError, match="corpus"):
         make("dense")
+    with pytest.raises(InputError, match="--encoder NAME on the command line"):
+        make("superglobal", station="rerankers")
 
 
 def test_names_are_unique_over_all_stations() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,3 +116,22 @@ def test_a_folder_that_cannot_be_listed_is_a_failure(photos: Path) -> None:
         assert [failure.path for failure in listing.failures] == ["more/"]
     finally:
         (photos / "more").chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named_and_the_rest_goes_on(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused by stand-ins for the system's calls, since root is refused nothing."""
+    locked = str(photos / "more")
+
+    def refusing(call: Callable[..., Any], inside: str) -> Callable[..., Any]:
+        def asked(path: Any, *arguments: Any, **options: Any) -> Any:
+            if f"{path}{inside}".startswith(f"{locked}/"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *arguments, **options)
+
+        return asked
+
+    for name, inside in (("stat", ""), ("lstat", ""), ("scandir", "/")):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), inside))
+    listing = list_files([photos], with_roots([photos], ()), readers())
+    assert [file.file_id for file in listing.files] == [f"00{n}.png" for n in range(8)]
+    assert [(failure.path, failure.reason) for failure in listing.failures] == [("more/", "the folder cannot be listed: Permission denied")]

@@ -315,6 +315,7 @@ def test_a_tokenizer_that_the_model_does_not_know_is_an_error(folder, tmp_path):
         ("ViT-B-32.laion2b_s34b", "laion2b_s34b_b79k"),
         ("ViT-B-32", "there are: .*openai"),
         ("nothing-like-it.openai", "no openclip architecture"),
+        ("minni", "Did you mean 'mini'"),
         ("ViT-B-23:x.pt", "Did you mean 'ViT-B-32'?"),
     ],
 )

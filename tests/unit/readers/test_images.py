@@ -357,7 +357,8 @@ def test_a_tiff_of_too_many_channels_or_with_pixels_beyond_its_end_is_refused(pi
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp", ".tif"])
 def test_a_mislabelled_picture_is_refused_with_the_way_out(picture, encoded, suffix):
     data = encoded(picture, "PNG")
-    assert refused(data, suffix=suffix) == f"holds a PNG but is named {suffix}; rename it, or read with mislabelled='accept'"
+    way_out = "rename it, or read with mislabelled='accept' (--read-mislabelled)"
+    assert refused(data, suffix=suffix) == f"holds a PNG but is named {suffix}; {way_out}"
     assert same(opened(data, suffix=suffix, mislabelled="accept"), picture)
 
 

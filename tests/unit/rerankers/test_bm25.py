@@ -10,6 +10,7 @@ from bm25s import BM25
 
 from mmrerank.index._words import english
 from mmrerank.parts import make
+from mmrerank.pictures import picture
 from mmrerank.types import Candidate, Item, Query
 
 TEXTS = [
@@ -65,8 +66,8 @@ def test_reasons_count_words_and_silence_is_said() -> None:
 
 
 def test_a_query_without_text_leaves_the_order_and_says_so() -> None:
-    picture = Query(images=(object(),))  # type: ignore[arg-type]
-    ranking = make("bm25", station="rerankers").rerank(picture, candidates(TEXTS))
+    asked = Query(images=(picture("nobody-looks.png"),))
+    ranking = make("bm25", station="rerankers").rerank(asked, candidates(TEXTS))
     assert ranking.item_ids == tuple(f"{n}" for n in range(len(TEXTS)))
     assert ranking.notes.status == "fallback"
     assert [c.score for c in ranking.candidates] == [None] * len(TEXTS)

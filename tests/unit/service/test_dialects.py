@@ -188,7 +188,7 @@ def test_a_picture_in_a_text_field_is_refused_with_the_right_shape(client: TestC
         ({"image": "data:image/png;base64,AAAA"}, "documents.1", "not a picture"),
         ({"image": "data:image/png,AAAA"}, "documents.1", "base64"),
         ({"image": "data:image/png;base64,%%%%%"}, "documents.1", "no base64"),
-        ({"image": "https://example.com/a.png"}, "documents.1", "no URL is fetched here"),
+        ({"image": "https://example.com/a.png"}, "documents.1", "no URL is fetched here. Send the picture"),
         ({"image": "/etc/passwd"}, "documents.1", "no base64"),
         ({"image": "file:///etc/passwd"}, "documents.1", "no base64"),
         ({}, "documents.1", 'an object with "text"'),

@@ -1,0 +1,49 @@
+"""A model that never answers is given up; one that answered once is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from mmrerank.backends.scripted import tiny
+from mmrerank.errors import BackendError
+from mmrerank.evaluation._watched import ENOUGH, Watched
+from mmrerank.types import ChoiceScores, Decoding, Generated, Message, Prompt
+
+ASKED: Prompt = (Message(role="user", parts=("a",)),)
+
+
+class Away:
+    """A server that nobody reaches."""
+
+    name = "away"
+    extra = "as it is"
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        raise BackendError("nobody there", retryable=True)
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        raise BackendError("nobody there", retryable=True)
+
+
+def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -> None:
+    watched = Watched(Away())
+    watched.check(ENOUGH, 100)  # nothing was asked of it
+    for ask in (lambda: watched.generate([ASKED]), lambda: watched.choice_logprobs([ASKED], ["Yes"])):
+        with pytest.raises(BackendError):
+            ask()
+    watched.check(ENOUGH - 1, 100)
+    for done, expected in ((ENOUGH, 100), (3, 3)):
+        with pytest.raises(BackendError, match="nobody there"):
+            watched.check(done, expected)
+    assert (watched.name, watched.extra) == ("away", "as it is")
+
+
+def test_one_answer_is_something_to_measure() -> None:
+    watched = Watched(tiny())
+    watched.generate([ASKED])
+    watched._backend = Away()
+    with pytest.raises(BackendError):
+        watched.generate([ASKED])
+    watched.check(3, 3)

@@ -1,0 +1,92 @@
+"""Handles of what a caller has, and a clear refusal of what is none where a picture is expected."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from makers import ColourEncoder
+from PIL import Image
+
+import mmrerank
+from mmrerank import Collection, Item, Query
+from mmrerank.errors import FormatError, InputError
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def png(tmp_path: Path) -> Path:
+    """A red picture, 3 px high and 5 wide."""
+    path = tmp_path / "red.png"
+    Image.new("RGB", (5, 3), RED).save(path)
+    return path
+
+
+def transparent() -> Image.Image:
+    return Image.new("RGBA", (5, 3), (0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        str,
+        Path,
+        Path.read_bytes,
+        lambda path: memoryview(path.read_bytes()),
+        Image.open,
+        lambda path: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode(),
+        lambda path: mmrerank.picture(path),
+    ],
+    ids=["text", "path", "bytes", "view", "pil", "uri", "handle"],
+)
+def test_whatever_holds_a_picture_becomes_a_handle(png: Path, given: Callable[[Path], Any]) -> None:
+    opened = mmrerank.picture(given(png)).open()
+    assert (opened.mode, opened.size, opened.getpixel((0, 0))) == ("RGB", (5, 3), RED)
+
+
+def test_a_pil_picture_is_shown_as_files_are_and_stays_as_it_is() -> None:
+    given = transparent()
+    assert mmrerank.picture(given).open().getpixel((0, 0)) == (255, 255, 255)
+    assert given.mode == "RGBA"
+
+
+def test_what_stands_for_no_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got int"):
+        mmrerank.picture(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="nothing is fetched"):
+        mmrerank.picture("https://example.com/a.png")
+    with pytest.raises(FormatError, match=r"none\.png"):
+        mmrerank.picture(tmp_path / "none.png").open()
+
+
+@pytest.mark.parametrize("given", ["a.png", Path("a.png"), b"\x89PNG", transparent()], ids=["text", "path", "bytes", "pil"])
+def test_a_picture_that_is_no_handle_is_refused_at_once(given: Any) -> None:
+    for fields in ({"images": (given,)}, {"exclude_images": (given,), "text": "a"}):
+        with pytest.raises(InputError, match=r"mmrerank\.picture"):
+            Query(**fields)
+    with pytest.raises(InputError, match=r"mmrerank\.picture"):
+        Item(item_id="a", image=given)
+
+
+def test_pictures_come_in_a_tuple(png: Path) -> None:
+    for alone in ("a.png", mmrerank.picture(png)):
+        with pytest.raises(InputError, match="in a tuple"):
+            Query(images=alone)  # type: ignore[arg-type]
+
+
+def test_a_text_alone_is_one_exclusion_and_not_its_letters() -> None:
+    assert Query(text="a", exclude_text="rain").exclude_text == ("rain",)  # type: ignore[arg-type]
+
+
+def test_a_collection_is_searched_by_a_file(tmp_path: Path, photos: Path, colour: ColourEncoder) -> None:
+    made = Collection.create(tmp_path / "c", encoders=[colour])
+    made.add(str(photos))
+    stream = io.BytesIO()
+    Image.open(photos / "003.png").save(stream, "PNG")
+    for given in (photos / "003.png", stream.getvalue()):
+        assert made.search(Query(images=(mmrerank.picture(given),))).hits[0].item.item_id == "003.png"
