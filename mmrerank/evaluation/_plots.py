@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 300, 56, 40
+LABEL = 80  # pixels that a dot's number and figure take
 
 
 def _svg(label: str, body: Sequence[str], height: int = HEIGHT) -> str:
@@ -56,7 +57,8 @@ def cost_plot(systems: Sequence[Mapping[str, Any]], measure: str) -> str:
     body += [_text(place(power, 0)[0], HEIGHT - BOTTOM + 16, f"{10.0**power:g}") for power in range(low, high + 1)]
     for n, seconds, value in kept:
         x, y = place(seconds, value)
-        side, anchor = (-10, "end") if n % 2 == 0 else (10, "start")  # neighbours in time do not write over one another
+        left = (n % 2 == 0 and x > LEFT + LABEL) or x > WIDTH - LABEL  # neighbours in time write apart, and within the picture
+        side, anchor = (-10, "end") if left else (10, "start")
         body += [f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>', _text(x + side, y + 4, f"{n}: {value:.3f}", anchor)]
     return _svg(f"{measure} against seconds per query", body)
 

@@ -51,7 +51,9 @@ class Scores:
         """The mean as the measure takes it: over the queries, or over the means of the groups."""
         values = self.values[name]
         weights = self.weights(name)
-        return float(np.nansum(values * weights)) if np.isfinite(values).any() else float("nan")
+        if not np.isfinite(values).any():
+            return float("nan")
+        return float(np.nansum(values * weights) / weights.sum())  # whose rounding is the same, so that ones have the mean 1
 
     def weights(self, name: str) -> Values:
         """(n_queries,) what each query counts in the mean; they sum to 1, and are 0 where the value is NaN."""

@@ -48,6 +48,7 @@ RERANKED = {  # one that the embedded model gets right
     "depth": "9",
     "k": "9",
 }
+SQUARE = "square(depth=9, cell_px=72, gutter_px=0)"  # the grid that the embedded model was trained on
 QUESTION = {
     "collection": "handbook",
     "answerer": "extractive",
@@ -113,7 +114,7 @@ def take(out: Path, work: Path, only: Sequence[str] = ()) -> Iterator[Path]:
         raise MissingExtra("Looking at the page needs Chromium, which is not installed.", hint="apt install chromium")
     folders = (_collection(work / "emoji", shipped(EMOJI), ["openclip/mini"]), _collection(work / "handbook", shipped("handbook"), []))
     out.mkdir(parents=True, exist_ok=True)
-    with _serving(Settings(collections=folders, backend="mini")) as address, sync_playwright() as playwright:
+    with _serving(Settings(collections=folders, backend="mini", rerankers={"square": SQUARE})) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for shot in (shot for shot in SHOTS if not only or shot.name in only):
             file = out / f"page-{shot.name}.png"

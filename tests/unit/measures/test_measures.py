@@ -120,3 +120,10 @@ def test_bm25_on_trec_dl19_as_published(real_data: Path) -> None:
     rankings = {str(row["id"]): [str(candidate["id"]) for candidate in row["candidates"]] for row in rows}
     qrels = {str(row["id"]): {str(item): int(grade) for item, grade in row["qrels"].items()} for row in rows}
     assert round(score(rankings, Judgements(qrels=qrels), ["nDCG@10"]).mean("nDCG@10"), 4) == 0.5058
+
+
+def test_the_mean_of_ones_is_one_however_many_there_are() -> None:
+    for count in range(1, 400):
+        queries = [str(n) for n in range(count)]
+        found = score(dict.fromkeys(queries, ("a",)), Judgements(qrels={query: {"a": 1} for query in queries}), ["R@1"])
+        assert found.mean("R@1") == 1.0, count
