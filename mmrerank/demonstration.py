@@ -93,7 +93,7 @@ def _say_report(name: str, report: IngestReport, say: Say) -> None:
 
 def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
     firefighter = _emoji(emoji, "woman-firefighter-medium-skin-tone")
-    golfer, cat = _emoji(emoji, "woman-golfing-dark-skin-tone"), _emoji(emoji, "grinning-cat")
+    player, cat = _emoji(emoji, "woman-bouncing-ball-medium-skin-tone"), _emoji(emoji, "grinning-cat")
     return [
         Shown(title="text", query=Query(query_id="1-text", text="man farmer: dark skin tone")),
         Shown(title="picture", query=Query(query_id="2-picture", images=_pictures(cat)), rerank=(REFINED,)),
@@ -110,7 +110,7 @@ def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
         Shown(
             title="picture and text, the embedded MLLM looks at the nine best at once",
             query=Query(
-                query_id="3-composed-square", images=_pictures(golfer), text="now as a gender-neutral person with light skin colour"
+                query_id="3-composed-square", images=_pictures(player), text="the same, but as a technologist with dark skin colour"
             ),
             rerank=(LOOKED_AT,),
             backend=mini,
