@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
+from mmrerank.readers._files import RACY_NS
 from mmrerank.sources import Listing, SourceFile, beginnings, below, path_of
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
 from mmrerank.types import Failure, Found, Reader
 
-RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may have changed again within one clock tick
 FEW = 16  # beginnings of ids, each of which is a pass over the table
 
 Row = Mapping[str, Any]

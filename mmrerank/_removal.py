@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrerank._version import View
+from mmrerank._view import View
 from mmrerank.errors import InputError
 from mmrerank.sources import below, file_id_of, located
 

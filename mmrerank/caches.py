@@ -33,6 +33,7 @@ from mmrerank.types import Index
 
 logger = logging.getLogger(__name__)
 STATE = "cache.json"
+REPAIR = "Index any folder of the collection again: the newest row of each stays."
 
 
 class Savable(Protocol):
@@ -100,8 +101,7 @@ def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
 def _check_once(snapshot: Snapshot) -> None:
     doubled = int((np.diff(snapshot.keys) == 0).sum())
     if doubled:
-        hint = "Index any folder of the collection again: the newest row of each stays."
-        raise DamagedData(f"{doubled} rows stand twice in the table of the collection, as two writers at once left it", hint=hint)
+        raise DamagedData(f"{doubled} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
 
 
 def _filled(index: Index, snapshot: Snapshot, slug: str) -> Index:

@@ -18,7 +18,7 @@ from typing import Any
 from mmrerank._folder import TABLE, check_vacant, settled
 from mmrerank._remarks import with_wordless
 from mmrerank._removal import chosen
-from mmrerank._version import View, given
+from mmrerank._view import View, given
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.index._recipes import rows_index_name

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank import _remarks
-from mmrerank.caches import rows_index
+from mmrerank.caches import REPAIR, rows_index
 from mmrerank.collection import Collection
 from mmrerank.sources import path_of
 from mmrerank.store.records import FIXED, key_of
@@ -73,8 +73,7 @@ def check(collection: Collection) -> dict[str, Any]:
 
 def _check_rows(collection: Collection) -> list[str]:
     rows = collection.view.snapshot.table(["item_id", "file", "fragment", "key", "content_hash"])
-    repair = "index any folder of the collection again: the newest row stays"
-    problems = [f"{n} rows have the id {item_id!r}; {repair}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
+    problems = [f"{n} rows have the id {item_id!r}. {REPAIR}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
     for row in rows:
         if row["item_id"] != row["file"] + row["fragment"] or row["key"] != key_of(row["item_id"], row["content_hash"]):
             problems.append(f"the row of {row['item_id']!r} contradicts itself")

@@ -28,11 +28,12 @@ def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backe
     return CachedBackend(backend, cache)
 
 
-def backend_of(given: Backend | str | None) -> Backend | None:
-    """The backend of a name, opened once in a process, without a cache and without a key; a backend as it is."""
-    return _opened(given) if isinstance(given, str) else given
+def backend_of(given: Backend | str | None, api_key: str | None = None) -> Backend | None:
+    """The backend of a name, opened once in a process, without a cache of answers (for one, give what `open_backend` returns); a
+    backend, or None, as it is."""
+    return _opened(given, api_key) if isinstance(given, str) else given
 
 
 @lru_cache(maxsize=2)
-def _opened(name: str) -> Backend:
-    return open_backend(name, cache=None)
+def _opened(name: str, api_key: str | None) -> Backend:
+    return open_backend(name, cache=None, api_key=api_key)

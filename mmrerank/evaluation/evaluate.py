@@ -122,14 +122,36 @@ def evaluate(
     watched = None if backend is None else Watched(backend)
     progress = progress if watched is None else _both(watched.check, progress)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
-    parts = rerankers_of(rerank, first, watched)
-    origin = ran | _origin(collection, [first, *parts], backend)
+    setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(rerank, first, watched)))
+    origin = ran | _origin(collection, [first, *setting.rerank], backend)
+    return _searched(setting, collection, change, depth, others, origin, notes, progress)
+
+
+def _searched(
+    setting: Setting,
+    collection: Collection,
+    change: Variant | None,
+    depth: int,
+    others: tuple[System, ...],
+    origin: Mapping[str, Any],
+    notes: Sequence[str],
+    progress: Progress | None,
+) -> Evaluated:
+    """The figures of what is searched and reranked, and with a change beside those without it."""
     if change is not None:
-        heeded(change, benchmark, collection, first, parts)
-    plain = replace(run_benchmark(benchmark, collection, first, rerank=parts, depth=depth, progress=progress), others=others)
+        heeded(change, setting, collection)
+    plain = replace(_run(setting, collection, depth, progress), others=others)
     if change is None:
         return _evaluated(plain, origin, notes)
-    return _changed(change, altered(change, benchmark, collection, first, parts, plain), plain, collection, origin, notes, progress)
+    changed = replace(_run(altered(change, setting, collection, plain), collection, depth, progress), others=others)
+    found = _evaluated(changed, {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)])
+    unchanged = summary(replace(plain, others=()))["systems"]
+    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
+    return found
+
+
+def _run(setting: Setting, collection: Collection, depth: int, progress: Progress | None) -> Outcome:
+    return run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=depth, progress=progress)
 
 
 def _both(check: Progress, progress: Progress | None) -> Progress:
@@ -143,25 +165,6 @@ def _both(check: Progress, progress: Progress | None) -> Progress:
     return advance
 
 
-def _changed(
-    change: Variant,
-    setting: Setting,
-    plain: Outcome,
-    collection: Collection,
-    origin: Mapping[str, Any],
-    notes: Sequence[str],
-    progress: Progress | None,
-) -> Evaluated:
-    """The figures with the change made, with those without it and how much it moved."""
-    changed = run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=plain.depth, progress=progress)
-    found = _evaluated(
-        replace(changed, others=plain.others), {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)]
-    )
-    unchanged = summary(replace(plain, others=()))["systems"]
-    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
-    return found
-
-
 def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | None) -> dict[str, Any]:
     """What the numbers hang on beside the stages' names: collection, weights of the encoders, texts of the prompts, the model."""
     prompts = {stage.name: stage.prompt.digest for stage in stages if isinstance(getattr(stage, "prompt", None), PromptText)}
@@ -173,7 +176,7 @@ def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | No
     }
 
 
-def _evaluated(outcome: Outcome, origin: dict[str, Any], notes: Sequence[str]) -> Evaluated:
+def _evaluated(outcome: Outcome, origin: Mapping[str, Any], notes: Sequence[str]) -> Evaluated:
     figures = summary(outcome)
     stages = outcome.systems[-1].stages
     result = {

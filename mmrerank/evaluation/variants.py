@@ -125,20 +125,20 @@ def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
     return found
 
 
-def heeded(variant: Variant, benchmark: Benchmark, collection: Collection, first: Retriever, rerank: Sequence[Reranker]) -> None:
+def heeded(variant: Variant, setting: Setting, collection: Collection) -> None:
     """Nothing where exclusions, if that is the variant, can change something; a few queries are searched with and without.
 
     Raises:
         InputError: what is found has no picture or text to be excluded by, or the first stage takes no heed of it and nothing follows.
     """
-    options = variant.options
+    options, benchmark, first = variant.options, setting.benchmark, setting.first
     if not isinstance(options, Exclusions):
         return
     found = [(query, first.retrieve(query, LOOKED_AT)) for query in benchmark.queries[:PROBED]]
     asked = [(_excluding(query, collection, plain.item_ids, benchmark, options.by), plain) for query, plain in found]
     if all(changed is query for (changed, _), (query, _) in zip(asked, found, strict=True)):
         raise InputError(f"{variant.name}: nothing wrong that {first.name} finds has a {options.by} to be excluded by")
-    if not rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
+    if not setting.rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
         hint = "Take a first stage that does, such as 'dense', exclude by the other of picture and text, or name a reranker."
         raise InputError(f"{variant.name}: {first.name} takes no heed of what is excluded by its {options.by}", hint=hint)
 
@@ -147,23 +147,15 @@ def _same(one: Ranking, other: Ranking) -> bool:
     return [(c.item.item_id, c.score) for c in one.candidates] == [(c.item.item_id, c.score) for c in other.candidates]
 
 
-def altered(
-    variant: Variant,
-    benchmark: Benchmark,
-    collection: Collection,
-    first: Retriever,
-    rerank: Sequence[Reranker],
-    plain: Outcome,
-) -> Setting:
+def altered(variant: Variant, setting: Setting, collection: Collection, plain: Outcome) -> Setting:
     """The setting with the change made; `plain` is the outcome without it.
 
     Raises:
         InputError: the change does not suit the queries, such as a second picture where there is no first or no other.
     """
-    options = variant.options
-    setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerank))
+    options, benchmark, first = variant.options, setting.benchmark, setting.first
     if isinstance(options, Shuffled):
-        return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in rerank))
+        return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in setting.rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
         return replace(setting, first=kind(first, benchmark, collection, count=options.count, depth=plain.depth))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrerank import exchange
-from mmrerank.backends import open_backend
+from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
 from mmrerank.integrations._given import Given, candidates_of
 from mmrerank.parts import make, module, options_of
@@ -76,7 +76,7 @@ class Reranking:
                 # The key of the backend's server goes to no other; without a backend it is that of a reranker with a server of its own.
                 resources: dict[str, Any] = {"api_key": self._api_key} if self._backend is None else {}
                 if self._backend is not None:
-                    resources["backend"] = opened(self._backend, self._api_key)
+                    resources["backend"] = backend_of(self._backend, self._api_key)
                 if self._encoder is not None:
                     resources["encoder"] = make(self._encoder, station="encoders") if isinstance(self._encoder, str) else self._encoder
                 self._loaded = resources
@@ -137,11 +137,6 @@ def check_count(name: str, value: int | None) -> None:
     """InputError unless it counts from 1 or is None."""
     if value is not None and value < 1:
         raise InputError(f"{name} must be at least 1; got {value}")
-
-
-def opened(backend: str | Backend, api_key: str | None = None) -> Backend:
-    """The backend that a name stands for, without a cache of answers: for one, give the part that `open_backend` returns."""
-    return open_backend(backend, cache=None, api_key=api_key) if isinstance(backend, str) else backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

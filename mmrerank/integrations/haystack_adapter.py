@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
@@ -152,7 +153,7 @@ class CollectionRetriever:
     def warm_up(self) -> None:
         """Opens the backend, where one is named."""
         if self.backend is not None and self._opened is None:
-            self._opened = _reranking.opened(self.backend, self._key)
+            self._opened = backend_of(self.backend, self._key)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None) -> dict[str, list[Document]]:

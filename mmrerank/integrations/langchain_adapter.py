@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import MissingExtra
 from mmrerank.integrations import _reranking
@@ -128,8 +129,7 @@ class CollectionRetriever(BaseRetriever):
         """
         _reranking.check_count("k", k)
         held = _reranking.collection_at(collection)
-        asked = None if backend is None else _reranking.opened(backend)
-        own: dict[str, Any] = {"collection": held, "k": k, "retriever": retriever, "rerank": tuple(rerank), "backend": asked}
+        own: dict[str, Any] = {"collection": held, "k": k, "retriever": retriever, "rerank": tuple(rerank), "backend": backend_of(backend)}
         super().__init__(**own, **fields)
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:

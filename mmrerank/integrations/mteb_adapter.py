@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from mmrerank import __version__
+from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
@@ -131,7 +132,7 @@ class MMRerankSearch:
             _reranking.check(retriever, given, station="retrievers")
         self._encoders = [make(encoder, station="encoders") if isinstance(encoder, str) else encoder for encoder in encoders]
         self._retriever, self._rerank, self._depth = retriever, list(rerank), depth
-        self._backend = None if backend is None else _reranking.opened(backend)
+        self._backend = backend_of(backend)
         self._folder = None if folder is None else Path(folder)
         self._remove_temporary: weakref.finalize[..., Any] | None = None
         self._collection: Collection | None = None

@@ -16,6 +16,7 @@ from mmrerank.errors import FormatError
 T = TypeVar("T")
 MIB = 2**20
 _CHUNK = MIB
+RACY_NS = 2_000_000_000  # coarser than the clock of any file system: what changed this shortly ago may change again within one tick
 # suffix -> the picture format that belongs to it
 PICTURE_SUFFIXES = {
     ".jpg": "JPEG",

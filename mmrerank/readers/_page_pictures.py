@@ -15,9 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mmrerank.readers._files import PICTURE_SUFFIXES
+from mmrerank.readers._files import PICTURE_SUFFIXES, RACY_NS
 
-RACY_NS = 2_000_000_000  # coarser than the clock of any file system
 _Reading: TypeAlias = Callable[[Path], dict[str, int]]
 Pages: TypeAlias = Literal["auto", "all", "never"]
 _PAGE = re.compile(r"(?:(?P<stem>.*)[\W_])?(?P<word>page|pg|slide|folio|seite)[\W_]*(?P<number>\d{1,5})", re.IGNORECASE)

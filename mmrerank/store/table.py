@@ -23,8 +23,21 @@ from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, as_type, field
 from mmrerank.types import Array, Keys
 
 HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
-_KNOWN = ["item_id", "file", "reader", "content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders"]
-_KNOWN += ["document_id", "page_number"]
+_KNOWN = [
+    "item_id",
+    "file",
+    "reader",
+    "content_hash",
+    "file_size",
+    "file_mtime_ns",
+    "file_items",
+    "seen_ns",
+    "state",
+    "reason",
+    "encoders",
+    "document_id",
+    "page_number",
+]
 
 
 class Table:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import run
 from makers import picture, write_pictures
 from PIL import Image
 
@@ -30,13 +29,6 @@ def collection(tmp_path: Path, photos: Path, encoder: str, capsys: pytest.Captur
     assert main(["index", str(photos), "--into", str(tmp_path / "c"), "--encoder", encoder]) == 0
     capsys.readouterr()
     return tmp_path / "c"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    code = main([*map(str, arguments), "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1, "one JSON object on stdout and nothing else"
-    return code, json.loads(out)
 
 
 def test_index_has_the_fixed_shape(tmp_path: Path, photos: Path, encoder: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 from makers import coloured
 from PIL import Image
 from tiny_models import saved
@@ -39,11 +40,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def script(path: Path, *lines: dict[str, Any]) -> str:
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return f"scripted/{path}"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    code = main([*map(str, arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 def first_stage(capsys: pytest.CaptureFixture[str], collection: Path, *more: object) -> list[str]:

@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import run
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
@@ -22,13 +22,6 @@ def collection(tmp_path: Path) -> Path:
     (tmp_path / "notes.csv").write_text("key,text\na,the parrot was called Rufus\nb,a blue boat\n")
     Collection.create(tmp_path / "c").add([tmp_path / "notes.csv"])
     return tmp_path / "c"
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    code = main([*map(str, arguments), "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1, "one JSON object on stdout and nothing else"
-    return code, json.loads(out)
 
 
 @pytest.mark.parametrize("sheet", ["out.xyz", "sheet", "nodir/x.png", "folder.png"])

@@ -4,7 +4,6 @@ collection follows what changes afterwards. Real photographs where the evaluatio
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 import zlib
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run
 from conftest import REAL_DATA
 from makers import picture
 from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
-
-from mmrerank.cli import main
 
 SOUND = 60
 READ_FROM_SHARDS = 2 + 1  # the sound members of one damaged shard, and the one before the break of another
@@ -118,11 +116,6 @@ def folder(tmp_path: Path, sound: list[bytes]) -> Path:
     for name, (data, _) in damaged_files(sound[0]).items():
         (place / name).write_bytes(data)
     return place
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    code = main([*map(str, arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 def index(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: object) -> tuple[int, dict[str, Any]]:

@@ -150,16 +150,16 @@ def test_a_search_keeps_to_the_version_it_began_with(collection: Collection) -> 
 
 
 def test_threads_with_a_cold_cache_open_it_once_and_none_fails(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmrerank import _version
+    from mmrerank import _view
 
-    opened, text_index = [], _version.text_index
+    opened, text_index = [], _view.text_index
 
     def counted(*given: Any) -> Any:
         opened.append(threading.get_ident())
         time.sleep(0.05)
         return text_index(*given)
 
-    monkeypatch.setattr(_version, "text_index", counted)
+    monkeypatch.setattr(_view, "text_index", counted)
     shared = Collection.open(collection.path)
     found = at_once(*[lambda: shared.search("herring").hits[0].item.item_id] * 8)
     assert found == ["pages.jsonl::herring"] * 8
@@ -206,7 +206,7 @@ def test_indexing_again_repairs_rows_that_stand_twice(
     damaged = doubled(collection)
     report = check(damaged)
     assert report["ok"] is False
-    assert "index any folder of the collection again" in report["problems"][0]
+    assert "Index any folder of the collection again" in report["problems"][0]
     with pytest.raises(DamagedData, match="3 rows stand twice"):
         damaged.search("boats")
     write_pictures(tmp_path / "elsewhere", range(1))

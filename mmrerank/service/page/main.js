@@ -156,8 +156,9 @@ function turnTo(state) {
 }
 
 function summary(state, result) {
-  if (state.mode === "ask") return result.found ? (result.citations.length ? `Answered from ${count(result.citations.length, "page")}` : "Answered, from no page that can be named") : "No answer";
-  return count(result.hits.length, "result");
+  if (state.mode !== "ask") return count(result.hits.length, "result");
+  if (!result.found) return "No answer";
+  return result.citations.length ? `Answered from ${count(result.citations.length, "page")}` : "Answered, from no page that can be named";
 }
 
 // One stage in words: what it took, and what went wrong.
