@@ -11,15 +11,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
-from mmrerank.errors import DamagedData, InputError
+from mmrerank.errors import DamagedData, FormatError, InputError
 from mmrerank.parts import make, names
+from mmrerank.readers._ocr import why_not
+from mmrerank.readers._page_pictures import is_page
 from mmrerank.store.manifest import FILE, Root
-from mmrerank.types import Failure, Reader
+from mmrerank.types import Failure, Found, Reader
 
 TABLES = "table"  # read only when named: beside pictures, a table mostly describes them
+LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,3 +208,25 @@ def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked:
         for name in sorted(names_here):
             if not name.startswith("."):
                 yield Path(place) / name
+
+
+def of_texts_alone(files: Iterable[SourceFile]) -> bool:
+    """Whether every file can be searched by its text without a picture encoder: PDFs, pictures of pages where OCR reads them, tables
+    whose rows begin without a picture."""
+    return all(map(_is_of_text, files))
+
+
+def _is_of_text(file: SourceFile) -> bool:
+    kind = file.reader.name.partition("(")[0]
+    if kind == "images":
+        return is_page(file.path) and why_not("auto") is None
+    return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
+
+
+def _begins_without_pictures(table: SourceFile) -> bool:
+    try:
+        entries = list(islice(table.reader.read(table.path, table.file_id), LOOKED_AT))
+    except FormatError:
+        return False
+    items = [entry.item for entry in entries if isinstance(entry, Found)]
+    return bool(items) and all(item.image is None for item in items)

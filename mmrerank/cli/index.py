@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _output
-from mmrerank.errors import FormatError, InputError
+from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
     from mmrerank.sources import SourceFile
-
-LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 
 
 def index(
@@ -78,8 +75,9 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
 
 
 def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
-    from mmrerank.collection import DEFAULT_INDEX, Collection
+    from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
     from mmrerank.index._recipes import read_recipe
+    from mmrerank.sources import of_texts_alone
 
     if (into / "collection.toml").exists():
         if recipe is not None:
@@ -88,7 +86,7 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | No
             )
         return Collection.open(into)
     files = _files(paths)
-    chosen = encoder or _default_encoder(files)
+    chosen = encoder or ("none" if of_texts_alone(files) else DEFAULT_ENCODER)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
 
@@ -111,35 +109,6 @@ def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
 
 def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:
     return InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="\n".join(notes))
-
-
-def _default_encoder(files: tuple[SourceFile, ...]) -> str:
-    """A real open_clip model, unless every file can be searched by its text without one: PDFs, pictures of pages where OCR reads
-    them, tables whose rows begin without a picture."""
-    from mmrerank.collection import DEFAULT_ENCODER
-
-    return "none" if all(map(_has_text_alone, files)) else DEFAULT_ENCODER
-
-
-def _has_text_alone(file: SourceFile) -> bool:
-    from mmrerank.readers._ocr import why_not
-    from mmrerank.readers._page_pictures import is_page
-
-    kind = file.reader.name.partition("(")[0]
-    if kind == "images":
-        return is_page(file.path) and why_not("auto") is None
-    return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
-
-
-def _begins_without_pictures(file: SourceFile) -> bool:
-    from mmrerank.types import Found
-
-    try:
-        entries = list(islice(file.reader.read(file.path, file.file_id), LOOKED_AT))
-    except FormatError:
-        return False
-    items = [entry.item for entry in entries if isinstance(entry, Found)]
-    return bool(items) and all(item.image is None for item in items)
 
 
 def _show(result: dict[str, Any]) -> None:
