@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmrerank.errors import InputError
+from mmrerank.ordering import levelled
+
+ADDED = 1e-12  # sums of a few float64
 
 
 def reciprocal_rank_fusion(
@@ -33,4 +36,5 @@ def reciprocal_rank_fusion(
     for share, ranking in zip(shares, rankings, strict=True):
         for rank, item_id in enumerate(ranking, start=1):
             scores[item_id] = scores.get(item_id, 0.0) + share / (constant + rank)
-    return sorted(scores.items(), key=lambda pair: -pair[1])
+    level = levelled(list(scores.values()), rounding=ADDED)  # the same shares added in another order are the same score
+    return sorted(zip(scores, level.tolist(), strict=True), key=lambda pair: -pair[1])

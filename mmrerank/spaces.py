@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmrerank.errors import InputError, ShapeError
+from mmrerank.ordering import levelled
 from mmrerank.store.records import slug_of
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Array, Candidate, Encoder, Index, Keys
@@ -62,5 +63,6 @@ class EncoderSpace:
     def _rescored(self, row: Array, keys: Keys, k: int) -> list[Candidate]:
         fields, rows = self._snapshot.records(keys, slug=self._slug)
         scores = (rows.astype(np.float64) @ row.astype(np.float64)).astype(np.float32)  # float64: free of the order of summation
+        scores = levelled(scores)
         order = sorted(range(len(fields)), key=lambda n: (-scores[n], fields[n]["item_id"]))[:k]
         return [Candidate(item=self._items.item(fields[n]), score=float(scores[n])) for n in order]

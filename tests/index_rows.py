@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmrerank.ordering import ROUNDING
 from mmrerank.types import Array, Keys, Neighbours
 
 
@@ -25,10 +26,16 @@ def corners(dimension: int) -> Array:
 
 
 def plainly(ids: Keys, rows: Array, query: Array, k: int, allowed: Keys | None = None) -> list[int]:
-    """The answer by a sort of everything, in float64."""
+    """The answer by a sort of everything, in float64; of those that lie within rounding of the next, the first by id."""
     among = set(ids.tolist()) if allowed is None else set(ids.tolist()) & set(allowed.tolist())
-    scored = [(-float(np.dot(row.astype(float), query.astype(float))), int(i)) for i, row in zip(ids, rows, strict=True) if i in among]
-    return [i for _, i in sorted(scored)[:k]]
+    scores = {int(i): float(np.dot(row.astype(float), query.astype(float))) for i, row in zip(ids, rows, strict=True) if i in among}
+    groups: list[list[int]] = []
+    for i in sorted(scores, key=lambda i: -scores[i]):
+        if groups and scores[groups[-1][-1]] - scores[i] <= ROUNDING:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [i for group in groups for i in sorted(group)][:k]
 
 
 def same(found: Neighbours, expected: Neighbours, *, tolerance: float = 1e-5) -> bool:

@@ -1,7 +1,7 @@
 """Exact neighbours from blocks of rows: the plain way that faster ways are compared with.
 
 Memory is bounded by one block of scores, (QUERIES, ROWS) float32. Within a block the k-th best score is found by a partial
-sort and everything at or above it is kept, so that ties at the edge are settled by id and not by the partial sort's mood.
+sort and everything within rounding of it or above is kept, so that ties at the edge are settled by id and not by the partial sort's mood.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mmrerank.ordering import ROUNDING, levelled
 from mmrerank.types import Array, Keys, Neighbours
 
 ROWS = 65_536  # rows scored at once
@@ -25,7 +26,7 @@ def top_numpy(queries: Array, rows: Array, k: int) -> Hits:
     scores = queries @ rows.T  # (n_queries, n_rows)
     if k < len(rows):
         worst = np.partition(scores, len(rows) - k, axis=1)[:, len(rows) - k, None]
-        query, row = np.nonzero(scores >= worst)
+        query, row = np.nonzero(scores >= worst - ROUNDING)
     else:
         query, row = (axis.ravel() for axis in np.indices(scores.shape))
     return query, row, scores[query, row]
@@ -52,10 +53,15 @@ def _merged(hits: list[Hits], n_queries: int, k: int) -> list[Neighbours]:
     if not hits:
         return [empty()] * n_queries
     query, ids, scores = (np.concatenate(part) for part in zip(*hits, strict=True))
-    order = np.lexsort((ids, -scores, query))
+    order = np.argsort(query, kind="stable")
     ends = np.searchsorted(query[order], np.arange(n_queries + 1))
-    parts = [order[start : min(end, start + k)] for start, end in pairwise(ends)]
-    return [Neighbours(ids=ids[part], scores=scores[part].astype(np.float32, copy=False)) for part in parts]
+    return [_best(ids[part], scores[part], k) for part in (order[start:end] for start, end in pairwise(ends))]
+
+
+def _best(ids: Keys, scores: Array, k: int) -> Neighbours:
+    level = levelled(scores).astype(np.float32, copy=False)
+    order = np.lexsort((ids, -level))[:k]
+    return Neighbours(ids=ids[order], scores=level[order])
 
 
 def spans(n: int) -> Iterator[slice]:

@@ -36,6 +36,7 @@ from mmrerank.index._faiss_device import MOST_ON_GPU, copied, gpus, loaded, thre
 from mmrerank.index._faiss_kinds import grown_from, parameters, tuned
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._positions import Choice, Positions
+from mmrerank.ordering import levelled
 from mmrerank.parts import knob, printed
 from mmrerank.types import Array, Keys, Neighbours
 
@@ -248,12 +249,13 @@ class FaissIndex:
             keep &= choice.mask[positions]
         wanted = min(k, choice.count)
         ids = self._positions.keys[positions]
-        order = np.lexsort((ids, np.where(keep, -scores, np.inf)))[:, :wanted]  # row by row: score down, id up, the unwanted last
+        level = levelled(scores)
+        order = np.lexsort((ids, np.where(keep, -level, np.inf)))[:, :wanted]  # row by row: score down, id up, the unwanted last
         row = np.arange(len(ids))[:, None]
-        ids, best = ids[row, order], scores[row, order]  # (n_queries, wanted)
+        ids, best = ids[row, order], level[row, order]  # (n_queries, wanted)
         counts = np.minimum(keep.sum(axis=1), wanted)
         kept = [Neighbours(ids=i[:count], scores=s[:count]) for i, s, count in zip(ids, best, counts, strict=True)]
-        return kept, spent | ((counts == wanted) & (best[:, -1] > scores[:, -1]))
+        return kept, spent | ((counts == wanted) & (best[:, -1] > level[:, -1]))
 
 
 def build(options: Options, dimension: int) -> FaissIndex:

@@ -18,6 +18,7 @@ from mmrerank.index._checks import integer_ids, positive, unit_rows
 from mmrerank.index._exact import Hits, empty, nearest, spans, top_numpy
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._positions import Positions
+from mmrerank.ordering import ROUNDING
 from mmrerank.parts import knob, printed
 from mmrerank.types import Array, Keys, Neighbours
 
@@ -175,7 +176,7 @@ class TorchEngine:
         """The twin of `top_numpy`."""
         scores = self._given(queries) @ rows.T  # (n_queries, n_rows)
         worst = scores.topk(min(k, len(rows)), dim=1).values[:, -1:]
-        query, row = (scores >= worst).nonzero(as_tuple=True)
+        query, row = (scores >= worst - ROUNDING).nonzero(as_tuple=True)
         return query.cpu().numpy(), row.cpu().numpy(), scores[query, row].cpu().numpy()
 
     def _given(self, array: Any) -> Any:

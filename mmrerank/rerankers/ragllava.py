@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.modality import Asked, Shown, choices, shown_as
+from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.parts import printed
 from mmrerank.prompts import read_prompt
 from mmrerank.rerankers._answers import announce
@@ -83,7 +84,8 @@ class RagLLaVA:
         without a score and with the reason.
         """
         margins, messages, cost = self._margins(query, candidates)
-        order = np.argsort(-margins, kind="stable").tolist()
+        margins = levelled(margins, rounding=MODEL_ROUNDING)
+        order = best_first(margins)
         ranked = tuple(_scored(candidates[n], float(margins[n])) for n in order)
         irrelevant = frozenset(c.item.item_id for c in ranked if c.score is not None and c.score < self.eta)
         if ranked and len(irrelevant) == sum(c.score is not None for c in ranked) > 0:

@@ -29,6 +29,7 @@ from pydantic import Field
 from mmrerank.backends._chat_wire import data_uri
 from mmrerank.backends._retries import Patience, Refused, post
 from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.ordering import levelled
 from mmrerank.parts import knob, printed
 from mmrerank.rerankers._answers import order_of
 from mmrerank.rerankers._pictures import open_within
@@ -142,7 +143,10 @@ class RerankHttp:
             found = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
         except (LookupError, TypeError, ValueError) as error:
             raise BackendError(f"{self._url} answers with something that is no ranking", hint=FORM) from error
-        return sorted(found, key=lambda pair: -pair[1])
+        scores = levelled([score for _, score in found])
+        return sorted(
+            ((index, float(score)) for (index, _), score in zip(found, scores, strict=True)), key=lambda pair: (-pair[1], pair[0])
+        )
 
 
 def _jpeg_uri(picture: Image.Image) -> str:

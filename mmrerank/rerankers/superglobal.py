@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError, ShapeError
+from mmrerank.ordering import best_first, levelled
 from mmrerank.parts import printed
 from mmrerank.types import Array, Candidate, DescriptorSource, Notes, Query, Ranking
 
@@ -240,10 +241,11 @@ class SuperGlobal:
         if len(rows) != len(candidates):
             raise ShapeError(f"expected {len(candidates)} descriptors, one per candidate of {query.query_id!r}; got {len(rows)}")
         found = _refined(self._descriptors.of_query(query), rows, self._options)
-        order = np.argsort(-found.scores, kind="stable").tolist()
+        scores = levelled(found.scores)
+        order = best_first(scores)
         return Ranking(
             query_id=query.query_id,
-            candidates=tuple(_scored(candidates[i], float(found.scores[i])) for i in order),
+            candidates=tuple(_scored(candidates[i], float(scores[i])) for i in order),
             notes=Notes(reasons={candidates[i].item.item_id: _reason(found, i, rank) for rank, i in enumerate(order, start=1)}),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmrerank.ordering import levelled
 from mmrerank.types import Array, Candidate, Corpus, Item, Modality, Space
 
 
@@ -40,7 +41,7 @@ class DoubleSpace:
         self._rows = self.encoder.encode([item.text or "" for item in self._items])
 
     def nearest(self, row: Array, k: int, *, filter: str | None = None) -> list[Candidate]:
-        scores = self._rows @ row
+        scores = levelled(self._rows @ row)
         order = sorted(range(len(self._items)), key=lambda n: (-scores[n], self._items[n].item_id))[:k]
         return [Candidate(item=self._items[n], score=float(scores[n])) for n in order]
 

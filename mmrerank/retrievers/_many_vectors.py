@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
+from mmrerank.ordering import levelled
 from mmrerank.retrievers._max_sim import max_sim
 from mmrerank.types import Array, Candidate, Encoder, Space
 
@@ -67,6 +68,6 @@ def best_matches(space: TokenSpace, vectors: Array, row: Array, k: int, *, propo
     proposed = space.nearest(row, max(k, proposals), filter=filter)
     if not proposed:
         return []
-    scores = max_sim(vectors, space.tokens([candidate.item.item_id for candidate in proposed]))
+    scores = levelled(max_sim(vectors, space.tokens([candidate.item.item_id for candidate in proposed])))
     scored = [replace(c, score=float(score)) for c, score in zip(proposed, scores, strict=True)]
     return sorted(scored, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k]

@@ -62,6 +62,28 @@ def test_every_index_gives_the_same_ranking_and_scores(tmp_path: Path, photos: P
     assert all(ranking == rankings[0] for ranking in rankings)
 
 
+class RoundingEncoder(ColourEncoder):
+    """Rows that depend on how many are encoded at once, in the last digits, as matrix products do on some processors."""
+
+    batch_size = 5
+
+    def encode(self, values: list, *, normalise: bool = True):  # type: ignore[type-arg,no-untyped-def]
+        rows = super().encode(values, normalise=normalise)
+        return (rows * (1 + 6e-8 * (len(values) % 3 - np.arange(len(values)) % 2))[:, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_equal_pictures_stand_by_id_whatever_batch_they_were_encoded_in(tmp_path: Path, index: str) -> None:
+    for name in ("0", "2", "1"):
+        write_pictures(tmp_path / "photos" / name, range(7))
+    made = Collection.create(tmp_path / "c", encoders=[RoundingEncoder()], index=index)
+    made.add([tmp_path / "photos"])
+    assert ids(made, like(3), k=2) == ["0/003.png", "1/003.png"]
+    assert ids(made, like(3), k=3, rerank="superglobal")[:3] == ["0/003.png", "1/003.png", "2/003.png"]
+    scores = [hit.score for hit in made.search(like(3), k=3).hits]
+    assert scores[0] == scores[1] == scores[2]
+
+
 @pytest.mark.parametrize("index", INDEXES)
 def test_a_filter_means_the_same_on_every_index(tmp_path: Path, colour: ColourEncoder, index: str) -> None:
     write_pictures(tmp_path / "photos", range(60))

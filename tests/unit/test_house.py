@@ -15,7 +15,7 @@ import mmrerank
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mmrerank"
 LAYERS = (
-    ("types", "handles", "errors", "parts", "fusion", "prompts", "modality", "__init__"),
+    ("types", "handles", "errors", "parts", "fusion", "ordering", "prompts", "modality", "__init__"),
     ("readers", "encoders", "store", "index", "backends", "measures"),
     ("retrievers", "rerankers", "answering"),
     None,  # everything else: where the stations meet
