@@ -43,18 +43,19 @@ bench: setup
 
 # Makes the shipped data and the embedded models again; needs the Debian packages fonts-noto-color-emoji and unicode-data.
 data: setup
-	$(BIN)/python -m mmrerank.training.emoji --out datasets/emoji
-	$(BIN)/python -m mmrerank.training.handbook --out datasets/handbook
+	$(BIN)/python -m tools.emoji.make --out datasets/emoji
+	$(BIN)/python -m tools.handbook.make --out datasets/handbook
 
 train-mini: setup
-	$(BIN)/python -m mmrerank.training.clip mmrerank/training/mini_clip.toml --data datasets/emoji --out mmrerank/mini/clip
-	$(BIN)/python -m mmrerank.training.mllm mmrerank/training/mini_mllm.toml --data datasets/emoji --out runs/mini-mllm --resume
-	cp runs/mini-mllm/model/* runs/mini-mllm/curves.png mmrerank/mini/mllm/
+	$(BIN)/python -m tools.mini_clip.train tools/mini_clip/mini_clip.toml --data datasets/emoji --out mmrerank/mini/clip
+	$(BIN)/python -m tools.mini_mllm.train tools/mini_mllm/mini_mllm.toml --data datasets/emoji --out runs/mini-mllm --resume
+	cp runs/mini-mllm/model/* mmrerank/mini/mllm/
+	cp runs/mini-mllm/curves.png docs/pictures/mini-mllm/
 
 # Measures the embedded MLLM on the test split and makes the pictures of its best and worst queries again.
 measure-mini: setup
-	$(BIN)/python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/test-measures
-	$(BIN)/python -m mmrerank.training.mllm_evaluate --data datasets/emoji --out runs/test-measures --only square --queries 2000
+	$(BIN)/python -m tools.mini_mllm.evaluate --data datasets/emoji --out runs/test-measures
+	$(BIN)/python -m tools.mini_mllm.evaluate --data datasets/emoji --out runs/test-measures --only square --queries 2000
 	for method in square square_fusion mm_r5 ragllava_composed; do \
 		name=demos/pictures/mini-$$(echo $$method | tr _ -); \
 		cp runs/test-measures/$$method-best.png $$name.png; cp runs/test-measures/$$method-worst.png $$name-worst.png; done

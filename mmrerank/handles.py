@@ -1,10 +1,12 @@
-"""Pictures that are opened when asked for: what a handle is, and a check that one was given."""
+"""Pictures that are opened when asked for: what a handle is, a check that one was given, and the RGB that opening promises."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from mmrerank.errors import InputError
 
@@ -41,3 +43,54 @@ def check_handles(owner: str, pictures: Sequence[Any]) -> None:
         if isinstance(given, Path) or not callable(getattr(given, "open", None)):  # Path.open gives a file, not a picture
             named = f" {str(given)[:60]!r}" if isinstance(given, str | Path) else ""
             raise InputError(f"{owner} takes handles of pictures; got {type(given).__name__}{named}", hint=_MAKE)
+
+
+def as_rgb(picture: Image) -> Image:
+    """The same picture as RGB, whatever its mode; transparent parts are white.
+
+    16-bit grey is divided by 257, so that white stays white. 32-bit integers and floats carry no scale of their own:
+    values within 0..1 (floats), 0..255 or 0..65535 are taken as that range, any others are stretched from least to most.
+    """
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _from_numbers(picture)
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        return _on_white(picture)
+    return picture.convert("RGB")
+
+
+def _on_white(picture: Image) -> Image:
+    import PIL.Image
+
+    key = picture.info.get("transparency")
+    if isinstance(key, tuple) and max(key) > 255:  # the key of a 16-bit PNG, whose pixels Pillow gives as 8-bit
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
+    if picture.mode == "La":
+        picture = picture.convert("LA")
+    picture = picture.convert("RGBA")
+    canvas = PIL.Image.new("RGB", picture.size, "white")
+    canvas.paste(picture, mask=picture.getchannel("A"))
+    return canvas
+
+
+def _from_numbers(picture: Image) -> Image:
+    import PIL.Image
+
+    values = np.asarray(picture)
+
+    key = picture.info.get("transparency")
+    sixteen_bit = values.dtype.kind == "u"
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8) if sixteen_bit else _scaled(values)
+    if isinstance(key, int):
+        grey = np.where(values == key, np.uint8(255), grey)
+    return PIL.Image.fromarray(grey).convert("RGB")
+
+
+def _scaled(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(numbers.min()), float(numbers.max())
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, 255.0 if high <= 255 else 65535.0
+    shades: np.ndarray[Any, Any] = np.rint((numbers - low) * 255.0 / max(high - low, 1e-300)).astype(np.uint8)
+    return shades

@@ -7,10 +7,12 @@ levels them first: a run of scores, each within rounding of the next, takes the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from mmrerank.types import Ranking
 
 ROUNDING = 1e-6  # cosines of unit float32 rows and what is summed from them; equal pictures were seen 6e-8 apart
 MODEL_ROUNDING = 1e-4  # log-odds of a network in float32, whose batches are padded to different lengths
@@ -48,3 +50,27 @@ def best_first(scores: npt.ArrayLike, *, rounding: float = ROUNDING) -> list[int
     """
     order: list[int] = np.argsort(-levelled(scores, rounding=rounding), kind="stable").tolist()
     return order
+
+
+Scale: TypeAlias = Literal["calibrated", "score", "rank"]
+
+
+def to_unit_scale(ranking: Ranking) -> tuple[list[float], Scale]:
+    """A number within 0 and 1 for each candidate, in their order, and what it is.
+
+    >>> from mmrerank.types import Candidate, Item
+    >>> to_unit_scale(Ranking(query_id="q", candidates=tuple(Candidate(item=Item(item_id=name)) for name in "abcd")))
+    ([1.0, 0.75, 0.5, 0.25], 'rank')
+    """
+    calibrated = [candidate.calibrated_score for candidate in ranking.candidates]
+    if calibrated and _falling(calibrated) and None not in calibrated:
+        return [float(score or 0) for score in calibrated], "calibrated"
+    scores = [candidate.score for candidate in ranking.candidates]
+    if any(score is not None for score in scores) and _falling(scores):
+        return [float(score or 0) for score in scores], "score"
+    return [1 - place / len(scores) for place in range(len(scores))], "rank"
+
+
+def _falling(scores: list[float | None]) -> bool:
+    numbers = [score or 0.0 for score in scores]
+    return all(0 <= number <= 1 for number in numbers) and numbers == sorted(numbers, reverse=True)

@@ -8,8 +8,8 @@ name is the file's name; `-` and `_` are the same. The grammar of a name:
     name(option=value, ...)   superglobal(neighbours=9, beta=0.15)        values are Python literals or bare words
 
 `printed` writes the name back with every option that moves a number, so that it parses to the same part. Options made
-with `knob` (batch size, device) only move speed and are left out. After an argument only what is not the default is written,
-and what was made with `always`.
+with `runtime_option` (batch size, device) only move speed and are left out. After an argument only what is not the default is written,
+and what was made with `always_named`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"(?P<part>[A-Za-z][\w-]*)(?:/(?P<argument>.+?))?(?:\((?P<options>\s*|\s*\w+\s*=.*)\))?", re.DOTALL)
 
 
-def knob(default: Any) -> Any:
+def runtime_option(default: Any) -> Any:
     """A dataclass field that moves speed or memory only, and so stays out of the printed name."""
     return dataclasses.field(default=default, metadata={"in_name": False})
 
 
-def always(default: Any) -> Any:
+def always_named(default: Any) -> Any:
     """A dataclass field that the printed name shows even at its default: one that came later, or whose default may move, so that
     what was kept under the old name is not taken for its like."""
     return dataclasses.field(default=default, metadata={"in_name": "always"})
@@ -94,10 +94,10 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)  # a bare word is a string
 
 
-def several(given: Any) -> tuple[Any, ...]:
+def as_tuple(given: Any) -> tuple[Any, ...]:
     """What was given in a row, and one thing alone as a row of one: a text is one name, not its letters.
 
-    >>> several("square"), several(["square", "bm25"])
+    >>> as_tuple("square"), as_tuple(["square", "bm25"])
     (('square',), ('square', 'bm25'))
     """
     return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
@@ -179,7 +179,7 @@ def printed(part: str, options: Any, *, argument: bool = False) -> str:
     >>> @dataclass(frozen=True)
     ... class Options:
     ...     depth: int = 9
-    ...     batch_size: int = knob(32)
+    ...     batch_size: int = runtime_option(32)
     >>> printed("square", Options())
     'square(depth=9)'
     """

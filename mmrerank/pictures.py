@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from mmrerank.errors import InputError
-from mmrerank.exchange import picture_from
+from mmrerank.json_io import picture_from
 from mmrerank.types import ImageHandle
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Held:
         """A copy: RGB, upright, transparency on white."""
         from PIL import ImageOps
 
-        from mmrerank.readers._pictures import as_rgb
+        from mmrerank.handles import as_rgb
 
         return as_rgb(ImageOps.exif_transpose(self.picture))
 
@@ -41,7 +41,7 @@ def picture(given: Given) -> ImageHandle:
     """
     from PIL import Image
 
-    from mmrerank.readers._pictures import BytesPicture
+    from mmrerank.readers import BytesPicture
 
     if isinstance(given, str | Path):
         return _named(str(given))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mmrerank.errors import InputError
-from mmrerank.parts import make, several
+from mmrerank.parts import as_tuple, make
 from mmrerank.types import Answer, Answerer, Array, Backend, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
@@ -122,7 +122,7 @@ class QueryDescriptors:
 def rerankers_of(names: Sequence[str | Reranker], retriever: Retriever, backend: Backend | None = None) -> list[Reranker]:
     """The rerankers of these names, parts as they are; what they ask for comes from the first stage and the backend."""
     given = {"descriptors": QueryDescriptors(retriever), **({} if backend is None else {"backend": backend})}
-    return [make(name, station="rerankers", **given) if isinstance(name, str) else name for name in several(names)]
+    return [make(name, station="rerankers", **given) if isinstance(name, str) else name for name in as_tuple(names)]
 
 
 def search(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mmrerank.errors import InputError
 from mmrerank.handles import ImageHandle as ImageHandle
 from mmrerank.handles import check_handles
-from mmrerank.parts import several
+from mmrerank.parts import as_tuple
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,7 +63,7 @@ class Query:
     def __post_init__(self) -> None:
         if not self.query_id:
             raise InputError("a query needs a non-empty query_id")
-        object.__setattr__(self, "exclude_text", several(self.exclude_text))  # a text alone is one text, not its letters
+        object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
         if not self.text and not self.images:
@@ -304,12 +304,12 @@ class Index(Protocol):
     def load(self, path: Path) -> None: ...
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         """Whether so much was added or removed since it was built that a rebuild pays."""
         ...
 
 
-class Space(Protocol):
+class EmbeddingSpace(Protocol):
     """One encoder of a collection with the index over its descriptors."""
 
     @property
@@ -327,7 +327,7 @@ class Space(Protocol):
 class Corpus(Protocol):
     """What a retriever may ask of a collection."""
 
-    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
         """The space of the named encoder, or of the first that takes these modalities.
 
         Raises:
@@ -339,7 +339,7 @@ class Corpus(Protocol):
         """The k items whose text matches best by BM25, best first; items that share no term are left out."""
         ...
 
-    def rarity(self, text: str) -> Mapping[str, float]:
+    def idf(self, text: str) -> Mapping[str, float]:
         """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
         ...
 
@@ -372,7 +372,7 @@ class RowRetriever(Retriever, Protocol):
         """(dimension,) unit row that `retrieve` searches with."""
         ...
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         """Where it searches."""
         ...
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from served import Reversed
 
 from mmrerank.collection import Collection
-from mmrerank.demonstration import shipped
+from mmrerank.demo import shipped
 from mmrerank.errors import BackendError
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 

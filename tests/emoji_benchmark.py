@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mmrerank.demonstration import DATASETS
+from mmrerank.demo import DATASETS
 
 CARD = """name = "few-emoji"
 [benchmark]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mmrerank.index._words import CJK, english
+from mmrerank.index import CJK, english
 
 LONGEST = 60  # words of a passage
 JOINED = 3  # neighbouring sentences that may make one passage
@@ -103,7 +103,7 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
             yield from (" ".join(words[n : n + LONGEST]) for n in range(0, len(words), LONGEST))
 
 
-def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | None = None) -> list[Match]:
+def matches(question: str, texts: Sequence[str], idf: Mapping[str, float] | None = None) -> list[Match]:
     """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first.
 
     Args:
@@ -111,7 +111,7 @@ def matches(question: str, texts: Sequence[str], rarity: Mapping[str, float] | N
             that: what none of them has may be a rare name or a word that any other page has.
     """
     found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    weight = rarity if rarity is not None else _rarity(found, set(english().of_query(question)))
+    weight = idf if idf is not None else _rarity(found, set(english().of_query(question)))
     asked, total = frozenset(weight), math.fsum(weight.values()) or 1.0
 
     def covered(terms: frozenset[str]) -> float:

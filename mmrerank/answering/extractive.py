@@ -48,8 +48,8 @@ class Extractive:
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer:
         """The best passage of these pages, with the pages that say as much."""
         question = query.text or ""
-        rarity = self._corpus.rarity(question) if self._corpus is not None else None
-        per_page = self._best_of_pages(matches(question, [candidate.item.text or "" for candidate in candidates], rarity))
+        idf = self._corpus.idf(question) if self._corpus is not None else None
+        per_page = self._best_of_pages(matches(question, [candidate.item.text or "" for candidate in candidates], idf))
         silent = sum(not (candidate.item.text or "").strip() for candidate in candidates)
         notes = Notes(messages=(f"{silent} of {len(candidates)} pages have no text to quote",) if silent else ())
         if not per_page or max(match.page_coverage for match in per_page) < self._options.threshold:

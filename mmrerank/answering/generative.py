@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering._passages import matches, nearest
 from mmrerank.answering.extractive import NOT_FOUND
-from mmrerank.backends._streaming import streamed
+from mmrerank.backends import streamed
 from mmrerank.errors import FormatError, InputError
-from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
-from mmrerank.prompts import read_prompt
+from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.items import Asked, Shown, choices, shown_as
 from mmrerank.types import (
     Answer,
     Backend,

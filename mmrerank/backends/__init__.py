@@ -1,14 +1,49 @@
-"""How an MLLM is reached; one file per way."""
+"""How an MLLM is reached; one file per way. Here is what other rooms share of this one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrerank.parts import make
 from mmrerank.types import Backend
+
+if TYPE_CHECKING:
+    from mmrerank.backends._batching import BatchingBackend
+    from mmrerank.backends._chat_wire import data_uri
+    from mmrerank.backends._estimate import Estimated
+    from mmrerank.backends._retries import RequestRefused, RetryPolicy, post
+    from mmrerank.backends._streaming import streamed
+
+_SHARED = {  # name -> its file, opened when asked for: some pull in an HTTP client
+    "BatchingBackend": "_batching",
+    "Estimated": "_estimate",
+    "RequestRefused": "_retries",
+    "RetryPolicy": "_retries",
+    "data_uri": "_chat_wire",
+    "post": "_retries",
+    "streamed": "_streaming",
+}
+__all__ = [
+    "BatchingBackend",
+    "Estimated",
+    "RequestRefused",
+    "RetryPolicy",
+    "backend_of",
+    "data_uri",
+    "open_backend",
+    "post",
+    "streamed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SHARED:
+        return getattr(import_module(f"mmrerank.backends.{_SHARED[name]}"), name)
+    raise AttributeError(f"module 'mmrerank.backends' has no attribute {name!r}")
 
 
 def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backend], Backend] | None = None, **resources: Any) -> Backend:

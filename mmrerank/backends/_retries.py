@@ -28,14 +28,14 @@ LONGEST_SAYING = 300  # characters of what a server said that go into a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often and how long to try."""
 
     retries: int
     backoff_s: float  # before the second try
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The server answered with a status that no further try will change, or the tries are used up."""
 
     def __init__(self, status: int, said: Saying, *, retryable: bool) -> None:
@@ -51,7 +51,7 @@ class Saying:
     codes: frozenset[str] = frozenset()
 
 
-def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event) -> Any:
+def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event) -> Any:
     """The JSON that the server answers with.
 
     Args:
@@ -64,7 +64,7 @@ def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Pati
     return _json(url, _sent(client, url, body, patience, given_up, stream=False))
 
 
-def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event) -> Iterator[str]:
+def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event) -> Iterator[str]:
     """The lines that the server answers with, as they come. Only what fails before the first is tried again.
 
     Raises:
@@ -81,7 +81,7 @@ def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience
 
 
 def _sent(
-    client: httpx.Client, url: str, body: Mapping[str, Any], patience: Patience, given_up: threading.Event, *, stream: bool
+    client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event, *, stream: bool
 ) -> httpx.Response:
     """The reply of the first try that succeeds; with `stream` its body is still to be read."""
     for tries_left in range(patience.retries, -1, -1):
@@ -106,7 +106,7 @@ def _sent(
     raise AssertionError("the last try returns or raises")
 
 
-def _backoff(patience: Patience, tried: int) -> float:
+def _backoff(patience: RetryPolicy, tried: int) -> float:
     return float(min(patience.backoff_s * 2**tried, LONGEST_WAIT_S)) * random.uniform(0.5, 1.0)
 
 
@@ -128,11 +128,11 @@ def asked_wait(header: str | None) -> float | None:
         return None
 
 
-def refusal(reply: httpx.Response) -> Refused:
+def refusal(reply: httpx.Response) -> RequestRefused:
     """The error that a reply stands for."""
     said = _saying(reply)
     again = (reply.status_code in RETRYABLE or reply.status_code >= 500) and not said.codes & FOR_GOOD
-    return Refused(reply.status_code, said, retryable=again)
+    return RequestRefused(reply.status_code, said, retryable=again)
 
 
 def _saying(reply: httpx.Response) -> Saying:

@@ -38,9 +38,9 @@ import numpy as np
 from pydantic import Field
 
 from mmrerank.backends import _chat_wire as wire
-from mmrerank.backends._retries import Patience, Refused, post, post_lines
+from mmrerank.backends._retries import RequestRefused, RetryPolicy, post, post_lines
 from mmrerank.errors import BackendError, InputError
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
 T = TypeVar("T")
@@ -54,11 +54,11 @@ class Options:
 
     server: str = ""  # URL#MODEL
     top_logprobs: Annotated[int, Field(ge=1)] = 20  # first tokens that choices are looked for among; 20 is what OpenAI and vLLM allow
-    server_stops: bool = knob(True)  # False: stop strings are not sent, only applied here
-    timeout_s: Annotated[float, Field(gt=0)] = knob(120.0)  # without a byte from the server
-    retries: Annotated[int, Field(ge=0)] = knob(4)
-    backoff_s: Annotated[float, Field(ge=0)] = knob(0.5)  # before the first of them
-    concurrency: Annotated[int, Field(ge=1)] = knob(8)
+    server_stops: bool = runtime_option(True)  # False: stop strings are not sent, only applied here
+    timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)  # without a byte from the server
+    retries: Annotated[int, Field(ge=0)] = runtime_option(4)
+    backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)  # before the first of them
+    concurrency: Annotated[int, Field(ge=1)] = runtime_option(8)
 
 
 class ChatHttp:
@@ -73,7 +73,7 @@ class ChatHttp:
         self._key = (api_key or "").strip()
         self._client = _client(httpx.URL(base), self._key, options, transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="chat_http")
-        self._patience = Patience(retries=options.retries, backoff_s=options.backoff_s)
+        self._patience = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
         self.close = weakref.finalize(self, _close, self._client, self._pool)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
@@ -103,7 +103,7 @@ class ChatHttp:
             for line in post_lines(self._client, self._url, body, self._patience, threading.Event()):
                 if text := self._read(line, gathering.take):
                     on_text(text)
-        except Refused as refused:
+        except RequestRefused as refused:
             if wire.FILTERED in refused.said.codes:
                 return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
             raise self._error(refused) from refused
@@ -145,7 +145,7 @@ class ChatHttp:
         start = time.perf_counter()
         try:
             reply = self._reply(prompt, wire.generation(asked, server_stops=self._options.server_stops), given_up)
-        except Refused as refused:
+        except RequestRefused as refused:
             if wire.FILTERED in refused.said.codes:
                 return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
             raise self._error(refused) from refused
@@ -155,7 +155,7 @@ class ChatHttp:
         start = time.perf_counter()
         try:
             reply = self._reply(prompt, wire.choosing(self._options.top_logprobs), given_up)
-        except Refused as refused:
+        except RequestRefused as refused:
             raise self._error(refused) from refused
         tokens = self._read(reply, wire.first_tokens)
         if not tokens:
@@ -184,14 +184,14 @@ class ChatHttp:
         seen = f"none of the {len(tokens)} likeliest first tokens is {wanted}; they begin with {', '.join(map(repr, likeliest))}"
         return BackendError(f"{self.name}: {seen}.", hint="A choice must be one token, and the prompt must ask for it; or use local/PATH.")
 
-    def _error(self, refused: Refused) -> BackendError:
+    def _error(self, refused: RequestRefused) -> BackendError:
         """What the server's refusal means for the user. The key is cut out where a server repeats it."""
         said = refused.said.text.replace(self._key, "***") if self._key else refused.said.text
         hint = _hint(refused, self._url)
         return BackendError(f"{self._url} ({self.model}) says {refused.status}: {said}", retryable=refused.retryable, hint=hint)
 
 
-def _hint(refused: Refused, url: str) -> str:
+def _hint(refused: RequestRefused, url: str) -> str:
     said = refused.said.text.lower()
     if refused.status in (401, 403):
         return "Pass the server's key: api_key=... in Python, MMRERANK_API_KEY on the command line."

@@ -33,7 +33,7 @@ from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._inputs import Prepared, Preparer, extended
 from mmrerank.errors import InputError
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 PROMPTS_AT_ONCE = 64
@@ -45,8 +45,8 @@ class Options:
     model: str = ""  # folder or name on the hub
     revision: str = "main"  # of a name on the hub
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: as saved on a GPU, fp32 on a CPU
-    device: str = knob("auto")
-    batch_size: int | None = knob(None)
+    device: str = runtime_option("auto")
+    batch_size: int | None = runtime_option(None)
 
 
 class Local:

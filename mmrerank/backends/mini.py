@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmrerank.backends import local
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 
 FOLDER = Path(__file__).parents[1] / "mini" / "mllm"
 
@@ -18,8 +18,8 @@ FOLDER = Path(__file__).parents[1] / "mini" / "mllm"
 @dataclass(frozen=True, kw_only=True)
 class Options:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    device: str = knob("auto")
-    batch_size: int | None = knob(None)
+    device: str = runtime_option("auto")
+    batch_size: int | None = runtime_option(None)
 
 
 def build(options: Options) -> local.Local:

@@ -26,8 +26,7 @@ def opened(name: str | None, *, no_cache: bool = False) -> Any:
     a run of over a minute says so on stderr."""
     if name is None:
         return None
-    from mmrerank.backends import open_backend
-    from mmrerank.backends._estimate import Estimated
+    from mmrerank.backends import Estimated, open_backend
 
     backend = open_backend(name, cache=None if no_cache else cache_folder(), api_key=key_for(name))
     return Estimated(backend, _say)
@@ -46,7 +45,7 @@ def rerank_key() -> str | None:
 
 def rerankers(names: Sequence[str] | None) -> list[Any]:
     """The rerankers that a command names; one that asks a service is made with its key."""
-    from mmrerank.abilities import with_key
+    from mmrerank.collection.capabilities import with_key
 
     return with_key(names or (), rerank_key())
 

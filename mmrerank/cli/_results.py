@@ -72,7 +72,7 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
 
 def show(result: Any, sheet: Path | None = None) -> None:
     """The hits, each with its reason, and what every stage took."""
-    from mmrerank.views import headings_of
+    from mmrerank.collection.items import headings_of
 
     console = _output.out()
     for hit in result.hits:

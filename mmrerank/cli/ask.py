@@ -62,7 +62,7 @@ def as_json(result: Any) -> dict[str, Any]:
 
 
 def _show(result: Any, sheet: Path | None, *, told: bool) -> None:
-    from mmrerank.views import place_of
+    from mmrerank.collection.items import place_of
 
     console = _output.out()
     said = "" if told else result.answer.text  # what was told as it came needs its line ended

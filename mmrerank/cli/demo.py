@@ -15,7 +15,7 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index what ships, answer text, picture, composed and document queries, write pictures to look at, measure."""
-    from mmrerank.demonstration import run
+    from mmrerank.demo import run
 
     console = _output.out()
     say = (lambda line: None) if json else (lambda line: console.print(line, markup=False))

@@ -21,14 +21,14 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Check the installation, and whether a backend is fit for the rerankers; says what is wrong and how to mend it."""
+    from mmrerank.doctor import examine, golden_pairs, read_recorded
+
     findings = _installation()
     if backend is not None:
-        from mmrerank import checkup
-
         model = _backend.opened(backend, no_cache=True)
-        findings += checkup.examine(model, recorded=checkup.read_recorded(compare) if compare else None)
+        findings += examine(model, recorded=read_recorded(compare) if compare else None)
         if record is not None:
-            golden = {"backend": model.name, "golden": checkup.golden_pairs(model)}
+            golden = {"backend": model.name, "golden": golden_pairs(model)}
             record.write_text(json_module.dumps(golden, indent=2) + "\n", encoding="utf-8")
     wrong = sum(finding.level == "wrong" for finding in findings)
     if json:
@@ -42,7 +42,7 @@ def doctor(
 def _installation() -> list[Any]:
     import torch
 
-    from mmrerank.checkup import Finding
+    from mmrerank.doctor import Finding
     from mmrerank.provenance import made_by
 
     libraries = ", ".join(f"{name} {version}" for name, version in made_by()["libraries"].items())

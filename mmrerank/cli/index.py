@@ -11,7 +11,7 @@ from mmrerank.cli import _output
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
-    from mmrerank.sources import SourceFile
+    from mmrerank.ingest.files import SourceFile
 
 
 def index(
@@ -33,7 +33,7 @@ def index(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
-    from mmrerank._remarks import bounded, noted
+    from mmrerank.ingest.notes import bounded, noted
 
     collection = _opened(into, paths, encoder, recipe)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
@@ -76,8 +76,8 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
 
 def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
-    from mmrerank.index._recipes import read_recipe
-    from mmrerank.sources import of_texts_alone
+    from mmrerank.index import read_recipe
+    from mmrerank.ingest.files import of_texts_alone
 
     if (into / "collection.toml").exists():
         if recipe is not None:
@@ -97,8 +97,8 @@ def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
     Raises:
         InputError: nothing.
     """
-    from mmrerank._remarks import passed_over
-    from mmrerank.sources import list_files, readers, with_roots
+    from mmrerank.ingest.files import list_files, readers, with_roots
+    from mmrerank.ingest.notes import passed_over
 
     listing = list_files(paths, with_roots(paths, ()), readers())
     if not listing.files:

@@ -18,7 +18,7 @@ def info(
 ) -> int:
     """Say what a collection holds, where it came from and which files could not be read."""
     from mmrerank.collection import Collection
-    from mmrerank.maintenance import describe
+    from mmrerank.collection.verify import describe
 
     held = describe(Collection.open(collection))
     if json:

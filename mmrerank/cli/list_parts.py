@@ -36,7 +36,7 @@ def _datasets() -> Listed:
 
 
 def _recipes() -> Listed:
-    from mmrerank.index._recipes import shipped_recipes
+    from mmrerank.index import shipped_recipes
 
     return [
         {"name": path.stem, "summary": f"take it when {when}", "options": {"recipe": str(path), "index": index}}

@@ -22,16 +22,16 @@ def rerank(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Rerank candidates that another system found; no collection is needed."""
-    from mmrerank import exchange
+    from mmrerank import json_io
     from mmrerank.parts import make
     from mmrerank.sheet import draw_sheet
 
-    asked, given = exchange.read_query(query), exchange.read_candidates(candidates)
+    asked, given = json_io.read_query(query), json_io.read_candidates(candidates)
     model = _backend.opened(backend, no_cache=no_cache)
     resources = {"api_key": _backend.rerank_key(), **({} if model is None else {"backend": model})}
     if encoder is not None:
-        resources["descriptors"] = exchange.EncodedOnTheFly(make(encoder, station="encoders"), given)
-    result = exchange.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
+        resources["descriptors"] = json_io.EncodedOnTheFly(make(encoder, station="encoders"), given)
+    result = json_io.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
     whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result))

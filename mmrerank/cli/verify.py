@@ -16,7 +16,7 @@ def verify(
 ) -> int:
     """Check that a collection holds together; index caches that do not are rebuilt. Exit code 4 when data is damaged."""
     from mmrerank.collection import Collection
-    from mmrerank.maintenance import check
+    from mmrerank.collection.verify import check
 
     report = check(Collection.open(collection))
     if json:

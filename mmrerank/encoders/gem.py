@@ -38,7 +38,7 @@ from torch.nn import functional
 from mmrerank.encoders import _torch
 from mmrerank.encoders._resnet import DEPTHS, Backbone, backbone_of
 from mmrerank.errors import FormatError, InputError, ShapeError
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Modality
 
 SCALES = {1: (1.0,), 3: (0.7071, 1.0, 1.4142), 5: (0.5, 0.7071, 1.0, 1.4142, 2.0)}
@@ -67,7 +67,7 @@ class Options:
     antialias: bool = False
     max_side_px: int | None = 1024
     precision: _torch.Precision = "fp32"  # half precision in the backbone only; pooling is always float32
-    device: str = knob("auto")
+    device: str = runtime_option("auto")
 
     def __post_init__(self) -> None:
         if self.regional_window < 1 or self.regional_window % 2 == 0:

@@ -39,7 +39,7 @@ from mmrerank.encoders import _torch
 from mmrerank.encoders._multivector_tiny import save_tiny
 from mmrerank.encoders._token_pooling import pooled_to
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Modality
 
 CLASSES = {"colpali": "ColPali", "colqwen2": "ColQwen2"}  # model_type -> what transformers' classes begin with
@@ -53,8 +53,8 @@ class Options:
     checkpoint: str
     budget: int | None = None  # vectors a page; None keeps all
     precision: _torch.Precision = "auto"
-    batch_size: int = knob(4)
-    device: str = knob("auto")
+    batch_size: int = runtime_option(4)
+    device: str = runtime_option("auto")
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:

@@ -40,7 +40,7 @@ from safetensors.torch import save_file
 
 from mmrerank.encoders import _torch
 from mmrerank.errors import BackendError, FormatError, InputError, UnknownName
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Modality
 
 MINI = Path(__file__).parents[1] / "mini" / "clip"  # mmrerank.mini.CLIP, which lies in a higher layer
@@ -67,8 +67,8 @@ class Options:
 
     checkpoint: str = "mini"  # by the grammar at the head of this file
     precision: _torch.Precision = "auto"
-    batch_size: int | None = knob(None)  # 32 on a CPU, 256 on a GPU
-    device: str = knob("auto")
+    batch_size: int | None = runtime_option(None)  # 32 on a CPU, 256 on a GPU
+    device: str = runtime_option("auto")
 
 
 @dataclass(frozen=True, kw_only=True)

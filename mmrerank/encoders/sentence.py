@@ -39,7 +39,7 @@ from transformers import PreTrainedModel
 
 from mmrerank.encoders import _torch
 from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
-from mmrerank.parts import always, knob, printed
+from mmrerank.parts import always_named, printed, runtime_option
 from mmrerank.types import Array, Modality
 
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -55,11 +55,11 @@ _OFFLINE = "Without a network, name a local folder, sentence/PATH; BM25 over the
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: str
-    words: int = always(100)  # of a passage
-    step: int = always(50)  # words from the beginning of a passage to that of the next
+    words: int = always_named(100)  # of a passage
+    step: int = always_named(50)  # words from the beginning of a passage to that of the next
     precision: _torch.Precision = "auto"  # moves entries of a row by less than 0.01 between machines
-    batch_size: int | None = knob(None)  # 32 on a CPU, 256 on a GPU
-    device: str = knob("auto")
+    batch_size: int | None = runtime_option(None)  # 32 on a CPU, 256 on a GPU
+    device: str = runtime_option("auto")
 
     def __post_init__(self) -> None:
         if not 1 <= self.step <= self.words:

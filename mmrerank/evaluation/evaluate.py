@@ -19,9 +19,9 @@ from mmrerank.evaluation.stability import stability, unmoved
 from mmrerank.evaluation.submissions import write_submission
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
-from mmrerank.ingest import IngestReport
+from mmrerank.ingest.run import IngestReport
 from mmrerank.pipeline import rerankers_of
-from mmrerank.prompts import PromptText
+from mmrerank.prompting.files import PromptText
 from mmrerank.provenance import made_by
 from mmrerank.types import Backend, Reranker
 

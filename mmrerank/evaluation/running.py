@@ -22,7 +22,7 @@ from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.pipeline import SearchResult, Stage
-from mmrerank.types import Array, Backend, Candidate, Cost, Query, Ranking, Reranker, Retriever, RowRetriever, Space
+from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
 
 DEPTH = 100
 KEPT = 1000  # candidates kept of a ranking where a measure wants it whole
@@ -121,7 +121,7 @@ class RestrictedRows(Restricted):
     def query_row(self, query: Query) -> Array:
         return self._inner.query_row(query)
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         return self._inner.space(query)
 
 
@@ -167,7 +167,7 @@ class FromRunRows(FromRun):
     def query_row(self, query: Query) -> Array:
         return self._rows.query_row(query)
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         return self._rows.space(query)
 
 

@@ -294,4 +294,4 @@ def _phrase(text: str, collection: Collection) -> str:
     running head, which would exclude the whole document."""
     words = text.split()[:OPENING]
     phrases = [" ".join(words[n : n + PHRASE]) for n in range(max(len(words) - PHRASE + 1, 1))]
-    return max(phrases, key=lambda phrase: sum(collection.rarity(phrase).values()))
+    return max(phrases, key=lambda phrase: sum(collection.idf(phrase).values()))

@@ -131,7 +131,7 @@ class Bm25Index:
         found = found[np.argsort(-scores[found], kind="stable")][:k]
         return Neighbours(ids=self._ids[found], scores=scores[found])
 
-    def rarity(self, text: str) -> dict[str, float]:
+    def idf(self, text: str) -> dict[str, float]:
         """The terms of a question with their idf over the whole texts, above 0; a term that no text has is the rarest.
 
         Source: Robertson & Zaragoza 2009, as bm25s' "lucene" has it, whatever `method` the scores are made with.

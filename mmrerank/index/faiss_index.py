@@ -37,7 +37,7 @@ from mmrerank.index._faiss_kinds import grown_from, parameters, tuned
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._positions import Choice, Positions
 from mmrerank.ordering import levelled
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Keys, Neighbours
 
 SEARCHES = "rows"
@@ -63,8 +63,8 @@ class Options:
     ef_search: Count = 64
     lists: Annotated[int, Field(ge=0)] = 0
     probes: Count = 32
-    device: str = knob("cpu")
-    threads: int = knob(0)
+    device: str = runtime_option("cpu")
+    threads: int = runtime_option(0)
 
 
 class FaissIndex:
@@ -96,7 +96,7 @@ class FaissIndex:
         return self._positions.ids.copy()
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         """Whether a quarter is tombstones, or an inverted file has outgrown its lists."""
         positions = len(self._positions.keys)
         outgrown = self._options.kind == "ivf" and positions > WORN_GROWTH * self._first_size

@@ -19,7 +19,7 @@ from mmrerank.index._exact import Hits, empty, nearest, spans, top_numpy
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._positions import Positions
 from mmrerank.ordering import ROUNDING
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Keys, Neighbours
 
 SEARCHES = "rows"
@@ -30,7 +30,7 @@ class Options:
     """engine: what multiplies. device: for torch; "auto" takes CUDA where there is one."""
 
     engine: Literal["numpy", "torch"] = "numpy"
-    device: str = knob("auto")
+    device: str = runtime_option("auto")
 
 
 class Flat:
@@ -51,7 +51,7 @@ class Flat:
         return self._positions.ids.copy()
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         """Never: what is removed is gone at once."""
         return False
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmrerank import pictures
 from mmrerank.errors import FormatError, InputError
-from mmrerank.exchange import picture_from
-from mmrerank.readers._files import PICTURE_SUFFIXES
+from mmrerank.json_io import picture_from
+from mmrerank.readers import PICTURE_SUFFIXES
 from mmrerank.types import Candidate, ImageHandle, Item
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ def circo_precision(places: Places, positives: int, k: int) -> float:
     return float(((np.arange(len(within)) + 1) / (within + 1)).sum() / max(min(k, positives), 1))
 
 
-def pair_share(places: Places, positives: int, length: int) -> float:
+def roc_auc(places: Places, positives: int, length: int) -> float:
     """Share of the pairs of a positive and another candidate in which the positive stands ahead: the area under the ROC
     curve. Positives that were not found stand behind all candidates; an empty ranking, which found none, counts as 0. NaN without
     positives, and where nothing but positives was found, so that there is no such pair."""

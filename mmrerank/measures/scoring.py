@@ -114,7 +114,7 @@ def _own(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> flo
     places = np.array([place for place, item in enumerate(ids) if item in positives], dtype=np.int64)
     if measure.family == "circo":
         return own.circo_precision(places, len(positives), measure.cutoff or 1)
-    return own.pair_share(places, len(positives), len(ids))
+    return own.roc_auc(places, len(positives), len(ids))
 
 
 def _subset_recall(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> float:

@@ -1,1 +1,35 @@
-"""Files -> items. One file per kind of source; its name is the reader's name."""
+"""Files -> items. One file per kind of source; its name is the reader's name. Here is what other rooms share of this one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, RACY_NS
+from mmrerank.readers._ocr import why_not
+from mmrerank.readers._page_pictures import is_page
+from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect
+
+if TYPE_CHECKING:
+    from mmrerank.readers._boxes import boxes
+
+__all__ = [
+    "LIMITS",
+    "MIB",
+    "PICTURE_SUFFIXES",
+    "RACY_NS",
+    "BytesPicture",
+    "FilePicture",
+    "Limits",
+    "boxes",
+    "inspect",
+    "is_page",
+    "why_not",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "boxes":  # pulls in pdfium
+        from mmrerank.readers._boxes import boxes
+
+        return boxes
+    raise AttributeError(f"module 'mmrerank.readers' has no attribute {name!r}")

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from mmrerank.errors import FormatError
+from mmrerank.handles import as_rgb
 from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, read_bytes
 from mmrerank.readers._headers import Header, header
 from mmrerank.readers._tiff import Damaged
@@ -145,49 +145,3 @@ def _reason(error: Exception) -> str:
     said = " ".join(str(error).split())[:200] or type(error).__name__
     early = isinstance(error, EOFError) or "truncated" in said.lower()
     return f"truncated: {said}" if early else f"damaged: {said}"
-
-
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """The same picture as RGB, whatever its mode; transparent parts are white.
-
-    16-bit grey is divided by 257, so that white stays white. 32-bit integers and floats carry no scale of their own:
-    values within 0..1 (floats), 0..255 or 0..65535 are taken as that range, any others are stretched from least to most.
-    """
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _from_numbers(picture)
-    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        return _on_white(picture)
-    return picture.convert("RGB")
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    key = picture.info.get("transparency")
-    if isinstance(key, tuple) and max(key) > 255:  # the key of a 16-bit PNG, whose pixels Pillow gives as 8-bit
-        picture.info["transparency"] = tuple(value >> 8 for value in key)
-    if picture.mode == "La":
-        picture = picture.convert("LA")
-    picture = picture.convert("RGBA")
-    canvas = Image.new("RGB", picture.size, "white")
-    canvas.paste(picture, mask=picture.getchannel("A"))
-    return canvas
-
-
-def _from_numbers(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture)
-    key = picture.info.get("transparency")
-    sixteen_bit = values.dtype.kind == "u"
-    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8) if sixteen_bit else _scaled(values)
-    if isinstance(key, int):
-        grey = np.where(values == key, np.uint8(255), grey)
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _scaled(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(numbers.min()), float(numbers.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 65535:
-        low, high = 0.0, 255.0 if high <= 255 else 65535.0
-    shades: np.ndarray[Any, Any] = np.rint((numbers - low) * 255.0 / max(high - low, 1e-300)).astype(np.uint8)
-    return shades

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from mmrerank.errors import FormatError
-from mmrerank.parts import knob, printed
+from mmrerank.parts import printed, runtime_option
 from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, hash_of
 from mmrerank.readers._metadata import TEXT_FIELDS, clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
@@ -34,8 +34,8 @@ _TEXTS = ("txt", "json", "cls")
 class Options:
     mislabelled: Mislabelled = "refuse"  # a PNG in a member named .jpg
     max_member_bytes: int = LIMITS.max_bytes
-    max_members: int = knob(10_000_000)
-    max_unpacked_bytes: int = knob(2**40)  # of a gzip stream
+    max_members: int = runtime_option(10_000_000)
+    max_unpacked_bytes: int = runtime_option(2**40)  # of a gzip stream
 
 
 @dataclass(slots=True)

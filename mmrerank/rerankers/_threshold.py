@@ -57,7 +57,7 @@ class Threshold:
         return found
 
 
-def crossing(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float:
+def equal_error_threshold(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float:
     """The eta at which the share of relevant ones kept equals the share of irrelevant ones dropped.
 
     With A(t) = share of relevant p >= t (falling) and B(t) = share of irrelevant p < t (rising), the middle of where
@@ -68,7 +68,7 @@ def crossing(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float:
 
     Source: the crossing is second-hand from reviews of the paper, these curves are our reading (notes on RagLLaVA, 3).
 
-    >>> crossing([0.8, 0.9], [0.1, 0.2])
+    >>> equal_error_threshold([0.8, 0.9], [0.1, 0.2])
     0.5
     """
     good, bad = _probabilities(relevant, "relevant"), _probabilities(irrelevant, "irrelevant")

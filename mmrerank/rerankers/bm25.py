@@ -19,7 +19,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from mmrerank.index._words import english
+from mmrerank.index import english
 from mmrerank.parts import printed
 from mmrerank.types import Array, Candidate, Notes, Query, Ranking
 

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.parts import printed
-from mmrerank.prompts import read_prompt
-from mmrerank.rerankers._answers import Order, announce, order_of, unscored, worst
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.rerankers._pictures import picture_of, within
+from mmrerank.prompting.answers import Order, announce, order_of, unscored, worst
+from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.items import Asked, Shown, choices, picture_of, shown_as, within
 from mmrerank.rerankers._windows import windows
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Backend, Candidate, Cost, Decoding, Message, Part, Prompt, Query, Ranking, Status
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
@@ -182,4 +181,4 @@ def build(options: Options, backend: Backend) -> MMR5:
 
 
 def tiny() -> MMR5:
-    return build(Options(), BackendDouble())
+    return build(Options(), FakeBackend())

@@ -20,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.modality import Asked, Shown, choices, shown_as
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.parts import printed
-from mmrerank.prompts import read_prompt
-from mmrerank.rerankers._answers import announce
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.rerankers._pictures import open_within, picture_of, within
-from mmrerank.rerankers._threshold import Threshold, crossing
+from mmrerank.prompting.answers import announce
+from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.items import Asked, Shown, choices, open_within, picture_of, shown_as, within
+from mmrerank.rerankers._threshold import Threshold, equal_error_threshold
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Backend, Candidate, Cost, Message, Notes, Part, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class RagLLaVA:
                 if candidate.score is not None:
                     (good if candidate.item.item_id in wanted else bad).append(candidate.score)
         return Threshold(
-            eta=crossing(good, bad),
+            eta=equal_error_threshold(good, bad),
             backend=self._backend.name,
             prompt_digest=self.prompt.digest,
             relevant=len(good),
@@ -201,4 +200,4 @@ def build(options: Options, backend: Backend) -> RagLLaVA:
 
 
 def tiny() -> RagLLaVA:
-    return build(Options(), BackendDouble())
+    return build(Options(), FakeBackend())

@@ -26,13 +26,12 @@ import httpx
 from PIL import Image
 from pydantic import Field
 
-from mmrerank.backends._chat_wire import data_uri
-from mmrerank.backends._retries import Patience, Refused, post
+from mmrerank.backends import RequestRefused, RetryPolicy, data_uri, post
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.ordering import levelled
-from mmrerank.parts import knob, printed
-from mmrerank.rerankers._answers import order_of
-from mmrerank.rerankers._pictures import open_within
+from mmrerank.parts import printed, runtime_option
+from mmrerank.prompting.answers import order_of
+from mmrerank.prompting.items import open_within
 from mmrerank.types import Candidate, Cost, ImageHandle, Item, Notes, Query, Ranking
 
 FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
@@ -47,9 +46,9 @@ class Options:
     server: str = ""  # URL of the endpoint, and after # the model
     dialect: Literal["jina", "cohere", "tei"] = "jina"
     max_pixels: int = 1_003_520  # of each picture
-    timeout_s: Annotated[float, Field(gt=0)] = knob(120.0)
-    retries: Annotated[int, Field(ge=0)] = knob(4)
-    backoff_s: Annotated[float, Field(ge=0)] = knob(0.5)
+    timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)
+    retries: Annotated[int, Field(ge=0)] = runtime_option(4)
+    backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)
 
 
 class RerankHttp:
@@ -62,7 +61,7 @@ class RerankHttp:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=options.timeout_s, transport=transport)
         self.close = weakref.finalize(self, self._client.close)
-        self._patience = Patience(retries=options.retries, backoff_s=options.backoff_s)
+        self._patience = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates as the service orders them, with its scores.
@@ -134,7 +133,7 @@ class RerankHttp:
         """The (index, score) of each result, best first."""
         try:
             said = post(self._client, self._url, body, self._patience, threading.Event())
-        except Refused as refused:
+        except RequestRefused as refused:
             hint = HINTS.get(refused.status, "")
             message = f"{self._url} refuses (status {refused.status}): {refused}"
             raise BackendError(message, retryable=refused.retryable, hint=hint) from refused

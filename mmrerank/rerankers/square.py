@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.parts import knob, printed
-from mmrerank.prompts import read_prompt
-from mmrerank.rerankers._answers import Order, order_of, unscored, worst
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.rerankers._grid import Layout, draw_grid, fitted, write_grid
-from mmrerank.rerankers._marks import named_marks, parse_ranking, short
-from mmrerank.rerankers._pictures import picture_of
+from mmrerank.parts import printed, runtime_option
+from mmrerank.prompting.answers import Order, named_marks, order_of, parse_ranking, short, unscored, worst
+from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
+from mmrerank.prompting.items import picture_of
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, Part, Prompt, Query, Ranking, Status
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Options:
     temperature: float = 0.0
     retries: int = 2  # after a time-out or refusal; after an unreadable answer only when the temperature is above 0
     seed: int = 0
-    grids: str | None = knob(None)  # folder to which every grid is written as QUERY_ID.png
+    grids: str | None = runtime_option(None)  # folder to which every grid is written as QUERY_ID.png
 
     def __post_init__(self) -> None:
         Layout(side=1, cell_px=self.cell_px, gutter_px=self.gutter_px)  # complains of sizes out of range
@@ -267,4 +266,4 @@ def build(options: Options, backend: Backend) -> Square:
 
 
 def tiny() -> Square:
-    return build(Options(), BackendDouble(answer=lambda prompt: '{"ranking": [3, 1, 2]}'))
+    return build(Options(), FakeBackend(answer=lambda prompt: '{"ranking": [3, 1, 2]}'))

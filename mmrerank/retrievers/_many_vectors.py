@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
 
 from mmrerank.ordering import levelled
 from mmrerank.retrievers._max_sim import max_sim
-from mmrerank.types import Array, Candidate, Encoder, Space
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder
 
 PROPOSALS = 200
 
@@ -42,7 +42,7 @@ class PassageEncoder(TokenEncoder, Protocol):
         ...
 
 
-class TokenSpace(Space, Protocol):
+class TokenSpace(EmbeddingSpace, Protocol):
     """A space that keeps the token vectors too."""
 
     def tokens(self, item_ids: Sequence[str]) -> list[Array]:
@@ -50,7 +50,7 @@ class TokenSpace(Space, Protocol):
         ...
 
 
-def has_passages(space: Space) -> TypeGuard[TokenSpace]:
+def has_passages(space: EmbeddingSpace) -> TypeGuard[TokenSpace]:
     """Whether the best of an item's vectors answers a query of one."""
     return isinstance(space.encoder, PassageEncoder)
 

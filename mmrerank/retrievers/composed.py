@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.retrievers._double import double_corpus
 from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, ranked, without_excluded
-from mmrerank.types import Array, Corpus, Query, Ranking, Space
+from mmrerank.testing.fakes import fake_corpus
+from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Composed:
         fused = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
         return without_excluded(fused, encoder, query, options.exclude_weight)
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
         return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
 
@@ -67,4 +67,4 @@ def build(options: Options, corpus: Corpus) -> Composed:
 
 
 def tiny() -> Composed:
-    return Composed(Options(), double_corpus())
+    return Composed(Options(), fake_corpus())

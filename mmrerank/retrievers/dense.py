@@ -16,10 +16,10 @@ from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.retrievers._double import double_corpus
 from mmrerank.retrievers._many_vectors import PROPOSALS, best_matches, has_passages
 from mmrerank.retrievers._query_rows import Remembered, image_row, modalities, ranked, text_row, without_excluded
-from mmrerank.types import Array, Corpus, Query, Ranking, Space
+from mmrerank.testing.fakes import fake_corpus
+from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Dense:
         row = image_row(encoder, query) if query.images else text_row(encoder, [query.text or ""])
         return without_excluded(row, encoder, query, self._options.exclude_weight)
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
         return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
 
@@ -71,4 +71,4 @@ def build(options: Options, corpus: Corpus) -> Dense:
 
 
 def tiny() -> Dense:
-    return Dense(Options(), double_corpus())
+    return Dense(Options(), fake_corpus())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mmrerank.errors import InputError
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.parts import make, printed
-from mmrerank.retrievers._double import double_corpus
+from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import Candidate, Corpus, Notes, Query, Ranking, Retriever
 
 
@@ -62,4 +62,4 @@ def build(options: Options, corpus: Corpus) -> Hybrid:
 
 
 def tiny() -> Hybrid:
-    return Hybrid(Options(), double_corpus())
+    return Hybrid(Options(), fake_corpus())

@@ -18,10 +18,10 @@ from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.retrievers._double import DoubleSpace, HashEncoder, double_corpus
 from mmrerank.retrievers._many_vectors import PROPOSALS, TokenEncoder, TokenSpace, best_matches, query_vectors
 from mmrerank.retrievers._query_rows import Remembered, modalities, ranked
-from mmrerank.types import Array, Candidate, Corpus, Item, Modality, Query, Ranking, Space
+from mmrerank.testing.fakes import FakeSpace, HashEncoder, fake_corpus
+from mmrerank.types import Array, Candidate, Corpus, EmbeddingSpace, Item, Modality, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class _WordEncoder(HashEncoder):
         return self.pooled(self.encode_tokens(values), normalise=normalise)
 
 
-class _WordSpace(DoubleSpace):
+class _WordSpace(FakeSpace):
     def __init__(self, items: Sequence[Item]) -> None:
         super().__init__(items)
         self.encoder = self._words = _WordEncoder()
@@ -102,19 +102,19 @@ class _WordCorpus:
     """The double of a collection, with a vector for each word of its items."""
 
     def __init__(self) -> None:
-        inner = double_corpus()
+        inner = fake_corpus()
         texts = [candidate.item for candidate in inner.space(takes=frozenset()).nearest(np.ones(8, np.float32), 100)]
         self._space = _WordSpace(sorted(texts, key=lambda item: item.item_id))
         self._inner = inner
 
-    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> Space:
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
         return self._space
 
     def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
         return self._inner.matching(text, k, filter=filter)
 
-    def rarity(self, text: str) -> Mapping[str, float]:
-        return self._inner.rarity(text)
+    def idf(self, text: str) -> Mapping[str, float]:
+        return self._inner.idf(text)
 
 
 def tiny() -> LateInteraction:

@@ -23,10 +23,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmrerank.errors import InputError
-from mmrerank.index._words import english
+from mmrerank.index import english
 from mmrerank.parts import printed
-from mmrerank.retrievers._double import double_corpus
 from mmrerank.retrievers._question import pages_named, subject
+from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import Candidate, Corpus, Item, Notes, Query, Ranking
 
 _POOL = 100  # at least so many matches are looked at, so that what comes first does not depend on how many are asked for
@@ -108,4 +108,4 @@ def build(options: Options, corpus: Corpus) -> Lexical:
 
 
 def tiny() -> Lexical:
-    return Lexical(Options(), double_corpus())
+    return Lexical(Options(), fake_corpus())

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
-from mmrerank.prompts import read_prompt
-from mmrerank.retrievers._double import double_corpus
+from mmrerank.prompting.files import read_prompt
 from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, text_row, unit_row, without_excluded
+from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import (
     Array,
     Backend,
@@ -34,6 +34,7 @@ from mmrerank.types import (
     Corpus,
     Cost,
     Decoding,
+    EmbeddingSpace,
     Generated,
     ImageHandle,
     Message,
@@ -42,7 +43,6 @@ from mmrerank.types import (
     Prompt,
     Query,
     Ranking,
-    Space,
 )
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SquareFusion:
         """(dimension,) unit row that `retrieve` searches with."""
         return self.described(query).row
 
-    def space(self, query: Query) -> Space:
+    def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
         return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
 
@@ -212,4 +212,4 @@ class CaptionDouble:
 
 
 def tiny() -> SquareFusion:
-    return build(Options(), double_corpus(), CaptionDouble())
+    return build(Options(), fake_corpus(), CaptionDouble())

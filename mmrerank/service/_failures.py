@@ -21,7 +21,7 @@ MOST_SAID = 600  # characters of what is wrong with a request, which may quote i
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
-class Refused(MMRerankError):
+class RequestRefused(MMRerankError):
     """A request that is turned away at the door, with its status."""
 
     def __init__(self, status: int, message: str, *, hint: str = "", param: str | None = None) -> None:
@@ -29,7 +29,7 @@ class Refused(MMRerankError):
         self.status, self.param = status, param
 
 
-class NoSuchThing(Refused):
+class NoSuchThing(RequestRefused):
     """What a request names is not here."""
 
     def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
@@ -50,7 +50,7 @@ STATUS: dict[type[MMRerankError], int] = {
 
 def status_of(error: MMRerankError) -> int:
     """The status code for an error, by its type; 400 for what was given wrongly."""
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRefused):
         return error.status
     if isinstance(error, BackendError) and error.retryable:
         return 503

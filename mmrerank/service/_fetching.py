@@ -15,7 +15,7 @@ from typing import TypeAlias
 import httpx
 
 from mmrerank.errors import InputError
-from mmrerank.readers._files import MIB
+from mmrerank.readers import MIB
 
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
 REDIRECTS = 3

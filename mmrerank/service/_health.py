@@ -9,8 +9,8 @@ from fastapi.responses import Response
 
 from mmrerank import __version__
 from mmrerank.service import schemas
-from mmrerank.service._doors import COOKIE, same
-from mmrerank.service._failures import RESPONSES, Refused
+from mmrerank.service._admission import COOKIE, same
+from mmrerank.service._failures import RESPONSES, RequestRefused
 from mmrerank.service._state import Service
 
 TEXT: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {"text/plain": {}}, "description": "As Prometheus reads it."}}
@@ -35,7 +35,7 @@ def router(service: Service) -> APIRouter:
         """Gives a browser the token as a cookie, since it sends no header with a picture."""
         token = service.settings.token
         if token is not None and not same(token, body.token):
-            raise Refused(401, "the token is wrong", param="token")
+            raise RequestRefused(401, "the token is wrong", param="token")
         reply = Response(status_code=204)
         if token is not None:
             reply.set_cookie(COOKIE, token, httponly=True, samesite="strict")

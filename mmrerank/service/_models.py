@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mmrerank import abilities
+from mmrerank.collection import capabilities
 from mmrerank.errors import InputError
 from mmrerank.parts import module, options_of, parse, printed
 from mmrerank.types import Reranker
@@ -40,8 +40,8 @@ def models_of(named: Mapping[str, str | Reranker], *, backend: bool, key: str | 
         InputError: one needs a backend, and there is none.
     """
     given = {"descriptors", *(["backend"] if backend else [])}
-    wanted = dict(zip(named, abilities.with_key(named.values(), key), strict=True))
-    wanted = wanted or {name: name for name in abilities.rerankers(given)}
+    wanted = dict(zip(named, capabilities.with_key(named.values(), key), strict=True))
+    wanted = wanted or {name: name for name in capabilities.rerankers(given)}
     models = {name: _model(name, part, given) for name, part in wanted.items()}
     return models if FALLBACK in models else {**models, FALLBACK: _model(FALLBACK, FALLBACK, given)}
 
@@ -49,7 +49,7 @@ def models_of(named: Mapping[str, str | Reranker], *, backend: bool, key: str | 
 def _model(name: str, part: str | Reranker, given: set[str]) -> Model:
     if not isinstance(part, str):
         return Model(name=name, part=part, needs=frozenset())
-    needs = abilities.needs(part, "rerankers")
+    needs = capabilities.needs(part, "rerankers")
     options_of(part, module(part, station="rerankers").Options)
     if missing := needs - given:
         raise InputError(f"the reranker {part!r} needs {', '.join(sorted(missing))}", hint="Start the service with --backend NAME.")

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.exchange import picture_in
-from mmrerank.readers._files import MIB
-from mmrerank.readers._pictures import BytesPicture, Limits, inspect
-from mmrerank.service._failures import Refused
+from mmrerank.json_io import picture_in
+from mmrerank.readers import MIB, BytesPicture, Limits, inspect
+from mmrerank.service._failures import RequestRefused
 from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle
 
@@ -27,7 +26,7 @@ class Pictures:
         """The picture of a data URI or URL. Its header is read now, its pixels when it is opened.
 
         Raises:
-            Refused: it is no picture, too large, or lies where nothing is fetched from; names the field.
+            RequestRefused: it is no picture, too large, or lies where nothing is fetched from; names the field.
         """
         try:
             if uri.partition("://")[0].lower() in ("http", "https"):
@@ -37,9 +36,9 @@ class Pictures:
             )  # Jina's clients send bare base64
             inspect(held.data, path=held.name, limits=held.limits)
         except FormatError as error:
-            raise Refused(400, f"{where}: {error.reason}", param=where) from error
+            raise RequestRefused(400, f"{where}: {error.reason}", param=where) from error
         except InputError as error:
-            raise Refused(400, f"{where}: {error.message}", hint=error.hint, param=where) from error
+            raise RequestRefused(400, f"{where}: {error.message}", hint=error.hint, param=where) from error
         return held
 
     def _fetched(self, url: str) -> ImageHandle:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.readers.pdf import PagePicture
-from mmrerank.service._failures import NoSuchThing, Refused
+from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.types import Item
 
 QUALITY = 88
@@ -20,7 +20,7 @@ def as_jpeg(item: Item, side_px: int) -> bytes:
 
     Raises:
         NoSuchThing: it has none.
-        Refused: it cannot be opened; says why without its place on this machine.
+        RequestRefused: it cannot be opened; says why without its place on this machine.
     """
     handle = item.image
     if handle is None:
@@ -30,7 +30,7 @@ def as_jpeg(item: Item, side_px: int) -> bytes:
     try:
         picture = handle.open()
     except FormatError as error:
-        raise Refused(410, f"the picture of {item.item_id!r} cannot be opened: {error.reason}", param="id") from error
+        raise RequestRefused(410, f"the picture of {item.item_id!r} cannot be opened: {error.reason}", param="id") from error
     picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     out = BytesIO()
     picture.save(out, "JPEG", quality=QUALITY)

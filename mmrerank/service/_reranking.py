@@ -10,11 +10,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from mmrerank import exchange
+from mmrerank import json_io
+from mmrerank.ordering import Scale, to_unit_scale
 from mmrerank.pipeline import Stage
-from mmrerank.relevance import Scale, relevance
 from mmrerank.service import dialects
-from mmrerank.service._failures import RESPONSES, Refused
+from mmrerank.service._failures import RESPONSES, RequestRefused
 from mmrerank.service._models import Model
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
@@ -29,7 +29,7 @@ class Line:
     """One result. `index` is the place of its document in the request."""
 
     index: int
-    relevance: float
+    to_unit_scale: float
     raw: float  # on the scale of the method, where it has one
     notes: dialects.ResultNotes
 
@@ -108,7 +108,7 @@ def router(service: Service) -> APIRouter:
             return [
                 dialects.TeiResult(
                     index=line.index,
-                    score=line.raw if body.raw_scores else line.relevance,
+                    score=line.raw if body.raw_scores else line.to_unit_scale,
                     text=body.texts[line.index] if body.return_text else None,
                 )
                 for line in found.lines
@@ -117,7 +117,7 @@ def router(service: Service) -> APIRouter:
         results = [
             dialects.InfinityResult(
                 index=line.index,
-                relevance_score=line.raw if body.raw_scores else line.relevance,
+                relevance_score=line.raw if body.raw_scores else line.to_unit_scale,
                 document=body.documents[line.index] if body.return_documents else None,
             )
             for line in found.lines[: body.top_n or None]
@@ -138,29 +138,29 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
     """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant."""
     limits = service.settings.limits
     if len(documents) > limits.documents:
-        raise Refused(400, f"at most {limits.documents} documents at once; got {len(documents)}", param="documents")
+        raise RequestRefused(400, f"at most {limits.documents} documents at once; got {len(documents)}", param="documents")
     reading = _Reading(service)
     asked = reading.query(query, ours)
     candidates = [reading.candidate(document, n) for n, document in enumerate(documents)]
-    stage = exchange.rerank(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
+    stage = json_io.rerank(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
     service.count([stage])
-    scores, scale = relevance(stage.ranking)
+    scores, scale = to_unit_scale(stage.ranking)
     notes = stage.ranking.notes
     lines = [
         Line(
             index=int(candidate.item.item_id),
-            relevance=score,
+            to_unit_scale=score,
             raw=next((s for s in (candidate.raw_score, candidate.score) if s is not None), score),
             notes=dialects.ResultNotes(
                 raw_score=candidate.raw_score,
                 calibrated_score=candidate.calibrated_score,
-                explanation=service.said(notes.reasons.get(candidate.item.item_id, "")),
+                explanation=service.redact_paths(notes.reasons.get(candidate.item.item_id, "")),
                 irrelevant=candidate.item.item_id in notes.irrelevant,
             ),
         )
         for candidate, score in zip(stage.ranking.candidates, scores, strict=True)
     ]
-    return Reranked(model=model, lines=lines, stage=stage, scale=scale, said=[service.said(note) for note in stage.notes])
+    return Reranked(model=model, lines=lines, stage=stage, scale=scale, said=[service.redact_paths(note) for note in stage.notes])
 
 
 def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:
@@ -168,7 +168,7 @@ def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequ
     return [
         dialects.Result(
             index=line.index,
-            relevance_score=line.relevance,
+            relevance_score=line.to_unit_scale,
             document=echoed(body.listed[line.index]) if body.return_documents else None,
             mmrerank=line.notes if body.mmrerank.explain else None,
         )
@@ -203,7 +203,7 @@ class _Reading:
             images = [*([item.image] if item.image is not None else []), *images]
             text = text or (None if images else item.text)
         if not text and not images:
-            raise Refused(400, "query: it has neither text nor a picture", param="query")
+            raise RequestRefused(400, "query: it has neither text nor a picture", param="query")
         excluded = [self._picture(uri, f"mmrerank.exclude_images.{n}") for n, uri in enumerate(ours.exclude_images)]
         return Query(text=text, images=tuple(images), exclude_text=tuple(ours.exclude_text), exclude_images=tuple(excluded))
 
@@ -212,7 +212,7 @@ class _Reading:
         where = f"documents.{n}"
         text, images, item = self._parts(given, where)
         if len(images) > 1 or (images and item is not None and item.image is not None):
-            raise Refused(400, f"{where}: a document has one picture at most", hint="Give each picture as a document.", param=where)
+            raise RequestRefused(400, f"{where}: a document has one picture at most", hint="Give each picture as a document.", param=where)
         held = item or Item(item_id=str(n))
         return Candidate(
             item=Item(
@@ -239,5 +239,5 @@ class _Reading:
         self._pictures += 1
         most = self._service.settings.limits.pictures
         if self._pictures > most:
-            raise Refused(400, f"at most {most} pictures at once", hint="Send fewer, or name indexed items by id.", param=where)
+            raise RequestRefused(400, f"at most {most} pictures at once", hint="Send fewer, or name indexed items by id.", param=where)
         return self._service.pictures.handle(uri, where)

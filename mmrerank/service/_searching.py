@@ -11,14 +11,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from mmrerank import abilities
-from mmrerank.collection import Collection
+from mmrerank.collection import Collection, capabilities
+from mmrerank.collection.feedback import marked
 from mmrerank.errors import MMRerankError
-from mmrerank.feedback import marked
 from mmrerank.pipeline import AskResult
 from mmrerank.service import schemas
-from mmrerank.service._failures import BROKEN, RESPONSES, Refused, envelope
-from mmrerank.service._shown import Shown
+from mmrerank.service._failures import BROKEN, RESPONSES, RequestRefused, envelope
+from mmrerank.service._responses import ResponseBuilder
 from mmrerank.service._state import Service
 from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle, Query
@@ -81,10 +80,10 @@ def _described(service: Service, name: str, collection: Collection) -> schemas.C
         items=len(collection),
         has_pages=collection.view.has_pages,
         encoders=[entry.name for entry in collection.manifest.encoders],
-        takes=abilities.takes(collection),
-        retrievers=abilities.retrievers(collection, backend=service.backend is not None),
+        takes=capabilities.takes(collection),
+        retrievers=capabilities.retrievers(collection, backend=service.backend is not None),
         rerankers=service.models_for(collection),
-        fields=abilities.fields(collection),
+        fields=capabilities.fields(collection),
     )
 
 
@@ -100,7 +99,7 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
         result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
         grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
     service.count(result.stages)
-    return Shown(name, service.said).search(result, grids)
+    return ResponseBuilder(name, service.redact_paths).search(result, grids)
 
 
 def _query(service: Service, collection: Collection, body: schemas.SearchRequest) -> Query:
@@ -136,15 +135,15 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
         )
     service.count(result.search.stages)
     service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
-    return Shown(name, service.said).answer(result)
+    return ResponseBuilder(name, service.redact_paths).answer(result)
 
 
 def _check(service: Service, k: int, depth: int | None) -> None:
     limits = service.settings.limits
     if k > limits.k:
-        raise Refused(400, f"k is {limits.k} at most here; got {k}", param="k")
+        raise RequestRefused(400, f"k is {limits.k} at most here; got {k}", param="k")
     if (depth or 0) > limits.depth:
-        raise Refused(400, f"depth is {limits.depth} at most here; got {depth}", param="depth")
+        raise RequestRefused(400, f"depth is {limits.depth} at most here; got {depth}", param="depth")
 
 
 async def _events(service: Service, body: schemas.AskRequest, request: Request) -> AsyncIterator[str]:
@@ -170,7 +169,7 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
                     yield ": still working\n\n"
         yield event("answer", work.result().model_dump(mode="json"))
     except MMRerankError as error:
-        yield event("error", envelope(error, service.said))
+        yield event("error", envelope(error, service.redact_paths))
     except Exception:
         logger.exception("a streamed answer failed")
         yield event("error", BROKEN)

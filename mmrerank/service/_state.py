@@ -8,21 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmrerank import abilities
-from mmrerank.backends import open_backend
-from mmrerank.backends._batching import BatchingBackend
-from mmrerank.collection import Collection
+from mmrerank.backends import BatchingBackend, open_backend
+from mmrerank.collection import Collection, capabilities
 from mmrerank.errors import InputError, UnknownName
-from mmrerank.exchange import EncodedOnTheFly
+from mmrerank.json_io import EncodedOnTheFly
 from mmrerank.parts import make
 from mmrerank.pipeline import Stage
-from mmrerank.service._failures import NoSuchThing, Refused
+from mmrerank.service._collections import OpenCollections
+from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.service._fetching import Fetcher
 from mmrerank.service._grids import Grids
 from mmrerank.service._metrics import Metrics
 from mmrerank.service._models import DEFAULT, FALLBACK, Model, drawing, models_of
 from mmrerank.service._pictures import Pictures
-from mmrerank.service._shelf import Shelf
 from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
 from mmrerank.service.settings import Settings
@@ -36,7 +34,7 @@ class Service:
         self.settings = settings
         self.work = Work(settings.load)
         self.metrics = Metrics(lambda: self.work.taken)
-        self.collections = Shelf(settings.collections)
+        self.collections = OpenCollections(settings.collections)
         self.backend = self._backend()
         self.encoder: Encoder | None = make(settings.encoder, station="encoders") if isinstance(settings.encoder, str) else settings.encoder
         self.models = models_of(settings.rerankers, backend=self.backend is not None, key=settings.rerank_key)
@@ -51,13 +49,13 @@ class Service:
 
         Raises:
             NoSuchThing: there is none of that name.
-            Refused: there are several, and none is named.
+            RequestRefused: there are several, and none is named.
         """
         names = self.collections.names
         if name is None and len(names) == 1:
             return names[0]
         if name is None:
-            raise Refused(400, f"name a collection; there are: {', '.join(names) or 'none'}", param="collection")
+            raise RequestRefused(400, f"name a collection; there are: {', '.join(names) or 'none'}", param="collection")
         if name not in names:
             raise NoSuchThing(str(UnknownName.among("collection", name, names)), param="collection")
         return name
@@ -90,7 +88,7 @@ class Service:
 
     def check_retriever(self, name: str, collection: Collection) -> None:
         """NoSuchThing unless it is a first stage that works there, by its plain name: options are the operator's."""
-        known = abilities.retrievers(collection, backend=self.backend is not None)
+        known = capabilities.retrievers(collection, backend=self.backend is not None)
         if name not in known:
             raise NoSuchThing(str(UnknownName.among("retriever", name, known)), param="retriever")
 
@@ -100,7 +98,7 @@ class Service:
             return self.pictures.handle(given, where)
         item = self.item_of(given.id, collection, where)
         if item.image is None:
-            raise Refused(400, f"{where}: the item {given.id!r} has no picture", param=where)
+            raise RequestRefused(400, f"{where}: the item {given.id!r} has no picture", param=where)
         return item.image
 
     def item(self, item_id: str, collection: str | None, where: str) -> Item:
@@ -130,7 +128,7 @@ class Service:
         for stage in stages:
             self.metrics.stage(stage.name, stage.seconds, stage.ranking.notes.status, stage.cost)
 
-    def said(self, text: str) -> str:
+    def redact_paths(self, text: str) -> str:
         """The text without the places of this machine, which are none of a client's business."""
         for collection in self.collections.all():
             for place in (*(root.path for root in collection.manifest.roots), collection.path.absolute().parent):

@@ -18,7 +18,7 @@ except ImportError as missing:
     raise MissingExtra.of(missing.name or "fastapi", "serve", "The service") from missing
 
 from mmrerank.service import _assets, _failures, _health, _reranking, _searching
-from mmrerank.service._doors import Doors
+from mmrerank.service._admission import AdmissionMiddleware
 from mmrerank.service._state import Service
 
 BRIEFLY_S = 1.0  # in which threads come to their next step, where they see that they were given up
@@ -47,10 +47,10 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.token else [],  # described here, asked for by the doors
     )
     app.state.service = service
-    _failures.install(app, service.said)
+    _failures.install(app, service.redact_paths)
     app.include_router(_searching.router(service))
     app.include_router(_reranking.router(service))
     app.include_router(_health.router(service))
     app.include_router(_assets.router(service))
-    app.add_middleware(Doors, settings=settings, metrics=service.metrics)
+    app.add_middleware(AdmissionMiddleware, settings=settings, metrics=service.metrics)
     return app

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from mmrerank.relevance import Scale
+from mmrerank.ordering import Scale
 from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
 from mmrerank.service.settings import MOST_DOCUMENTS
 

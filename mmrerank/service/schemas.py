@@ -40,7 +40,7 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_no_more_keys_than_fields(cls, given: Any) -> Any:
-        """Refused as a whole: otherwise every unknown key is told, and a body has room for millions."""
+        """RequestRefused as a whole: otherwise every unknown key is told, and a body has room for millions."""
         if isinstance(given, dict) and len(given) > len(cls.model_fields):
             unknown = next(key for key in given if key not in cls.model_fields)
             raise ValueError(f"{len(given)} fields where {len(cls.model_fields)} are known; unknown is {str(unknown)[:80]!r}")

@@ -36,7 +36,7 @@ from safetensors.torch import save_file
 
 from mmrerank.collection import Collection
 from mmrerank.encoders.openclip import CONFIG, WEIGHTS
-from mmrerank.ingest import DECODE_THREADS, IngestReport
+from mmrerank.ingest.run import DECODE_THREADS, IngestReport
 from mmrerank.parts import make
 from mmrerank.types import Array, Modality
 

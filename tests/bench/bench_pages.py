@@ -30,7 +30,7 @@ import torch
 from bench_ingest import BUSY, STAGES, Accelerator, save_random
 
 from mmrerank.collection import Collection
-from mmrerank.ingest import IngestReport
+from mmrerank.ingest.run import IngestReport
 from mmrerank.parts import make
 
 READER = "pdf(ocr=never)"

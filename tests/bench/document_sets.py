@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, Found, Item, Keys, Space
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Found, Item, Keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +66,10 @@ class PageCorpus:
             kept &= np.isin(self._numbers, [int(number) for number in match[1].split(",")])
         return np.flatnonzero(kept)
 
-    def rarity(self, text: str) -> Mapping[str, float]:
-        return dict(self._index.rarity(text))
+    def idf(self, text: str) -> Mapping[str, float]:
+        return dict(self._index.idf(text))
 
-    def space(self, **_: Any) -> Space:
+    def space(self, **_: Any) -> EmbeddingSpace:
         if self._space is None:
             raise NotImplementedError("this bench searches text only")
         return self._space

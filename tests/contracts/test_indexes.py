@@ -55,7 +55,7 @@ def test_an_empty_index_finds_nothing(index: Index) -> None:
     assert len(index) == 0
     assert index.ids.shape == (0,)
     assert [len(one.ids) for one in index.search(QUERIES, 3)] == [0] * 5
-    assert not index.worn
+    assert not index.needs_rebuild
     index.remove(np.array([4]))
 
 

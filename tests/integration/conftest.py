@@ -51,7 +51,7 @@ def picture_file(tmp_path: Path) -> Path:
     """The picture of a woman firefighter, as a file."""
     import pyarrow.parquet as pq
 
-    from mmrerank.demonstration import shipped
+    from mmrerank.demo import shipped
 
     table = pq.read_table(shipped("emoji/pictures.parquet"), columns=["key", "image"]).to_pylist()
     file = tmp_path / "dropped.png"

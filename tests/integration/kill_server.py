@@ -10,10 +10,10 @@ import tempfile
 import time
 from typing import Any
 
-import mmrerank.caches
 import mmrerank.cli
+import mmrerank.collection.index_cache
+import mmrerank.collection.verify
 import mmrerank.encoders.openclip
-import mmrerank.maintenance
 import mmrerank.readers.images
 import mmrerank.readers.pdf
 import mmrerank.readers.table

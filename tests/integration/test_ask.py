@@ -13,8 +13,8 @@ from mmrerank import Collection
 from mmrerank.cli import main
 from mmrerank.errors import InputError
 from mmrerank.pipeline import ask
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.sheet import WARNING
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Citation, Item, Query
 
 HANDBOOK = Path(__file__).parents[2] / "datasets" / "handbook"
@@ -75,7 +75,7 @@ def test_the_passage_is_boxed_on_the_sheet(handbook: Path, tmp_path: Path, capsy
 
 
 def test_a_model_answers_from_the_pages_it_is_shown(handbook: Path) -> None:
-    double = BackendDouble(answer=lambda prompt: "After 77 tokens [1].")
+    double = FakeBackend(answer=lambda prompt: "After 77 tokens [1].")
     result = Collection.open(handbook).ask(QUESTION, k=3, backend=double)
     assert result.answer.text == "After 77 tokens."
     assert result.answer.citations[0].item.item_id == result.search.hits[0].item.item_id

@@ -12,7 +12,7 @@ from emoji_benchmark import write_benchmark
 from trees import write
 
 from mmrerank.cli import main
-from mmrerank.demonstration import DATASETS
+from mmrerank.demo import DATASETS
 
 SHIPPED = {"emoji": "composed", "handbook": "lexical"}
 

@@ -18,9 +18,9 @@ import pytest
 from makers import ColourEncoder, coloured, picture
 
 from mmrerank.errors import BackendError, InputError, MissingExtra, UnknownName
-from mmrerank.exchange import EncodedOnTheFly
+from mmrerank.json_io import EncodedOnTheFly
 from mmrerank.parts import make
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Prompt, Query, Ranking
 
 QUERY = "which page names the harbour?"
@@ -139,7 +139,7 @@ class Reversed:
         return Ranking(query_id=query.query_id, candidates=tuple(reversed(candidates)))
 
 
-def likes(relevance: dict[str, float]) -> BackendDouble:
+def likes(relevance: dict[str, float]) -> FakeBackend:
     """A model that says Yes to a prompt by the word of `relevance` in it."""
 
     def choose(prompt: Prompt, choices: Sequence[str]) -> list[float]:
@@ -147,7 +147,7 @@ def likes(relevance: dict[str, float]) -> BackendDouble:
         found = next(value for word, value in relevance.items() if re.search(rf"\b{word}\b", text))
         return [found if choice.strip() == "Yes" else 0.0 for choice in choices]
 
-    return BackendDouble(choose=choose)
+    return FakeBackend(choose=choose)
 
 
 def in_words(count: int = 5) -> list[str]:
@@ -161,9 +161,9 @@ def plain(door: Any, metadata: dict[str, Any] | None = None) -> list[Any]:
 def test_the_order_is_that_of_the_reranker_itself(door: Any, tmp_path: Path) -> None:
     for n in range(5):
         picture(n).save(tmp_path / f"{n}.png")
-    backend = BackendDouble(answer=lambda prompt: json.dumps({"ranking": SHUFFLED}))
+    backend = FakeBackend(answer=lambda prompt: json.dumps({"ranking": SHUFFLED}))
     documents = door.documents(in_words(), [f"id-{n}" for n in range(5)], [{"image_path": str(tmp_path / f"{n}.png")} for n in range(5)])
-    from mmrerank.exchange import picture_from
+    from mmrerank.json_io import picture_from
 
     own = [Candidate(item=Item(item_id=str(n), image=picture_from(f"{n}.png", tmp_path))) for n in range(5)]
     expected = make("square", station="rerankers", backend=backend).rerank(Query(text=QUERY), own)
@@ -238,7 +238,7 @@ def test_equal_and_missing_ids_survive(door: Any) -> None:
 
 
 def test_nothing_in_gives_nothing_out(door: Any) -> None:
-    assert door.rerank(door.adapter("ragllava", backend=BackendDouble()), []) == []
+    assert door.rerank(door.adapter("ragllava", backend=FakeBackend()), []) == []
     assert door.rerank(door.adapter(Reversed()), [], query="") == []
 
 
@@ -272,7 +272,7 @@ def test_a_picture_on_a_network_is_not_fetched_but_said(door: Any, monkeypatch: 
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     documents = door.documents(["a", "b"], [None, None], [{"image_url": "https://example.invalid/a.png"}, {"image": coloured(1)}])
-    rows = door.rerank(door.adapter("ragllava(threshold=0.0, modality=image)", backend=BackendDouble()), documents)
+    rows = door.rerank(door.adapter("ragllava(threshold=0.0, modality=image)", backend=FakeBackend()), documents)
     assert [row.text for row in rows] == ["b", "a"]
     assert rows[1].score is None
     assert any("nothing is fetched" in note for note in rows[0].metadata["mmrerank_notes"])
@@ -283,7 +283,7 @@ def test_paths_stay_within_the_folder(door: Any, tmp_path: Path) -> None:
     coloured(1).save(tmp_path / "in" / "a.png")
     coloured(2).save(tmp_path / "secret.png")
     documents = door.documents(["a", "b"], [None, None], [{"image_path": "../secret.png"}, {"image_path": "a.png"}])
-    adapter = door.adapter("ragllava(threshold=0.0, modality=image)", backend=BackendDouble(), folder=tmp_path / "in")
+    adapter = door.adapter("ragllava(threshold=0.0, modality=image)", backend=FakeBackend(), folder=tmp_path / "in")
     rows = door.rerank(adapter, documents)
     assert [(row.text, row.score is None) for row in rows] == [("b", False), ("a", True)]
 
@@ -322,7 +322,7 @@ def test_our_errors_pass_through(door: Any) -> None:
     def broken(prompt: Prompt, choices: Sequence[str]) -> Sequence[float]:
         raise BackendError("the server is gone", retryable=True)
 
-    adapter = door.adapter("ragllava(modality=text)", backend=BackendDouble(choose=broken))
+    adapter = door.adapter("ragllava(modality=text)", backend=FakeBackend(choose=broken))
     with pytest.raises(BackendError, match="the server is gone"):
         door.rerank(adapter, plain(door))
     with pytest.raises(InputError, match="neither text nor a picture"):
@@ -352,7 +352,7 @@ def test_asynchronous_calls_give_the_same(door: Any) -> None:
 
 
 def test_a_repaired_order_says_so(door: Any, caplog: pytest.LogCaptureFixture) -> None:
-    adapter = door.adapter("square", backend=BackendDouble(answer=lambda prompt: "I cannot tell."))
+    adapter = door.adapter("square", backend=FakeBackend(answer=lambda prompt: "I cannot tell."))
     rows = door.rerank(adapter, door.documents(in_words(), [None] * 5, [{"image": coloured(n)} for n in range(5)]))
     assert [row.text for row in rows] == in_words()
     assert all(row.metadata["mmrerank_notes"][0] == "fallback" for row in rows)

@@ -16,7 +16,7 @@ from mmrerank.encoders import openclip, sentence
 from mmrerank.errors import FormatError, InputError, MissingExtra, UnknownName
 from mmrerank.measures.scoring import Judgements, score
 from mmrerank.parts import module, names
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Query, Ranking
 
 TEXTS = {
@@ -226,7 +226,7 @@ def test_a_reranking_task_gets_all_its_candidates_back_and_no_others() -> None:
 def test_what_the_rerankers_hold_to_be_irrelevant_is_last() -> None:
     from mmrerank.integrations.mteb_adapter import MMRerankSearch
 
-    backend = BackendDouble(choose=lambda prompt, choices: [-0.1, -3.0] if "gauge" in str(prompt[-1].parts[-1]) else [-3.0, -0.1])
+    backend = FakeBackend(choose=lambda prompt, choices: [-0.1, -3.0] if "gauge" in str(prompt[-1].parts[-1]) else [-3.0, -0.1])
     model = MMRerankSearch(rerank=["ragllava(threshold=0.5, modality=text)"], backend=backend)
     assert search(model, texts({"q1": ["b 'two'", "e", "a/1"], "q2": ["e"]}))["q1"][0] == "a/1"
 

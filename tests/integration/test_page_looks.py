@@ -11,7 +11,7 @@ import pytest
 from browsing import DESK, PHONE, watched
 from PIL import Image
 
-from mmrerank.service.screenshots import SHOTS, small, taken
+from tools.screenshots import SHOTS, small, taken
 
 PICTURES = Path(__file__).parents[2] / "demos" / "pictures"
 

@@ -22,8 +22,8 @@ from served import ByNumber, serving
 from tiny_models import saved
 
 from mmrerank.backends.local import Options, build
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.service.settings import Load
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Decoding, Generated, Prompt
 
 CLIENTS, QUESTIONS = 64, 16
@@ -102,7 +102,7 @@ def test_beyond_the_queue_clients_are_told_when_to_come_again_and_then_nothing_i
         assert httpx.post(f"{url}/v1/rerank", json=body).status_code == 200
 
 
-class Slow(BackendDouble):
+class Slow(FakeBackend):
     """Takes its time for each generation."""
 
     def __init__(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from makers import write_pictures
 from served import serving
 
 from mmrerank import Collection
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 from schemathesis import GenerationMode  # noqa: E402
@@ -41,7 +41,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (folder / "t.jsonl").write_text('{"id": "a", "text": "a red door"}\n{"id": "b", "text": "a green boat"}\n', encoding="utf-8")
     made = Collection.create(folder / "things")
     made.add([folder / "photos", folder / "t.jsonl"])
-    with serving(collections=(folder / "things",), backend=BackendDouble()) as url:
+    with serving(collections=(folder / "things",), backend=FakeBackend()) as url:
         yield schemathesis.openapi.from_url(f"{url}/openapi.json")
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from makers import InMemory, coloured
 
 from mmrerank.answering._page_marks import cited, without_marks
+from mmrerank.prompting.answers import order_of
 from mmrerank.rerankers import mm_r5
-from mmrerank.rerankers._answers import order_of
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers._windows import windows
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 
 PIECES = st.sampled_from(
@@ -28,7 +28,7 @@ def test_any_answer_leaves_a_permutation(answers: list[str], count: int, strict:
     said = iter(answers * 10)
     options = mm_r5.Options(window=4, step=2, parser="strict" if strict else "hardened")
     given_ = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)))) for n in range(count)]
-    ranking = mm_r5.build(options, BackendDouble(answer=lambda prompt: next(said))).rerank(Query(text="q"), given_)
+    ranking = mm_r5.build(options, FakeBackend(answer=lambda prompt: next(said))).rerank(Query(text="q"), given_)
     assert sorted(ranking.item_ids) == [f"{n}" for n in range(count)]
     if ranking.notes.status == "ok":
         assert not ranking.notes.messages

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import InMemory, coloured
 
+from mmrerank.prompting.answers import named_marks, parse_ranking
+from mmrerank.prompting.grids import Layout, fitted_size
 from mmrerank.rerankers import square
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.rerankers._grid import Layout, fitted_size
-from mmrerank.rerankers._marks import named_marks, parse_ranking
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 
 PIECES = st.sampled_from(
@@ -29,7 +29,7 @@ def test_any_answer_leaves_a_permutation_and_the_tail(said: str, count: int, dep
     given_ = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n))), score=-n) for n in range(count)]
     before = list(given_)
     options = square.Options(depth=depth, shuffles=shuffles, cell_px=24, gutter_px=0)
-    ranking = square.build(options, BackendDouble(answer=lambda prompt: said)).rerank(Query(text="q"), given_)
+    ranking = square.build(options, FakeBackend(answer=lambda prompt: said)).rerank(Query(text="q"), given_)
     ids = [c.item.item_id for c in given_]
     assert sorted(ranking.item_ids) == sorted(ids)
     assert list(ranking.item_ids[depth:]) == ids[depth:]

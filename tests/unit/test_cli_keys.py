@@ -10,10 +10,10 @@ from mmrerank.cli import _backend, main
 from mmrerank.cli._backend import key_for
 from mmrerank.integrations._reranking import Reranking
 from mmrerank.rerankers import rerank_http
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers.rerank_http import RerankHttp
 from mmrerank.service import running
 from mmrerank.service._models import models_of
+from mmrerank.testing.fakes import FakeBackend
 
 ELSEWHERE = "chat_http/https://models.example.org/v1#some"
 SERVICE = "rerank_http/http://localhost:8080/v1/rerank#default"
@@ -56,8 +56,8 @@ def test_a_rerank_service_gets_its_own_key_and_never_that_of_the_model(monkeypat
     assert models["bm25"].part == "bm25"
 
 
-@pytest.mark.parametrize(("backend", "expected"), [(None, "Bearer some"), (BackendDouble(), None)])
-def test_an_integration_sends_the_key_of_its_backend_to_no_rerank_service(backend: BackendDouble | None, expected: str | None) -> None:
+@pytest.mark.parametrize(("backend", "expected"), [(None, "Bearer some"), (FakeBackend(), None)])
+def test_an_integration_sends_the_key_of_its_backend_to_no_rerank_service(backend: FakeBackend | None, expected: str | None) -> None:
     reranking = Reranking(SERVICE, backend=backend, api_key="some")
     reranking.warm_up()
     assert sent(reranking._part([])) == expected

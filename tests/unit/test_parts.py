@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from mmrerank.errors import InputError, UnknownName
-from mmrerank.parts import STATIONS, always, knob, make, module, names, options_of, parse, printed
+from mmrerank.parts import STATIONS, always_named, make, module, names, options_of, parse, printed, runtime_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Options:
     beta: float = 0.15
     flag: bool = False
     parts: tuple[str, ...] = ()
-    batch_size: int = knob(32)
+    batch_size: int = runtime_option(32)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_option_that_came_later_is_in_the_name_at_its_default_too() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Later:
         checkpoint: str
-        words: int = always(100)
+        words: int = always_named(100)
         precision: str = "auto"
 
     assert printed("some", Later(checkpoint="x"), argument=True) == "some/x(words=100)"

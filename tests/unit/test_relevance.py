@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmrerank.relevance import relevance
+from mmrerank.ordering import to_unit_scale
 from mmrerank.types import Candidate, Item, Ranking
 
 
@@ -30,10 +30,10 @@ def ranking(scores: list[float | None], calibrated: list[float | None] | None = 
     ],
 )
 def test_relevance(scores: list[float | None], calibrated: list[float | None] | None, expected: list[float], scale: str) -> None:
-    assert relevance(ranking(scores, calibrated)) == (expected, scale)
+    assert to_unit_scale(ranking(scores, calibrated)) == (expected, scale)
 
 
 def test_a_rank_of_many_stays_within_0_and_1_and_falls() -> None:
-    numbers, _ = relevance(ranking([None] * 1000))
+    numbers, _ = to_unit_scale(ranking([None] * 1000))
     assert numbers == sorted(set(numbers), reverse=True)
     assert (numbers[0], numbers[-1]) == (1.0, pytest.approx(0.001))

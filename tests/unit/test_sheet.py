@@ -7,12 +7,10 @@ import pytest
 from makers import picture
 from PIL import Image
 
-from mmrerank import _fonts
 from mmrerank import sheet as sheet_module
-from mmrerank._fonts import font_for
 from mmrerank.errors import FormatError
 from mmrerank.pipeline import Hit, SearchResult, Stage
-from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _wrap, draw_sheet
+from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _wrap, draw_sheet, font_for
 from mmrerank.types import Item, Query, Ranking
 
 
@@ -103,7 +101,7 @@ def test_an_item_without_picture_shows_its_text() -> None:
 
 def installed(name: str) -> bool:
     try:
-        return bool(_fonts._font(name, 20))
+        return bool(sheet_module._font(name, 20))
     except OSError:
         return False
 

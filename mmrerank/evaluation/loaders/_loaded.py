@@ -222,7 +222,7 @@ def judged(queries: Sequence[Query], qrels: Mapping[str, Any], path: Path) -> No
 
 def picture(path: Path) -> ImageHandle:
     """The picture at `path`; whether it is there shows when it is opened."""
-    from mmrerank.readers._pictures import FilePicture
+    from mmrerank.readers import FilePicture
 
     return FilePicture(path=path, mislabelled="accept")
 

@@ -131,17 +131,17 @@ def test_rare_words_weigh_more_and_coverage_is_a_share() -> None:
 class Rarities:
     """A corpus that knows how rare words are, and nothing else."""
 
-    def __init__(self, rarity: dict[str, float]) -> None:
-        self._rarity = rarity
+    def __init__(self, idf: dict[str, float]) -> None:
+        self._rarity = idf
 
-    def rarity(self, text: str) -> dict[str, float]:
+    def idf(self, text: str) -> dict[str, float]:
         return {word: self._rarity[word] for word in text.lower().split()}
 
 
 def test_words_weigh_what_they_do_in_the_whole_collection() -> None:
     pages = [page(1, "The pump."), page(2, "The head.")]
-    for rarity, number in (({"pump": 5.0, "head": 1.0}, 1), ({"pump": 1.0, "head": 5.0}, 2)):
-        answer = build(Options(), Rarities(rarity)).answer(Query(text="pump head"), pages)  # type: ignore[arg-type]
+    for idf, number in (({"pump": 5.0, "head": 1.0}, 1), ({"pump": 1.0, "head": 5.0}, 2)):
+        answer = build(Options(), Rarities(idf)).answer(Query(text="pump head"), pages)  # type: ignore[arg-type]
         assert [citation.item.page_number for citation in answer.citations] == [number]
         assert answer.notes.reasons == {f"d#page={number}": "covers 83% of the question"}
 

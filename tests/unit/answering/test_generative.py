@@ -9,8 +9,8 @@ from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
-from mmrerank.modality import Asked, shown_as
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.prompting.items import Asked, shown_as
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Item, Prompt, Query
 
 QUERY = Query(text="When was the mill built?")
@@ -30,7 +30,7 @@ def pictures(prompt: Prompt) -> int:
 
 
 def test_the_model_sees_each_page_with_its_number_and_its_citations_are_pages() -> None:
-    double = BackendDouble(answer=lambda prompt: "In 1870 [2].")
+    double = FakeBackend(answer=lambda prompt: "In 1870 [2].")
     answer = build(Options(), double).answer(QUERY, [page(4), page(9)])
     assert (answer.text, [citation.item.page_number for citation in answer.citations]) == ("In 1870.", [9])
     assert answer.citations[0].quote == "The mill was built in 1870."
@@ -40,13 +40,13 @@ def test_the_model_sees_each_page_with_its_number_and_its_citations_are_pages() 
 
 
 def test_a_page_that_was_not_shown_is_never_cited() -> None:
-    answer = build(Options(), BackendDouble(answer=lambda prompt: "In 1870 [3, 1].")).answer(QUERY, [page(4), page(9)])
+    answer = build(Options(), FakeBackend(answer=lambda prompt: "In 1870 [3, 1].")).answer(QUERY, [page(4), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [4]
     assert any("[3]" in message for message in answer.notes.messages)
 
 
 def said(text: str, *pages: Candidate) -> Answer:
-    return build(Options(modality="text"), BackendDouble(answer=lambda prompt: text)).answer(QUERY, pages or [page(4), page(9)])
+    return build(Options(modality="text"), FakeBackend(answer=lambda prompt: text)).answer(QUERY, pages or [page(4), page(9)])
 
 
 def test_an_answer_without_marks_cites_the_page_that_has_its_words() -> None:
@@ -120,7 +120,7 @@ def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, ask
 def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
     with pytest.raises(InputError, match="no picture"):
         shown_as(page(1, "words", picture=False).item, "When?", "image")
-    double = BackendDouble(answer=lambda prompt: "Yes [1].")
+    double = FakeBackend(answer=lambda prompt: "Yes [1].")
     answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [9]
     assert any("d#page=4: not shown" in message for message in answer.notes.messages)
@@ -132,7 +132,7 @@ def test_a_picture_that_does_not_open_costs_one_page_only() -> None:
             raise FormatError("truncated", path="d.pdf")
 
     broken = Candidate(item=Item(item_id="b", image=Broken()))
-    double = BackendDouble(answer=lambda prompt: "Yes [1].")
+    double = FakeBackend(answer=lambda prompt: "Yes [1].")
     assert [c.item.page_number for c in build(Options(), double).answer(QUERY, [broken, page(9)]).citations] == [9]
     assert pictures(double.prompts[0]) == 0
     nothing = build(Options(), double).answer(QUERY, [broken])
@@ -140,7 +140,7 @@ def test_a_picture_that_does_not_open_costs_one_page_only() -> None:
 
 
 def test_what_was_chosen_is_said() -> None:
-    answer = build(Options(), BackendDouble(answer=lambda prompt: "x [1]")).answer(QUERY, [page(4), page(9, None)])
+    answer = build(Options(), FakeBackend(answer=lambda prompt: "x [1]")).answer(QUERY, [page(4), page(9, None)])
     assert answer.notes.messages == ("shown as image: d#page=9", "shown as text: d#page=4")
 
 

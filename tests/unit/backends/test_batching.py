@@ -12,7 +12,7 @@ import pytest
 
 from mmrerank.backends._batching import MOST, BatchingBackend
 from mmrerank.errors import BackendError, InputError
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import ChoiceScores, Cost, Message, Prompt
 
 CHOICES = ("Yes", "No")
@@ -22,7 +22,7 @@ def prompt(text: str) -> Prompt:
     return (Message(role="user", parts=(text,)),)
 
 
-class Recording(BackendDouble):
+class Recording(FakeBackend):
     """Remembers what came together; `hold` runs before each answer."""
 
     batches = True
@@ -156,7 +156,7 @@ def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
 
 
 def test_a_backend_that_does_not_batch_is_asked_at_once() -> None:
-    class Server(BackendDouble):
+    class Server(FakeBackend):
         pass
 
     backend = BatchingBackend(Server(), window_s=60.0)

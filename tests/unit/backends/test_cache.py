@@ -18,7 +18,7 @@ from makers import coloured
 
 from mmrerank.backends._cache import CachedBackend
 from mmrerank.backends._keys import choices_key, generation_key
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Decoding, Message, Prompt
 
 
@@ -27,7 +27,7 @@ def asked(text: str = "what?", colour: int = 1) -> Prompt:
 
 
 def test_an_answer_is_asked_for_once_and_costs_nothing_again(tmp_path: Path) -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     first = CachedBackend(double, tmp_path).generate([asked("a"), asked("b"), asked("a")])
     assert len(double.prompts) == 2
     assert first[0].text == first[2].text != first[1].text
@@ -38,7 +38,7 @@ def test_an_answer_is_asked_for_once_and_costs_nothing_again(tmp_path: Path) -> 
 
 
 def test_choices_are_kept_and_only_new_prompts_go_on(tmp_path: Path) -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     cached = CachedBackend(double, tmp_path)
     first = cached.choice_logprobs([asked("a"), asked("b")], ["Yes", "No"])
     second = cached.choice_logprobs([asked("c"), asked("b"), asked("a")], ["Yes", "No"])
@@ -49,15 +49,15 @@ def test_choices_are_kept_and_only_new_prompts_go_on(tmp_path: Path) -> None:
 
 
 def test_impossible_choices_survive(tmp_path: Path) -> None:
-    double = BackendDouble(choose=lambda prompt, choices: [-0.1, -np.inf])
+    double = FakeBackend(choose=lambda prompt, choices: [-0.1, -np.inf])
     for _ in range(2):
         assert np.isneginf(CachedBackend(double, tmp_path).choice_logprobs([asked()], ["Yes", "No"]).logprobs[0, 1])
     assert len(double.prompts) == 1
 
 
 def test_another_model_or_other_weights_are_asked_themselves(tmp_path: Path) -> None:
-    CachedBackend(BackendDouble(), tmp_path).generate([asked()])
-    other, retrained = BackendDouble(), BackendDouble()
+    CachedBackend(FakeBackend(), tmp_path).generate([asked()])
+    other, retrained = FakeBackend(), FakeBackend()
     other.name = "other"
     retrained.weights_hash = "f00d"  # type: ignore[attr-defined]
     for double in (other, retrained):
@@ -92,7 +92,7 @@ def test_roles_order_of_parts_sizes_stops_and_choices_are_in_the_key() -> None:
 
 
 def test_a_damaged_cache_is_a_miss_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     cached = CachedBackend(double, tmp_path)
     cached.generate([asked()])
     cached._cache._sql("UPDATE Cache SET value = x'00ff00ff'")
@@ -102,12 +102,12 @@ def test_a_damaged_cache_is_a_miss_with_a_warning(tmp_path: Path, caplog: pytest
 
 
 def test_an_answer_of_another_shape_is_a_miss(tmp_path: Path) -> None:
-    cached = CachedBackend(BackendDouble(), tmp_path)
+    cached = CachedBackend(FakeBackend(), tmp_path)
     cached._cache.set(f"{cached._of_model}:{generation_key(asked(), Decoding())}", {"text": "x"})
     cached._cache.set(f"{cached._of_model}:{choices_key(asked(), ['Yes', 'No'])}", [-1.0])
     assert cached.generate([asked()])[0].cost.calls == 1
     assert cached.choice_logprobs([asked()], ["Yes", "No"]).cost.calls == 1
-    assert CachedBackend(BackendDouble(), tmp_path).generate([asked()])[0].cost.cached == 1
+    assert CachedBackend(FakeBackend(), tmp_path).generate([asked()])[0].cost.cached == 1
 
 
 def overwritten(folder: Path) -> None:
@@ -131,12 +131,12 @@ def a_file(folder: Path) -> None:
 def test_a_folder_that_cannot_be_used_costs_the_cache_and_not_the_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
-    first = CachedBackend(BackendDouble(), tmp_path / "cache")
+    first = CachedBackend(FakeBackend(), tmp_path / "cache")
     answer = first.generate([asked()])[0].text
     first._cache.close()
     damage(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
-        again = CachedBackend(BackendDouble(), tmp_path / "cache")
+        again = CachedBackend(FakeBackend(), tmp_path / "cache")
     assert "not cached" in caplog.text
     assert (again.generate([asked()])[0].text, again.generate([asked()])[0].cost.calls) == (answer, 1)
 
@@ -145,9 +145,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from mmrerank.backends._cache import CachedBackend
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Message
-cached = CachedBackend(BackendDouble(), Path(sys.argv[1]))
+cached = CachedBackend(FakeBackend(), Path(sys.argv[1]))
 for n in range(40):
     cached.generate([(Message(role="user", parts=(f"question {n}",)),)])
 """
@@ -158,7 +158,7 @@ def test_several_processes_share_it(tmp_path: Path) -> None:
     for process in running:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()
-    double = BackendDouble()
+    double = FakeBackend()
     answers = CachedBackend(double, tmp_path).generate([(Message(role="user", parts=(f"question {n}",)),) for n in range(40)])
     assert double.prompts == []
     assert len({answer.text for answer in answers}) == 40

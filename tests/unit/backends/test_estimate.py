@@ -10,7 +10,7 @@ import numpy as np
 
 from mmrerank.backends._cache import CachedBackend
 from mmrerank.backends._estimate import Estimated
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Message, Prompt
 
 
@@ -28,10 +28,10 @@ def slow(prompt: Prompt, choices: Sequence[str]) -> list[float]:
 
 def test_a_long_run_is_announced_once_and_the_scores_are_the_same() -> None:
     said: list[str] = []
-    watched = Estimated(BackendDouble(choose=slow), said.append, long_s=0.02)
+    watched = Estimated(FakeBackend(choose=slow), said.append, long_s=0.02)
     scores = watched.choice_logprobs(PROMPTS, ["Yes", "No"])
     watched.choice_logprobs(PROMPTS, ["Yes", "No"])
-    assert np.array_equal(scores.logprobs, BackendDouble(choose=slow).choice_logprobs(PROMPTS, ["Yes", "No"]).logprobs)
+    assert np.array_equal(scores.logprobs, FakeBackend(choose=slow).choice_logprobs(PROMPTS, ["Yes", "No"]).logprobs)
     assert scores.cost.calls == 5
     assert len(said) == 1
     assert said[0].startswith("double: 4 more calls, at most about")
@@ -39,7 +39,7 @@ def test_a_long_run_is_announced_once_and_the_scores_are_the_same() -> None:
 
 def test_windows_that_are_still_to_come_count() -> None:
     said: list[str] = []
-    watched = Estimated(BackendDouble(answer=lambda prompt: "x"), said.append, long_s=0.0)
+    watched = Estimated(FakeBackend(answer=lambda prompt: "x"), said.append, long_s=0.0)
     watched.expect(7)
     assert [answer.text for answer in watched.generate(PROMPTS[:1])] == ["x"]
     assert said[0].startswith("double: 6 more calls")
@@ -47,14 +47,14 @@ def test_windows_that_are_still_to_come_count() -> None:
 
 def test_a_short_run_says_nothing() -> None:
     said: list[str] = []
-    watched = Estimated(BackendDouble(), said.append)
+    watched = Estimated(FakeBackend(), said.append)
     assert len(watched.generate(PROMPTS)) == 5
     assert watched.generate([]) == []
     assert said == []
 
 
 def test_an_answer_from_the_cache_tells_nothing_about_the_rest(tmp_path: Path) -> None:
-    cached = CachedBackend(BackendDouble(answer=lambda prompt: "x"), tmp_path)
+    cached = CachedBackend(FakeBackend(answer=lambda prompt: "x"), tmp_path)
     cached.generate(PROMPTS[:1])
     said: list[str] = []
     watched = Estimated(cached, said.append, long_s=0.0)

@@ -14,7 +14,7 @@ import pytest
 from mmrerank.backends.replay import Options, Replay
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Decoding, Generated, Message, Prompt
 
 
@@ -23,7 +23,7 @@ def asked(text: str) -> Prompt:
 
 
 def test_what_was_recorded_is_answered_in_any_order_without_the_model(tmp_path: Path) -> None:
-    file, double = tmp_path / "r.jsonl", BackendDouble()
+    file, double = tmp_path / "r.jsonl", FakeBackend()
     recorder = Replay(Options(file=str(file)), double)
     answers = recorder.generate([asked("a"), asked("b"), asked("a")])
     scores = recorder.choice_logprobs([asked("a")], ["Yes", "No"])
@@ -35,7 +35,7 @@ def test_what_was_recorded_is_answered_in_any_order_without_the_model(tmp_path: 
 
 def test_an_unknown_question_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
-    Replay(Options(file=str(file)), BackendDouble()).generate([asked("a")])
+    Replay(Options(file=str(file)), FakeBackend()).generate([asked("a")])
     replay: Replay = make(f"replay/{file}", station="backends")
     with pytest.raises(BackendError, match="never recorded"):
         replay.generate([asked("c")])
@@ -62,7 +62,7 @@ def test_a_missing_or_broken_recording_is_refused_with_its_line(tmp_path: Path) 
 
 
 def test_log_probabilities_of_the_answer_are_recorded(tmp_path: Path) -> None:
-    class Sure(BackendDouble):
+    class Sure(FakeBackend):
         def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
             return [Generated(text="x", logprobs=(-0.5, -0.25)) for _ in prompts]
 
@@ -74,9 +74,9 @@ def test_log_probabilities_of_the_answer_are_recorded(tmp_path: Path) -> None:
 
 def test_a_line_that_a_kill_cut_short_is_asked_again_and_the_recording_stays_readable(tmp_path: Path) -> None:
     file = tmp_path / "r.jsonl"
-    Replay(Options(file=str(file)), BackendDouble()).generate([asked("a"), asked("b")])
+    Replay(Options(file=str(file)), FakeBackend()).generate([asked("a"), asked("b")])
     file.write_bytes(file.read_bytes()[:-9])
-    double = BackendDouble()
+    double = FakeBackend()
     texts = [a.text for a in Replay(Options(file=str(file)), double).generate([asked("a"), asked("b")])]
     assert len(double.prompts) == 1
     replay: Replay = make(f"replay/{file}", station="backends")
@@ -85,7 +85,7 @@ def test_a_line_that_a_kill_cut_short_is_asked_again_and_the_recording_stays_rea
 
 def test_an_answer_may_hold_any_line_break(tmp_path: Path) -> None:
     file, text = tmp_path / "r.jsonl", "one\ntwo\u2028three\x85four\x0cfive"
-    Replay(Options(file=str(file)), BackendDouble(answer=lambda prompt: text)).generate([asked("a")])
+    Replay(Options(file=str(file)), FakeBackend(answer=lambda prompt: text)).generate([asked("a")])
     assert make(f"replay/{file}", station="backends").generate([asked("a")])[0].text == text
     script = tmp_path / "s.jsonl"
     script.write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")
@@ -96,9 +96,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from mmrerank.backends.replay import Options, Replay
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Message
-recorder = Replay(Options(file=sys.argv[1]), BackendDouble(answer=lambda prompt: prompt[0].parts[0] * 500))
+recorder = Replay(Options(file=sys.argv[1]), FakeBackend(answer=lambda prompt: prompt[0].parts[0] * 500))
 for n in range(60):
     recorder.generate([(Message(role="user", parts=(f"{sys.argv[2]} {n} ",)),)])
 """
@@ -117,7 +117,7 @@ def test_several_processes_record_into_one_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_or_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="cannot be written"):
-        make(f"replay/{tmp_path / 'absent' / 'r.jsonl'}", station="backends", backend=BackendDouble()).generate([asked("a")])
+        make(f"replay/{tmp_path / 'absent' / 'r.jsonl'}", station="backends", backend=FakeBackend()).generate([asked("a")])
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(FormatError, match="cannot be read"):
         make(f"replay/{tmp_path / 'b.jsonl'}", station="backends")

@@ -14,7 +14,7 @@ from mmrerank.backends import _cache, chat_http
 from mmrerank.backends._streaming import streamed
 from mmrerank.cli import main
 from mmrerank.errors import BackendError
-from mmrerank.rerankers._double import BackendDouble
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Decoding, Message
 
 PROMPT = (Message(role="user", parts=("What did the gauge cost?",)),)
@@ -116,7 +116,7 @@ def test_ask_tells_the_answer_as_it_comes(pages: Path) -> None:
 
 def test_ask_tells_in_one_piece_what_does_not_stream(pages: Path) -> None:
     collection = Collection.open(pages)
-    for double in (None, BackendDouble(answer=lambda prompt: "1200 pounds [1].")):
+    for double in (None, FakeBackend(answer=lambda prompt: "1200 pounds [1].")):
         came: list[str] = []
         result = collection.ask("What did the gauge cost?", backend=double, on_text=came.append)
         assert [text.removesuffix(" [1].").removesuffix(".") for text in came] == [result.answer.text.removesuffix(".")]

@@ -292,8 +292,8 @@ def test_it_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_word_of_few_texts_is_rarer_than_one_of_many_and_an_unknown_one_the_rarest() -> None:
     index = build(Options())
     index.fit(np.arange(4), ["pump seal", "pump valve", "pump motor", "pump valve"])
-    rarity = index.rarity("What of the pump, the valves, the seal and the turbine?")
-    assert list(rarity) == ["pump", "valv", "seal", "turbin"]  # stems; words of grammar are left out
+    idf = index.idf("What of the pump, the valves, the seal and the turbine?")
+    assert list(idf) == ["pump", "valv", "seal", "turbin"]  # stems; words of grammar are left out
     expected = [math.log(1 + (4 - held + 0.5) / (held + 0.5)) for held in (4, 2, 1, 0)]
-    assert list(rarity.values()) == pytest.approx(expected)
-    assert min(build(Options()).rarity("pump").values()) > 0  # an empty index
+    assert list(idf.values()) == pytest.approx(expected)
+    assert min(build(Options()).idf("pump").values()) > 0  # an empty index

@@ -102,9 +102,9 @@ def test_tombstones_never_show_and_wear_the_index(options: str) -> None:
     found = index.search(QUERIES[:1], 50)[0]
     assert not np.isin(found.ids, nearest).any()
     assert len(found.ids) == 50
-    assert not index.worn
+    assert not index.needs_rebuild
     index.remove(index.ids[:150])
-    assert index.worn
+    assert index.needs_rebuild
 
 
 @pytest.mark.parametrize("options", ['kind="flat"', 'kind="hnsw"', 'kind="ivf"'])
@@ -138,7 +138,7 @@ def test_a_loaded_index_answers_filters_takes_rows_and_counts_its_age(options: s
             assert one.ids.tolist() == other.ids.tolist()
     for one in (index, loaded):
         one.add(IDS[1000:2500], ROWS[1000:2500])
-    assert loaded.worn == index.worn == ('"ivf"' in options)
+    assert loaded.needs_rebuild == index.needs_rebuild == ('"ivf"' in options)
 
 
 def test_search_options_may_change_between_save_and_load_and_build_options_may_not(tmp_path: Path) -> None:

@@ -66,4 +66,4 @@ def test_removing_frees_the_rows() -> None:
     index = filled("numpy", structured(40, 8, seed=1), shuffled_ids(40, seed=1))
     index.remove(index.ids[:30])
     assert index._engine.stored().shape == (10, 8)
-    assert not index.worn
+    assert not index.needs_rebuild

@@ -9,8 +9,8 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers.mm_r5 import Options, build, parse_answer, parse_released, passages
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Prompt, Query
 
 QUERY = Query(query_id="q", text="Which year?")
@@ -73,16 +73,16 @@ def test_the_hardened_parser(answer: str, order: tuple[int, ...], status: str) -
 
 
 def test_strict_ranks_as_released_but_each_page_once() -> None:
-    double = BackendDouble(answer=lambda prompt: THINK + "<answer>[3, 3, 1, 2, 4, 5]</answer>")
+    double = FakeBackend(answer=lambda prompt: THINK + "<answer>[3, 3, 1, 2, 4, 5]</answer>")
     ranking = build(Options(parser="strict"), double).rerank(QUERY, pages(5))
     assert ranking.item_ids == ("page-2", "page-0", "page-1", "page-3", "page-4")
     assert ranking.notes.status == "repaired"
-    spaced = BackendDouble(answer=lambda prompt: THINK + "<answer> [3, 1, 2, 5, 4] </answer>")
+    spaced = FakeBackend(answer=lambda prompt: THINK + "<answer> [3, 1, 2, 5, 4] </answer>")
     assert build(Options(parser="strict"), spaced).rerank(QUERY, pages(5)).item_ids == tuple(f"page-{n}" for n in range(5))
 
 
 def test_each_label_stands_right_before_its_picture_and_the_count_twice() -> None:
-    double = BackendDouble(answer=lambda prompt: "<answer>[1, 2, 3]</answer>")
+    double = FakeBackend(answer=lambda prompt: "<answer>[1, 2, 3]</answer>")
     build(Options(), double).rerank(QUERY, pages(3))
     system, user = double.prompts[0]
     assert (system.role, user.role, len(user.parts)) == ("system", "user", 1 + 2 * 3)
@@ -96,7 +96,7 @@ def test_each_label_stands_right_before_its_picture_and_the_count_twice() -> Non
 
 def test_pages_can_be_shown_as_text_or_as_the_question_asks() -> None:
     given = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)), text=text)) for n, text in enumerate(["one two three", " "])]
-    double = BackendDouble(answer=lambda prompt: "<answer>[2, 1]</answer>")
+    double = FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")
     ranking = build(Options(modality="auto", page_words=2), double).rerank(QUERY, given)
     assert double.prompts[0][1].parts[1:3] == ("\nImage 1: ", "one two")
     assert not isinstance(double.prompts[0][1].parts[4], str)
@@ -106,7 +106,7 @@ def test_pages_can_be_shown_as_text_or_as_the_question_asks() -> None:
 
 
 def test_pages_are_brought_to_the_pixel_budget() -> None:
-    double = BackendDouble(answer=lambda prompt: "")
+    double = FakeBackend(answer=lambda prompt: "")
     large = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n, size=(300, 200))))) for n in range(2)]
     build(Options(max_pixels=15_000), double).rerank(QUERY, large)
     assert [part.size for part in double.prompts[0][1].parts[2::2]] == [(150, 100)] * 2  # type: ignore[union-attr]
@@ -122,7 +122,7 @@ def test_one_generation_a_window_and_the_best_page_rises_to_the_top(count: int, 
         marks = sorted(range(len(pictures)), key=lambda n: pictures[n].getpixel((0, 0)) != target)
         return f"<think>Image {marks[0] + 1} is it.</think><answer>{[mark + 1 for mark in marks]}</answer>"
 
-    double = BackendDouble(answer=best_first)
+    double = FakeBackend(answer=best_first)
     ranking = build(Options(window=window, step=step), double).rerank(QUERY, pages(count))
     assert ranking.item_ids[0] == f"page-{count - 1}"
     assert ranking.item_ids[1:] == tuple(f"page-{n}" for n in range(count - 1))
@@ -137,12 +137,12 @@ def test_the_reasoning_is_the_reason_of_each_page() -> None:
         1: "Image 2: the sales table.",
         2: "Images 1 and 3 are of no help.",
     }
-    double = BackendDouble(answer=lambda prompt: "<think>Image 2 has the year.</think><answer>[2, 1]</answer>")
+    double = FakeBackend(answer=lambda prompt: "<think>Image 2 has the year.</think><answer>[2, 1]</answer>")
     assert build(Options(), double).rerank(QUERY, pages(2)).notes.reasons == {"page-1": "Image 2 has the year."}
 
 
 def test_rubbish_leaves_the_order_and_says_so() -> None:
-    ranking = build(Options(), BackendDouble(answer=lambda prompt: "blah [1")).rerank(QUERY, pages(12))
+    ranking = build(Options(), FakeBackend(answer=lambda prompt: "blah [1")).rerank(QUERY, pages(12))
     assert ranking.item_ids == tuple(f"page-{n}" for n in range(12))
     assert ranking.notes.status == "fallback"
     assert [message.split(":")[0] for message in ranking.notes.messages] == ["pages 3-12", "pages 1-10"]
@@ -156,10 +156,10 @@ def test_a_server_that_stays_silent_is_a_fallback_and_one_that_refuses_the_model
     def absent(prompt: Prompt) -> str:
         raise BackendError("no such model")
 
-    ranking = build(Options(), BackendDouble(answer=silent)).rerank(QUERY, pages(3))
+    ranking = build(Options(), FakeBackend(answer=silent)).rerank(QUERY, pages(3))
     assert (ranking.notes.status, ranking.item_ids) == ("fallback", ("page-0", "page-1", "page-2"))
     with pytest.raises(BackendError, match="no such model"):
-        build(Options(), BackendDouble(answer=absent)).rerank(QUERY, pages(3))
+        build(Options(), FakeBackend(answer=absent)).rerank(QUERY, pages(3))
 
 
 def test_a_page_that_does_not_open_stays_behind_with_the_reason() -> None:
@@ -168,14 +168,14 @@ def test_a_page_that_does_not_open_stays_behind_with_the_reason() -> None:
             raise FormatError("truncated", path="b.png")
 
     given = [Candidate(item=Item(item_id="broken", image=Broken())), *pages(2), Candidate(item=Item(item_id="text", text="words only"))]
-    ranking = build(Options(), BackendDouble(answer=lambda prompt: "<answer>[2, 1]</answer>")).rerank(QUERY, given)
+    ranking = build(Options(), FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")).rerank(QUERY, given)
     assert ranking.item_ids == ("page-1", "page-0", "broken", "text")
     assert ranking.notes.status == "completed"
     assert "truncated" in ranking.notes.reasons["broken"]
 
 
 def test_one_page_needs_no_call() -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     assert build(Options(), double).rerank(QUERY, pages(1)).item_ids == ("page-0",)
     assert double.prompts == []
 
@@ -191,7 +191,7 @@ def test_the_prompt_can_be_replaced_by_a_file_whose_placeholders_are_checked(tmp
         'version = "7"\n[pieces]\nsystem = "S"\ntask = "T"\nquestion = "Q {query}"\nmapping = "M {count}"\npage = "P {number}"\n',
         encoding="utf-8",
     )
-    double = BackendDouble(answer=lambda prompt: "")
+    double = FakeBackend(answer=lambda prompt: "")
     build(Options(prompt=str(own)), double).rerank(QUERY, pages(2))
     assert double.prompts[0][1].parts[0] == "TQ Which year?M 2"
     own.write_text(own.read_text().replace("{count}", "{n}"), encoding="utf-8")

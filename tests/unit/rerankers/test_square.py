@@ -13,10 +13,10 @@ from makers import InMemory, coloured
 from PIL import Image
 
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.rerankers._grid import Layout, side_for
-from mmrerank.rerankers._marks import named_marks, parse_ranking
+from mmrerank.prompting.answers import named_marks, parse_ranking
+from mmrerank.prompting.grids import Layout, side_for
 from mmrerank.rerankers.square import Options, build, mean_places
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, ChoiceScores, Cost, Decoding, Generated, Item, Prompt, Query
 
 REFERENCE = InMemory(coloured(77))
@@ -89,7 +89,7 @@ def finder(target: Callable[[], int]) -> Callable[[Prompt], str]:
     return answer
 
 
-class Scripted(BackendDouble):
+class Scripted(FakeBackend):
     """Gives what stands in a list, one after the other: a text, a whole answer or an error; remembers the decodings."""
 
     def __init__(self, *script: str | Generated | BackendError) -> None:
@@ -130,7 +130,7 @@ def test_the_parser_reads(text: str, marks: list[int] | None) -> None:
     ],
 )
 def test_marks_become_an_order_and_a_status(answer: str, order: str, status: str) -> None:
-    ranking = build(Options(), BackendDouble(answer=lambda prompt: f'{{"ranking": {answer}}}')).rerank(QUERY, pictures(4))
+    ranking = build(Options(), FakeBackend(answer=lambda prompt: f'{{"ranking": {answer}}}')).rerank(QUERY, pictures(4))
     assert ranking.item_ids == tuple(f"item-{n}" for n in order)
     assert ranking.notes.status == status
     assert all(candidate.score is None for candidate in ranking.candidates)
@@ -141,7 +141,7 @@ def test_a_model_that_finds_the_target_lifts_r_at_1_to_the_ceiling_of_the_depth_
     targets = [generator.randrange(40) for _ in range(25)]
     now = iter(targets)
     current = [0]
-    double = BackendDouble(answer=finder(lambda: current[0]))
+    double = FakeBackend(answer=finder(lambda: current[0]))
     square = build(Options(), double)
     first, in_twenty = 0, 0
     for target in now:
@@ -156,14 +156,14 @@ def test_a_model_that_finds_the_target_lifts_r_at_1_to_the_ceiling_of_the_depth_
 
 
 def test_the_identity_changes_nothing_and_says_nothing() -> None:
-    ranking = build(Options(), BackendDouble(answer=lambda prompt: f'{{"ranking": {list(range(1, 17))}}}')).rerank(QUERY, pictures(30))
+    ranking = build(Options(), FakeBackend(answer=lambda prompt: f'{{"ranking": {list(range(1, 17))}}}')).rerank(QUERY, pictures(30))
     assert ranking.item_ids == tuple(f"item-{n}" for n in range(30))
     assert (ranking.notes.status, ranking.notes.messages) == ("ok", ())
 
 
 @pytest.mark.parametrize("rubbish", ["", "blah [a] {", "I cannot rank these.", '{"ranking": ["all"]}'])
 def test_rubbish_leaves_the_order_and_says_so(rubbish: str) -> None:
-    double = BackendDouble(answer=lambda prompt: rubbish)
+    double = FakeBackend(answer=lambda prompt: rubbish)
     ranking = build(Options(), double).rerank(QUERY, pictures(20))
     assert ranking.item_ids == tuple(f"item-{n}" for n in range(20))
     assert ranking.notes.status == "fallback"
@@ -177,7 +177,7 @@ def test_rubbish_leaves_the_order_and_says_so(rubbish: str) -> None:
     ("count", "depth", "drawn"), [(0, 16, 0), (1, 16, 0), (2, 16, 2), (40, 16, 16), (40, 5, 5), (40, 25, 25), (7, 1, 0)]
 )
 def test_one_call_whatever_the_depth_and_none_where_nothing_can_move(count: int, depth: int, drawn: int) -> None:
-    double = BackendDouble(answer=lambda prompt: '{"ranking": [2, 1]}')
+    double = FakeBackend(answer=lambda prompt: '{"ranking": [2, 1]}')
     ranking = build(Options(depth=depth), double).rerank(QUERY, pictures(count))
     assert len(double.prompts) == ranking.notes.cost.calls == (drawn > 0)
     assert ranking.notes.status == ("ok" if drawn in (0, 2) else "completed")
@@ -186,7 +186,7 @@ def test_one_call_whatever_the_depth_and_none_where_nothing_can_move(count: int,
 
 
 def test_the_message_is_task_reference_request_grid() -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     build(Options(), double).rerank(QUERY, pictures(3))
     (message,) = double.prompts[0]
     assert message.role == "user"
@@ -204,7 +204,7 @@ def test_the_message_is_task_reference_request_grid() -> None:
 
 
 def test_a_query_without_text_or_without_picture_leaves_that_part_out() -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     square = build(Options(), double)
     square.rerank(Query(text="a {green} door"), pictures(2))
     square.rerank(Query(images=(REFERENCE,)), pictures(2))
@@ -219,7 +219,7 @@ def test_a_query_without_text_or_without_picture_leaves_that_part_out() -> None:
 
 
 def test_exclusions_are_told_and_shown() -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     query = Query(text="a door", exclude_text=("window", "glass"), exclude_images=(InMemory(coloured(9)),))
     build(Options(), double).rerank(query, pictures(2))
     assert "Not wanted: window\nNot wanted: glass\n" in texts(double.prompts[0])
@@ -227,7 +227,7 @@ def test_exclusions_are_told_and_shown() -> None:
 
 
 def test_pictures_of_the_query_are_brought_to_reference_px() -> None:
-    double = BackendDouble()
+    double = FakeBackend()
     query = Query(images=(InMemory(coloured(1, size=(900, 300))), InMemory(coloured(2, size=(30, 20)))))
     build(Options(reference_px=300), double).rerank(query, pictures(2))
     assert [part.size for part in double.prompts[0][0].parts[1::2]] == [(300, 100), (30, 20), (696, 352 + 344)]  # type: ignore[union-attr]
@@ -235,7 +235,7 @@ def test_pictures_of_the_query_are_brought_to_reference_px() -> None:
 
 def test_each_hit_of_the_grid_says_its_mark_and_its_move_and_what_the_model_said() -> None:
     said = '1: a red door\n**2** - a boat with a sail\n{"ranking": [2, 3, 1]}'
-    ranking = build(Options(depth=3), BackendDouble(answer=lambda prompt: said)).rerank(QUERY, pictures(4))
+    ranking = build(Options(depth=3), FakeBackend(answer=lambda prompt: said)).rerank(QUERY, pictures(4))
     assert ranking.notes.reasons == {
         "item-1": "mark 2 in the grid, placed 1st; was 2nd: a boat with a sail",
         "item-2": "mark 3 in the grid, placed 2nd; was 3rd",
@@ -252,14 +252,14 @@ def test_candidates_that_cannot_be_drawn_stay_behind_the_head_with_the_reason() 
 
     given = [Candidate(item=Item(item_id="broken", image=Broken())), *pictures(2), Candidate(item=Item(item_id="words", text="only words"))]
     given += pictures(2, start=10)
-    double = BackendDouble(answer=lambda prompt: '{"ranking": [2, 1]}')
+    double = FakeBackend(answer=lambda prompt: '{"ranking": [2, 1]}')
     ranking = build(Options(depth=4), double).rerank(QUERY, given)
     assert ranking.item_ids == ("item-1", "item-0", "broken", "words", "item-10", "item-11")
     assert ranking.notes.status == "completed"
     assert ranking.notes.reasons["broken"] == "not in the grid: b.png: truncated"
     assert "no picture" in ranking.notes.reasons["words"]
     assert ranking.notes.reasons["item-1"] == "mark 2 in the grid, placed 1st; was 3rd"
-    rubbish = build(Options(depth=4), BackendDouble(answer=lambda prompt: "")).rerank(QUERY, given)
+    rubbish = build(Options(depth=4), FakeBackend(answer=lambda prompt: "")).rerank(QUERY, given)
     assert rubbish.item_ids == tuple(candidate.item.item_id for candidate in given)
     alone = build(Options(depth=2), double).rerank(QUERY, given)
     assert (alone.notes.status, alone.item_ids) == ("fallback", rubbish.item_ids)
@@ -272,7 +272,7 @@ def test_a_reference_that_does_not_open_is_the_callers_to_mend() -> None:
             raise FormatError("truncated", path="b.png")
 
     with pytest.raises(FormatError, match="truncated"):
-        build(Options(), BackendDouble()).rerank(Query(text="x", images=(Broken(),)), pictures(2))
+        build(Options(), FakeBackend()).rerank(Query(text="x", images=(Broken(),)), pictures(2))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_server_that_refuses_the_model_is_an_error() -> None:
 
 def test_shuffled_grids_are_seeded_and_merged_by_mean_place() -> None:
     target = 12
-    double = BackendDouble(answer=finder(lambda: target))
+    double = FakeBackend(answer=finder(lambda: target))
     square = build(Options(shuffles=3, seed=1), double)
     ranking = square.rerank(QUERY, pictures(16))
     assert ranking.item_ids[0] == f"item-{target}"
@@ -335,7 +335,7 @@ def test_shuffled_grids_are_seeded_and_merged_by_mean_place() -> None:
 
 def test_a_model_that_ranks_by_cell_alone_moves_less_with_shuffles() -> None:
     def distance(shuffles: int) -> int:
-        biased = BackendDouble(answer=lambda prompt: f'{{"ranking": {list(range(16, 0, -1))}}}')
+        biased = FakeBackend(answer=lambda prompt: f'{{"ranking": {list(range(16, 0, -1))}}}')
         ranking = build(Options(shuffles=shuffles), biased).rerank(QUERY, pictures(16))
         return sum(abs(place - int(item_id.removeprefix("item-"))) for place, item_id in enumerate(ranking.item_ids))
 
@@ -343,7 +343,7 @@ def test_a_model_that_ranks_by_cell_alone_moves_less_with_shuffles() -> None:
 
 
 def test_marks_left_out_of_a_shuffled_grid_follow_as_they_came_from_the_first_stage() -> None:
-    ranking = build(Options(shuffles=1), BackendDouble(answer=lambda prompt: '{"ranking": [5]}')).rerank(QUERY, pictures(9))
+    ranking = build(Options(shuffles=1), FakeBackend(answer=lambda prompt: '{"ranking": [5]}')).rerank(QUERY, pictures(9))
     rest = [int(item_id.removeprefix("item-")) for item_id in ranking.item_ids[1:]]
     assert rest == sorted(rest)
 
@@ -362,7 +362,7 @@ def test_mean_places_keeps_equals_as_they_came() -> None:
 
 
 def test_grids_are_written_on_request_and_the_name_stays_the_same(tmp_path: Path) -> None:
-    double = BackendDouble(answer=lambda prompt: "[2, 1]")
+    double = FakeBackend(answer=lambda prompt: "[2, 1]")
     square = build(Options(grids=str(tmp_path / "grids")), double)
     square.rerank(QUERY, pictures(2))
     assert square.name == build(Options(), double).name

@@ -7,7 +7,7 @@ import pytest
 
 from mmrerank.errors import InputError
 from mmrerank.parts import make
-from mmrerank.retrievers._double import HashEncoder, double_corpus
+from mmrerank.testing.fakes import HashEncoder, fake_corpus
 from mmrerank.types import Query
 
 
@@ -32,7 +32,7 @@ OTHER = ENCODER.encode([Blank(90).open()])[0]
 
 
 def row(name: str, **fields: object) -> np.ndarray:  # type: ignore[type-arg]
-    return make(name, corpus=double_corpus()).query_row(Query(**fields))  # type: ignore[arg-type, no-any-return]
+    return make(name, corpus=fake_corpus()).query_row(Query(**fields))  # type: ignore[arg-type, no-any-return]
 
 
 def test_dense_searches_with_the_text_or_the_mean_of_the_pictures() -> None:
@@ -58,7 +58,7 @@ def test_a_picture_that_cannot_be_hashed_is_encoded_once(name: str) -> None:
             Once.opened += 1
             return super().open()
 
-    retriever, query = make(name, corpus=double_corpus()), Query(images=(Once(9),))
+    retriever, query = make(name, corpus=fake_corpus()), Query(images=(Once(9),))
     assert np.array_equal(retriever.query_row(query), retriever.query_row(query))
     assert Once.opened == 1
 
@@ -75,7 +75,7 @@ def test_the_two_normalisations_differ_when_the_lengths_do() -> None:
             rows = super().encode(values)
             return rows if normalise or isinstance(values[0], str) else rows * 10.0
 
-    corpus = double_corpus()
+    corpus = fake_corpus()
     corpus._space.encoder = Uneven()  # type: ignore[attr-defined]
     query = Query(text="red door", images=(Blank(9),))
     first = make("composed(alpha=0.8)", corpus=corpus).query_row(query)
@@ -93,21 +93,21 @@ def test_composed_takes_a_query_of_one_modality_as_it_is() -> None:
 @pytest.mark.parametrize("alpha", [-0.1, 1.1])
 def test_alpha_outside_0_to_1_is_refused(alpha: float) -> None:
     with pytest.raises(InputError, match=r"0\.\.1"):
-        make(f"composed(alpha={alpha})", corpus=double_corpus())
+        make(f"composed(alpha={alpha})", corpus=fake_corpus())
 
 
 def test_lexical_leaves_out_matches_of_an_exclusion() -> None:
-    found = make("lexical", corpus=double_corpus()).retrieve(Query(text="red", exclude_text=("door", "boat")), 10)
+    found = make("lexical", corpus=fake_corpus()).retrieve(Query(text="red", exclude_text=("door", "boat")), 10)
     assert found.item_ids == ("red-bird", "red-chair", "red-lamp")
 
 
 def test_lexical_needs_text() -> None:
     with pytest.raises(InputError, match="dense"):
-        make("lexical", corpus=double_corpus()).retrieve(Query(images=(Blank(1),)), 3)
+        make("lexical", corpus=fake_corpus()).retrieve(Query(images=(Blank(1),)), 3)
 
 
 def test_hybrid_names_the_rank_in_each_part_and_never_adds_scores() -> None:
-    found = make("hybrid(constant=1.0)", corpus=double_corpus()).retrieve(Query(text="red door"), 5)
+    found = make("hybrid(constant=1.0)", corpus=fake_corpus()).retrieve(Query(text="red door"), 5)
     best = found.candidates[0]
     assert best.item.item_id == "red-door"
     assert best.score == pytest.approx(1.0)  # 1/(1+1) from each part, whatever BM25 and the cosine were
@@ -115,8 +115,8 @@ def test_hybrid_names_the_rank_in_each_part_and_never_adds_scores() -> None:
 
 
 def test_hybrid_weights_its_parts() -> None:
-    only_lexical = make("hybrid(weights=(1.0, 0.0))", corpus=double_corpus()).retrieve(Query(text="red door"), 3)
-    lexical = make("lexical", corpus=double_corpus()).retrieve(Query(text="red door"), 3)
+    only_lexical = make("hybrid(weights=(1.0, 0.0))", corpus=fake_corpus()).retrieve(Query(text="red door"), 3)
+    lexical = make("lexical", corpus=fake_corpus()).retrieve(Query(text="red door"), 3)
     assert only_lexical.item_ids == lexical.item_ids
 
 

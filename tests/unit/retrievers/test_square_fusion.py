@@ -12,11 +12,10 @@ from PIL import Image
 
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.parts import make
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.rerankers.square import Options as SquareOptions
 from mmrerank.rerankers.square import build as build_square
-from mmrerank.retrievers._double import HashEncoder, double_corpus
 from mmrerank.retrievers.square_fusion import SquareFusion, caption_of
+from mmrerank.testing.fakes import FakeBackend, HashEncoder, fake_corpus
 from mmrerank.types import Array, Cost, Decoding, Generated, Prompt, Query, RowRetriever
 
 
@@ -49,8 +48,8 @@ QUERY = Query(query_id="q", text="in green", images=(Blank(9),))
 CAPTION = "a green door"
 
 
-def fusion(options: str = "", said: str = CAPTION, encoder: HashEncoder | None = None) -> tuple[SquareFusion, BackendDouble]:
-    corpus, double = double_corpus(), BackendDouble(answer=lambda prompt: said)
+def fusion(options: str = "", said: str = CAPTION, encoder: HashEncoder | None = None) -> tuple[SquareFusion, FakeBackend]:
+    corpus, double = fake_corpus(), FakeBackend(answer=lambda prompt: said)
     if encoder is not None:
         corpus._space.encoder = encoder  # type: ignore[attr-defined]
     made: SquareFusion = make(f"square_fusion({options})", corpus=corpus, backend=double)
@@ -62,7 +61,7 @@ def row(options: str = "", said: str = CAPTION, encoder: HashEncoder | None = No
 
 
 def composed(query: Query, options: str = "") -> Array:
-    found: Array = make(f"composed({options})", corpus=double_corpus()).query_row(query)
+    found: Array = make(f"composed({options})", corpus=fake_corpus()).query_row(query)
     return found
 
 
@@ -106,13 +105,13 @@ def test_exclusions_are_subtracted_and_not_told_to_the_captioner() -> None:
 def test_several_captions_are_averaged_and_drawn_with_several_seeds() -> None:
     seeds: list[int] = []
 
-    class Several(BackendDouble):
+    class Several(FakeBackend):
         def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
             assert decoding is not None
             seeds.append(decoding.seed)
             return [Generated(text=["red door", "", "blue bird"][decoding.seed - 4], cost=Cost(calls=1))]
 
-    made = make("square_fusion(captions=3, temperature=0.9, seed=4, beta=1.0)", corpus=double_corpus(), backend=Several())
+    made = make("square_fusion(captions=3, temperature=0.9, seed=4, beta=1.0)", corpus=fake_corpus(), backend=Several())
     mean = HashEncoder().encode(["red door", "blue bird"]).mean(axis=0)
     assert np.allclose(made.query_row(QUERY), mean / np.linalg.norm(mean), atol=1e-6)
     assert seeds == [4, 5, 6]
@@ -147,7 +146,7 @@ def test_a_time_out_is_a_missing_caption_and_an_unknown_model_an_error() -> None
         def answer(prompt: Prompt) -> str:
             raise BackendError("no answer came", retryable=retryable)
 
-        made: SquareFusion = make("square_fusion", corpus=double_corpus(), backend=BackendDouble(answer=answer))
+        made: SquareFusion = make("square_fusion", corpus=fake_corpus(), backend=FakeBackend(answer=answer))
         return made
 
     ranking = failing(True).retrieve(QUERY, 3)
@@ -184,7 +183,7 @@ def test_an_answer_cut_short_or_filtered_is_no_caption() -> None:
 def test_a_query_of_one_modality_is_searched_as_by_composed_without_a_call(query: Query) -> None:
     made, double = fusion()
     ranking = made.retrieve(query, 5)
-    plain = make("composed", corpus=double_corpus()).retrieve(query, 5)
+    plain = make("composed", corpus=fake_corpus()).retrieve(query, 5)
     assert (ranking.candidates, ranking.notes.reasons) == (plain.candidates, plain.notes.reasons)
     assert double.prompts == []
 

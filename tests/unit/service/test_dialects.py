@@ -15,8 +15,8 @@ from makers import coloured, write_pictures
 from served import ByNumber, Reversed, asked
 
 from mmrerank import Collection
-from mmrerank.rerankers._double import BackendDouble
 from mmrerank.service.settings import Limits
+from mmrerank.testing.fakes import FakeBackend
 
 NUMBERS = ["0.2", "0.9", "0.0", "0.5"]
 TURNED = Reversed()
@@ -42,7 +42,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(collection: Path) -> Iterator[TestClient]:
     rerankers = {"numbers": ByNumber(), "turned": TURNED, "yes": "ragllava"}
-    with asked(collections=(collection,), rerankers=rerankers, backend=BackendDouble(), limits=Limits(documents=20, pictures=3)) as client:
+    with asked(collections=(collection,), rerankers=rerankers, backend=FakeBackend(), limits=Limits(documents=20, pictures=3)) as client:
         yield client
 
 
@@ -246,7 +246,7 @@ def test_what_is_wrong_is_told_shortly(client: TestClient) -> None:
 def test_documents_held_to_be_irrelevant_come_back_too_and_are_marked() -> None:
     from mmrerank.parts import make
 
-    strict = make("ragllava(threshold=0.99)", station="rerankers", backend=BackendDouble())
+    strict = make("ragllava(threshold=0.99)", station="rerankers", backend=FakeBackend())
     with asked(rerankers={"strict": strict}) as client:
         results = post(client, "/v1/rerank", documents=["a", "b", "c"])["results"]
         assert sorted(r["index"] for r in results) == [0, 1, 2]
@@ -254,7 +254,7 @@ def test_documents_held_to_be_irrelevant_come_back_too_and_are_marked() -> None:
 
 
 def test_what_was_mended_is_said() -> None:
-    with asked(rerankers={"mm_r5": "mm_r5"}, backend=BackendDouble(answer=lambda prompt: "no idea")) as client:
+    with asked(rerankers={"mm_r5": "mm_r5"}, backend=FakeBackend(answer=lambda prompt: "no idea")) as client:
         documents = [{"image": uri(n)} for n in range(2)]
         reply = post(client, "/v1/rerank", documents=documents)
         assert reply["mmrerank"]["status"] == "fallback"

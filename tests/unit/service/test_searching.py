@@ -17,15 +17,15 @@ from PIL import Image
 from served import Reversed, asked
 
 from mmrerank import Collection
-from mmrerank.demonstration import shipped
+from mmrerank.demo import shipped
 from mmrerank.errors import BackendError, DamagedData, FormatError
-from mmrerank.rerankers._double import BackendDouble
-from mmrerank.service import _searching, _shelf
+from mmrerank.service import _collections, _searching
+from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import envelope, status_of
-from mmrerank.service._shelf import Shelf
 from mmrerank.service._state import Service
 from mmrerank.service.schemas import AskRequest
 from mmrerank.service.settings import Settings
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Query, Ranking
 
 ORDER = '{"ranking": [3, 1, 2]}'
@@ -48,7 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(pictures: Path, pages: Path) -> Iterator[TestClient]:
-    backend = BackendDouble(answer=lambda prompt: ORDER)
+    backend = FakeBackend(answer=lambda prompt: ORDER)
     with asked(collections=(pictures, pages), rerankers={"square": "square(depth=3)", "turned": Reversed()}, backend=backend) as client:
         yield client
 
@@ -180,7 +180,7 @@ def test_a_streamed_question_waits_its_turn_and_hides_what_broke(pages: Path) ->
         raise RuntimeError("secret")
 
     question = {"question": "What did the skipper accept for the drifting buoy?", "stream": True}
-    with asked(collections=(pages,), backend=BackendDouble(answer=breaks)) as client:
+    with asked(collections=(pages,), backend=FakeBackend(answer=breaks)) as client:
         ((name, data),) = events(client.post("/v1/ask", json=question).text)
         assert (name, data["error"]["code"]) == ("error", "InternalError")
         assert "secret" not in json.dumps(data)
@@ -211,7 +211,7 @@ def test_a_picture_whose_file_is_gone_is_said_without_its_place(tmp_path: Path) 
 
 
 def test_what_others_write_is_found_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_shelf, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(_collections, "LOOK_AGAIN_S", 0.0)
     lexical = Collection.create(tmp_path / "t")
     (tmp_path / "t.jsonl").write_text('{"id": "a", "text": "a red door"}\n')
     lexical.add([tmp_path / "t.jsonl"])
@@ -233,9 +233,9 @@ def test_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
 def test_a_name_with_a_number_hides_no_other_collection(tmp_path: Path) -> None:
     for names, served in ((["emoji-2", "emoji"], ["emoji-2", "emoji"]), (["photos-2023", "photos"], ["photos-2023", "photos"])):
         folders = tuple(Collection.create(tmp_path / name).path for name in names)
-        assert Shelf(folders).names == served
+        assert OpenCollections(folders).names == served
     Collection.create(tmp_path / "more" / "emoji")
-    assert Shelf([tmp_path / "emoji-2", tmp_path / "emoji", tmp_path / "more" / "emoji"]).names == ["emoji-2", "emoji", "emoji-3"]
+    assert OpenCollections([tmp_path / "emoji-2", tmp_path / "emoji", tmp_path / "more" / "emoji"]).names == ["emoji-2", "emoji", "emoji-3"]
 
 
 class Opening(Reversed):
@@ -264,7 +264,7 @@ def test_a_picture_that_went_away_is_said_without_its_place_by_whatever_meets_it
 def test_an_error_that_names_a_place_of_this_machine_loses_it(tmp_path: Path) -> None:
     Collection.create(tmp_path / "c")
     with asked(collections=(tmp_path / "c",)) as client:
-        said = client.app.state.service.said  # type: ignore[attr-defined]
+        said = client.app.state.service.redact_paths  # type: ignore[attr-defined]
     for error, status, told in (
         (DamagedData(f"{tmp_path}/c/rows is broken"), 500, "c/rows is broken"),
         (FormatError("gone", path="/elsewhere/x.png"), 410, "a file: gone"),
@@ -278,7 +278,7 @@ def test_a_streamed_error_says_no_place_of_this_machine(pages: Path) -> None:
         raise BackendError(f"no model in {pages}/models")
 
     question = {"question": "What did the skipper accept for the drifting buoy?", "stream": True}
-    with asked(collections=(pages,), backend=BackendDouble(answer=breaks)) as client:
+    with asked(collections=(pages,), backend=FakeBackend(answer=breaks)) as client:
         ((name, data),) = events(client.post("/v1/ask", json=question).text)
     assert (name, data["error"]["message"]) == ("error", "no model in handbook/models")
 

@@ -1,0 +1,40 @@
+"""What the folder of a collection holds when it is made and opened, beside other processes that do the same or write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mmrerank.errors import InputError
+from mmrerank.store.lock import FILE as LOCK
+from mmrerank.store.manifest import FILE, Manifest, read_manifest
+
+TABLE = "items.lance"
+Found = TypeVar("Found")
+
+
+def check_vacant(folder: Path) -> None:
+    """Passes where a collection can be made.
+
+    Raises:
+        InputError: a collection or something else lies there.
+    """
+    if (folder / FILE).exists():
+        raise InputError(f"{folder} holds a collection already", hint="Open it with Collection.open, or name a new folder.")
+    if folder.exists() and not (folder.is_dir() and all(map(_is_of_creation, folder.iterdir()))):
+        raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
+
+
+def _is_of_creation(path: Path) -> bool:
+    """Whether a process that makes a collection, or was killed while it did, can have put it there."""
+    return path.name in (LOCK, TABLE) or path.name.startswith(f"{FILE}.")
+
+
+def read_consistent(folder: Path, look: Callable[[], Found]) -> tuple[Manifest, Found]:
+    """The manifest with what `look` finds while it stays the same: writers note roots before their rows, encoders after their columns."""
+    while True:
+        manifest = read_manifest(folder)
+        found = look()
+        if read_manifest(folder) == manifest:
+            return manifest, found

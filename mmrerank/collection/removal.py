@@ -1,0 +1,39 @@
+"""Which rows of a collection are meant by those who want some removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrerank.collection.version import CollectionVersion
+from mmrerank.errors import InputError
+from mmrerank.ingest.files import below, file_id_of, located
+
+Row = Mapping[str, Any]
+
+
+def chosen(view: CollectionVersion, *, ids: Sequence[str], paths: Sequence[str | Path], filter: str | None) -> list[Row]:
+    """The rows, failed ones included, of items or documents by id, of files and folders, and of what a filter holds for.
+
+    Raises:
+        InputError: an id or path has no row, or the filter cannot be used.
+    """
+    rows = view.snapshot.table(["item_id", "document_id", "file", "key", "state"])
+    gone: set[str] = set()
+    for item_id in ids:
+        gone |= _some(f"item or document {item_id!r}", [row for row in rows if item_id in (row["item_id"], row["document_id"])])
+    for path in map(Path, paths):
+        file_id_of(path, view.manifest.roots)  # refuses what lies outside the indexed folders
+        is_meant = below([located(path)], view.manifest.roots)
+        gone |= _some(f"item of {path}", [row for row in rows if is_meant(row["file"])])
+    if filter is not None:
+        keys = set(view.snapshot.where(filter).tolist())
+        gone |= {row["item_id"] for row in rows if row["key"] in keys}
+    return [row for row in rows if row["item_id"] in gone]
+
+
+def _some(what: str, found: Sequence[Row]) -> set[str]:
+    if not found:
+        raise InputError(f"the collection has no {what}")
+    return {row["item_id"] for row in found}

@@ -1,0 +1,128 @@
+"""What a collection holds, and whether it holds together."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrerank.collection import Collection
+from mmrerank.collection.index_cache import REPAIR, rows_index
+from mmrerank.ingest import notes
+from mmrerank.ingest.files import path_of
+from mmrerank.store.records import FIXED, key_of
+from mmrerank.types import Array
+
+UNIT_TOLERANCE = 1e-2  # fp16 storage and bf16 encoders leave rows this close to length 1
+
+
+def describe(collection: Collection) -> dict[str, Any]:
+    """Counts, encoders, roots, fields, the files that could not be read and the first pages without words, with the reason of each."""
+    snapshot = collection.view.snapshot
+    failed = snapshot.table(["item_id", "reason"], "state = 'failed'")
+    return {
+        "collection": str(collection.path),
+        "items": len(snapshot),
+        "with_text": len(snapshot.with_text()),
+        "documents": len({row["document_id"] for row in snapshot.table(["document_id"]) if row["document_id"]}),
+        "failed": [{"path": row["item_id"], "reason": row["reason"]} for row in sorted(failed, key=lambda row: str(row["item_id"]))],
+        "text_notes": notes.noted(notes.text_notes(snapshot)),
+        "encoders": [
+            {"name": e.name, "dimension": e.dimension, "items": len(snapshot.described(e.slug))} for e in collection.manifest.encoders
+        ],
+        "index": collection.manifest.index,
+        "roots": [{"path": root.path, "prefix": root.prefix} for root in collection.manifest.roots],
+        "fields": [name for name in FIXED.names if name in ("item_id", "document_id", "page_number", "text", "file")]
+        + list(collection.table.metadata_fields),
+        "version": snapshot.version,
+        "bytes": _bytes(collection.path),
+        "made_by": collection.manifest.made_by,
+    }
+
+
+def _bytes(folder: Path) -> int:
+    stamps = (_stamp(Path(place) / name) for place, _, files in os.walk(folder) for name in files)
+    return sum(stamp[0] for stamp in stamps if stamp is not None)  # None: another process deleted it meanwhile
+
+
+def check(collection: Collection) -> dict[str, Any]:
+    """Every check that needs no model: ids, keys, descriptors, index caches, and the files behind the items.
+
+    Returns:
+        `problems` is what is wrong in the table (`ok` is False then); `rebuilt` names caches that did not match the
+        table and were made anew; `files` tells which sources changed or went since they were indexed.
+    """
+    problems = _check_rows(collection)
+    rebuilt: list[str] = []
+    for entry in collection.manifest.encoders:
+        problems += _check_descriptors(collection, entry.slug, entry.name, entry.dimension)
+    if not problems:
+        rebuilt = _check_caches(collection)
+    return {
+        "collection": str(collection.path),
+        "items": len(collection),
+        "ok": not problems,
+        "problems": problems,
+        "rebuilt": rebuilt,
+        "files": _check_files(collection),
+    }
+
+
+def _check_rows(collection: Collection) -> list[str]:
+    rows = collection.view.snapshot.table(["item_id", "file", "fragment", "key", "content_hash"])
+    problems = [f"{n} rows have the id {item_id!r}. {REPAIR}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
+    for row in rows:
+        if row["item_id"] != row["file"] + row["fragment"] or row["key"] != key_of(row["item_id"], row["content_hash"]):
+            problems.append(f"the row of {row['item_id']!r} contradicts itself")
+    return problems
+
+
+def _check_descriptors(collection: Collection, slug: str, name: str, dimension: int) -> list[str]:
+    if collection.table.dimension(slug) != dimension:
+        return [f"the table has no {dimension}-dim descriptors of {name!r}"]
+    snapshot = collection.view.snapshot
+    wrong = sum(_not_unit(rows) for _, rows in snapshot.batches(snapshot.described(slug), slug))
+    return [f"{wrong} descriptors of {name!r} are not finite or not of unit length"] if wrong else []
+
+
+def _not_unit(rows: Array) -> int:
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return int((~(np.abs(lengths - 1) <= UNIT_TOLERANCE)).sum())  # NaN counts as wrong
+
+
+def _check_caches(collection: Collection) -> list[str]:
+    rebuilt = []
+    snapshot = collection.view.snapshot
+    for entry in collection.manifest.encoders:
+        folder = collection.path / "indexes"
+        index = rows_index(folder, collection.manifest.index, snapshot, entry.slug, entry.dimension)
+        if not np.array_equal(index.ids, snapshot.described(entry.slug)):
+            (folder / entry.slug / "cache.json").unlink(missing_ok=True)
+            rows_index(folder, collection.manifest.index, snapshot, entry.slug, entry.dimension)
+            rebuilt.append(f"the index of {entry.name!r} did not match the table and was rebuilt")
+    return rebuilt
+
+
+def _check_files(collection: Collection) -> list[str]:
+    rows = collection.view.snapshot.table(["file", "file_size", "file_mtime_ns"], "state = 'ready'")
+    files = {row["file"]: (row["file_size"], row["file_mtime_ns"]) for row in rows}
+    found: list[str] = []
+    for file_id, stamp in sorted(files.items()):
+        path = path_of(file_id, collection.manifest.roots)
+        state = _stamp(path)
+        if state is None:
+            found.append(f"{file_id} is gone; index its folder again to remove it here")
+        elif state != stamp:
+            found.append(f"{file_id} changed since it was indexed; index it again")
+    return found
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

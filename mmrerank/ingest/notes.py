@@ -1,0 +1,81 @@
+"""What a user should know of what was not read: pages without their words, files and folders that were passed over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from mmrerank.ingest.files import Listing
+from mmrerank.pipeline import AskResult
+from mmrerank.store.table import Snapshot
+
+NAMED, LISTED = 5, 100  # how many ids stand in a sentence, and in a result for programs
+NOTE = "text_note"  # the field in which a reader says why a page has no text
+NOTED = f"{NOTE} IS NOT NULL"
+WORDLESS = f"{NOTED} AND (text IS NULL OR text = '')"
+
+
+def bounded(values: Sequence[Any]) -> dict[str, Any]:
+    """How many there are, and the first `LISTED` of them.
+
+    >>> bounded(["a", "b"])
+    {'count': 2, 'first': ['a', 'b']}
+    """
+    return {"count": len(values), "first": list(values[:LISTED])}
+
+
+def noted(notes: Mapping[str, str]) -> dict[str, Any]:
+    """As `bounded`, of item ids with the notes of their readers."""
+    return bounded([{"item_id": item_id, "reason": why} for item_id, why in notes.items()])
+
+
+def text_notes(snapshot: Snapshot) -> dict[str, str]:
+    """Item id -> why the words of the page could not be read, by id."""
+    if NOTE not in snapshot.fields:
+        return {}
+    rows = snapshot.table(["item_id", NOTE], f"state = 'ready' AND {NOTED}")
+    return {row["item_id"]: row[NOTE] for row in sorted(rows, key=lambda row: str(row["item_id"]))}
+
+
+def lines_of(notes: Mapping[str, str]) -> Iterator[str]:
+    """One line for each reason, the most frequent first: how many pages it holds for, and some of them."""
+    for why, count in Counter(notes.values()).most_common():
+        yield f"{_count(count, 'page')}: {why}: {_some([item_id for item_id, given in notes.items() if given == why])}"
+
+
+def passed_over(listing: Listing) -> Iterator[str]:
+    """A line for the files that were not read, and one for the folders that were not entered."""
+    if listing.ignored:
+        kinds = Counter(PurePath(path).suffix.lower() or "without suffix" for path in listing.ignored).most_common(NAMED)
+        told = ", ".join(f"{n} {kind}" for kind, n in kinds)
+        why = "no reader takes them, or they are tables, which are read when they are named"
+        yield f"{_count(len(listing.ignored), 'file')} passed over ({told}): {_some(listing.ignored)}: {why}"
+    if listing.linked:
+        yield f"{_count(len(listing.linked), 'linked folder')} passed over: {_some(listing.linked)}: read when they are named"
+
+
+def with_wordless(result: AskResult, snapshot: Snapshot) -> AskResult:
+    """The result; where no answer was found, with a note on the pages among those asked that have no words, if there are any."""
+    if result.answer.found or NOTE not in snapshot.fields:
+        return result
+    asked = result.search.query.filter
+    keys = snapshot.where(WORDLESS if asked is None else f"({asked}) AND {WORDLESS}")
+    if not len(keys):
+        return result
+    fields, _ = snapshot.records(keys[:LISTED])
+    why = Counter(row[NOTE] for row in fields).most_common(1)[0][0]
+    said = f"{_count(len(keys), 'page')} without words, so that no word finds them: {why} (`mmrerank info` names them)"
+    notes = replace(result.answer.notes, messages=(*result.answer.notes.messages, said))
+    return replace(result, answer=replace(result.answer, notes=notes))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"

@@ -1,0 +1,359 @@
+"""Files -> rows of the table: read, decode, encode and write, each stage working while the others do.
+
+    list -> [reader thread] -> [decode threads] -> encode (caller's thread) -> [writer thread] -> Lance commits
+
+What is unchanged since it was last seen is passed over; every file that cannot be read becomes a row in state "failed";
+a kill loses at most what the last commit did not hold, and the next run does only that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from mmrerank.errors import FormatError
+from mmrerank.ingest import notes
+from mmrerank.ingest.changes import encoders_of, entries_once, gone_files, is_current, known_by_file
+from mmrerank.ingest.files import Listing, SourceFile
+from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
+from mmrerank.store.records import PREFIX, TOKENS, Record
+from mmrerank.store.table import Table
+from mmrerank.types import Array, Encoder, Failure, Found
+
+Progress = Callable[[int, int], None]  # items done, items expected
+COMMIT_AFTER_S = 10.0
+DECODE_THREADS = max(2, min(8, os.cpu_count() or 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What one run of the ingest did: found = added + updated + unchanged + failed."""
+
+    expected: int
+    found: int
+    added: int
+    updated: int
+    unchanged: int
+    removed: int
+    failed: tuple[Failure, ...]
+    seconds: float
+    stage_seconds: Mapping[str, float]  # thread-seconds at work
+    text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
+    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
+    linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
+    notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
+
+    @property
+    def items_per_s(self) -> float:
+        return self.found / self.seconds if self.seconds else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage whose threads were busiest; "none" when nothing had to be done."""
+        shares = self.stage_shares
+        return max(shares, key=lambda stage: shares[stage]) if shares else "none"
+
+    @property
+    def stage_shares(self) -> Mapping[str, float]:
+        """Stage -> share of the run during which its threads were at work, 0..1."""
+        threads = {"decode": DECODE_THREADS}
+        return {stage: s / threads.get(stage, 1) / self.seconds for stage, s in self.stage_seconds.items()}
+
+
+@dataclass(slots=True)
+class _Tally:
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    touched: list[tuple[str, SourceFile]] = field(default_factory=list)
+    text_notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def found(self) -> int:
+        return self.added + self.updated + self.unchanged + len(self.failed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One item on its way: what was found or why not, and which encoders it still needs."""
+
+    file: SourceFile
+    base: Record
+    found: Found | None
+    wanted: tuple[str, ...] = ()  # encoder slugs
+    whole: bool = True  # False: only descriptors are added to a row that stays
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # slug -> prepared input, None where the item has nothing for it
+
+
+class Ingest:
+    """One run over a listing. `encoders` are all encoders of the collection, by slug."""
+
+    def __init__(
+        self, table: Table, listing: Listing, encoders: Mapping[str, Encoder], *, commit_items: int = 1000, progress: Progress | None = None
+    ) -> None:
+        self._table, self._listing, self._encoders = table, listing, encoders
+        self._progress = progress or (lambda done, expected: None)
+        self._clock = StageClock()
+        self._tally = _Tally()
+        self._commit_items = commit_items
+        self._known = known_by_file(table, listing)
+        self._counts: dict[str, int] = {}
+        self._uncounted: set[str] = set()
+        self._expected = len(listing.failures)
+
+    def run(self) -> IngestReport:
+        """Brings the table up to date with the files.
+
+        Raises:
+            whatever an encoder or the storage raises; what was encoded until then is committed first.
+        """
+        start = time.perf_counter()
+        todo = self._plan()
+        if todo:
+            self._flow(todo)
+        removed = self._remove_gone()
+        self._touch()
+        self._progress(self._tally.found, self._expected)
+        return self._report(removed, time.perf_counter() - start)
+
+    def _flow(self, todo: Iterable[SourceFile]) -> None:
+        writer = BackgroundWriter(self._commit, size=self._commit_items, after_s=COMMIT_AFTER_S)
+        try:
+            for group in self._encoded(todo):
+                for work in group:
+                    writer.put(work)
+                self._progress(self._tally.found, self._expected)
+        finally:
+            writer.close()
+
+    # ------------------------------------------------------------------ reading
+
+    def _plan(self) -> list[SourceFile]:
+        """Counts the items of every file and keeps what is current; returns the files that must be read."""
+        todo = []
+        for file in self._listing.files:
+            rows = self._known.get(file.file_id)
+            if rows and is_current(file, rows, set(self._encoders)):
+                self._counts[file.file_id] = len(rows)
+                self._expected += len(rows)
+                self._keep(rows)
+                continue
+            todo.append(file)
+            try:
+                self._counts[file.file_id] = file.reader.count(file.path)
+                self._expected += self._counts[file.file_id]
+            except FormatError:
+                self._counts[file.file_id] = 0  # then what is read is what was to be expected
+                self._uncounted.add(file.file_id)
+        self._tally.failed.extend(self._listing.failures)
+        return todo
+
+    def _keep(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        for item_id, row in rows.items():
+            self._tally.seen.add(item_id)
+            if row["state"] == "failed":
+                self._tally.failed.append(Failure(path=item_id, reason=row["reason"]))
+                continue
+            self._tally.unchanged += 1
+            if note := row.get(notes.NOTE):
+                self._tally.text_notes[item_id] = str(note)
+
+    def _works(self, files: Iterable[SourceFile]) -> Iterator[_Work]:
+        for file in files:
+            base = self._base(file)
+            known = self._known.get(file.file_id, {})
+            for entry in entries_once(file):
+                if isinstance(entry, Failure):
+                    yield _Work(file=file, base=_failed(base, entry), found=None)
+                else:
+                    yield self._work(file, base, entry, known.get(entry.item.item_id))
+
+    def _work(self, file: SourceFile, base: Record, found: Found, row: Mapping[str, Any] | None) -> _Work:
+        item = found.item
+        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", found.content_hash, base.reader)
+        described = encoders_of(row) if same and row is not None else set()
+        record = replace(
+            base,
+            item_id=item.item_id,
+            fragment=item.item_id[len(file.file_id) :],
+            content_hash=found.content_hash,
+            document_id=item.document_id,
+            page_number=item.page_number,
+            text=item.text,
+            metadata=item.metadata,
+        )
+        wanted = tuple(slug for slug in self._encoders if slug not in described)
+        return _Work(file=file, base=record, found=found, wanted=wanted, whole=not same)
+
+    def _base(self, file: SourceFile) -> Record:
+        try:
+            stat = file.path.stat()
+            size, mtime_ns = stat.st_size, stat.st_mtime_ns
+        except OSError:  # gone or unreadable since it was listed; reading it says so
+            size, mtime_ns = -1, -1
+        return Record(
+            item_id=file.file_id,
+            file=file.file_id,
+            reader=file.reader.name,
+            content_hash="",
+            file_size=size,
+            file_mtime_ns=mtime_ns,
+            file_items=-1 if file.file_id in self._uncounted else self._counts[file.file_id],
+            seen_ns=time.time_ns(),
+        )
+
+    # ------------------------------------------------------------------ decoding and encoding
+
+    def _prepared(self, todo: Iterable[SourceFile]) -> Iterator[_Work]:
+        in_flight = 3 * self._batch_size() + DECODE_THREADS
+        works = in_background(self._timed("read", self._works(todo)), ahead=in_flight)
+        return ordered_map(self._prepare, works, workers=DECODE_THREADS, in_flight=in_flight)
+
+    def _prepare(self, work: _Work) -> _Work:
+        if work.found is None or not work.wanted:
+            return work
+        with self._clock.working("decode"):
+            try:
+                return replace(work, inputs={slug: self._input(self._encoders[slug], work.found) for slug in work.wanted})
+            except FormatError as error:
+                return replace(work, base=_failed(work.base, Failure(path=work.base.item_id, reason=error.reason)), found=None)
+
+    @staticmethod
+    def _input(encoder: Encoder, found: Found) -> Any:
+        item = found.item
+        if encoder.reads == "text":
+            return encoder.prepare(item.text) if item.text and item.text.strip() else None
+        return encoder.prepare(item.image.open()) if item.image is not None else None
+
+    def _encoded(self, todo: Iterable[SourceFile]) -> Iterator[list[_Work]]:
+        prepared = self._prepared(todo)
+        while group := list(islice(prepared, self._batch_size())):
+            for work in group:
+                self._count(work)
+            yield self._with_descriptors([work for work in group if work.found is None or work.whole or work.wanted])
+
+    def _with_descriptors(self, group: list[_Work]) -> list[_Work]:
+        rows: list[dict[str, Array | None]] = [dict.fromkeys(work.wanted) for work in group]
+        tokens: list[dict[str, Array | None]] = [{} for _ in group]
+        for slug, encoder in self._encoders.items():
+            places = [n for n, work in enumerate(group) if work.inputs.get(slug) is not None]
+            if places:
+                with self._clock.working("encode"):
+                    encoded, many = _descriptors(encoder, [group[n].inputs[slug] for n in places])
+                for n, row in zip(places, encoded, strict=True):
+                    rows[n][slug] = row
+                for n, vectors in zip(places, many, strict=False):  # empty for encoders of one row an item
+                    tokens[n][slug] = vectors
+        bases = [replace(w.base, descriptors=row, tokens=t) for w, row, t in zip(group, rows, tokens, strict=True)]
+        return [replace(work, base=base, inputs={}) for work, base in zip(group, bases, strict=True)]
+
+    def _batch_size(self) -> int:
+        return max([int(getattr(encoder, "batch_size", 32)) for encoder in self._encoders.values()], default=256)
+
+    # ------------------------------------------------------------------ counting and writing
+
+    def _count(self, work: _Work) -> None:
+        item_id = work.base.item_id
+        known = self._known.get(work.file.file_id, {}).get(item_id)
+        self._tally.seen.add(item_id)
+        self._expected += work.file.file_id in self._uncounted
+        if work.found is not None and (note := work.base.metadata.get(notes.NOTE)):
+            self._tally.text_notes[item_id] = str(note)
+        if work.found is None:
+            self._tally.failed.append(Failure(path=item_id, reason=work.base.reason or ""))
+        elif known is None or known["state"] == "failed":
+            self._tally.added += 1
+        elif work.whole or work.wanted:
+            self._tally.updated += 1
+        else:
+            self._tally.unchanged += 1
+            self._tally.touched.append((item_id, work.file))
+
+    def _commit(self, works: list[_Work]) -> None:
+        with self._clock.working("write"):
+            self._table.write([work.base for work in works if work.whole])
+            self._fill([work for work in works if not work.whole])
+
+    def _fill(self, works: list[_Work]) -> None:
+        for slug in self._encoders:
+            some = [work for work in works if slug in work.base.descriptors]
+            if not some:
+                continue
+            known = [self._known[work.file.file_id][work.base.item_id] for work in some]
+            seen = [",".join(sorted(encoders_of(row) | set(work.base.descriptors))) for row, work in zip(known, some, strict=True)]
+            columns: dict[str, list[Any]] = {PREFIX + slug: [work.base.descriptors[slug] for work in some], "encoders": seen}
+            if hasattr(self._encoders[slug], "encode_tokens"):
+                columns[TOKENS + slug] = [work.base.tokens.get(slug) for work in some]
+            self._table.fill([work.base.item_id for work in some], columns)
+
+    def _remove_gone(self) -> int:
+        """Removes what was not met of files that were read and of files that are gone; returns how many items that were, failed
+        files aside."""
+        missed = {name: [row for i, row in rows.items() if i not in self._tally.seen] for name, rows in self._known.items()}
+        listed = {file.file_id for file in self._listing.files}
+        away = gone_files((name for name, rows in missed.items() if rows and name not in listed), self._listing.roots)
+        gone = [row for name, rows in missed.items() if name in listed or name in away for row in rows]
+        self._table.remove([row["item_id"] for row in gone])
+        self._table.refresh()
+        return sum(row["state"] == "ready" for row in gone)
+
+    def _touch(self) -> None:
+        """Notes that files whose content is the same have a new time or count, so that the next run passes them over."""
+        ids = [item_id for item_id, _ in self._tally.touched]
+        bases = {file.file_id: self._base(file) for _, file in self._tally.touched}
+        records = [bases[file.file_id] for _, file in self._tally.touched]
+        fields = ("file_size", "file_mtime_ns", "file_items", "seen_ns")
+        self._table.fill(ids, {name: [getattr(record, name) for record in records] for name in fields})
+
+    def _timed(self, stage: str, values: Iterator[_Work]) -> Iterator[_Work]:
+        while True:
+            with self._clock.working(stage):
+                value = next(values, None)
+            if value is None:
+                return
+            yield value
+
+    def _report(self, removed: int, seconds: float) -> IngestReport:
+        tally = self._tally
+        return IngestReport(
+            expected=self._expected,
+            found=tally.found,
+            added=tally.added,
+            updated=tally.updated,
+            unchanged=tally.unchanged,
+            removed=removed,
+            failed=tuple(tally.failed),
+            seconds=seconds,
+            stage_seconds=dict(self._clock.seconds),
+            text_notes=tally.text_notes,
+            ignored=self._listing.ignored,
+            linked_folders=self._listing.linked,
+            notes=(*notes.lines_of(tally.text_notes), *notes.passed_over(self._listing)),
+        )
+
+
+def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:
+    """(n, dimension) rows, and for an encoder of many vectors an item those of each, from one pass through its model."""
+    if not hasattr(encoder, "encode_tokens"):
+        return encoder.encode(inputs), []
+    tokens: list[Array] = encoder.encode_tokens(inputs)
+    rows: Array = encoder.pooled(tokens)  # type: ignore[attr-defined]
+    return rows, tokens
+
+
+def _failed(base: Record, failure: Failure) -> Record:
+    return replace(
+        base,
+        item_id=failure.path,
+        fragment=failure.path[len(base.file) :],
+        state="failed",
+        reason=failure.reason,
+        content_hash="",
+        text=None,
+    )

@@ -1,0 +1,190 @@
+"""What a request passes before anything reads it: how many are inside already, the host it names, its token, and how much and how
+slowly it may send.
+
+The body is read here, as a whole, within its limits; after that the app hears no more than that the client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+
+from mmrerank.readers import MIB
+from mmrerank.service._failures import BROKEN, RequestRefused, reply
+from mmrerank.service._metrics import Metrics
+from mmrerank.service._work import RETRY_AFTER_S, TooBusy
+from mmrerank.service.settings import LOOPBACK, Settings
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+COOKIE = "mmrerank_token"
+OPEN = frozenset({"/", "/healthz", "/v1/session"})  # without a token: the page, which asks for one, and whether the service is up
+OPEN_MIB = 64 / 1024  # that a body has there at most, since anyone may send it
+SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin"}
+
+
+class AdmissionMiddleware:
+    """Lets a request through to the app, or answers it."""
+
+    def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._names = frozenset(name.lower() for name in settings.names)  # a host comes lowered
+        self._inside = 0  # requests between their first line and the end of their reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        sending = _Sending(scope, send, self._metrics)
+        self._inside += 1
+        try:
+            await self._answered(scope, receive, sending)
+        except asyncio.CancelledError:
+            if not sending.begun:
+                await reply(RequestRefused(503, "the service stops"))(scope, receive, sending)
+            raise
+        except Exception:
+            if sending.begun:
+                raise  # the server logs it and closes the connection, by which the client knows that something is missing
+            logger.exception("%s failed", scope["path"])
+            await JSONResponse(BROKEN, 500)(scope, receive, sending)
+        finally:
+            self._inside -= 1
+            sending.count()  # where the client left before the end
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = self._most(scope["path"])
+        try:
+            self._admit(scope, most)
+            body: bytes | None = await self._body(receive, most)
+        except (RequestRefused, TooBusy) as refused:
+            await reply(refused)(scope, receive, send)
+            return
+        if body is None:
+            return  # the client went away before its body had come
+
+        async def replayed() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()  # that the client has gone
+            read, body = body, None
+            return {"type": "http.request", "body": read, "more_body": False}
+
+        await self._app(scope, replayed, send)
+
+    def _most(self, path: str) -> float:
+        """MiB that a body may have."""
+        most = self._settings.limits.body_mib
+        return min(most, OPEN_MIB) if _open(path) else most
+
+    def _admit(self, scope: Scope, most: float) -> None:
+        if self._inside > self._settings.load.connections:
+            raise TooBusy(f"{self._inside} requests are open", hint=f"Try again in {RETRY_AFTER_S} s.")
+        headers = Headers(scope=scope)
+        host = hostname(headers.get("host", ""))
+        if (self._names or self._settings.token is None) and host not in LOOPBACK | self._names:
+            # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
+            raise RequestRefused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
+        origin = headers.get("origin")
+        if origin is not None and hostname(str(origin).partition("://")[2]) != host:
+            raise RequestRefused(403, "requests from pages of other hosts are not answered")
+        if self._settings.token is not None and not _open(scope["path"]) and not same(self._settings.token, token_in(headers)):
+            raise RequestRefused(401, "the bearer token is missing or wrong", hint="Send the header Authorization: Bearer TOKEN.")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > most * MIB:
+            raise _too_large(most)
+
+    async def _body(self, receive: Receive, most: float) -> bytes | None:
+        """The whole body; None where the client went away before its end.
+
+        Raises:
+            RequestRefused: it is too large, or comes too slowly.
+        """
+        body = bytearray()
+        seconds = self._settings.limits.body_seconds
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            try:
+                message = await asyncio.wait_for(receive(), end - asyncio.get_running_loop().time())
+            except asyncio.TimeoutError:
+                raise RequestRefused(408, f"the body did not arrive within {seconds:g} s") from None
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > most * MIB:
+                raise _too_large(most)
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+class _Sending:
+    """Sends the messages of one reply with safe headers, and counts it at its end."""
+
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
+        self._scope, self._send, self._metrics = scope, send, metrics
+        self._start = time.perf_counter()
+        self._status = 0  # until it begins, and once it is counted
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun, self._status = True, message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SAFE.items():
+                headers.setdefault(name, value)
+        elif not message.get("more_body", False):
+            self.count()  # before the client has its last byte, and could ask
+        await self._send(message)
+
+    def count(self) -> None:
+        """Counts the reply, the first time it is called."""
+        if self._status:
+            route = getattr(self._scope.get("route"), "path", "none")  # a path as it came would make a series of every item
+            self._metrics.request(route, self._status, time.perf_counter() - self._start)
+        self._status = 0
+
+
+def hostname(host: str) -> str:
+    """The name in a Host header, without the port.
+
+    >>> hostname("[::1]:8080"), hostname("LocalHost:80")
+    ('::1', 'localhost')
+    """
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def token_in(headers: Headers) -> str:
+    """The token that a request carries: as bearer token, or in the cookie that the page was given."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # SimpleCookie stops at the first that is malformed
+
+
+def same(token: str, given: str) -> bool:
+    """Whether they are equal, in a time that tells nothing of where they differ."""
+    return hmac.compare_digest(token.encode(), given.encode("utf-8", "replace"))
+
+
+def _open(path: str) -> bool:
+    return path in OPEN or path.startswith("/static/")
+
+
+def _too_large(most: float) -> RequestRefused:
+    return RequestRefused(413, f"a body has {most:g} MiB at most", hint="Send fewer or smaller pictures.")

@@ -1,0 +1,1 @@
+"""Fakes, so that nobody patches, and the contracts that any part keeps, ours or another's."""

@@ -1,0 +1,118 @@
+"""A test double of an MLLM: answers by a function of the prompt, and remembers what it was asked. Shipped so that nobody patches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmrerank.ordering import levelled
+from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt
+
+
+class FakeBackend:
+    """Answers by `answer(prompt)`, likelihoods by `choose(prompt, choices)`; without them both follow from a hash and mean nothing."""
+
+    def __init__(
+        self,
+        answer: Callable[[Prompt], str] | None = None,
+        choose: Callable[[Prompt, Sequence[str]], Sequence[float]] | None = None,
+    ) -> None:
+        self.name = "double"
+        self.prompts: list[Prompt] = []  # everything it was asked
+        self._answer = answer or (lambda prompt: f"answer {_hash(prompt)}")
+        self._choose = choose or (lambda prompt, choices: [-1 - (_hash(prompt) >> 8 * n) % 256 / 64 for n in range(len(choices))])
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        """An answer per prompt."""
+        return [self._generated(prompt) for prompt in prompts]
+
+    def _generated(self, prompt: Prompt) -> Generated:
+        self.prompts.append(prompt)
+        text = self._answer(prompt)
+        return Generated(text=text, cost=Cost(calls=1, prompt_tokens=_words(prompt), generated_tokens=len(text.split())))
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """Log-probabilities per prompt and choice."""
+        self.prompts += prompts
+        rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
+        return ChoiceScores(logprobs=rows, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
+
+
+def _words(prompt: Prompt) -> int:
+    return sum(len(part.split()) if isinstance(part, str) else 1 for message in prompt for part in message.parts)
+
+
+def _hash(prompt: Prompt) -> int:
+    content = hashlib.blake2b(digest_size=8)
+    for message in prompt:
+        for part in message.parts:
+            content.update(part.encode() if isinstance(part, str) else part.tobytes())
+    return int.from_bytes(content.digest(), "big")
+
+
+class HashEncoder:
+    """Unit rows that depend on the content alone and mean nothing."""
+
+    name = "hash"
+    dimension = 8
+    takes: frozenset[Modality] = frozenset({"image", "text"})
+    reads: Modality = "text"
+
+    def prepare(self, value: Any) -> Any:
+        return value
+
+    def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        rows = np.stack([self._row(value) for value in values]) if values else np.empty((0, self.dimension), np.float32)
+        return rows if normalise else rows * 3.0
+
+    def _row(self, value: Any) -> Array:
+        content = value.encode() if isinstance(value, str) else value.tobytes()
+        seed = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+        row = np.random.default_rng(seed).standard_normal(self.dimension)
+        return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+class FakeSpace:
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.encoder = HashEncoder()
+        self._items = list(items)
+        self._rows = self.encoder.encode([item.text or "" for item in self._items])
+
+    def nearest(self, row: Array, k: int, *, filter: str | None = None) -> list[Candidate]:
+        scores = levelled(self._rows @ row)
+        order = sorted(range(len(self._items)), key=lambda n: (-scores[n], self._items[n].item_id))[:k]
+        return [Candidate(item=self._items[n], score=float(scores[n])) for n in order]
+
+    def rows(self, item_ids: Sequence[str]) -> Array:
+        places = {item.item_id: n for n, item in enumerate(self._items)}
+        return self._rows[[places[item_id] for item_id in item_ids]]
+
+
+class FakeCorpus:
+    """Words in common stand for BM25; filters are not looked at."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self._items = [Item(item_id=item_id, text=text) for item_id, text in texts.items()]
+        self._space = FakeSpace(self._items)
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
+        return self._space
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        words = set(text.lower().split())
+        scored = [(len(words & set((item.text or "").lower().split())), item) for item in self._items]
+        best = sorted((pair for pair in scored if pair[0]), key=lambda pair: (-pair[0], pair[1].item_id))[:k]
+        return [Candidate(item=item, score=float(score)) for score, item in best]
+
+    def idf(self, text: str) -> dict[str, float]:
+        held = [set((item.text or "").lower().split()) for item in self._items]
+        return {word: 1 / (1 + sum(word in words for words in held)) for word in text.lower().split()}
+
+
+def fake_corpus() -> Corpus:
+    """Twenty items of two words each."""
+    colours, things = ("red", "green", "blue", "white"), ("door", "boat", "bird", "lamp", "chair")
+    return FakeCorpus({f"{colour}-{thing}": f"{colour} {thing}" for colour in colours for thing in things})

@@ -1,0 +1,1 @@
+"""What makes what ships: never installed, never imported by the package."""

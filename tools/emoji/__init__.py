@@ -1,0 +1,1 @@
+"""Makes the emoji that ship: pictures, composed queries, their card."""

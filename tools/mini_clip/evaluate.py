@@ -1,0 +1,106 @@
+"""What a mini CLIP reaches on the emoji: names and composed queries searched over all pictures."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tools.mini_clip.data import Rows, Table, caption, normalised
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = npt.NDArray[np.float32]
+Measures: TypeAlias = dict[str, dict[str, float]]  # task -> measure -> value
+CUTOFFS = (1, 5, 10)
+ALPHA = 0.5  # the picture's share in a composed query
+PREFIX = "pictures.parquet::"
+
+
+def picture_rows(model: Any, pictures: torch.Tensor, *, batch: int = 256) -> Floats:
+    """(n, dim) float32 unit rows of (n, 3, side, side) normalised pictures."""
+    import torch
+
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = [model.encode_image(part.to(device), normalize=True).float().cpu().numpy() for part in torch.split(pictures, batch)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def text_rows(model: Any, tokenizer: Any, texts: Sequence[str], *, batch: int = 512) -> Floats:
+    """(n, dim) float32 unit rows."""
+    import torch
+
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            model.encode_text(tokenizer(list(texts[start : start + batch])).to(device), normalize=True).float().cpu().numpy()
+            for start in range(0, len(texts), batch)
+        ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def ranks(scores: Floats, targets: Rows) -> Rows:
+    """(n_queries,) ranks from 1 of one target per row of (n_queries, n) scores; a tie counts for the lower row number."""
+    own = np.take_along_axis(scores, targets[:, None], axis=1)
+    before = np.arange(scores.shape[1])[None] < targets[:, None]
+    return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1) + 1, dtype=np.int64)
+
+
+def recalls(scores: Floats, targets: Rows, twins: Rows) -> dict[str, float]:
+    """R@1, R@5, R@10, where a pixel-identical twin counts as the target and, as `strict`, where it does not."""
+    strict = ranks(scores, targets)
+    aware = strict.copy()
+    for query, target in enumerate(targets):
+        for twin in np.flatnonzero(twins == twins[target]):
+            aware[query] = min(aware[query], ranks(scores[query : query + 1], np.array([twin]))[0])
+    found = {f"R@{k}": float((aware <= k).mean()) for k in CUTOFFS}
+    return found | {f"strict_R@{k}": float((strict <= k).mean()) for k in CUTOFFS}
+
+
+def read_queries(data: Path, split: str) -> list[dict[str, Any]]:
+    """The composed queries of one split."""
+    lines = (data / "queries.jsonl").read_text(encoding="utf-8").splitlines()
+    return [query for query in map(json.loads, lines) if query["split"] == split]
+
+
+def measure(
+    model: Any,
+    tokenizer: Any,
+    table: Table,
+    queries: Sequence[dict[str, Any]],
+    split: str,
+    *,
+    pictures: torch.Tensor | None = None,
+) -> Measures:
+    """Measures by task, each searched over all pictures.
+
+    `names`: the names of the split. `reworded`: the same attributes in other words. `composed`: its composed queries, the
+    reference left out of the ranking; `composed_picture_only` and `composed_text_only` are what one half alone reaches.
+    `pictures` are the table's, preprocessed; when None they are made of its pixels.
+    """
+    seen = picture_rows(model, normalised(table.pixels) if pictures is None else pictures)
+    targets = table.rows(split)
+    chance = random.Random(0)
+    texts = {
+        "names": [table.emojis[row].name for row in targets],
+        "reworded": [caption(table.emojis[row], chance, 0.0) for row in targets],
+    }
+    row_of = {PREFIX + emoji.key: row for row, emoji in enumerate(table.emojis)}
+    references = np.array([row_of[query["image"]] for query in queries], dtype=np.int64)
+    wanted = np.array([row_of[query["relevant"][0]] for query in queries], dtype=np.int64)
+    words = text_rows(model, tokenizer, [query["text"] for query in queries])
+    found = {task: recalls(text_rows(model, tokenizer, asked) @ seen.T, targets, table.twins) for task, asked in texts.items()}
+    for task, share in (("composed", ALPHA), ("composed_picture_only", 1.0), ("composed_text_only", 0.0)):
+        scores = (share * seen[references] + (1 - share) * words) @ seen.T
+        np.put_along_axis(scores, references[:, None], -2.0, axis=1)
+        found[task] = recalls(scores, wanted, table.twins)
+    return found

@@ -1,0 +1,1 @@
+"""Trains and measures the embedded multimodal language model."""
