@@ -1,6 +1,6 @@
 """One query on its way: first stage, then the rerankers one after the other, with what each took.
 
-retriever --(depth candidates)--> reranker --> reranker --> the k best
+retriever --(depth candidates)--> reranker --(its own depth)--> reranker --> the k best
 """
 
 from __future__ import annotations
@@ -8,12 +8,30 @@ from __future__ import annotations
 import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, TypeAlias
 
+from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
-from mmrerank.parts import as_tuple, make
-from mmrerank.types import Answer, Answerer, Array, Backend, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, StagedReranker, StageName, as_tuple, check_name, make, requires, stage_of
+from mmrerank.types import (
+    Answer,
+    Answerer,
+    Array,
+    Backend,
+    Candidate,
+    Cost,
+    Item,
+    Query,
+    Ranking,
+    Reranker,
+    Retriever,
+    RowRetriever,
+    StreamingAnswerer,
+)
+
+DEPTH = 100  # candidates that a reranker sees where nothing says how many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +48,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What one station did for one query."""
+    """What one station did for one query. The order after it is its ranking, without what it holds to be irrelevant, then `beyond`."""
 
     name: str
     seconds: float
     notes: tuple[str, ...]
     ranking: Ranking
+    beyond: tuple[Candidate, ...] = ()  # what lies beyond a reranker's depth, as it came, without scores
 
     @property
     def cost(self) -> Cost:
@@ -68,28 +87,27 @@ def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], 
         Candidate(item=hit.item, score=hit.score, raw_score=hit.raw_score, calibrated_score=hit.calibrated_score) for hit in searched.hits
     ]
     answer = _answer(answerer, searched.query, pages, on_text)
-    held = {page.item.item_id for page in pages}
-    strangers = [citation.item.item_id for citation in answer.citations if citation.item.item_id not in held]
+    ids = {page.item.item_id for page in pages}
+    strangers = [citation.item.item_id for citation in answer.citations if citation.item.item_id not in ids]
     if strangers:
         raise InputError(f"the answerer {answerer.name!r} cites {strangers[0]!r}, a page it did not get")
     return AskResult(answer=answer, search=searched, answered_by=answerer.name, seconds=time.perf_counter() - start)
 
 
 def _answer(answerer: Answerer, query: Query, pages: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer:
-    streaming: Callable[..., Answer] | None = getattr(answerer, "stream", None)
-    if on_text is None or streaming is None:
+    if on_text is None or not isinstance(answerer, StreamingAnswerer):
         answer = answerer.answer(query, pages)
         if on_text is not None:
             on_text(answer.text)
         return answer
-    came: list[str] = []
+    words: list[str] = []
 
     def take(text: str) -> None:
-        came.append(text)
+        words.append(text)
         on_text(text)
 
-    answer = streaming(query, pages, take)
-    if not "".join(came).strip():  # nothing was asked, or nothing said
+    answer = answerer.stream(query, pages, take)
+    if not "".join(words).strip():  # nothing was asked, or nothing said
         on_text(answer.text)
     return answer
 
@@ -115,14 +133,55 @@ class QueryDescriptors:
     def _rows_of(self) -> RowRetriever:
         if not isinstance(self._retriever, RowRetriever):
             message = f"the first stage {self._retriever.name!r} searches without descriptors, which the reranker works on"
-            raise InputError(message, hint="Use the retriever 'dense' or 'composed'.")
+            raise InputError(message, hint=f"Use the retriever {BY_DESCRIPTORS!r} or {BY_BOTH!r}.")
         return self._retriever
 
 
-def rerankers_of(names: Sequence[str | Reranker], retriever: Retriever, backend: Backend | None = None) -> list[Reranker]:
-    """The rerankers of these names, parts as they are; what they ask for comes from the first stage and the backend."""
-    given = {"descriptors": QueryDescriptors(retriever), **({} if backend is None else {"backend": backend})}
-    return [make(name, station="rerankers", **given) if isinstance(name, str) else name for name in as_tuple(names)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedReranker:
+    """A reranker by its name, with what was opened for it before there is anything to rerank: its own model, the key of its service."""
+
+    stage: StageName
+    backend: Backend | None = None  # the model that the name says; None: opened when the part is made
+    api_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, name: str, *, open_backend: Callable[[str], Backend | None] = backend_of, api_key: str | None = None) -> NamedReranker:
+        """The reranker of that name.
+
+        Args:
+            open_backend: opens the model that the name says, where it says one.
+
+        Raises:
+            UnknownName: there is no such reranker, option or backend.
+            InputError: an option has a wrong type, or the model cannot be opened.
+        """
+        check_name(name, station="rerankers")
+        stage = stage_of(name)
+        return cls(stage=stage, backend=None if stage.backend is None else open_backend(stage.backend), api_key=api_key)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must still be passed to make it."""
+        return requires(str(self.stage), station="rerankers").needed
+
+    def made(self, **resources: Any) -> Reranker:
+        """The part; its own model, where the name says one, stands in place of `backend` among the resources."""
+        own: dict[str, Any] = {} if self.api_key is None else {"api_key": self.api_key}
+        if self.stage.backend is not None:
+            own["backend"] = self.backend or backend_of(self.stage.backend)
+        part: Reranker = make(self.stage, station="rerankers", **{**resources, **own})
+        return part
+
+
+AnyReranker: TypeAlias = "str | Reranker | NamedReranker"
+
+
+def rerankers_of(rerankers: Sequence[AnyReranker], retriever: Retriever, backend: Backend | None = None) -> list[Reranker]:
+    """The parts of these rerankers, parts as they are; what the others ask for comes from the first stage and the backend."""
+    resources = {"descriptors": QueryDescriptors(retriever), **({} if backend is None else {"backend": backend})}
+    named = [NamedReranker.of(one) if isinstance(one, str) else one for one in as_tuple(rerankers)]
+    return [one.made(**resources) if isinstance(one, NamedReranker) else one for one in named]
 
 
 def search(
@@ -131,29 +190,46 @@ def search(
     """The k best items for a query.
 
     Args:
-        depth: how many candidates the rerankers see; 100 at most when None. What lies beyond keeps its order behind
-            them, without a score, since theirs would be on another scale. What a reranker holds to be irrelevant is
-            neither passed on nor a hit, and then neither is what lies beyond, which nobody judged.
+        depth: how many candidates those rerankers see whose names say no depth of their own; the larger of k and 100 when None.
+            A reranker sees the first of the order before it. What lies beyond its depth keeps its order behind them, without a
+            score, since theirs would be on another scale. What it holds to be irrelevant is neither passed on nor a hit, and then
+            neither is what lies beyond its depth, which it did not judge.
 
     Raises:
         InputError: k or depth is below 1.
     """
     if k < 1 or (depth is not None and depth < 1):
         raise InputError(f"k and depth must be at least 1; got k={k}, depth={depth}")
-    seen = (depth or max(k, 100)) if rerankers else k
-    stages = [_timed(retriever.name, lambda: retriever.retrieve(query, max(k, seen)))]
-    rest = stages[0].ranking.candidates[seen:]
-    for reranker in rerankers:
-        head = _relevant(stages[-1].ranking)[:seen]
-        stages.append(_timed(reranker.name, partial(reranker.rerank, query, head)))
-        _check_permutation(reranker.name, head, stages[-1].ranking.candidates)
-    ordered = _relevant(stages[-1].ranking)
-    if not any(stage.ranking.notes.irrelevant for stage in stages):
-        ordered = (*ordered, *(replace(c, score=None, raw_score=None, calibrated_score=None) for c in rest))
+    depths = [_depth_of(reranker, depth or max(k, DEPTH)) for reranker in rerankers]
+    deepest = max(depths, default=k)
+    first = _timed(retriever.name, lambda: retriever.retrieve(query, max(k, deepest)))
+    stages, order = [first], _relevant(first.ranking)
+    if rerankers and first.ranking.notes.irrelevant:
+        order = order[:deepest]
+    for reranker, own in zip(rerankers, depths, strict=True):
+        head, rest = order[:own], order[own:]
+        stage = _timed(reranker.name, partial(reranker.rerank, query, head))
+        _check_permutation(reranker.name, head, stage.ranking.candidates)
+        beyond = () if stage.ranking.notes.irrelevant else tuple(map(_without_scores, rest))
+        stages.append(replace(stage, beyond=beyond))
+        order = order_after(stages[-1])
     reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))  # the last stage that gives one
     return SearchResult(
-        query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(ordered[:k], 1)), stages=tuple(stages)
+        query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(order[:k], 1)), stages=tuple(stages)
     )
+
+
+def order_after(stage: Stage) -> tuple[Candidate, ...]:
+    """All candidates in the order after a stage: those it ranked and holds to be relevant, then what lies beyond its depth."""
+    return (*_relevant(stage.ranking), *stage.beyond)
+
+
+def _depth_of(reranker: Reranker, depth: int) -> int:
+    return reranker.depth if isinstance(reranker, StagedReranker) and reranker.depth is not None else depth
+
+
+def _without_scores(candidate: Candidate) -> Candidate:
+    return replace(candidate, score=None, raw_score=None, calibrated_score=None)
 
 
 def _relevant(ranking: Ranking) -> tuple[Candidate, ...]:
@@ -168,8 +244,8 @@ def _timed(name: str, work: Callable[[], Ranking]) -> Stage:
     return Stage(name=name, seconds=time.perf_counter() - start, notes=messages, ranking=ranking)
 
 
-def _check_permutation(name: str, given: Sequence[Candidate], returned: Sequence[Candidate]) -> None:
-    before, after = sorted(c.item.item_id for c in given), sorted(c.item.item_id for c in returned)
+def _check_permutation(name: str, head: Sequence[Candidate], returned: Sequence[Candidate]) -> None:
+    before, after = sorted(c.item.item_id for c in head), sorted(c.item.item_id for c in returned)
     if before != after:
         raise InputError(f"the reranker {name!r} returned {len(after)} candidates that are no permutation of the {len(before)} it got")
 

@@ -7,7 +7,7 @@ a higher score is better; ids are non-empty strings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -237,6 +237,68 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamingBackend(Protocol):
+    """A backend that gives an answer as it comes."""
+
+    def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
+        """The answer to one prompt; `on_text` gets its text piece by piece, in order."""
+        ...
+
+
+@runtime_checkable
+class SingleTokenBackend(Protocol):
+    """A backend whose tokens can be seen."""
+
+    def single_token(self, choice: str) -> bool:
+        """Whether a word is one token as the beginning of an answer."""
+        ...
+
+
+@runtime_checkable
+class ExpectingBackend(Protocol):
+    """A backend that keeps watch over the time."""
+
+    def expect(self, prompts: int) -> None:
+        """So many prompts are about to be asked."""
+        ...
+
+
+@runtime_checkable
+class BatchedBackend(Protocol):
+    """A backend that says whether the prompts of one call share forward passes."""
+
+    batches: bool
+
+
+@runtime_checkable
+class BackendInFront(Protocol):
+    """A backend that passes prompts on to another, such as a cache. What it does not offer itself, that one may."""
+
+    inner: Backend
+
+
+def front_to_back(backend: Backend) -> Iterator[Backend]:
+    """The backend, the one it passes prompts on to, and so on to the model: the first that offers a capability is asked for it."""
+    yield backend
+    while isinstance(backend, BackendInFront):
+        backend = backend.inner
+        yield backend
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A part with weights of its own, and what tells them from others."""
+
+    @property
+    def weights_hash(self) -> str: ...
+
+
+def weights_of(part: object) -> str:
+    """The hash of the weights of an encoder or backend; "" where it has none of its own."""
+    return str(part.weights_hash) if isinstance(part, Weighted) else ""
+
+
 class Reader(Protocol):
     """Files -> items."""
 
@@ -257,6 +319,24 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class ImprovingReader(Protocol):
+    """A reader that may learn to read what it could not."""
+
+    def outdated(self, note: str) -> bool:
+        """Whether it can now read the text that it left out for the reason in `note`."""
+        ...
+
+
+@runtime_checkable
+class PlacingReader(Protocol):
+    """A reader whose files may be pages of a document beside one another."""
+
+    def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
+        """The document and page number of the file as it lies among its neighbours now."""
+        ...
+
+
 class Encoder(Protocol):
     """Pictures and texts -> descriptors."""
 
@@ -273,6 +353,40 @@ class Encoder(Protocol):
         """(n, dimension) float32 rows of pictures, of texts, or of what `prepare` made of them; one modality a call.
         Unit rows, or with `normalise=False` as long as the model leaves them."""
         ...
+
+
+@runtime_checkable
+class BatchedEncoder(Protocol):
+    """An encoder that says how many values it takes at once."""
+
+    batch_size: int
+
+
+@runtime_checkable
+class QueryEncoder(Protocol):
+    """An encoder that tells what is asked from what is found."""
+
+    def encode_queries(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows of what is asked."""
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """An encoder of many vectors an item."""
+
+    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_tokens, dimension) unit rows of each value."""
+        ...
+
+    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows by which items are proposed."""
+        ...
+
+
+@runtime_checkable
+class PassageEncoder(TokenEncoder, QueryEncoder, Protocol):
+    """An encoder of many vectors an item and one a query, which the best of the item's answers."""
 
 
 class Index(Protocol):
@@ -344,6 +458,34 @@ class Corpus(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusCapabilities:
+    """What a collection has to search by."""
+
+    has_text: bool
+    encoders: tuple[Encoder, ...]
+
+    def takes(self, *modalities: Modality) -> bool:
+        """Whether one of its encoders takes all of these."""
+        return any(encoder.takes >= frozenset(modalities) for encoder in self.encoders)
+
+
+@runtime_checkable
+class SelectiveRetriever(Protocol):
+    """What the module of a retriever declares that does not work on every collection."""
+
+    def works_on(self, corpus: CorpusCapabilities) -> bool:
+        """Whether it can search there, with its default options."""
+        ...
+
+
+@runtime_checkable
+class DeclaredView(Protocol):
+    """What the module of a reranker declares: what it looks at of a candidate. One that declares nothing may look at all there is."""
+
+    LOOKS_AT: frozenset[Modality]
+
+
 class DescriptorSource(Protocol):
     """Descriptors for rerankers that work on them."""
 
@@ -377,6 +519,20 @@ class RowRetriever(Retriever, Protocol):
         ...
 
 
+@runtime_checkable
+class CompositeRetriever(Protocol):
+    """A retriever that merges the rankings of others."""
+
+    parts: Sequence[Retriever]
+
+
+@runtime_checkable
+class StreamingAnswerer(Protocol):
+    """An answerer that gives its words as they come."""
+
+    def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer: ...
+
+
 class Answerer(Protocol):
     """Ranked pages -> an answer that cites them, and no others."""
 
@@ -385,6 +541,7 @@ class Answerer(Protocol):
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
 
 
+@runtime_checkable
 class Reranker(Protocol):
     """Candidates -> a permutation of them."""
 

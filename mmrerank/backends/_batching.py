@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Backend, BatchedBackend, ChoiceScores, Cost, Decoding, Generated, Prompt, front_to_back
 
 MOST = 256  # prompts of one batch, unless one call alone has more; the backend cuts it further as its memory needs
 Check: TypeAlias = Callable[[], None]
@@ -54,13 +54,11 @@ class BatchingBackend:
         """
         self.name = backend.name
         self.inner = backend
+        self._batches = any(isinstance(one, BatchedBackend) and one.batches for one in front_to_back(backend))
         self._window_s, self._check, self._on_batch = window_s, check, on_batch
         self._arrival = threading.Lock()
         self._turn = threading.Lock()  # of asking the model
         self._waiting: list[_Call] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # what a backend offers beside the protocol, such as `stream`
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt."""
@@ -70,7 +68,7 @@ class BatchingBackend:
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice, asked for together with those of other threads."""
         call = _Call(prompts=prompts, choices=tuple(choices), check=self._check())
-        if not prompts or not getattr(self.inner, "batches", False):
+        if not prompts or not self._batches:
             call.check()
             return self.inner.choice_logprobs(prompts, choices)
         with self._arrival:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.backends._streaming import streamed
-from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generated, Prompt, front_to_back, weights_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,12 +31,9 @@ class CachedBackend:
     def __init__(self, backend: Backend, folder: Path) -> None:
         self.name = backend.name
         self.inner = backend
-        weights = str(getattr(backend, "weights_hash", ""))
+        weights = next(filter(None, map(weights_of, front_to_back(backend))), "")
         self._of_model = hashlib.sha256(f"{SCHEMA}\n{backend.name}\n{weights}".encode()).hexdigest()
         self._cache = _opened(folder)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # what a backend offers beside the protocol, such as `single_token`
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt; those from the cache cost nothing."""

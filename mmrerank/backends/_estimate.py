@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
 
@@ -20,11 +20,8 @@ class Estimated:
 
     def __init__(self, backend: Backend, say: Callable[[str], None], *, long_s: float = LONG_S) -> None:
         self.name = backend.name
-        self._backend, self._say, self._long_s = backend, say, long_s
+        self.inner, self._say, self._long_s = backend, say, long_s
         self._coming, self._told = 0, False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
 
     def expect(self, prompts: int) -> None:
         """So many prompts are about to be asked."""
@@ -32,17 +29,17 @@ class Estimated:
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """As the backend does."""
-        first = self._first(prompts, lambda some: self._backend.generate(some, decoding))
-        return first if len(first) == len(prompts) else first + self._backend.generate(prompts[len(first) :], decoding)
+        first = self._first(prompts, lambda some: self.inner.generate(some, decoding))
+        return first if len(first) == len(prompts) else first + self.inner.generate(prompts[len(first) :], decoding)
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """As the backend does."""
         import numpy as np
 
-        first = self._first(prompts, lambda some: [self._backend.choice_logprobs(some, choices)])
+        first = self._first(prompts, lambda some: [self.inner.choice_logprobs(some, choices)])
         if not first:
-            return self._backend.choice_logprobs(prompts, choices)
-        rest = self._backend.choice_logprobs(prompts[1:], choices)
+            return self.inner.choice_logprobs(prompts, choices)
+        rest = self.inner.choice_logprobs(prompts[1:], choices)
         return ChoiceScores(logprobs=np.concatenate([first[0].logprobs, rest.logprobs]), cost=first[0].cost + rest.cost)
 
     def _first(self, prompts: Sequence[Prompt], ask: Callable[[Sequence[Prompt]], list[T]]) -> list[T]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from mmrerank.types import Backend, Decoding, Generated, Prompt
+from mmrerank.types import Backend, Decoding, Generated, Prompt, StreamingBackend, front_to_back
 
 
 def streamed(backend: Backend, prompt: Prompt, decoding: Decoding, on_text: Callable[[str], None] | None) -> Generated:
     """The answer to one prompt; `on_text` gets its text piece by piece, in order. Without it the backend is asked as ever."""
-    offered: Any = getattr(backend, "stream", None)
-    if on_text is not None and offered is not None:
-        answer: Generated = offered(prompt, decoding, on_text)
-        return answer
+    streaming = next((one for one in front_to_back(backend) if isinstance(one, StreamingBackend)), None)
+    if on_text is not None and streaming is not None:
+        return streaming.stream(prompt, decoding, on_text)
     (answer,) = backend.generate([prompt], decoding)
     if on_text is not None:
         on_text(answer.text)

@@ -16,7 +16,7 @@ def ask(
     k: Annotated[int, typer.Option(help="How many pages the answer is read from.", min=1)] = 5,
     filter: Annotated[str | None, typer.Option(help="SQL over the fields, such as \"document_id = 'report.pdf'\".")] = None,
     retriever: Annotated[str | None, typer.Option(help="First stage; BM25 over page text when left out.")] = None,
-    rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help=_backend.RERANK)] = None,
     backend: _backend.BackendName = None,
     answerer: Annotated[str | None, typer.Option(help="extractive or generative; chosen by whether a backend is named.")] = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see.", min=1)] = None,
@@ -30,10 +30,14 @@ def ask(
     from mmrerank.collection import Collection
     from mmrerank.sheet import draw_answer
 
-    model = _backend.opened(backend, no_cache=no_cache)
+    model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
     opened = Collection.open(collection)
     on_text = None if json or model is None else _output.piece
-    stages: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "depth": depth}
+    stages: dict[str, Any] = {
+        "retriever": retriever,
+        "rerank": rerankers,
+        "depth": depth,
+    }
     result = opened.ask(question, k=k, filter=filter, backend=model, answerer=answerer, on_text=on_text, **stages)
     whole = _results.written(sheet, lambda: draw_answer(result))
     if json:

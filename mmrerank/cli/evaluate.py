@@ -23,7 +23,7 @@ def evaluate(
     encoder: Annotated[str | None, typer.Option(help="Picture encoder of the collection that is made; the card's when left out.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it; the card's when left out.")] = None,
     retriever: Annotated[str | None, typer.Option(help="First stage; the benchmark's when left out.")] = None,
-    rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help=_backend.RERANK)] = None,
     backend: _backend.BackendName = None,
     depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
     run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
@@ -45,9 +45,14 @@ def evaluate(
     if collection is not None and (encoder or text_encoder):
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
     benchmark = _encoded(limited(open_benchmark(card, data, split), limit), encoder, text_encoder)
-    model = _backend.opened(backend, no_cache=no_cache)
+    model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
     given, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
-    options: dict[str, Any] = {"retriever": retriever, "rerank": _backend.rerankers(rerank), "run": given, "variant": variant}
+    options: dict[str, Any] = {
+        "retriever": retriever,
+        "rerank": rerankers,
+        "run": given,
+        "variant": variant,
+    }
     opened = _collection(benchmark, collection, model, options)
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
         found = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)

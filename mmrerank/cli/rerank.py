@@ -13,7 +13,7 @@ from mmrerank.cli import _backend, _output, _results
 def rerank(
     query: Annotated[Path, typer.Option(help='A query: {"query_id", "text", "images": \\[path or data URI], "exclude_text": \\[]}.')],
     candidates: Annotated[Path, typer.Option(help='A candidate a line, best first: {"item_id", "text", "image", "score"}.')],
-    with_: Annotated[list[str], typer.Option("--with", help="Reranker; several work one after the other.")],
+    with_: Annotated[list[str], typer.Option("--with", help=_backend.RERANK)],
     backend: _backend.BackendName = None,
     encoder: Annotated[str | None, typer.Option(help="Encodes the candidates for rerankers that work on descriptors.")] = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see; all when left out.", min=1)] = None,
@@ -26,12 +26,12 @@ def rerank(
     from mmrerank.parts import make
     from mmrerank.sheet import draw_sheet
 
-    asked, given = json_io.read_query(query), json_io.read_candidates(candidates)
-    model = _backend.opened(backend, no_cache=no_cache)
-    resources = {"api_key": _backend.rerank_key(), **({} if model is None else {"backend": model})}
+    question, hits = json_io.read_query(query), json_io.read_candidates(candidates)
+    model, rerankers = _backend.stages(with_, backend, no_cache=no_cache)
+    resources = {} if model is None else {"backend": model}
     if encoder is not None:
-        resources["descriptors"] = json_io.EncodedOnTheFly(make(encoder, station="encoders"), given)
-    result = json_io.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
+        resources["descriptors"] = json_io.EncodedOnTheFly(make(encoder, station="encoders"), hits)
+    result = json_io.rerank(question, hits, [reranker.made(**resources) for reranker in rerankers], depth=depth)
     whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result))

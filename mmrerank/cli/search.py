@@ -19,7 +19,7 @@ def search(
     filter: Annotated[str | None, typer.Option(help='SQL over the fields of the items, such as "page_number < 5".')] = None,
     k: Annotated[int, typer.Option(help="How many hits.", min=1)] = 10,
     retriever: Annotated[str | None, typer.Option(help="First stage; chosen by what is asked when left out.")] = None,
-    rerank: Annotated[list[str] | None, typer.Option(help="Reranker; several work one after the other.")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help=_backend.RERANK)] = None,
     backend: _backend.BackendName = None,
     depth: Annotated[int | None, typer.Option(help="How many candidates the rerankers see; 100 when left out.", min=1)] = None,
     sheet: Annotated[Path | None, typer.Option(callback=_results.sheet_file, help="Write the hits as one picture to look at.")] = None,
@@ -40,8 +40,15 @@ def search(
         exclude_images=tuple(map(picture, exclude_image or ())),
         filter=filter,
     )
-    model = _backend.opened(backend, no_cache=no_cache)
-    result = opened.search(query, k=k, retriever=retriever, rerank=_backend.rerankers(rerank), backend=model, depth=depth)
+    model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
+    result = opened.search(
+        query,
+        k=k,
+        retriever=retriever,
+        rerank=rerankers,
+        backend=model,
+        depth=depth,
+    )
     whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result, opened.paths_of([hit.item.item_id for hit in result.hits])))

@@ -16,7 +16,10 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; beyond this machine only with MMRERANK_TOKEN set.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
-    rerank: Annotated[list[str] | None, typer.Option(help="Reranker to offer, NAME or ALIAS=NAME; the first is `default`.")] = None,
+    rerank: Annotated[
+        list[str] | None, typer.Option(help="Reranker to offer, NAME or ALIAS=NAME with NAME as in search; the first is `default`.")
+    ] = None,
+    retriever: Annotated[list[str] | None, typer.Option(help="First stage to offer beside those that ship.")] = None,
     backend: _backend.BackendName = None,
     encoder: Annotated[str | None, typer.Option(help="Encodes candidates for rerankers that work on descriptors.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Host name by which clients address the service, such as behind a proxy.")] = None,
@@ -34,12 +37,17 @@ def serve(
 
     token = token_from_environment()
     check_host(host, token)
+    offered = named(rerank or ())
+    own = _backend.own_backends(list(offered.values()))
+    first = _backend.first_backend(list(offered.values()), backend)
     settings = Settings(
         collections=tuple(collections or ()),
-        rerankers=named(rerank or ()),
+        rerankers=offered,
+        retrievers=tuple(retriever or ()),
         backend=backend,
         encoder=encoder,
         api_key=_backend.key_for(backend or ""),
+        own_keys={model: key for model in own if (key := _backend.key_for(model, first)) is not None},
         rerank_key=_backend.rerank_key(),
         cache=None if no_cache else _backend.cache_folder(),
         token=token,

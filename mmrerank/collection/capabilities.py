@@ -1,42 +1,50 @@
-"""What can be asked of a collection: query modalities, first stages and rerankers whose needs it meets."""
+"""What can be asked of a collection: query modalities, first stages and rerankers whose needs it meets.
+
+Each retriever says in its module on which collections it works; none is known here by its name.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
-from mmrerank.parts import make, module, names
-from mmrerank.types import Encoder, Reranker
+from mmrerank.parts import make, module, names, requires
+from mmrerank.types import CorpusCapabilities, SelectiveRetriever
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
-BOTH = frozenset({"text", "image"})
 
 
 def takes(collection: Collection) -> list[Takes]:
     """What a query may be made of."""
-    encoders = _encoders(collection)
-    found: list[Takes] = ["text"] if _has_text(collection) or any("text" in e.takes for e in encoders) else []
-    found += ["image"] if any("image" in e.takes for e in encoders) else []
-    return [*found, "image+text"] if any(e.takes >= BOTH for e in encoders) else found
+    corpus = of_corpus(collection)
+    modalities: list[Takes] = ["text"] if corpus.has_text or corpus.takes("text") else []
+    modalities += ["image"] if corpus.takes("image") else []
+    return [*modalities, "image+text"] if corpus.takes("image", "text") else modalities
 
 
-def retrievers(collection: Collection, *, backend: bool) -> list[str]:
-    """The first stages that work on it, with or without an MLLM."""
-    encoders = _encoders(collection)
-    by_text = any("text" in encoder.takes for encoder in encoders)
-    met = {
-        "lexical": _has_text(collection),
-        "dense": bool(encoders),
-        "composed": any(encoder.takes >= BOTH for encoder in encoders),
-        "square_fusion": any(encoder.takes >= BOTH for encoder in encoders),
-        "hybrid": _has_text(collection) and by_text,
-        "late_interaction": any(hasattr(encoder, "encode_tokens") for encoder in encoders),
-    }
-    given = {"corpus", *(["backend"] if backend else [])}
-    return [name for name in names("retrievers") if met.get(name, True) and needs(name, "retrievers") <= given]
+def of_corpus(collection: Collection) -> CorpusCapabilities:
+    """What the collection has to search by; its encoders are loaded."""
+    encoders = tuple(collection.encoder(entry) for entry in collection.manifest.encoders)
+    return CorpusCapabilities(has_text=_has_text(collection), encoders=encoders)
+
+
+def retrievers(collection: Collection, *, backend: bool, among: Iterable[str] | None = None) -> list[str]:
+    """The first stages that work on it, with or without an MLLM.
+
+    Args:
+        among: names to choose from; None: all that ship.
+    """
+    corpus = of_corpus(collection)
+    resources = {"corpus", *(["backend"] if backend else [])}
+    known = names("retrievers") if among is None else among
+    return [name for name in known if _works(name, corpus) and requires(name, station="retrievers").needed <= resources]
+
+
+def _works(name: str, corpus: CorpusCapabilities) -> bool:
+    factory = module(name, station="retrievers")
+    return not isinstance(factory, SelectiveRetriever) or factory.works_on(corpus)
 
 
 def fields(collection: Collection) -> list[str]:
@@ -44,37 +52,18 @@ def fields(collection: Collection) -> list[str]:
     return ["item_id", "document_id", "page_number", "text", "file", *collection.table.metadata_fields]
 
 
-def needs(name: str, station: str) -> set[str]:
-    """What must be given to build a part: "backend", "descriptors", "corpus"."""
-    asked = list(inspect.signature(module(name, station=station).build).parameters.values())[1:]
-    return {parameter.name for parameter in asked if parameter.default is parameter.empty}
-
-
-def rerankers(given: Iterable[str]) -> list[str]:
-    """The rerankers that can be built from these resources by their name alone."""
-    held = set(given)
-    return [name for name in names("rerankers") if needs(name, "rerankers") <= held and _is_whole(name)]
-
-
-def with_key(parts: Iterable[str | Reranker], api_key: str | None) -> list[str | Reranker]:
-    """The rerankers, made with a key those that take one, since they ask a server of their own; the others as they are."""
-    return [make(part, station="rerankers", api_key=api_key) if isinstance(part, str) and _takes_key(part) else part for part in parts]
-
-
-def _takes_key(name: str) -> bool:
-    return "api_key" in inspect.signature(module(name, station="rerankers").build).parameters
+def rerankers(resources: Iterable[str]) -> list[str]:
+    """The rerankers that ship and can be built from these resources by their name alone."""
+    met = set(resources)
+    return [name for name in names("rerankers") if requires(name, station="rerankers").needed <= met and _is_whole(name)]
 
 
 def _is_whole(name: str) -> bool:
     """Whether the name says enough: a part that reaches a server needs its address too."""
     try:
-        return bool(needs(name, "rerankers")) or make(name, station="rerankers") is not None
+        return bool(requires(name, station="rerankers").needed) or make(name, station="rerankers") is not None
     except InputError:
         return False
-
-
-def _encoders(collection: Collection) -> list[Encoder]:
-    return [collection.encoder(entry) for entry in collection.manifest.encoders]
 
 
 def _has_text(collection: Collection) -> bool:

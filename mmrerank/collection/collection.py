@@ -24,13 +24,26 @@ from mmrerank.index import rows_index_name
 from mmrerank.ingest.files import list_files, readers, with_roots
 from mmrerank.ingest.notes import with_wordless
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
-from mmrerank.parts import as_tuple, make
-from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
+from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, as_tuple, make
+from mmrerank.pipeline import AnyReranker, AskResult, SearchResult, ask, rerankers_of, search
 from mmrerank.provenance import made_by
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
 from mmrerank.store.table import Table
-from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Item, Modality, Query, Reader, Reranker, Retriever
+from mmrerank.types import (
+    Answerer,
+    Backend,
+    Candidate,
+    EmbeddingSpace,
+    Encoder,
+    Item,
+    Modality,
+    Query,
+    Reader,
+    Retriever,
+    TokenEncoder,
+    weights_of,
+)
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "faiss_index"
@@ -138,7 +151,7 @@ class Collection:
             return self._encoders[entry.slug]
 
     def _same_as(self, entry: EncoderEntry, part: Encoder) -> Encoder:
-        weights = _weights(part)
+        weights = weights_of(part)
         if (part.name, part.dimension) != (entry.name, entry.dimension) or (entry.weights and weights != entry.weights):
             raise ManifestError(
                 f"collection {self.path.name!r} holds {entry.dimension}-dim descriptors of {entry.name!r} (weights "
@@ -236,7 +249,7 @@ class Collection:
         *,
         k: int = 10,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[str | Reranker] = (),
+        rerank: Sequence[AnyReranker] = (),
         backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
@@ -264,7 +277,7 @@ class Collection:
         k: int = 5,
         filter: str | None = None,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[str | Reranker] = (),
+        rerank: Sequence[AnyReranker] = (),
         backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
@@ -279,7 +292,7 @@ class Collection:
             on_text: called with the words of the answer as they come, as the model writes them.
         """
         backend = backend_of(backend)
-        chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
+        chosen = answerer if answerer is not None else QUOTING if backend is None else WRITING
         part: Answerer = make(chosen, station="answering", corpus=self, **given(backend)) if isinstance(chosen, str) else chosen
         found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
         return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
@@ -288,11 +301,11 @@ class Collection:
         """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
         encoder takes text, else BM25."""
         if query.images:
-            return "composed" if query.text else "dense"
+            return BY_BOTH if query.text else BY_DESCRIPTORS
         view = self.view
         if view.has_pages:
-            return "lexical"
-        return "dense" if any("text" in self.encoder(entry).takes for entry in view.manifest.encoders) else "lexical"
+            return BY_WORDS
+        return BY_DESCRIPTORS if any("text" in self.encoder(entry).takes for entry in view.manifest.encoders) else BY_WORDS
 
     def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
         """The space of the named encoder, or of the first that takes these modalities.
@@ -309,7 +322,7 @@ class Collection:
         held = ", ".join(f"{entry.name!r} ({'/'.join(sorted(self.encoder(entry).takes))})" for entry in entries) or "none"
         raise InputError(
             f"no encoder of collection {self.path.name!r} takes {' and '.join(sorted(takes))}; it has {held}.",
-            hint="Index it with --encoder, or use the retriever 'lexical' for text.",
+            hint=f"Index it with --encoder, or use the retriever {BY_WORDS!r} for text.",
         )
 
     def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
@@ -371,8 +384,8 @@ class Collection:
 
 def _with_room(table: Table, encoder: Encoder) -> EncoderEntry:
     """The entry of an encoder for which the table has columns then."""
-    entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
-    table.add_encoder(entry.slug, entry.dimension, tokens=hasattr(encoder, "encode_tokens"))
+    entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=weights_of(encoder))
+    table.add_encoder(entry.slug, entry.dimension, tokens=isinstance(encoder, TokenEncoder))
     return entry
 
 
@@ -384,7 +397,3 @@ def _loaded(name: str) -> Encoder:
 
 def _encoder(encoder: str | Encoder) -> Encoder:
     return _loaded(encoder) if isinstance(encoder, str) else encoder
-
-
-def _weights(encoder: Encoder) -> str:
-    return str(getattr(encoder, "weights_hash", ""))

@@ -7,7 +7,7 @@ the stage before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mmrerank.errors import BackendError
 from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
@@ -22,20 +22,17 @@ class Watched:
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
-        self._backend = backend
+        self.inner = backend
         self._answered = False
         self._failure: BackendError | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """As the backend does."""
-        return self._noted(lambda: self._backend.generate(prompts, decoding))
+        return self._noted(lambda: self.inner.generate(prompts, decoding))
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """As the backend does."""
-        return self._noted(lambda: self._backend.choice_logprobs(prompts, choices))
+        return self._noted(lambda: self.inner.choice_logprobs(prompts, choices))
 
     def _noted(self, ask: Callable[[], T]) -> T:
         try:

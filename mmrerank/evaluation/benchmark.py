@@ -15,6 +15,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.cards import Card, read_card
 from mmrerank.evaluation.loaders._loaded import Loaded
 from mmrerank.evaluation.runs import Run
+from mmrerank.parts import BY_DESCRIPTORS
 from mmrerank.types import Query
 
 _LOADERS = Path(__file__).parent / "loaders"
@@ -40,7 +41,7 @@ class Benchmark:
     given: Run | None = None  # the first stage that the authors ship, for rerankers to start from
     read_with: tuple[str, ...] = ()  # readers that `Collection.add` is to use instead of those with default options
     server: str = ""  # whose submissions are written for a split without judgements
-    retriever: str = "dense"  # first stage that suits the queries
+    retriever: str = BY_DESCRIPTORS  # first stage that suits the queries
     encoder: str | None = None
     text_encoder: str | None = None
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.parts import BY_DESCRIPTORS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -102,7 +103,7 @@ def read_card(path: Path) -> Card:
         layout=table["layout"],
         split=table["split"],
         measures=tuple(table["measures"]),
-        retriever=table.get("retriever", "dense"),
+        retriever=table.get("retriever", BY_DESCRIPTORS),
         encoder=table.get("encoder"),
         text_encoder=table.get("text_encoder"),
         data=(path.parent / table["data"]) if "data" in table else None,

@@ -20,10 +20,11 @@ from mmrerank.evaluation.submissions import write_submission
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
 from mmrerank.ingest.run import IngestReport
-from mmrerank.pipeline import rerankers_of
-from mmrerank.prompting.files import PromptText
+from mmrerank.parts import StagedReranker, as_tuple
+from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
+from mmrerank.prompting.files import PromptedPart
 from mmrerank.provenance import made_by
-from mmrerank.types import Backend, Reranker
+from mmrerank.types import Backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ def searches(benchmark: Benchmark, *, retriever: str | None, run: Run | None) ->
 
 
 def needs_collection(
-    benchmark: Benchmark, *, retriever: str | None, rerank: Sequence[str | Reranker], run: Run | None, variant: str | None
+    benchmark: Benchmark, *, retriever: str | None, rerank: Sequence[AnyReranker], run: Run | None, variant: str | None
 ) -> bool:
     """Whether something is searched or reranked; where not, a run is measured as it is."""
     return bool(rerank) or variant is not None or searches(benchmark, retriever=retriever, run=run)
@@ -84,7 +85,7 @@ def evaluate(
     collection: Collection | None,
     *,
     retriever: str | None = None,
-    rerank: Sequence[str | Reranker] = (),
+    rerank: Sequence[AnyReranker] = (),
     backend: Backend | None = None,
     depth: int = DEPTH,
     run: Run | None = None,
@@ -120,9 +121,12 @@ def evaluate(
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
     watched = None if backend is None else Watched(backend)
-    progress = progress if watched is None else _both(watched.check, progress)
+    own = [_watched(one) for one in as_tuple(rerank)]
+    models = [one.backend for one in own if isinstance(one, NamedReranker) and isinstance(one.backend, Watched)]
+    for model in filter(None, [watched, *models]):
+        progress = _both(model.check, progress)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
-    setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(rerank, first, watched)))
+    setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     origin = ran | _origin(collection, [first, *setting.rerank], backend)
     return _searched(setting, collection, change, depth, others, origin, notes, progress)
 
@@ -154,6 +158,15 @@ def _run(setting: Setting, collection: Collection, depth: int, progress: Progres
     return run_benchmark(setting.benchmark, collection, setting.first, rerank=setting.rerank, depth=depth, progress=progress)
 
 
+def _watched(reranker: AnyReranker) -> AnyReranker:
+    """The reranker with watch kept over the model that its name says, where it says one."""
+    if isinstance(reranker, str):
+        reranker = NamedReranker.of(reranker)
+    if not isinstance(reranker, NamedReranker) or reranker.backend is None:
+        return reranker
+    return replace(reranker, backend=Watched(reranker.backend))
+
+
 def _both(check: Progress, progress: Progress | None) -> Progress:
     """Tells both how far the run is."""
 
@@ -167,8 +180,12 @@ def _both(check: Progress, progress: Progress | None) -> Progress:
 
 def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | None) -> dict[str, Any]:
     """What the numbers hang on beside the stages' names: collection, weights of the encoders, texts of the prompts, the model."""
-    prompts = {stage.name: stage.prompt.digest for stage in stages if isinstance(getattr(stage, "prompt", None), PromptText)}
+    parts = {stage.name: stage.reranker if isinstance(stage, StagedReranker) else stage for stage in stages}
+    prompts = {name: part.prompt.digest for name, part in parts.items() if isinstance(part, PromptedPart)}
+    named = {stage.name: stage.stage for stage in stages if isinstance(stage, StagedReranker)}
+    own = {name: {"depth": stage.depth, "backend": stage.backend} for name, stage in named.items()}
     return {
+        **({"named": own} if own else {}),  # what the names of stages say of depth and model
         "collection": dict(collection.manifest.made_by),
         "encoders": {entry.name: entry.weights for entry in collection.manifest.encoders},
         "prompts": prompts,

@@ -12,7 +12,7 @@ from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import held
 from mmrerank.evaluation.runs import Run
-from mmrerank.types import Backend, RowRetriever
+from mmrerank.types import Backend, CompositeRetriever, RowRetriever
 
 
 def nothing_to_index(benchmark: Benchmark) -> InputError:
@@ -29,7 +29,7 @@ def check_encoders(benchmark: Benchmark, collection: Collection, retriever: str,
         InputError: it has none, or none that takes what the first query is made of.
     """
     first = collection.view.retriever(retriever, backend)
-    for part in getattr(first, "parts", (first,)):
+    for part in first.parts if isinstance(first, CompositeRetriever) else (first,):
         if not isinstance(part, RowRetriever) or not benchmark.queries:
             continue
         if not collection.manifest.encoders:

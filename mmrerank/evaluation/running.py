@@ -21,7 +21,8 @@ from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
-from mmrerank.pipeline import SearchResult, Stage
+from mmrerank.parts import StagedReranker
+from mmrerank.pipeline import SearchResult, Stage, order_after
 from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
 
 DEPTH = 100
@@ -41,6 +42,7 @@ class System:
     cost: Cost = field(default_factory=Cost)
     seconds: float = 0.0  # over all queries
     notes: Mapping[str, int] = field(default_factory=dict)  # how much of the order is the last stage's -> for how many queries
+    depth: int | None = None  # how many candidates its last stage saw, where that stage says so itself
     timed: bool = True  # whether cost and seconds are known; of a run that another system made they are not
 
     @property
@@ -197,19 +199,26 @@ def run_benchmark(
     """The rankings of all queries after every stage.
 
     Args:
-        depth: how many candidates the rerankers see.
+        depth: how many candidates those rerankers see whose names say no depth of their own.
         progress: called with the queries done and expected.
     """
-    kept = max(depth, _kept(benchmark.measures, len(collection)))
+    deepest = max((_own_depth(part) or depth for part in rerank), default=depth)
+    kept = max(deepest, _kept(benchmark.measures, len(collection)))
     results: list[SearchResult] = []
     for done, query in enumerate(benchmark.queries, 1):
         results.append(collection.search(query, k=kept, retriever=first, rerank=rerank, depth=depth))
         if progress is not None:
             progress(done, len(benchmark.queries))
     names = [first.name, *(part.name for part in rerank)]
-    systems = tuple(_system(tuple(names[: n + 1]), results) for n in range(len(names)))
-    seen = sum(min(depth, len(result.stages[0].ranking.candidates)) for result in results)
-    return Outcome(benchmark=benchmark, depth=depth, candidates=seen, systems=systems)
+    depths = [None, *(_own_depth(part) for part in rerank)]
+    systems = tuple(replace(_system(tuple(names[: n + 1]), results), depth=depths[n]) for n in range(len(names)))
+    seen = sum(min(deepest, len(result.stages[0].ranking.candidates)) for result in results)
+    return Outcome(benchmark=benchmark, depth=deepest, candidates=seen, systems=systems)
+
+
+def _own_depth(reranker: Reranker) -> int | None:
+    """The depth that a stage's name says; None where its reranker has an option of that name: then it says how far it looks itself."""
+    return reranker.depth if isinstance(reranker, StagedReranker) and not reranker.stage.own_depth else None
 
 
 def _kept(measures: Iterable[str], size: int) -> int:
@@ -238,14 +247,8 @@ def _system(names: tuple[str, ...], results: Sequence[SearchResult]) -> System:
 
 
 def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
-    """What the search would show after these stages: the reranked head, then the rest of the first stage without scores."""
-    irrelevant = set().union(*(stage.ranking.notes.irrelevant for stage in stages))
-    head = tuple(c for c in stages[-1].ranking.candidates if c.item.item_id not in irrelevant)
-    if len(stages) == 1 or irrelevant:
-        return head
-    held = {candidate.item.item_id for candidate in head}
-    rest = (c for c in stages[0].ranking.candidates if c.item.item_id not in held)
-    return (*head, *(replace(c, score=None) for c in rest))
+    """What the search would show after these stages."""
+    return order_after(stages[-1])
 
 
 def held(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:

@@ -41,7 +41,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def _told(system: System, depth: int) -> dict[str, Any]:
-    own = depth if system.timed else system.length
+    own = (system.depth or depth) if system.timed else system.length
     return {"name": system.name, "stages": list(system.stages), "depth": own, "cost": _cost(system), "notes": dict(system.notes)}
 
 

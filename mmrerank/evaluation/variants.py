@@ -25,7 +25,7 @@ from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
-from mmrerank.parts import options_of, parse, printed
+from mmrerank.parts import BY_DESCRIPTORS, StagedReranker, options_of, parse, printed
 from mmrerank.types import Candidate, ImageHandle, Query, Ranking, Reranker, Retriever, RowRetriever
 
 SAME = 1 - 1e-4  # cosine above which two pictures are one: encoded alone and in a batch, they differ by about 1e-6
@@ -139,7 +139,7 @@ def heeded(variant: Variant, setting: Setting, collection: Collection) -> None:
     if all(changed is query for (changed, _), (query, _) in zip(asked, found, strict=True)):
         raise InputError(f"{variant.name}: nothing wrong that {first.name} finds has a {options.by} to be excluded by")
     if not setting.rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
-        hint = "Take a first stage that does, such as 'dense', exclude by the other of picture and text, or name a reranker."
+        hint = f"Take a first stage that does, such as {BY_DESCRIPTORS!r}, exclude by the other of picture and text, or name a reranker."
         raise InputError(f"{variant.name}: {first.name} takes no heed of what is excluded by its {options.by}", hint=hint)
 
 
@@ -155,7 +155,7 @@ def altered(variant: Variant, setting: Setting, collection: Collection, plain: O
     """
     options, benchmark, first = variant.options, setting.benchmark, setting.first
     if isinstance(options, Shuffled):
-        return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in setting.rerank))
+        return replace(setting, rerank=tuple(_shuffled(part, options.seed) for part in setting.rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
         return replace(setting, first=kind(first, benchmark, collection, count=options.count, depth=plain.depth))
@@ -183,6 +183,13 @@ class ShuffledReranker:
         own = int.from_bytes(hashlib.blake2b(query.query_id.encode(), digest_size=8).digest(), "big")
         order = np.random.default_rng([self._seed, own]).permutation(len(candidates))
         return self._inner.rerank(query, [candidates[n] for n in order])
+
+
+def _shuffled(reranker: Reranker, seed: int) -> Reranker:
+    """The reranker with its candidates shuffled: those within the depth of its stage, all where its own option says how far it looks."""
+    if isinstance(reranker, StagedReranker) and not reranker.stage.own_depth:
+        return reranker.around(ShuffledReranker(reranker.reranker, seed))
+    return ShuffledReranker(reranker, seed)
 
 
 class WithNegatives(Restricted):

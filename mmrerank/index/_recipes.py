@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from mmrerank import parts
 from mmrerank.errors import FormatError, InputError, UnknownName
@@ -22,6 +22,13 @@ else:
 
 RECIPES = Path(__file__).parents[2] / "indexes"
 KEYS = {"name": str, "take_it_when": str, "options": dict, "measured": dict}
+
+
+@runtime_checkable
+class IndexFactory(Protocol):
+    """What the module of an index declares."""
+
+    SEARCHES: Literal["rows", "text"]
 
 
 def read_recipe(path: Path) -> str:
@@ -80,7 +87,8 @@ def _of_rows(name: str) -> str:
 
 
 def _searches_rows(part: str) -> bool:
-    return bool(parts.module(part, station="index").SEARCHES == "rows")
+    factory = parts.module(part, station="index")
+    return isinstance(factory, IndexFactory) and factory.SEARCHES == "rows"
 
 
 def _checked(name: str, explained: dict[str, Any]) -> str:

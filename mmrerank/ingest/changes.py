@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_o
 from mmrerank.readers import RACY_NS
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
-from mmrerank.types import Failure, Found, Reader
+from mmrerank.types import Failure, Found, ImprovingReader, PlacingReader, Reader
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
 
@@ -71,14 +71,14 @@ def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> b
 
 def _outdated(reader: Reader, row: Row) -> bool:
     """Whether the reader has become able to read what it could not read then."""
-    asked: Callable[[str], bool] | None = getattr(reader, "outdated", None)
-    return bool(row.get("text_note")) and asked is not None and asked(str(row["text_note"]))
+    return bool(row.get("text_note")) and isinstance(reader, ImprovingReader) and reader.outdated(str(row["text_note"]))
 
 
 def _moved(file: SourceFile, row: Row) -> bool:
     """Whether the file has become another page, since its neighbours came or went."""
-    asked: Callable[..., object] | None = getattr(file.reader, "place", None)
-    return asked is not None and row["state"] == "ready" and asked(file.path, file.file_id) != (row["document_id"], row["page_number"])
+    if not isinstance(file.reader, PlacingReader) or row["state"] != "ready":
+        return False
+    return file.reader.place(file.path, file.file_id) != (row["document_id"], row["page_number"])
 
 
 def encoders_of(row: Row) -> set[str]:

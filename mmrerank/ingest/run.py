@@ -22,7 +22,7 @@ from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
-from mmrerank.types import Array, Encoder, Failure, Found
+from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Found, TokenEncoder
 
 Progress = Callable[[int, int], None]  # items done, items expected
 COMMIT_AFTER_S = 10.0
@@ -254,7 +254,7 @@ class Ingest:
         return [replace(work, base=base, inputs={}) for work, base in zip(group, bases, strict=True)]
 
     def _batch_size(self) -> int:
-        return max([int(getattr(encoder, "batch_size", 32)) for encoder in self._encoders.values()], default=256)
+        return max([encoder.batch_size if isinstance(encoder, BatchedEncoder) else 32 for encoder in self._encoders.values()], default=256)
 
     # ------------------------------------------------------------------ counting and writing
 
@@ -288,7 +288,7 @@ class Ingest:
             known = [self._known[work.file.file_id][work.base.item_id] for work in some]
             seen = [",".join(sorted(encoders_of(row) | set(work.base.descriptors))) for row, work in zip(known, some, strict=True)]
             columns: dict[str, list[Any]] = {PREFIX + slug: [work.base.descriptors[slug] for work in some], "encoders": seen}
-            if hasattr(self._encoders[slug], "encode_tokens"):
+            if isinstance(self._encoders[slug], TokenEncoder):
                 columns[TOKENS + slug] = [work.base.tokens.get(slug) for work in some]
             self._table.fill([work.base.item_id for work in some], columns)
 
@@ -340,11 +340,10 @@ class Ingest:
 
 def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:
     """(n, dimension) rows, and for an encoder of many vectors an item those of each, from one pass through its model."""
-    if not hasattr(encoder, "encode_tokens"):
+    if not isinstance(encoder, TokenEncoder):
         return encoder.encode(inputs), []
-    tokens: list[Array] = encoder.encode_tokens(inputs)
-    rows: Array = encoder.pooled(tokens)  # type: ignore[attr-defined]
-    return rows, tokens
+    tokens = encoder.encode_tokens(inputs)
+    return encoder.pooled(tokens), tokens
 
 
 def _failed(base: Record, failure: Failure) -> Record:

@@ -6,7 +6,6 @@ made of the candidates on the fly). Names are checked at once; models are loaded
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,8 @@ from mmrerank import json_io
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
 from mmrerank.integrations._given import Given, candidates_of
-from mmrerank.parts import make, module, options_of
-from mmrerank.pipeline import Hit, Stage
+from mmrerank.parts import check_name, make, requires, stage_of
+from mmrerank.pipeline import AnyReranker, Hit, NamedReranker, Stage
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Query, Reranker, Retriever
 
 if TYPE_CHECKING:
@@ -68,18 +67,26 @@ class Reranking:
         check(reranker, {"backend": backend, "encoder": encoder})
         self._reranker, self._backend, self._encoder, self._api_key = reranker, backend, encoder, api_key
         self._loaded: dict[str, Any] | None = None
+        self._named: NamedReranker | None = None
 
     def warm_up(self) -> None:
         """Loads what a name stands for; does nothing the second time."""
         with _LOADING:
             if self._loaded is None and isinstance(self._reranker, str):
-                # The key of the backend's server goes to no other; without a backend it is that of a reranker with a server of its own.
-                resources: dict[str, Any] = {"api_key": self._api_key} if self._backend is None else {}
+                self._named = self._opened(self._reranker)
+                resources: dict[str, Any] = {}
                 if self._backend is not None:
                     resources["backend"] = backend_of(self._backend, self._api_key)
                 if self._encoder is not None:
                     resources["encoder"] = make(self._encoder, station="encoders") if isinstance(self._encoder, str) else self._encoder
                 self._loaded = resources
+
+    def _opened(self, name: str) -> NamedReranker:
+        """The reranker of that name. The key goes to the server of the backend and to no other; without one, to that of the model
+        that the name says, else to the service that the reranker asks."""
+        key = self._api_key if self._backend is None else None
+        own = stage_of(name).backend is not None
+        return NamedReranker.of(name, open_backend=lambda model: backend_of(model, key), api_key=None if own else key)
 
     def run(self, text: str, given: Sequence[Given], *, images: tuple[ImageHandle, ...] = (), top_n: int | None = None) -> list[Placed]:
         """The new order for a query, best first and cut to `top_n`; what the reranker holds to be irrelevant is not in it.
@@ -103,11 +110,11 @@ class Reranking:
         if not isinstance(self._reranker, str):
             return self._reranker
         self.warm_up()
+        assert self._named is not None
         resources = dict(self._loaded or {})
         if "encoder" in resources:
             resources["descriptors"] = json_io.EncodedOnTheFly(resources.pop("encoder"), candidates)
-        part: Reranker = make(self._reranker, station="rerankers", **resources)
-        return part
+        return self._named.made(**resources)
 
 
 def _notes(stage: Stage) -> tuple[str, ...]:
@@ -122,13 +129,13 @@ def check(part: str | Reranker, options: Mapping[str, Any], *, station: str = "r
     """InputError unless it is a part, or a name of the station with all that it asks for among `backend` and `encoder`."""
     for place, one in ((station, part), ("backends", options["backend"]), ("encoders", options["encoder"])):
         if isinstance(one, str):
-            options_of(one, module(one, station=place).Options)
+            check_name(one, station=place)
     if not isinstance(part, str):
-        if not callable(getattr(part, "rerank", None)):
+        if not isinstance(part, Reranker):
             raise InputError(f"a reranker is a name or a part with rerank(); got {type(part).__name__}")
         return
-    asked = inspect.signature(module(part, station=station).build).parameters
-    missing = [option for resource, option in RESOURCES.items() if resource in asked and options[option] is None]
+    needed = requires(part, station=station).needed
+    missing = [option for resource, option in RESOURCES.items() if resource in needed and options[option] is None]
     if missing:
         raise InputError(f"{part!r} needs {', '.join(missing)}", hint=f"Give {missing[0]} as a part or by its name.")
 
@@ -155,7 +162,7 @@ def pages(
     *,
     k: int,
     retriever: str | Retriever | None,
-    rerank: Sequence[str | Reranker],
+    rerank: Sequence[AnyReranker],
     backend: Backend | None,
     depth: int | None,
     filter: str | None,

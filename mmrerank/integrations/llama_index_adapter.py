@@ -84,7 +84,7 @@ class MMRerankPostprocessor(BaseNodePostprocessor):
             raise InputError("nodes are reranked for a query, and none was given", hint="Pass query_str=... or query_bundle=...")
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
-            EventPayload.MODEL_NAME: getattr(self.reranker, "name", self.reranker),
+            EventPayload.MODEL_NAME: self.reranker if isinstance(self.reranker, str) else self.reranker.name,
             EventPayload.QUERY_STR: query_bundle.query_str,
             EventPayload.TOP_K: self.top_n,
         }

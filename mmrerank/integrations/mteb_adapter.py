@@ -32,7 +32,7 @@ from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
 from mmrerank.parts import make
 from mmrerank.pictures import Held
-from mmrerank.types import Array, Backend, Encoder, Query, Reranker
+from mmrerank.types import Array, Backend, Encoder, Query, QueryEncoder, Reranker, weights_of
 
 try:
     from mteb._create_dataloaders import create_dataloader
@@ -61,7 +61,7 @@ class MMRerankEncoder:
             encoder: a part or its name, such as "openclip/mini".
         """
         self.model: Encoder = make(encoder, station="encoders") if isinstance(encoder, str) else encoder
-        about = {"encoder": self.model.name, "weights": _weights(self.model)}
+        about = {"encoder": self.model.name, "weights": weights_of(self.model)}
         more = {"embed_dim": self.model.dimension, "similarity_fn_name": ScoringFunction.COSINE}
         self.mteb_model_meta = _meta(self.model.name, self.model.takes, about, **more)
 
@@ -85,7 +85,7 @@ class MMRerankEncoder:
     def _rows(self, batch: Mapping[str, Any], *, asked: bool) -> Array:
         found: list[Array] = []
         if "text" in batch and "text" in self.model.takes:
-            encode = getattr(self.model, "encode_queries", self.model.encode) if asked else self.model.encode
+            encode = self.model.encode_queries if asked and isinstance(self.model, QueryEncoder) else self.model.encode
             found.append(encode(list(batch["text"])))
         if "image" in batch and "image" in self.model.takes:
             found.append(self.model.encode([Held(picture).open() for picture in batch["image"]]))
@@ -145,7 +145,7 @@ class MMRerankSearch:
         about = {
             "stages": stages,
             "encoders": [encoder.name for encoder in self._encoders],
-            "weights": [_weights(encoder) for encoder in self._encoders],
+            "weights": [weights_of(encoder) for encoder in self._encoders],
             "backend": "" if self._backend is None else self._backend.name,
             "depth": self._depth,
         }
@@ -264,10 +264,6 @@ def _key(place: int) -> str:
 
 def _place(item_id: str) -> int:
     return int(item_id.rpartition("::")[2])
-
-
-def _weights(encoder: Encoder) -> str:
-    return str(getattr(encoder, "weights_hash", ""))
 
 
 def _meta(name: str, modalities: Iterable[str], about: Mapping[str, Any], **more: Any) -> Any:

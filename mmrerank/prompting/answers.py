@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrerank.types import Backend, Candidate, Cost, Notes, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, ExpectingBackend, Notes, Query, Ranking, Status, front_to_back
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
 
@@ -51,9 +51,9 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 def announce(backend: Backend, prompts: int) -> None:
     """Tells a backend that keeps watch over the time how many prompts are coming."""
-    expect = getattr(backend, "expect", None)
-    if expect is not None:
-        expect(prompts)
+    for one in front_to_back(backend):
+        if isinstance(one, ExpectingBackend):
+            one.expect(prompts)
 
 
 def unscored(

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mmrerank.errors import FormatError, UnknownName
 
@@ -42,6 +42,13 @@ class PromptText:
     def fill(self, piece: str, **values: Any) -> str:
         """A piece with its placeholders filled."""
         return self.pieces[piece].format(**values)
+
+
+@runtime_checkable
+class PromptedPart(Protocol):
+    """A part whose results hang on the words of a prompt."""
+
+    prompt: PromptText
 
 
 def read_prompt(source: str, needed: Mapping[str, Set[str]]) -> PromptText:

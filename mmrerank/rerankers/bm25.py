@@ -21,7 +21,9 @@ from pydantic import Field
 
 from mmrerank.index import english
 from mmrerank.parts import printed
-from mmrerank.types import Array, Candidate, Notes, Query, Ranking
+from mmrerank.types import Array, Candidate, Modality, Notes, Query, Ranking
+
+LOOKS_AT: frozenset[Modality] = frozenset({"text"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,11 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import Asked, Shown, choices, picture_of, shown_as, within
 from mmrerank.rerankers._windows import windows
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Decoding, Message, Part, Prompt, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Decoding, Message, Modality, Part, Prompt, Query, Ranking, Status
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
 REASON_LETTERS = 240
+LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import Asked, Shown, choices, open_within, picture_of, shown_as, within
 from mmrerank.rerankers._threshold import Threshold, equal_error_threshold
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Message, Notes, Part, Prompt, Query, Ranking
+from mmrerank.types import Backend, Candidate, Cost, Message, Modality, Notes, Part, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +45,7 @@ PIECES: dict[str, set[str]] = {
     "is_changed": set(),
     "excluded": {"text"},
 }
+LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
 
 @dataclass(frozen=True, kw_only=True)

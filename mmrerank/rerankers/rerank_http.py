@@ -32,13 +32,14 @@ from mmrerank.ordering import levelled
 from mmrerank.parts import printed, runtime_option
 from mmrerank.prompting.answers import order_of
 from mmrerank.prompting.items import open_within
-from mmrerank.types import Candidate, Cost, ImageHandle, Item, Notes, Query, Ranking
+from mmrerank.types import Candidate, Cost, ImageHandle, Item, Modality, Notes, Query, Ranking
 
 FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
 KEY = "Pass the service's key: api_key=... in Python, MMRERANK_RERANK_KEY on the command line."
 LESS = "Send less at once: fewer candidates (depth) or smaller pictures (max_pixels)."
 HINTS = {401: KEY, 403: KEY, 413: LESS}
 LARGE, QUALITY = 224 * 224, 90  # pixels from which a picture travels as JPEG, and how good
+LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
 
 @dataclass(frozen=True, kw_only=True)

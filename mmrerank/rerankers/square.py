@@ -30,7 +30,7 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import picture_of
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, Part, Prompt, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, Modality, Part, Prompt, Query, Ranking, Status
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +47,7 @@ PIECES: dict[str, set[str]] = {
 }
 UNUSABLE = {"refused": "the model refused", "length": "the answer was cut at max_tokens", "stop": "no ranking in the answer"}
 MARKS_NAMED = 4  # in a reason
+LOOKS_AT: frozenset[Modality] = frozenset({"image"})
 
 
 @dataclass(frozen=True, kw_only=True)

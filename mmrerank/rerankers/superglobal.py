@@ -34,7 +34,7 @@ import numpy.typing as npt
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import best_first, levelled
 from mmrerank.parts import printed
-from mmrerank.types import Array, Candidate, DescriptorSource, Notes, Query, Ranking
+from mmrerank.types import Array, Candidate, DescriptorSource, Modality, Notes, Query, Ranking
 
 Against: TypeAlias = Literal["refined", "original"]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -42,6 +42,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 PUBLISHED_NEIGHBOURS = 9
 LIST_LENGTH = 7  # adaptive: the middle of a plateau; 5 to 10 differ by less than .01 mAP on real photos
 FLAT = 1e-5  # adaptive: similarities closer together than this differ by rounding, not by content
+LOOKS_AT: frozenset[Modality] = frozenset()  # descriptors alone
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,35 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, cast
 
 from mmrerank.ordering import levelled
 from mmrerank.retrievers._max_sim import max_sim
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder, PassageEncoder, TokenEncoder
 
 PROPOSALS = 200
-
-
-@runtime_checkable
-class TokenEncoder(Protocol):
-    """An encoder of many vectors an item."""
-
-    def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
-        """(n_tokens, dimension) unit rows of each value."""
-        ...
-
-    def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
-        """(n, dimension) rows by which items are proposed."""
-        ...
-
-
-@runtime_checkable
-class PassageEncoder(TokenEncoder, Protocol):
-    """An encoder of many vectors an item and one a query, which the best of the item's answers."""
-
-    def encode_queries(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
-        """(n, dimension) rows of what is asked."""
-        ...
 
 
 class TokenSpace(EmbeddingSpace, Protocol):

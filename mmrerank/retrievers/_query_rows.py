@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, Ranking
+from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, QueryEncoder, Ranking
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def modalities(query: Query) -> frozenset[Modality]:
 
 def text_row(encoder: Encoder, texts: Sequence[str], *, normalise: bool = True) -> Array:
     """(dimension,) mean of the rows of the texts."""
-    encode = getattr(encoder, "encode_queries", encoder.encode)  # encoders that tell queries from documents offer it
+    encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
     return mean_row(encode(list(texts), normalise=normalise), (), unit=normalise)
 
 

@@ -17,7 +17,7 @@ from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, ranked, without_excluded
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
+from mmrerank.types import Array, Corpus, CorpusCapabilities, EmbeddingSpace, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,10 @@ class Composed:
     def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
         return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return corpus.takes("image", "text")
 
 
 def build(options: Options, corpus: Corpus) -> Composed:

@@ -19,7 +19,7 @@ from mmrerank.parts import printed
 from mmrerank.retrievers._many_vectors import PROPOSALS, best_matches, has_passages
 from mmrerank.retrievers._query_rows import Remembered, image_row, modalities, ranked, text_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
+from mmrerank.types import Array, Corpus, CorpusCapabilities, EmbeddingSpace, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,10 @@ class Dense:
     def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
         return self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return bool(corpus.encoders)
 
 
 def build(options: Options, corpus: Corpus) -> Dense:

@@ -15,7 +15,7 @@ from mmrerank.errors import InputError
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.parts import make, printed
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Candidate, Corpus, Notes, Query, Ranking, Retriever
+from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Notes, Query, Ranking, Retriever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,10 @@ class Hybrid:
             if item_id in order.item_ids
         ]
         return ", ".join(places)
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return corpus.has_text and corpus.takes("text")
 
 
 def build(options: Options, corpus: Corpus) -> Hybrid:

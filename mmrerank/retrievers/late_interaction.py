@@ -18,10 +18,10 @@ from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.retrievers._many_vectors import PROPOSALS, TokenEncoder, TokenSpace, best_matches, query_vectors
+from mmrerank.retrievers._many_vectors import PROPOSALS, TokenSpace, best_matches, query_vectors
 from mmrerank.retrievers._query_rows import Remembered, modalities, ranked
 from mmrerank.testing.fakes import FakeSpace, HashEncoder, fake_corpus
-from mmrerank.types import Array, Candidate, Corpus, EmbeddingSpace, Item, Modality, Query, Ranking
+from mmrerank.types import Array, Candidate, Corpus, CorpusCapabilities, EmbeddingSpace, Item, Modality, Query, Ranking, TokenEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,10 @@ class LateInteraction:
             raise InputError(said, hint="Use 'dense' for exclusions and several pictures, 'composed' for picture and text.")
         value = query.images[0].open() if query.images else query.text
         return query_vectors(self.space(query).encoder, value)
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return any(isinstance(encoder, TokenEncoder) for encoder in corpus.encoders)
 
 
 def build(options: Options, corpus: Corpus) -> LateInteraction:

@@ -27,7 +27,7 @@ from mmrerank.index import english
 from mmrerank.parts import printed
 from mmrerank.retrievers._question import pages_named, subject
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Candidate, Corpus, Item, Notes, Query, Ranking
+from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Item, Notes, Query, Ranking
 
 _POOL = 100  # at least so many matches are looked at, so that what comes first does not depend on how many are asked for
 
@@ -101,6 +101,10 @@ def _among_pages(condition: str | None, numbers: frozenset[int]) -> str:
 def _reason(candidate: Candidate, numbers: frozenset[int]) -> str:
     named = f" and page {candidate.item.page_number} is named" if _is_named(candidate.item, numbers) else ""
     return f"BM25 {candidate.raw_score or 0.0:.3f}{named}"
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return corpus.has_text
 
 
 def build(options: Options, corpus: Corpus) -> Lexical:

@@ -32,6 +32,7 @@ from mmrerank.types import (
     Backend,
     ChoiceScores,
     Corpus,
+    CorpusCapabilities,
     Cost,
     Decoding,
     EmbeddingSpace,
@@ -193,6 +194,10 @@ def caption_of(answer: Generated, *, max_words: int) -> tuple[str, str]:
 
 def _short(text: str) -> str:
     return text if len(text) <= REASON_LETTERS else text[: REASON_LETTERS - 1].rstrip() + "…"
+
+
+def works_on(corpus: CorpusCapabilities) -> bool:
+    return corpus.takes("image", "text")
 
 
 def build(options: Options, corpus: Corpus, backend: Backend) -> SquareFusion:

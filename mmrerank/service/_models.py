@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mmrerank.collection import capabilities
 from mmrerank.errors import InputError
-from mmrerank.parts import module, options_of, parse, printed
-from mmrerank.types import Reranker
+from mmrerank.parts import RERANKS_BY_WORDS, module
+from mmrerank.pipeline import NamedReranker
+from mmrerank.types import Backend, Reranker
 
 DEFAULT = "default"
-FALLBACK = "bm25"  # needs nothing, and is always there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,44 +20,51 @@ class Model:
     """A reranker under the name that clients use."""
 
     name: str
-    part: str | Reranker
+    part: NamedReranker | Reranker
     needs: frozenset[str]
 
     @property
     def draws(self) -> bool:
         """Whether it can write the grids that it shows its model."""
-        return isinstance(self.part, str) and "grids" in {f.name for f in fields(module(self.part, station="rerankers").Options)}
+        return isinstance(self.part, NamedReranker) and _draws(self.part)
 
 
-def models_of(named: Mapping[str, str | Reranker], *, backend: bool, key: str | None = None) -> dict[str, Model]:
-    """The rerankers that are named, or every one that can be built, with its default options; `bm25` in any case.
+def models_of(
+    named: Mapping[str, str | Reranker], *, backend: bool, open_backend: Callable[[str], Backend], key: str | None = None
+) -> dict[str, Model]:
+    """The rerankers that are named, or every one that ships and can be built, with its default options; `bm25` in any case.
 
     Args:
+        open_backend: opens a model that a reranker's name says.
         key: of the service that `rerank_http` asks.
 
     Raises:
         UnknownName: there is no such reranker or option.
         InputError: one needs a backend, and there is none.
     """
-    given = {"descriptors", *(["backend"] if backend else [])}
-    wanted = dict(zip(named, capabilities.with_key(named.values(), key), strict=True))
-    wanted = wanted or {name: name for name in capabilities.rerankers(given)}
-    models = {name: _model(name, part, given) for name, part in wanted.items()}
-    return models if FALLBACK in models else {**models, FALLBACK: _model(FALLBACK, FALLBACK, given)}
+    resources = {"descriptors", *(["backend"] if backend else [])}
+    parts = named or {name: name for name in capabilities.rerankers(resources)}
+    parts = parts if RERANKS_BY_WORDS in parts else {**parts, RERANKS_BY_WORDS: RERANKS_BY_WORDS}
+    return {name: _model(name, part, resources, open_backend, key) for name, part in parts.items()}
 
 
-def _model(name: str, part: str | Reranker, given: set[str]) -> Model:
+def _model(name: str, part: str | Reranker, resources: set[str], open_backend: Callable[[str], Backend], key: str | None) -> Model:
     if not isinstance(part, str):
         return Model(name=name, part=part, needs=frozenset())
-    needs = capabilities.needs(part, "rerankers")
-    options_of(part, module(part, station="rerankers").Options)
-    if missing := needs - given:
+    reranker = NamedReranker.of(part, open_backend=open_backend, api_key=key)
+    if missing := reranker.needs - resources:
         raise InputError(f"the reranker {part!r} needs {', '.join(sorted(missing))}", hint="Start the service with --backend NAME.")
-    return Model(name=name, part=part, needs=frozenset(needs))
+    if reranker.needs or _draws(reranker):
+        return Model(name=name, part=reranker, needs=reranker.needs)
+    return Model(name=name, part=reranker.made(), needs=frozenset())  # what is wrong with its address is said now
 
 
-def drawing(name: str, folder: Path) -> str:
-    """The name of the same reranker that also writes its grids there."""
-    options = options_of(name, module(name, station="rerankers").Options)
-    inside = printed(parse(name).part, options).removesuffix(")")
-    return f"{inside}, grids={str(folder)!r})"
+def _draws(reranker: NamedReranker) -> bool:
+    return "grids" in {field.name for field in fields(module(reranker.stage.part.part, station="rerankers").Options)}
+
+
+def drawing(reranker: NamedReranker, folder: Path) -> NamedReranker:
+    """The same reranker that also writes its grids there."""
+    stage = reranker.stage
+    options = {**stage.part.options, "grids": str(folder)}
+    return replace(reranker, stage=replace(stage, part=replace(stage.part, options=options)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,7 +18,7 @@ from mmrerank.service._failures import RESPONSES, RequestRefused
 from mmrerank.service._models import Model
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
-from mmrerank.types import Candidate, ImageHandle, Item, Query
+from mmrerank.types import Candidate, ImageHandle, Item, Query, Ranking
 
 STARTED = int(time.time())
 NOTHING = dialects.Ours()
@@ -144,8 +144,9 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
     candidates = [reading.candidate(document, n) for n, document in enumerate(documents)]
     stage = json_io.rerank(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
     service.count([stage])
-    scores, scale = to_unit_scale(stage.ranking)
-    notes = stage.ranking.notes
+    ranking = _whole(stage.ranking, candidates)
+    scores, scale = to_unit_scale(ranking)
+    notes = ranking.notes
     lines = [
         Line(
             index=int(candidate.item.item_id),
@@ -158,9 +159,16 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
                 irrelevant=candidate.item.item_id in notes.irrelevant,
             ),
         )
-        for candidate, score in zip(stage.ranking.candidates, scores, strict=True)
+        for candidate, score in zip(ranking.candidates, scores, strict=True)
     ]
     return Reranked(model=model, lines=lines, stage=stage, scale=scale, said=[service.redact_paths(note) for note in stage.notes])
+
+
+def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
+    """The ranking with the candidates that lie beyond the model's depth behind it, without scores: a reply holds every document."""
+    ranked = set(ranking.item_ids)
+    beyond = (Candidate(item=candidate.item) for candidate in candidates if candidate.item.item_id not in ranked)
+    return replace(ranking, candidates=(*ranking.candidates, *beyond))
 
 
 def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:

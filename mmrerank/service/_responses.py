@@ -90,7 +90,7 @@ class ResponseBuilder:
 
     def _stage(self, stage: Done) -> schemas.Stage:
         return schemas.Stage(
-            name=stage.name,
+            name=self._redact_paths(stage.name),
             seconds=round(stage.seconds, 4),
             calls=stage.cost.calls,
             cached=stage.cost.cached,

@@ -68,7 +68,7 @@ def listing(service: Service) -> schemas.CollectionList:
     """What the service holds."""
     return schemas.CollectionList(
         collections=[_described(service, *service.collection(name)) for name in service.collections.names],
-        answers_with=None if service.backend is None else service.backend.name,
+        answers_with=None if service.backend is None else service.redact_paths(service.backend.name),
         models=service.models_alone,
         default_model=service.default_model,
     )
@@ -81,7 +81,7 @@ def _described(service: Service, name: str, collection: Collection) -> schemas.C
         has_pages=collection.view.has_pages,
         encoders=[entry.name for entry in collection.manifest.encoders],
         takes=capabilities.takes(collection),
-        retrievers=capabilities.retrievers(collection, backend=service.backend is not None),
+        retrievers=service.retrievers_for(collection),
         rerankers=service.models_for(collection),
         fields=capabilities.fields(collection),
     )

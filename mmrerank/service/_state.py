@@ -12,14 +12,14 @@ from mmrerank.backends import BatchingBackend, open_backend
 from mmrerank.collection import Collection, capabilities
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.json_io import EncodedOnTheFly
-from mmrerank.parts import make
-from mmrerank.pipeline import Stage
+from mmrerank.parts import RERANKS_BY_WORDS, check_name, make, names, parse
+from mmrerank.pipeline import AnyReranker, NamedReranker, Stage
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.service._fetching import Fetcher
 from mmrerank.service._grids import Grids
 from mmrerank.service._metrics import Metrics
-from mmrerank.service._models import DEFAULT, FALLBACK, Model, drawing, models_of
+from mmrerank.service._models import DEFAULT, Model, drawing, models_of
 from mmrerank.service._pictures import Pictures
 from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
@@ -35,10 +35,15 @@ class Service:
         self.work = Work(settings.load)
         self.metrics = Metrics(lambda: self.work.taken)
         self.collections = OpenCollections(settings.collections)
+        self._models: dict[str, Backend] = {}
+        self._model_places: list[Path] = []
         self.backend = self._backend()
         self.encoder: Encoder | None = make(settings.encoder, station="encoders") if isinstance(settings.encoder, str) else settings.encoder
-        self.models = models_of(settings.rerankers, backend=self.backend is not None, key=settings.rerank_key)
-        self.default_model = next(iter(settings.rerankers), FALLBACK)
+        self.models = models_of(settings.rerankers, backend=self.backend is not None, open_backend=self._opened, key=settings.rerank_key)
+        self.retrievers = (*names("retrievers"), *settings.retrievers)
+        for retriever in settings.retrievers:
+            check_name(retriever, station="retrievers")
+        self.default_model = next(iter(settings.rerankers), RERANKS_BY_WORDS)
         fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
         self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
         self.grids = Grids()
@@ -51,19 +56,19 @@ class Service:
             NoSuchThing: there is none of that name.
             RequestRefused: there are several, and none is named.
         """
-        names = self.collections.names
-        if name is None and len(names) == 1:
-            return names[0]
+        known = self.collections.names
+        if name is None and len(known) == 1:
+            return known[0]
         if name is None:
-            raise RequestRefused(400, f"name a collection; there are: {', '.join(names) or 'none'}", param="collection")
-        if name not in names:
-            raise NoSuchThing(str(UnknownName.among("collection", name, names)), param="collection")
+            raise RequestRefused(400, f"name a collection; there are: {', '.join(known) or 'none'}", param="collection")
+        if name not in known:
+            raise NoSuchThing(str(UnknownName.among("collection", name, known)), param="collection")
         return name
 
     def collection(self, name: str | None) -> tuple[str, Collection]:
         """The name of a collection with the collection, opened again where somebody wrote to it; not for the event loop."""
-        found = self.name_of(name)
-        return found, self.collections.get(found)
+        known = self.name_of(name)
+        return known, self.collections.get(known)
 
     def model(self, name: str | None, among: Sequence[str] | None = None) -> Model:
         """The reranker of that name; `default` and None are the configured one.
@@ -83,14 +88,18 @@ class Service:
     @property
     def models_alone(self) -> list[str]:
         """The models that can rerank what no collection holds."""
-        given = {"backend", *(["descriptors"] if self.encoder is not None else [])}
-        return [name for name, model in self.models.items() if model.needs <= given]
+        resources = {"backend", *(["descriptors"] if self.encoder is not None else [])}
+        return [name for name, model in self.models.items() if model.needs <= resources]
 
     def check_retriever(self, name: str, collection: Collection) -> None:
         """NoSuchThing unless it is a first stage that works there, by its plain name: options are the operator's."""
-        known = capabilities.retrievers(collection, backend=self.backend is not None)
+        known = self.retrievers_for(collection)
         if name not in known:
             raise NoSuchThing(str(UnknownName.among("retriever", name, known)), param="retriever")
+
+    def retrievers_for(self, collection: Collection) -> list[str]:
+        """The first stages that work there: of those that ship and those that the operator named."""
+        return capabilities.retrievers(collection, backend=self.backend is not None, among=self.retrievers)
 
     def picture(self, given: str | ItemRef, collection: Collection, where: str) -> ImageHandle:
         """The picture that a client gives, or that of an item."""
@@ -133,6 +142,8 @@ class Service:
         for collection in self.collections.all():
             for place in (*(root.path for root in collection.manifest.roots), collection.path.absolute().parent):
                 text = text.replace(f"{place}/", "")
+        for place in self._model_places:
+            text = text.replace(f"{place}/", "")
         return text
 
     def models_for(self, collection: Collection) -> list[str]:
@@ -141,7 +152,7 @@ class Service:
         return [name for name, model in self.models.items() if by_rows or "descriptors" not in model.needs]
 
     @contextmanager
-    def rerankers(self, names: Sequence[str], collection: Collection) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
+    def rerankers(self, wanted: Sequence[str], collection: Collection) -> Iterator[tuple[list[AnyReranker], list[Path]]]:
         """The parts of these models for one search, and the folders into which they write their grids.
 
         Raises:
@@ -149,41 +160,47 @@ class Service:
         """
         known = self.models_for(collection)
         with tempfile.TemporaryDirectory(prefix="mmrerank-") as folder:
-            parts: list[str | Reranker] = []
+            parts: list[AnyReranker] = []
             places = []
-            for n, name in enumerate(names):
+            for n, name in enumerate(wanted):
                 model = self.model(name, known)
-                if model.draws:
+                if model.draws and isinstance(model.part, NamedReranker):
                     places.append(Path(folder) / str(n))
-                    parts.append(drawing(str(model.part), places[-1]))
+                    parts.append(drawing(model.part, places[-1]))
                 else:
                     parts.append(model.part)
             yield parts, places
 
     def reranker(self, model: Model, candidates: Sequence[Candidate]) -> Reranker:
         """The part of a model for candidates that no collection holds; made anew where it works on descriptors of just these."""
-        if not isinstance(model.part, str):
+        if not isinstance(model.part, NamedReranker):
             return model.part
         if model.name in self._built:
             return self._built[model.name]
-        given: dict[str, Any] = {} if self.backend is None else {"backend": self.backend}
+        resources: dict[str, Any] = {} if self.backend is None else {"backend": self.backend}
         if self.encoder is not None:
-            given["descriptors"] = EncodedOnTheFly(self.encoder, candidates)
-        part: Reranker = make(model.part, station="rerankers", **given)
+            resources["descriptors"] = EncodedOnTheFly(self.encoder, candidates)
+        part = model.part.made(**resources)
         if "descriptors" not in model.needs:
             self._built[model.name] = part
         return part
 
     def _backend(self) -> Backend | None:
         """The model, with batching in front of it and a cache in front of that."""
+        if self.settings.backend is None or isinstance(self.settings.backend, str):
+            return None if self.settings.backend is None else self._opened(self.settings.backend)
+        return self._batched(self.settings.backend)
+
+    def _opened(self, name: str) -> Backend:
+        """The model of that name, one for the service and for all rerankers that name it."""
         settings = self.settings
+        if name not in self._models:
+            key = settings.api_key if name == settings.backend else settings.own_keys.get(name)
+            self._models[name] = open_backend(name, cache=settings.cache, behind_cache=self._batched, api_key=key)
+            place = Path(parse(name).argument or "")
+            self._model_places += [place.parent] if place.is_absolute() and place.exists() else []
+        return self._models[name]
 
-        def batched(backend: Backend) -> Backend:
-            window_s = settings.load.batch_window_ms / 1000
-            return BatchingBackend(backend, window_s=window_s, check=current, on_batch=self.metrics.batch)
-
-        if settings.backend is None:
-            return None
-        if not isinstance(settings.backend, str):
-            return batched(settings.backend)
-        return open_backend(settings.backend, cache=settings.cache, behind_cache=batched, api_key=settings.api_key)
+    def _batched(self, backend: Backend) -> Backend:
+        window_s = self.settings.load.batch_window_ms / 1000
+        return BatchingBackend(backend, window_s=window_s, check=current, on_batch=self.metrics.batch)

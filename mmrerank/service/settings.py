@@ -46,10 +46,13 @@ class Settings:
     """
     Args:
         collections: folders of collections.
-        rerankers: the name a client uses -> a part or its name. Empty: every reranker whose needs are met.
+        rerankers: the name a client uses -> a part or its name. Empty: every reranker that ships and whose needs are met. Requests
+            name these and no others, so nothing that the operator did not name is imported or built for a client.
+        retrievers: names of first stages to offer beside those that ship, such as `package.module:part`.
         backend: the MLLM that rerankers, retrievers and answers ask.
         encoder: makes descriptors of candidates that no collection holds.
         api_key: of the backend's server.
+        own_keys: of the servers of backends that rerankers name themselves, by the names of these.
         rerank_key: of the rerank service that `rerank_http` asks; the backend's never goes there.
         cache: folder in which answers of the model are kept.
         token: what clients must send as bearer token; None lets everyone in.
@@ -59,9 +62,11 @@ class Settings:
 
     collections: tuple[Path, ...] = ()
     rerankers: Mapping[str, str | Reranker] = field(default_factory=dict)
+    retrievers: tuple[str, ...] = ()
     backend: str | Backend | None = None
     encoder: str | Encoder | None = None
     api_key: str | None = field(default=None, repr=False)
+    own_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     rerank_key: str | None = field(default=None, repr=False)
     cache: Path | None = None
     token: str | None = field(default=None, repr=False)
@@ -90,18 +95,20 @@ def token_from_environment() -> str | None:
     return os.environ.get(TOKEN) or None
 
 
-def named(given: Iterable[str]) -> dict[str, str]:
+def named(texts: Iterable[str]) -> dict[str, str]:
     """Rerankers by the names that clients use, from NAME or ALIAS=NAME.
 
     >>> named(["square(depth=9)", "rerank-v3.5=bm25"])
     {'square': 'square(depth=9)', 'rerank-v3.5': 'bm25'}
+    >>> named(["own.rerankers:Judge(depth=20)/mini"])
+    {'Judge': 'own.rerankers:Judge(depth=20)/mini'}
     """
-    found: dict[str, str] = {}
-    for text in given:
+    names: dict[str, str] = {}
+    for text in texts:
         alias, mark, name = text.partition("=")
         if not mark or "(" in alias:
-            alias, name = parse(text).part, text
-        if alias in found:
+            alias, name = parse(text).part.rstrip(":").rpartition(":")[2], text
+        if alias in names:
             raise InputError(f"two rerankers are called {alias!r}", hint="Give one another name: ALIAS=NAME.")
-        found[alias] = name
-    return found
+        names[alias] = name
+    return names

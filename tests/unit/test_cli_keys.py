@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mmrerank.backends import backend_of
 from mmrerank.cli import _backend, main
 from mmrerank.cli._backend import key_for
 from mmrerank.integrations._reranking import Reranking
+from mmrerank.pipeline import NamedReranker
 from mmrerank.rerankers import rerank_http
 from mmrerank.rerankers.rerank_http import RerankHttp
 from mmrerank.service import running
@@ -47,13 +49,37 @@ def sent(part: object) -> str | None:
 def test_a_rerank_service_gets_its_own_key_and_never_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMRERANK_API_KEY", "of-the-model")
     monkeypatch.delenv("MMRERANK_RERANK_KEY", raising=False)
-    assert sent(_backend.rerankers([SERVICE])[0]) is None
+    assert sent(rerankers_of_command(SERVICE)[0].made()) is None
     monkeypatch.setenv("MMRERANK_RERANK_KEY", "of-the-service")
-    part, other = _backend.rerankers([SERVICE, "bm25"])
-    assert (sent(part), other) == ("Bearer of-the-service", "bm25")
-    models = models_of({"far": SERVICE}, backend=True, key="of-the-service")
+    part, other = rerankers_of_command(SERVICE, "bm25")
+    assert (sent(part.made()), str(other.stage)) == ("Bearer of-the-service", "bm25")
+    models = models_of({"far": SERVICE}, backend=True, open_backend=backend_of, key="of-the-service")
     assert sent(models["far"].part) == "Bearer of-the-service"
-    assert models["bm25"].part == "bm25"
+    assert list(models) == ["far", "bm25"]
+
+
+def rerankers_of_command(*names: str) -> list[NamedReranker]:
+    model, rerankers = _backend.stages(names, None)
+    assert model is None
+    return rerankers
+
+
+@pytest.mark.parametrize(
+    ("rerankers", "backend", "expected"),
+    [
+        (["ragllava/chat_http/http://one/v1#a", "mm_r5/chat_http/http://two/v1#b"], None, ["key", None]),
+        (["ragllava/chat_http/http://one/v1#a", "mm_r5/chat_http/http://ONE/other#b"], None, ["key", "key"]),
+        (["ragllava/chat_http/http://one/v1#a"], "chat_http/http://two/v1#b", [None]),
+        (["ragllava/chat_http/http://one/v1#a", f"mm_r5/{OPENAI}"], None, ["key", "sk-2"]),
+    ],
+)
+def test_a_key_goes_to_the_server_that_is_named_first_and_to_no_other(
+    monkeypatch: pytest.MonkeyPatch, rerankers: list[str], backend: str | None, expected: list[str | None]
+) -> None:
+    monkeypatch.setenv("MMRERANK_API_KEY", "key")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-2")
+    first = _backend.first_backend(rerankers, backend)
+    assert [key_for(name, first) for name in _backend.own_backends(rerankers)] == expected
 
 
 @pytest.mark.parametrize(("backend", "expected"), [(None, "Bearer some"), (FakeBackend(), None)])

@@ -37,7 +37,7 @@ def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -
     for done, expected in ((ENOUGH, 100), (3, 3)):
         with pytest.raises(BackendError, match="nobody there"):
             watched.check(done, expected)
-    assert (watched.name, watched.extra) == ("away", "as it is")
+    assert (watched.name, watched.inner.name) == ("away", "away")
 
 
 def test_one_answer_is_something_to_measure() -> None:
