@@ -2,6 +2,8 @@
 
 Emoji pictures are indexed with the embedded CLIP, the handbook's PDFs by their text; then text, picture, composed and
 document queries are answered, refined with SuperGlobal, drawn, and measured on judged queries with and without it.
+
+The data lies in a checkout; the wheel carries a sample of the emoji, on which the same queries are answered and drawn.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from mmrerank.types import Backend, Item, Qrels, Query, Ranking
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 EMOJI = "emoji/pictures.parquet"
+SAMPLE = Path(__file__).parent / "mini" / "sample.tar"  # made by tools/emoji/sample.py
 REFINED = "superglobal(neighbours='adaptive')"
 LOOKED_AT = "square(depth=9, cell_px=72, gutter_px=0)"  # cells of the size of the pictures, as the embedded MLLM knows them
 DEPTH = 50
@@ -56,13 +59,16 @@ def shipped(name: str) -> Path:
 
 
 def run(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
-    """Indexes, searches, draws and measures; returns what was measured, and says it line by line.
+    """Indexes, searches, draws and measures; returns what was measured, and says it line by line. Without a checkout it does so on the
+    sample of the wheel, and measures nothing.
 
     Args:
         out: folder for the collections and the sheets; kept, so a second run only adds what is new.
         progress: context manager over a label that yields the ingest's progress function.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if not (DATASETS / EMOJI).exists():
+        return _run_sample(out, say, progress)
     emoji = _collection(out / "emoji", shipped(EMOJI), ["openclip/mini"], say, progress)
     handbook = _collection(out / "handbook", shipped("handbook"), [], say, progress)
     mini = make("mini", station="backends")
@@ -71,10 +77,24 @@ def run(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
     measured = _compare(emoji, composed, [REFINED, "superglobal"], say)
     measured |= _compare(emoji, composed, [], say, retriever="square_fusion", backend=mini)
     measured |= _compare(handbook, handbook_questions("test"), [], say)
+    _say_sheets(sheets, say)
+    return {"sheets": [str(sheet) for sheet in sheets], "measures": measured}
+
+
+def _run_sample(out: Path, say: Say, progress: Callable[[str], Any]) -> dict[str, Any]:
+    """The same with what the wheel carries."""
+    say(f"{SAMPLE.name}: a sample of emoji that the package carries; a checkout of the repository searches all of them, and documents")
+    emoji = _collection(out / "sample", SAMPLE, ["openclip/mini"], say, progress)
+    sheets = list(_show(emoji, _emoji_queries(emoji, make("mini", station="backends"), SAMPLE.name), out, say))
+    _say_sheets(sheets, say)
+    say("\nYour own pictures:   mmrerank index FOLDER --into photos     then   mmrerank search photos --text 'a red door'")
+    return {"sheets": [str(sheet) for sheet in sheets], "measures": {}}
+
+
+def _say_sheets(sheets: Sequence[Path], say: Say) -> None:
     say(f"\n{len(sheets)} sheets to look at:")
     for sheet in sheets:
         say(f"  {sheet}")
-    return {"sheets": [str(sheet) for sheet in sheets], "measures": measured}
 
 
 def _collection(folder: Path, source: Path, encoders: list[str], say: Say, progress: Callable[[str], Any]) -> Collection:
@@ -91,9 +111,9 @@ def _say_report(name: str, report: IngestReport, say: Say) -> None:
     say(f"{name}: {report.found} of {report.expected} items in {report.seconds:.1f} s ({counts}; {stages or 'nothing to do'})")
 
 
-def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
-    firefighter = _emoji(emoji, "woman-firefighter-medium-skin-tone")
-    player, cat = _emoji(emoji, "woman-bouncing-ball-medium-skin-tone"), _emoji(emoji, "grinning-cat")
+def _emoji_queries(emoji: Collection, mini: Backend, file: str = "pictures.parquet") -> list[Shown]:
+    firefighter = emoji.item(f"{file}::woman-firefighter-medium-skin-tone")
+    player, cat = emoji.item(f"{file}::woman-bouncing-ball-medium-skin-tone"), emoji.item(f"{file}::grinning-cat")
     return [
         Shown(title="text", query=Query(query_id="1-text", text="man farmer: dark skin tone")),
         Shown(title="picture", query=Query(query_id="2-picture", images=_pictures(cat)), rerank=(REFINED,)),
@@ -121,10 +141,6 @@ def _emoji_queries(emoji: Collection, mini: Backend) -> list[Shown]:
         ),
         Shown(title="with a filter", query=Query(query_id="5-filter", text="smiling", filter="\"group\" = 'Animals & Nature'")),
     ]
-
-
-def _emoji(emoji: Collection, key: str) -> Item:
-    return emoji.item(f"pictures.parquet::{key}")
 
 
 def _pictures(item: Item) -> tuple[Any, ...]:

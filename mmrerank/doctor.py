@@ -1,20 +1,27 @@
-"""Is a backend fit for the rerankers? Loads it, asks it what the rerankers will ask, and says what is wrong and how to mend it."""
+"""Is a backend fit for the rerankers? Loads it, asks it what the rerankers will ask, and says what is wrong and how to mend it.
+
+Which rerankers there are, and what each looks at, they say themselves; each one that asks a model shows whether it can read this
+one's answers, also one of somebody else's that is named.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmrerank.errors import BackendError, FormatError, MMRerankError
-from mmrerank.parts import make
-from mmrerank.types import Backend, Candidate, Decoding, Item, Prompt, Query
+from mmrerank.errors import FormatError, MMRerankError
+from mmrerank.parts import check_name, module, names, requires
+from mmrerank.pipeline import NamedReranker
+from mmrerank.prompting.files import read_prompt
+from mmrerank.types import Backend, Candidate, DeclaredView, Item, Message, Prompt, Query, SingleTokenBackend, front_to_back
 
 MARKS = 25  # the largest grid: 5 x 5
 TOLERANCE = 0.02  # of a probability; half-precision kernels differ by less
@@ -32,7 +39,7 @@ class Finding:
 
 
 def examine(backend: Backend, *, recorded: Mapping[str, float] | None = None) -> Iterator[Finding]:
-    """The findings, one after the other as they come.
+    """The findings on a backend, one after the other as they come, and whether each reranker that ships can read its answers.
 
     Args:
         recorded: P(Yes) of the golden pairs as measured before, to compare with; see `golden_pairs`.
@@ -44,15 +51,29 @@ def examine(backend: Backend, *, recorded: Mapping[str, float] | None = None) ->
         yield from _guarded("neighbours", lambda: _neighbours(backend, measured))
     if measured and recorded is not None:
         yield compare(measured, recorded)
-    for name in ("mm_r5(window=3, step=1)", "square(depth=4)"):
-        yield from _guarded(name.split("(")[0], lambda name=name: _reads(backend, name))  # type: ignore[misc]
+    for name in names("rerankers"):
+        if requires(name, station="rerankers").needed == {"backend"}:
+            yield from _guarded(name, partial(_reads, NamedReranker.of(name), name, backend))
+
+
+def examine_rerankers(rerankers: Sequence[NamedReranker], backend: Backend | None = None) -> Iterator[Finding]:
+    """Whether each of these does its work: it is made, returns a permutation, reads the answers of its model, and its name makes it
+    again. One that works on descriptors is not tried, since there are none here."""
+    for reranker in rerankers:
+        name = str(reranker.stage)
+        lacks = reranker.needs - ({"backend"} if backend is not None else set())
+        if lacks:
+            mend = "" if lacks == {"descriptors"} else "Name one: --backend NAME, or behind a slash after the reranker's name."
+            yield Finding(name=name, level="note", detail=f"not tried: it needs {', '.join(sorted(lacks))}", mend=mend)
+        else:
+            yield from _guarded(name, partial(_reads, reranker, name, backend))
 
 
 def golden_pairs(backend: Backend) -> dict[str, float]:
     """P(Yes) of each golden pair: a plain coloured square against the caption with its colour and another one."""
-    choices = backend.choice_logprobs([_asked(shown, said) for shown, said in _pairs()], ("Yes", "No")).logprobs
+    choices = backend.choice_logprobs([_asked(colour, caption) for colour, caption in _pairs()], ("Yes", "No")).logprobs
     p = 1 / (1 + np.exp(np.clip(choices[:, 1] - choices[:, 0], -50, 50)))
-    return {f"{shown} called {said}": round(float(value), 6) for (shown, said), value in zip(_pairs(), p, strict=True)}
+    return {f"{colour} called {caption}": round(float(value), 6) for (colour, caption), value in zip(_pairs(), p, strict=True)}
 
 
 def read_recorded(path: Path) -> dict[str, float]:
@@ -80,8 +101,8 @@ def compare(measured: Mapping[str, float], recorded: Mapping[str, float]) -> Fin
 
 
 def _pairs() -> list[tuple[str, str]]:
-    names = list(COLOURS)
-    return [(shown, said) for n, shown in enumerate(names) for said in (shown, names[(n + 1) % len(names)])]
+    colours = list(COLOURS)
+    return [(colour, caption) for n, colour in enumerate(colours) for caption in (colour, colours[(n + 1) % len(colours)])]
 
 
 def _square(colour: str) -> Image.Image:
@@ -90,30 +111,29 @@ def _square(colour: str) -> Image.Image:
     return picture
 
 
-def _asked(shown: str, said: str) -> Prompt:
-    reranker = make("ragllava(task='caption')", station="rerankers", backend=_Unasked())
-    candidate = Candidate(item=Item(item_id=shown, image=_InMemory(_square(shown))))
-    prompt: Prompt = reranker.prompt_for(Query(text=f"a {said} square"), candidate)
-    return prompt
+def _asked(colour: str, caption: str) -> Prompt:
+    text = read_prompt("doctor", {"caption": {"caption"}, "matches": set()})
+    question = "\n" + text.fill("caption", caption=f"a {caption} square") + text.pieces["matches"]
+    return (Message(role="user", parts=(_square(colour), question)),)
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
     start = time.perf_counter()
     try:
-        found = check()
+        finding = check()
     except MMRerankError as error:
         yield Finding(name=name, level="wrong", detail=error.message, mend=error.hint)
         return
     seconds = f" ({time.perf_counter() - start:.1f} s)"
-    yield Finding(name=found.name, level=found.level, detail=found.detail + seconds, mend=found.mend)
+    yield replace(finding, detail=finding.detail + seconds)
 
 
 def _single_tokens(backend: Backend) -> Finding:
-    is_single: Callable[[str], bool] | None = getattr(backend, "single_token", None)
-    if is_single is None:
+    seen = next((one for one in front_to_back(backend) if isinstance(one, SingleTokenBackend)), None)
+    if seen is None:
         return Finding(name="single tokens", level="note", detail="the tokens of this backend cannot be seen from here")
-    several = [word for word in ("Yes", "No") if not is_single(word)]
-    marks = [str(mark) for mark in range(1, MARKS + 1) if not is_single(str(mark))]
+    several = [word for word in ("Yes", "No") if not seen.single_token(word)]
+    marks = [str(mark) for mark in range(1, MARKS + 1) if not seen.single_token(str(mark))]
     if several:
         mend = "P(Yes) takes a slower path over several tokens, and compares words of unlike length."
         return Finding(name="single tokens", level="wrong", detail=f"more than one token: {', '.join(several)}", mend=mend)
@@ -124,37 +144,51 @@ def _single_tokens(backend: Backend) -> Finding:
 
 def _yes_or_no(backend: Backend, measured: dict[str, float]) -> Finding:
     measured |= golden_pairs(backend)
-    values = [measured[f"{shown} called {said}"] for shown, said in _pairs()]
+    values = [measured[f"{colour} called {caption}"] for colour, caption in _pairs()]
     right = sum(fits > other for fits, other in zip(values[::2], values[1::2], strict=True))
     detail = f"P(Yes) is higher for the right colour in {right} of {len(COLOURS)} pairs; values {min(values):.3f} to {max(values):.3f}"
     if right == len(COLOURS):
         return Finding(name="yes or no", level="ok", detail=detail)
-    mend = "The model does not tell a red square from a green one: ragllava's order will be noise with it."
+    mend = "The model does not tell a red square from a green one: rerankers that ask for Yes or No will order by noise."
     return Finding(name="yes or no", level="wrong", detail=detail, mend=mend)
 
 
 def _neighbours(backend: Backend, measured: Mapping[str, float]) -> Finding:
-    shown, said = _pairs()[0]
-    alone = backend.choice_logprobs([_asked(shown, said)], ("Yes", "No")).logprobs[0]
+    colour, caption = _pairs()[0]
+    alone = backend.choice_logprobs([_asked(colour, caption)], ("Yes", "No")).logprobs[0]
     p = float(1 / (1 + np.exp(np.clip(alone[1] - alone[0], -50, 50))))
-    apart = abs(p - measured[f"{shown} called {said}"])
+    apart = abs(p - measured[f"{colour} called {caption}"])
     detail = f"P(Yes) alone and among neighbours differ by {apart:.5f}"
     if apart <= TOLERANCE:
         return Finding(name="neighbours", level="ok", detail=detail)
     return Finding(name="neighbours", level="wrong", detail=detail, mend="Use float32, or batch_size=1.")
 
 
-def _reads(backend: Backend, name: str) -> Finding:
-    """Whether a listwise reranker can read this model's answers."""
-    reranker = make(name, station="rerankers", backend=backend)
-    colours = [Candidate(item=Item(item_id=colour, image=_InMemory(_square(colour)))) for colour in list(COLOURS)[:3]]
-    ranking = reranker.rerank(Query(text="a green square"), colours)
-    station = name.split("(")[0]
+def _reads(reranker: NamedReranker, name: str, backend: Backend | None) -> Finding:
+    """Whether a reranker can read this model's answers, and keeps to what every reranker promises."""
+    part = reranker.made(**({} if backend is None else {"backend": backend}))
+    candidates = _squares(module(reranker.stage.part.part, station="rerankers"))
+    ranking = part.rerank(Query(text="a green square"), candidates)
+    if sorted(ranking.item_ids) != sorted(candidate.item.item_id for candidate in candidates):
+        return Finding(name=name, level="wrong", detail="what it returns is no permutation of its candidates", mend="Mend its rerank().")
+    check_name(part.name, station="rerankers")  # which makes it again
     if ranking.notes.status == "fallback":
-        mend = f"{station} would leave every order as it came; take a model that follows instructions, or one tuned for it."
-        return Finding(name=station, level="wrong", detail="; ".join(ranking.notes.messages), mend=mend)
+        mend = f"{name} would leave every order as it came; take a model that follows instructions, or one tuned for it."
+        return Finding(name=name, level="wrong", detail="; ".join(ranking.notes.messages), mend=mend)
     detail = f"answer read: {ranking.notes.status}; first is {ranking.item_ids[0]}, asked for was green"
-    return Finding(name=station, level="ok" if ranking.notes.status == "ok" else "note", detail=detail)
+    return Finding(name=name, level="ok" if ranking.notes.status == "ok" else "note", detail=detail)
+
+
+def _squares(factory: object) -> list[Candidate]:
+    """Three squares as the reranker looks at them: their pictures, or words where it looks at texts alone; both where it does not say."""
+    looks_at = factory.LOOKS_AT if isinstance(factory, DeclaredView) else None
+    colours = list(COLOURS)[:3]
+    pictures = [_InMemory(_square(colour)) if looks_at is None or "image" in looks_at else None for colour in colours]
+    texts = [f"a {colour} square" if looks_at is None or "image" not in looks_at else None for colour in colours]
+    return [
+        Candidate(item=Item(item_id=colour, image=picture, text=text))
+        for colour, picture, text in zip(colours, pictures, texts, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +197,3 @@ class _InMemory:
 
     def open(self) -> Image.Image:
         return self.picture
-
-
-class _Unasked:
-    """Stands in where a part is built for its prompt alone."""
-
-    name = "unasked"
-
-    def generate(self, prompts: Any, decoding: Decoding | None = None) -> Any:
-        raise BackendError("this backend answers nothing: it stands where a part is built for its prompt alone")
-
-    def choice_logprobs(self, prompts: Any, choices: Any) -> Any:
-        return self.generate(prompts)

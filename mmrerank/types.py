@@ -389,6 +389,25 @@ class PassageEncoder(TokenEncoder, QueryEncoder, Protocol):
     """An encoder of many vectors an item and one a query, which the best of the item's answers."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """What has to be fetched before a part can be made."""
+
+    name: str  # of the part
+    source: str  # where it comes from
+    folder: str  # where it is kept
+    mib: float | None = None  # how much it is, where that is known before
+
+
+@runtime_checkable
+class DownloadingFactory(Protocol):
+    """What the module of a part declares that fetches weights."""
+
+    def download(self, options: Any) -> Download | None:
+        """What making the part with these options would fetch; None where all is on this machine. Reaches no network."""
+        ...
+
+
 class Index(Protocol):
     """Descriptors -> neighbours, by cosine."""
 

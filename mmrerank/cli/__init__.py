@@ -15,6 +15,7 @@ import typer
 
 from mmrerank import __version__
 from mmrerank.cli import _output
+from mmrerank.cli._guide import GUIDE
 from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
 from mmrerank.cli.doctor import doctor
@@ -39,14 +40,17 @@ def _version(asked: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Find the right picture or document page and put it first."""
+    if context.invoked_subcommand is None:
+        typer.echo(GUIDE, nl=False)
 
 
 app = typer.Typer(
     name="mmrerank",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

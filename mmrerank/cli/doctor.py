@@ -17,19 +17,21 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 def doctor(
     backend: _backend.BackendName = None,
     compare: Annotated[Path | None, typer.Option(help="Golden values recorded before, to compare with.")] = None,
+    rerank: Annotated[list[str] | None, typer.Option(help="Reranker to try too, such as one of your own: package.module:part.")] = None,
     record: Annotated[Path | None, typer.Option(help="Write the golden values of this backend here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Check the installation, and whether a backend is fit for the rerankers; says what is wrong and how to mend it."""
-    from mmrerank.doctor import examine, golden_pairs, read_recorded
+    from mmrerank.doctor import examine, examine_rerankers, golden_pairs, read_recorded
 
     findings = _installation()
-    if backend is not None:
-        model = _backend.opened(backend, no_cache=True)
+    model, rerankers = _backend.stages(rerank, backend, no_cache=True)
+    if model is not None:
         findings += examine(model, recorded=read_recorded(compare) if compare else None)
         if record is not None:
             golden = {"backend": model.name, "golden": golden_pairs(model)}
             record.write_text(json_module.dumps(golden, indent=2) + "\n", encoding="utf-8")
+    findings += examine_rerankers(rerankers, model)
     wrong = sum(finding.level == "wrong" for finding in findings)
     if json:
         checks = [{"name": f.name, "level": f.level, "detail": f.detail, "mend": f.mend} for f in findings]
@@ -50,10 +52,21 @@ def _installation() -> list[Any]:
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
     detail = f"models run on {gpu}" if gpu else "models run on the CPU: a large MLLM takes minutes a query"
     found.append(Finding(name="device", level="ok" if gpu else "note", detail=detail))
+    return [*found, *_faiss(made_by()["libraries"])]
+
+
+def _faiss(libraries: dict[str, str]) -> list[Any]:
+    """What there is to say of FAISS, which approximate indexes need and nothing else."""
+    from mmrerank.doctor import Finding
+
+    if {"faiss-cpu", "faiss-gpu"} <= set(libraries):
+        mend = "Uninstall both, then install one: pip install 'mmrerank[cpu]' or 'mmrerank[gpu]'."
+        return [Finding(name="FAISS", level="wrong", detail="faiss-cpu and faiss-gpu are both installed and share one name", mend=mend)]
     if find_spec("faiss") is None:
-        mend = "Install it: pip install 'mmrerank[cpu]' or 'mmrerank[gpu]' (never both)."
-        found.append(Finding(name="FAISS", level="note", detail="not installed; searches use the exact flat index", mend=mend))
-    return found
+        detail = "not installed; only indexes that name it need it, such as approximate ones for millions of items"
+        mend = "For those: pip install 'mmrerank[cpu]' or 'mmrerank[gpu]' (never both)."
+        return [Finding(name="FAISS", level="note", detail=detail, mend=mend)]
+    return []
 
 
 def _show(findings: list[Any]) -> None:

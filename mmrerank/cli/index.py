@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmrerank.cli import _output
+from mmrerank.cli import _downloads, _output
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,20 +23,21 @@ def index(
         str | None, typer.Option(help="Picture encoder, such as openclip/ViT-B-32.laion2b_s34b_b79k@224; 'none' for text only.")
     ] = None,
     text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it, such as sentence/PATH.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; new collections only.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; flat when left out.")] = None,
     max_failures: Annotated[float, typer.Option(help="Share of failed items above which the exit code is 1.", min=0.0, max=1.0)] = 0.05,
     read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
     ocr_language: Annotated[
         str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
     ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Download the encoder's weights without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     from mmrerank.ingest.notes import bounded, noted
 
-    collection = _opened(into, paths, encoder, recipe)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
+    collection = _opened(into, paths, encoder, named, recipe, yes or json)
     readers = _readers(read_mislabelled, ocr_language)
     with _output.progress_bar("indexing") as progress:
         report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
@@ -74,21 +75,23 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
     return [f"{name}({', '.join(given)})" for name, given in options.items() if given]
 
 
-def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
+def _opened(into: Path, paths: list[Path], encoder: str | None, named: list[str], recipe: str | None, yes: bool) -> Any:
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
     from mmrerank.index import read_recipe
     from mmrerank.ingest.files import of_texts_alone
 
+    index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     if (into / "collection.toml").exists():
+        collection = Collection.open(into)
+        _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
         if recipe is not None:
-            raise InputError(
-                f"{into} exists; its index cannot be changed by --recipe", hint="Leave --recipe out, or index into a new folder."
-            )
-        return Collection.open(into)
+            collection.use_index(index_name)
+        return collection
     files = _files(paths)
     chosen = encoder or ("none" if of_texts_alone(files) else DEFAULT_ENCODER)
-    index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+    encoders = [] if chosen == "none" else [chosen]
+    _downloads.announce(encoders + named, yes=yes)
+    return Collection.open_or_create(into, encoders=encoders, index=index_name)
 
 
 def _files(paths: list[Path]) -> tuple[SourceFile, ...]:

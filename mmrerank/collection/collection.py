@@ -46,7 +46,7 @@ from mmrerank.types import (
 )
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
-DEFAULT_INDEX = "faiss_index"
+DEFAULT_INDEX = "flat"  # exact, as fast as FAISS's own exact search, and of every installation
 
 
 class Collection:
@@ -215,6 +215,17 @@ class Collection:
                 self.table.compact()
         note = f"{doubles} rows that stood twice were dropped"
         return replace(report, notes=(*report.notes, note)) if doubles else report
+
+    def use_index(self, name: str) -> None:
+        """Searches descriptors by another index from now on: an index is a cache, and is made anew from the table at the next search.
+
+        Raises:
+            UnknownName: no index of descriptors is called so.
+            MissingExtra: its library is not installed.
+        """
+        index = rows_index_name(name)
+        with self._writing():
+            self._write(index=index)
 
     def remove(self, *, ids: Sequence[str] = (), paths: Sequence[str | Path] = (), filter: str | None = None) -> int:
         """Removes items by id (or document id), by file or folder, and by filter; returns how many there were.

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.types import Array, Modality
+from mmrerank.types import Array, Download, Modality
 
 Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -56,6 +56,18 @@ def precision_of(asked: Precision, device: torch.device) -> str:
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def fetched(name: str, repository: str, files: Sequence[str], mib: float | None = None) -> Download | None:
+    """What a part fetches of a repository on the hub; None where one of these files is in the hub's folder on this machine."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    try:
+        if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+            return None
+    except ValueError:  # the hub can have no repository of that name; whoever loads it says so
+        return None
+    return Download(name=name, source=f"{constants.ENDPOINT}/{repository}", folder=constants.HF_HUB_CACHE, mib=mib)
 
 
 def batch_size_of(asked: int | None, device: torch.device) -> int:

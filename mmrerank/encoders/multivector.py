@@ -40,7 +40,7 @@ from mmrerank.encoders._multivector_tiny import save_tiny
 from mmrerank.encoders._token_pooling import pooled_to
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, Modality
+from mmrerank.types import Array, Download, Modality
 
 CLASSES = {"colpali": "ColPali", "colqwen2": "ColQwen2"}  # model_type -> what transformers' classes begin with
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -167,6 +167,19 @@ def _bounded(picture: Image.Image) -> Image.Image:
     return picture if whole else picture.crop((left, top, left + box_width, top + box_height))
 
 
+def _is_local(checkpoint: str) -> bool:
+    return Path(checkpoint).expanduser().exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") != 1
+
+
+def download(options: Options) -> Download | None:
+    """What is fetched from the hub for these options."""
+    checkpoint = options.checkpoint
+    if not checkpoint or _is_local(checkpoint):
+        return None
+    name = checkpoint
+    return _torch.fetched(printed("multivector", options, argument=True), name, ("config.json",))
+
+
 def folder_of(checkpoint: str) -> Path:
     """The folder of a checkpoint, fetched from the hub where it is not there yet.
 
@@ -174,8 +187,8 @@ def folder_of(checkpoint: str) -> Path:
         InputError: a path that is no checkpoint, or a name that the hub cannot have.
         BackendError: the hub did not give it.
     """
-    local = Path(checkpoint).expanduser()
-    if local.exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") != 1:
+    if _is_local(checkpoint):
+        local = Path(checkpoint).expanduser()
         if not (local / "config.json").is_file():
             raise InputError(f"{local} is no checkpoint folder: it has no config.json", hint="Or name one on the hub: ORGANISATION/NAME.")
         return local

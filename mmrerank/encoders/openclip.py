@@ -41,7 +41,7 @@ from safetensors.torch import save_file
 from mmrerank.encoders import _torch
 from mmrerank.errors import BackendError, FormatError, InputError, UnknownName
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, Modality
+from mmrerank.types import Array, Download, Modality
 
 MINI = Path(__file__).parents[1] / "mini" / "clip"  # mmrerank.mini.CLIP, which lies in a higher layer
 CONFIG = "open_clip_config.json"
@@ -301,6 +301,31 @@ def _bounded(image: Image.Image) -> Image.Image:
         return image
     left, top = (width - box_width) // 2, (height - box_height) // 2
     return image.crop((left, top, left + box_width, top + box_height))
+
+
+def download(options: Options) -> Download | None:
+    """What is fetched from the hub for these options; the size is that of the architecture's weights in float32."""
+    source = source_of(options.checkpoint)
+    if source.local is not None:
+        return None
+    name = printed("openclip", options, argument=True)
+    if source.pretrained is None:
+        return _torch.fetched(name, source.model.removeprefix("hf-hub:"), WEIGHTS)
+    tag = open_clip.get_pretrained_cfg(source.model, source.pretrained)
+    repository, _, file = tag.get("hf_hub", "").rpartition("/")
+    if not repository:
+        return None  # from an address of its own, of which open_clip knows what is there
+    return _torch.fetched(name, repository, (file,) if file else WEIGHTS, _mib(source.model))
+
+
+def _mib(architecture: str) -> float | None:
+    """The size of an architecture's weights, from its shapes alone; None where it takes a tower from elsewhere."""
+    config = open_clip.get_model_config(architecture)
+    if set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"} or "hf_model_name" in config["text_cfg"]:
+        return None
+    with torch.device("meta"):
+        model = open_clip.CLIP(**config)
+    return float(sum(parameter.numel() for parameter in model.parameters()) * 4 / 2**20)
 
 
 def build(options: Options) -> OpenClip:

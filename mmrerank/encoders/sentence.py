@@ -40,7 +40,7 @@ from transformers import PreTrainedModel
 from mmrerank.encoders import _torch
 from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
 from mmrerank.parts import always_named, printed, runtime_option
-from mmrerank.types import Array, Modality
+from mmrerank.types import Array, Download, Modality
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 _CONFIGURATION = ("*.json", "*.txt", "*.model")
@@ -154,6 +154,19 @@ def _words(text: str) -> Iterator[tuple[int, int]]:
         yield from ((start, min(start + size, end)) for start in range(begin, end, size))
 
 
+def _is_local(checkpoint: str) -> bool:
+    return Path(checkpoint).expanduser().exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1
+
+
+def download(options: Options) -> Download | None:
+    """What is fetched from the hub for these options."""
+    checkpoint = options.checkpoint
+    if not checkpoint or _is_local(checkpoint):
+        return None
+    name = checkpoint if "/" in checkpoint else f"sentence-transformers/{checkpoint}"
+    return _torch.fetched(printed("sentence", options, argument=True), name, ("modules.json",))
+
+
 def folder_of(checkpoint: str) -> Path:
     """The folder of a checkpoint, fetched from the hub where it is not there yet.
 
@@ -161,8 +174,8 @@ def folder_of(checkpoint: str) -> Path:
         InputError: a path that is no sentence-transformers folder, or a name that the hub cannot have.
         BackendError: the hub did not give it.
     """
-    local = Path(checkpoint).expanduser()
-    if local.exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") > 1:
+    if _is_local(checkpoint):
+        local = Path(checkpoint).expanduser()
         if not (local / "modules.json").is_file():
             raise InputError(f"{local} is no sentence-transformers folder: it has no modules.json")
         return local

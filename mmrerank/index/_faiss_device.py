@@ -9,6 +9,7 @@ from typing import Any
 
 from mmrerank.errors import InputError, MissingExtra
 
+WITHOUT = "Without it, the index 'flat' does: mmrerank index FOLDER --into COLLECTION --recipe flat, also for a collection that is there."
 MOST_ON_GPU = 2048  # the largest k that FAISS's GPU kernels take
 _DEVICE = re.compile(r"gpu(?::(?P<numbers>\d+(?:,\d+)*))?")
 
@@ -22,7 +23,8 @@ def loaded() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise MissingExtra.of("faiss-cpu", "cpu", "the index 'faiss_index'") from error
+        missing = MissingExtra.of("faiss-cpu", "cpu", "the index 'faiss_index'")
+        raise MissingExtra(missing.message, hint=f"{missing.hint} (with a GPU: 'mmrerank[gpu]', never both). {WITHOUT}") from error
     except RuntimeError as error:  # faiss-gpu without its CUDA libraries says so itself
         raise MissingExtra(f"the index 'faiss_index' needs faiss, which does not load: {error}") from error
     return faiss

@@ -177,13 +177,15 @@ def test_damaged_data_is_exit_4(collection: Path, capsys: pytest.CaptureFixture[
     assert (code, result["error"]["type"]) == (4, "DamagedData")
 
 
-def test_the_version_and_the_help_of_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_and_the_guide_of_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mmrerank {mmrerank.__version__}\n"
-    assert main([]) == 2
+    assert main([]) == 0
     shown = capsys.readouterr()
-    assert "evaluate" in shown.out
+    assert "mmrerank index PHOTOS --into photos" in shown.out
     assert shown.err == ""
+    assert main(["--help"]) == 0
+    assert "evaluate" in capsys.readouterr().out
     assert main(["rerank", "--help"]) == 0
     assert "[path or data URI]" in " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
 

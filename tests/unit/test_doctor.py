@@ -39,7 +39,7 @@ def levels(backend: FakeBackend, **more: object) -> dict[str, str]:
 
 def test_a_model_that_sees_colours_and_follows_instructions_passes() -> None:
     found = levels(FakeBackend(answer=orders, choose=sees))
-    assert found == {"single tokens": "note", "yes or no": "ok", "neighbours": "ok", "mm_r5": "ok", "square": "ok"}
+    assert found == {"single tokens": "note", "yes or no": "ok", "neighbours": "ok", "mm_r5": "ok", "ragllava": "ok", "square": "ok"}
 
 
 def test_a_model_that_always_says_yes_is_told_apart_and_the_rest_is_still_checked() -> None:

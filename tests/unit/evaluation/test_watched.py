@@ -18,7 +18,6 @@ class Away:
     """A server that nobody reaches."""
 
     name = "away"
-    extra = "as it is"
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         raise BackendError("nobody there", retryable=True)
