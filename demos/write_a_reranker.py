@@ -1,6 +1,10 @@
 """A reranker of your own, without touching the package: any object with `name` and `rerank` goes where a name goes.
 
 python demos/write_a_reranker.py --out demo-out
+
+On the command line it goes by its place, wherever the name of a reranker goes; its folder is on PYTHONPATH then:
+
+PYTHONPATH=demos mmrerank search demo-out/handbook --text "how many pictures?" --rerank "write_a_reranker:ShortestFirst(depth=10)"
 """
 
 import argparse

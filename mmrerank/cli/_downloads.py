@@ -29,10 +29,13 @@ def announce(names: Iterable[str], *, yes: bool) -> None:
     if not downloads:
         return
     _output.say(WITHOUT)
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    if not typer.confirm("Download now?", default=True, err=True):
+    if not yes and at_a_terminal() and not typer.confirm("Download now?", default=True, err=True):
         raise typer.Exit(_output.INPUT)
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def downloads_of(names: Iterable[str]) -> Iterator[Download]:

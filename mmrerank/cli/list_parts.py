@@ -10,7 +10,7 @@ import typer
 
 from mmrerank.cli import _output
 from mmrerank.errors import UnknownName
-from mmrerank.parts import STATIONS, module, names
+from mmrerank.parts import STATIONS, installed, module, names
 
 PLURALS = {"indexes": "index"}  # what people say -> the folder
 Listed = list[dict[str, Any]]
@@ -55,16 +55,17 @@ def list_parts(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """List the parts that names can be made of with their options, index recipes, the measures and the cards of benchmarks."""
-    asked = PLURALS.get(station, station) if station else None
-    if asked is not None and asked not in (*STATIONS, *OTHERS):
+    folder = PLURALS.get(station, station) if station else None
+    if folder is not None and folder not in (*STATIONS, *OTHERS):
         raise UnknownName.among("station", str(station), [*STATIONS, *PLURALS, *OTHERS])
-    found = {place: [_described(place, name) for name in names(place)] for place in STATIONS if asked in (None, place)}
-    found |= {place: listed() for place, listed in OTHERS.items() if asked in (None, place) or (asked, place) == ("index", "recipes")}
+    stations = [place for place in STATIONS if folder in (None, place)]
+    listing = {place: [*(_described(place, name) for name in names(place)), *_installed(place)] for place in stations}
+    listing |= {place: listed() for place, listed in OTHERS.items() if folder in (None, place) or (folder, place) == ("index", "recipes")}
     if json:
-        _output.emit(found)
+        _output.emit(listing)
         return 0
     console = _output.out()
-    for place, parts in found.items():
+    for place, parts in listing.items():
         console.print(f"[bold]{place}[/]")
         for part in parts:
             console.print(f"  {part['name']}: {part['summary']}", markup=False)
@@ -73,6 +74,14 @@ def list_parts(
                     "    " + ", ".join(f"{option}={value!r}" for option, value in part["options"].items()), markup=False, style="dim"
                 )
     return 0
+
+
+def _installed(place: str) -> Listed:
+    """The parts of other packages, which are not imported to be listed."""
+    return [
+        {"name": name, "summary": f"from {point.dist.name if point.dist else 'another package'}: {point.value}", "options": {}}
+        for name, point in sorted(installed(place).items())
+    ]
 
 
 def _described(place: str, name: str) -> dict[str, Any]:

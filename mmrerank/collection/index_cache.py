@@ -39,6 +39,8 @@ REPAIR = "Index any folder of the collection again: the newest row of each stays
 class Savable(Protocol):
     """What both kinds of index share."""
 
+    name: str
+
     def save(self, path: Path) -> None: ...
 
     def load(self, path: Path) -> None: ...
@@ -126,7 +128,7 @@ def _load(place: Path, index: Kept) -> tuple[CacheState | None, Kept | None]:
     try:
         state = CacheState(**json.loads((place / STATE).read_text(encoding="utf-8")))
         data = place / state.data
-        if state.index != getattr(index, "name", None) or checksum(data) != state.checksum:
+        if state.index != index.name or checksum(data) != state.checksum:
             raise ValueError("it is another index or was changed")
         index.load(data)
     except FileNotFoundError:

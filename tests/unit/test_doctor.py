@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from makers import InMemory
 from PIL import Image
 
-from mmrerank.doctor import COLOURS, compare, examine, golden_pairs, read_recorded
+from mmrerank.doctor import COLOURS, compare, examine, examine_rerankers, golden_pairs, read_recorded
 from mmrerank.errors import BackendError, FormatError
+from mmrerank.parts import make, stage_of
+from mmrerank.pipeline import NamedReranker
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Prompt
+from mmrerank.types import Candidate, Item, Prompt, Query, Ranking
 
 BY_PIXEL = {Image.new("RGB", (1, 1), value).getpixel((0, 0)): name for name, value in COLOURS.items()}
 
@@ -80,3 +83,31 @@ def test_recorded_values_are_compared_and_a_file_without_any_is_refused(tmp_path
     file.write_text("{}")
     with pytest.raises(FormatError, match="no recorded values"):
         read_recorded(file)
+
+
+def test_the_doctor_asks_in_the_words_in_which_values_were_recorded_before_it_had_its_own() -> None:
+    backend = FakeBackend(choose=sees)
+    golden_pairs(backend)
+    asked = make("ragllava(task='caption')", station="rerankers", backend=backend)
+    picture = InMemory(backend.prompts[1][0].parts[0])
+    ours = asked.prompt_for(Query(text="a green square"), Candidate(item=Item(item_id="red", image=picture)))
+    assert [part for part in ours[0].parts if isinstance(part, str)] == [
+        part for part in backend.prompts[1][0].parts if isinstance(part, str)
+    ]
+    assert len(ours) == len(backend.prompts[1]) == 1
+
+
+def test_a_reranker_of_somebody_elses_that_breaks_its_promise_is_told() -> None:
+    class Loses:
+        name = "loses"
+
+        def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+            return Ranking(query_id=query.query_id, candidates=tuple(candidates[1:]))
+
+    class Named(NamedReranker):
+        def made(self, **resources: object) -> Loses:  # type: ignore[override]
+            return Loses()
+
+    findings = list(examine_rerankers([Named(stage=stage_of("bm25")), NamedReranker.of("ragllava")]))
+    assert [(finding.name, finding.level) for finding in findings] == [("bm25", "wrong"), ("ragllava", "note")]
+    assert "no permutation" in findings[0].detail

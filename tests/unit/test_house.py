@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mmrerank
+from mmrerank.parts import names
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mmrerank"
@@ -118,3 +119,72 @@ def test_no_file_has_the_name_of_a_library_it_imports() -> None:
         top = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         top |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
         assert path.stem not in top - {"mmrerank"}, path
+
+
+KNOW_METHODS = {"readers", "encoders", "index", "backends", "retrievers", "rerankers", "answering", "models", "mini", "demo"}
+METHODS = {name for station in ("retrievers", "rerankers", "answering") for name in names(station)}
+
+
+def literals(path: Path) -> list[str]:
+    """The texts in a file's code; docstrings and comments only tell."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    return [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docstrings]
+
+
+def methods_named(path: Path) -> list[str]:
+    """The methods that a file knows: as a name, with options, or quoted in a sentence."""
+    words = [word for text in literals(path) for word in (re.split(r"[(/]", text, maxsplit=1)[0], *re.findall(r"'([a-z_0-9]+)'", text))]
+    return [word for word in words if word.replace("-", "_") in METHODS]
+
+
+# examples in the description of the API, and the two answerers that a request may choose from
+SHOWN = {"service/schemas.py": {"composed", "superglobal", "extractive", "generative"}}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_general_code_knows_no_method_by_its_name(path: Path) -> None:
+    place = path.relative_to(PACKAGE)
+    if place.parts[0].removesuffix(".py") in KNOW_METHODS or str(place) == "parts.py":  # where the defaults stand
+        return
+    assert set(methods_named(path)) <= SHOWN.get(place.as_posix(), set())
+
+
+def test_a_method_known_by_its_name_would_be_seen(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text('"""square"""\nx = make("square(depth=4)")\ny = f"use \'dense\' for {x}"\nz = "a square meal"\n')
+    assert methods_named(bad) == ["square", "dense"]
+
+
+def probes(path: Path) -> list[str]:
+    """Calls that look for an attribute by a name in quotes, and signatures that are read."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    looked_for = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("getattr", "hasattr") and len(c.args) > 1]
+    signatures = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "signature"]
+    return [ast.unparse(call) for call in (*(c for c in looked_for if isinstance(c.args[1], ast.Constant)), *signatures)]
+
+
+PROBED = {  # objects of other libraries, some of whose versions lack something; what a user hands over; and one signature
+    "backends/_checkpoint.py": 3,
+    "backends/_inputs.py": 4,
+    "encoders/multivector.py": 1,
+    "encoders/openclip.py": 1,
+    "handles.py": 1,
+    "index/_faiss_device.py": 1,
+    "integrations/llama_index_adapter.py": 1,
+    "parts.py": 2,
+    "pictures.py": 1,
+    "readers/_files.py": 2,
+    "service/_admission.py": 1,
+    "service/_failures.py": 1,
+    "service/_fetching.py": 1,
+}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_a_part_can_is_declared_and_not_probed(path: Path) -> None:
+    assert len(probes(path)) <= PROBED.get(path.relative_to(PACKAGE).as_posix(), 0), probes(path)

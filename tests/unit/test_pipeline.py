@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from mmrerank.errors import InputError
-from mmrerank.pipeline import search
+from mmrerank.parts import PartName, StagedReranker, StageName, stage_of
+from mmrerank.pipeline import SearchResult, order_after, rerankers_of, search
 from mmrerank.types import Candidate, Cost, Item, Notes, Query, Ranking
 
 QUERY = Query(query_id="q", text="anything")
@@ -53,6 +54,62 @@ def test_irrelevant_candidates_are_no_hits_and_go_no_further() -> None:
 
 def test_nothing_relevant_is_a_result() -> None:
     assert search(QUERY, First(), [Judge("0", "1", "2", "3")], k=10, depth=4).hits == ()
+
+
+def staged(reranker: Judge, depth: int) -> StagedReranker:
+    return StagedReranker(reranker, StageName(part=PartName(part="judge"), depth=depth), f"judge(depth={depth})")
+
+
+def ids(result: SearchResult) -> list[str]:
+    return [hit.item.item_id for hit in result.hits]
+
+
+def test_each_stage_of_a_cascade_sees_as_many_as_its_name_says() -> None:
+    cheap, dear = Judge(), Judge()
+    result = search(QUERY, First(), [staged(cheap, 8), staged(dear, 3)], k=10)
+    assert cheap.seen == ["0", "1", "2", "3", "4", "5", "6", "7"]
+    assert dear.seen == ["7", "6", "5"]
+    assert ids(result) == ["5", "6", "7", "4", "3", "2", "1", "0", "8", "9"], "the dear one's three, the cheap one's five, the first's"
+    assert [hit.score is None for hit in result.hits] == [False] * 3 + [True] * 7
+    assert [stage.name for stage in result.stages] == ["first", "judge(depth=8)", "judge(depth=3)"]
+    assert [[c.item.item_id for c in order_after(stage)] for stage in result.stages[1:]][1] == ids(result)
+
+
+def test_a_stage_without_a_depth_of_its_own_takes_that_of_the_search() -> None:
+    own, other = Judge(), Judge()
+    search(QUERY, First(), [staged(own, 2), other], k=1, depth=5)
+    assert own.seen == ["0", "1"]
+    assert other.seen == ["1", "0", "2", "3", "4"], "a deeper stage behind a shallow one sees what lay beyond that one's depth too"
+
+
+def test_what_a_stage_holds_to_be_irrelevant_ends_the_ranking_at_what_it_judged() -> None:
+    cheap, dear = Judge("1"), Judge()
+    result = search(QUERY, First(), [staged(cheap, 6), staged(dear, 2)], k=10)
+    assert dear.seen == ["5", "4"]
+    assert ids(result) == ["4", "5", "3", "2", "0"], "the cheap one held these to be relevant, though the dear one did not see them"
+    result = search(QUERY, First(), [staged(Judge(), 6), staged(Judge("5"), 2)], k=10)
+    assert ids(result) == ["4"], "nobody knows whether the dear one would have kept what lies beyond its depth"
+    result = search(QUERY, First(), [staged(Judge("0"), 2), staged(dear, 6)], k=10)
+    assert dear.seen == ["1"], "what the first did not judge is not passed on"
+    assert ids(result) == ["1"]
+
+
+def test_a_named_depth_beats_that_of_the_search_and_enough_is_retrieved_for_it() -> None:
+    judge = Judge()
+    search(QUERY, First(), [staged(judge, 9)], k=1, depth=2)
+    assert len(judge.seen) == 9
+
+
+def test_a_cascade_by_names_prints_depths_and_models_and_asks_each_stage_its_own() -> None:
+    result = search(QUERY, First(), rerankers_of(["bm25(depth=6)", "square(depth=3)/mini"], First()), k=10)
+    assert [stage.name for stage in result.stages[1:]] == [
+        "bm25(k1=1.5, b=0.75, depth=6)",
+        "square(depth=3, prompt='square', cell_px=336, gutter_px=8, reference_px=336, shuffles=0, max_tokens=512, temperature=0.0, "
+        "retries=2, seed=0)/mini(precision='fp32')",
+    ]
+    assert [len(stage.ranking.candidates) for stage in result.stages[1:]] == [6, 3]
+    again = [stage_of(stage.name) for stage in result.stages[1:]]
+    assert [(stage.depth, stage.backend) for stage in again] == [(6, None), (3, "mini(precision='fp32')")]
 
 
 def test_a_reranker_that_loses_a_candidate_is_refused() -> None:
