@@ -179,7 +179,7 @@ def first_stage(
     Raises:
         InputError: the run holds no query of the benchmark.
     """
-    inner: Retriever = collection.view.retriever(name or benchmark.retriever, backend)
+    inner: Retriever = collection.version.retriever(name or benchmark.retriever, backend)
     if run is not None and held(benchmark, run):
         inner = FromRunRows(run, collection, inner) if isinstance(inner, RowRetriever) else FromRun(run, collection)
     return RestrictedRows(inner, benchmark) if isinstance(inner, RowRetriever) else Restricted(inner, benchmark)

@@ -162,8 +162,9 @@ def pages(
 ) -> list[Page]:
     """The k best items of a collection for a question, best first."""
     asked = Query(text=query, filter=filter)
-    hits = collection.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
-    paths = collection.paths_of([hit.item.item_id for hit in hits]) if hits else {}
+    version = collection.version  # one for the search and the places of its hits
+    hits = version.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
+    paths = version.paths_of([hit.item.item_id for hit in hits]) if hits else {}
     return [_page(hit, paths[hit.item.item_id]) for hit in hits]
 
 
