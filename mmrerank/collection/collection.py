@@ -24,8 +24,8 @@ from mmrerank.ingest.files import list_files, readers, with_roots
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
-from mmrerank.pipeline import AskResult, SearchResult
 from mmrerank.provenance import made_by
+from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
 from mmrerank.store.table import Table

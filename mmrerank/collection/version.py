@@ -19,7 +19,8 @@ from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest.notes import with_wordless
 from mmrerank.parts import make
-from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
+from mmrerank.pipeline import ask, rerankers_of, search
+from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.manifest import EncoderEntry, Manifest
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Index, Item, Modality, Query, Reranker, Retriever

@@ -21,7 +21,7 @@ from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
-from mmrerank.pipeline import SearchResult, Stage
+from mmrerank.results import SearchResult, Stage
 from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
 
 DEPTH = 100

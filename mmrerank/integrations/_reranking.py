@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrerank import json_io
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
 from mmrerank.integrations._given import Given, candidates_of
 from mmrerank.parts import make, module, options_of
-from mmrerank.pipeline import Hit, Stage
+from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
+from mmrerank.results import Hit, Stage
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Query, Reranker, Retriever
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Reranking:
         if not given:
             return []
         candidates = candidates_of(given)
-        result = json_io.rerank(Query(text=text, images=images), candidates, [self._part(candidates)])
+        result = rerank_candidates(Query(text=text, images=images), candidates, [self._part(candidates)])
         notes = _notes(result.stages[-1])
         positions = {candidate.item.item_id: n for n, candidate in enumerate(candidates)}
         return [
@@ -105,7 +105,7 @@ class Reranking:
         self.warm_up()
         resources = dict(self._loaded or {})
         if "encoder" in resources:
-            resources["descriptors"] = json_io.EncodedOnTheFly(resources.pop("encoder"), candidates)
+            resources["descriptors"] = EncodedOnTheFly(resources.pop("encoder"), candidates)
         part: Reranker = make(self._reranker, station="rerankers", **resources)
         return part
 

@@ -15,7 +15,7 @@ from mmrerank.collection import capabilities
 from mmrerank.collection.feedback import marked
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import MMRerankError
-from mmrerank.pipeline import AskResult
+from mmrerank.results import AskResult
 from mmrerank.service import schemas
 from mmrerank.service._failures import BROKEN, RESPONSES, RequestRefused, envelope
 from mmrerank.service._responses import ResponseBuilder

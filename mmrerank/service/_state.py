@@ -12,9 +12,9 @@ from mmrerank.backends import BatchingBackend, open_backend
 from mmrerank.collection import capabilities
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError, UnknownName
-from mmrerank.json_io import EncodedOnTheFly
 from mmrerank.parts import make
-from mmrerank.pipeline import Stage
+from mmrerank.pipeline import EncodedOnTheFly
+from mmrerank.results import Stage
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.service._fetching import Fetcher
