@@ -62,8 +62,8 @@ def recalls(scores: Floats, targets: Rows, twins: Rows) -> dict[str, float]:
     for query, target in enumerate(targets):
         for twin in np.flatnonzero(twins == twins[target]):
             aware[query] = min(aware[query], ranks(scores[query : query + 1], np.array([twin]))[0])
-    found = {f"R@{k}": float((aware <= k).mean()) for k in CUTOFFS}
-    return found | {f"strict_R@{k}": float((strict <= k).mean()) for k in CUTOFFS}
+    measures = {f"R@{k}": float((aware <= k).mean()) for k in CUTOFFS}
+    return measures | {f"strict_R@{k}": float((strict <= k).mean()) for k in CUTOFFS}
 
 
 def read_queries(data: Path, split: str) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def measure(
     reference left out of the ranking; `composed_picture_only` and `composed_text_only` are what one half alone reaches.
     `pictures` are the table's, preprocessed; when None they are made of its pixels.
     """
-    seen = picture_rows(model, normalised(table.pixels) if pictures is None else pictures)
+    rows = picture_rows(model, normalised(table.pixels) if pictures is None else pictures)
     targets = table.rows(split)
     chance = random.Random(0)
     texts = {
@@ -96,11 +96,11 @@ def measure(
     }
     row_of = {PREFIX + emoji.key: row for row, emoji in enumerate(table.emojis)}
     references = np.array([row_of[query["image"]] for query in queries], dtype=np.int64)
-    wanted = np.array([row_of[query["relevant"][0]] for query in queries], dtype=np.int64)
+    goals = np.array([row_of[query["relevant"][0]] for query in queries], dtype=np.int64)
     words = text_rows(model, tokenizer, [query["text"] for query in queries])
-    found = {task: recalls(text_rows(model, tokenizer, asked) @ seen.T, targets, table.twins) for task, asked in texts.items()}
+    measures = {task: recalls(text_rows(model, tokenizer, wordings) @ rows.T, targets, table.twins) for task, wordings in texts.items()}
     for task, share in (("composed", ALPHA), ("composed_picture_only", 1.0), ("composed_text_only", 0.0)):
-        scores = (share * seen[references] + (1 - share) * words) @ seen.T
+        scores = (share * rows[references] + (1 - share) * words) @ rows.T
         np.put_along_axis(scores, references[:, None], -2.0, axis=1)
-        found[task] = recalls(scores, wanted, table.twins)
-    return found
+        measures[task] = recalls(scores, goals, table.twins)
+    return measures

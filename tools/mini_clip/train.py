@@ -157,12 +157,12 @@ def evaluate(folder: Path, data: Path, split: str) -> Measures:
     return measure(model, tokenizer, table, read_queries(data, split), split, pictures=pictures)
 
 
-def report(found: Measures, folder: Path, split: str) -> str:
+def report(measures: Measures, folder: Path, split: str) -> str:
     """The measures as a table, and once more as one JSON line."""
     lines = [f"{folder} on the {split} split, all pictures searched", ""]
-    lines.append(f"{'':24}" + "".join(f"{name:>12}" for name in next(iter(found.values()))))
-    lines += [f"{task:24}" + "".join(f"{value:12.3f}" for value in values.values()) for task, values in found.items()]
-    return "\n".join([*lines, json.dumps({"model": folder.name, "split": split, "measures": found})]) + "\n"
+    lines.append(f"{'':24}" + "".join(f"{name:>12}" for name in next(iter(measures.values()))))
+    lines += [f"{task:24}" + "".join(f"{value:12.3f}" for value in values.values()) for task, values in measures.items()]
+    return "\n".join([*lines, json.dumps({"model": folder.name, "split": split, "measures": measures})]) + "\n"
 
 
 def finish(trainer: Trainer, out: Path) -> None:

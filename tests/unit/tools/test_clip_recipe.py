@@ -152,8 +152,8 @@ def test_ranks_count_ties_for_the_lower_row() -> None:
 
 
 def test_a_twin_counts_as_the_target_unless_strict() -> None:
-    found = recalls(np.array([[0.9, 0.8, 0.1]], dtype=np.float32), np.array([1]), np.array([0, 0, 2]))
-    assert (found["R@1"], found["strict_R@1"], found["strict_R@5"]) == (1.0, 0.0, 1.0)
+    measures = recalls(np.array([[0.9, 0.8, 0.1]], dtype=np.float32), np.array([1]), np.array([0, 0, 2]))
+    assert (measures["R@1"], measures["strict_R@1"], measures["strict_R@5"]) == (1.0, 0.0, 1.0)
 
 
 def test_a_resumed_run_ends_where_a_straight_one_does(recipe: Recipe, table: Table, small_data: Path, tmp_path: Path) -> None:
@@ -232,6 +232,6 @@ def test_the_shipped_weights_reach_what_their_card_says(shipped: tuple[Any, Any,
         pictures = torch.stack([preprocess(on_white(row["image"])) for row in records])
         seen = model.encode_image(pictures, normalize=True)
         read = model.encode_text(tokenizer([records[n]["text"] for n in targets]), normalize=True)
-    found = ranks((read @ seen.T).numpy(), np.array(targets))
-    assert (found <= 1).mean() >= 0.85
-    assert (found <= 10).mean() >= 0.99
+    measures = ranks((read @ seen.T).numpy(), np.array(targets))
+    assert (measures <= 1).mean() >= 0.85
+    assert (measures <= 10).mean() >= 0.99
