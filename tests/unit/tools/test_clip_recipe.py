@@ -183,12 +183,13 @@ def test_a_run_ends_in_a_folder_that_open_clip_loads(recipe: Recipe, small_data:
     clip.finish(trainer, tmp_path / "out")
     entries = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [entry["step"] for entry in entries] == [1, 2]
-    found = clip.evaluate(tmp_path / "out", small_data, "dev")
+    measures = clip.evaluate(tmp_path / "out", small_data, "dev")
     # fp16 weights, and the preprocessing of open_clip instead of ours: nearly the same measures
-    assert found["names"]["R@10"] == pytest.approx(entries[-1]["dev"]["names"]["R@10"], abs=0.2)
-    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    last_line = clip.report(found, tmp_path / "out", "dev").splitlines()[-1]
-    assert json.loads(last_line)["measures"] == found
+    assert measures["names"]["R@10"] == pytest.approx(entries[-1]["dev"]["names"]["R@10"], abs=0.2)
+    assert (tmp_path / "work" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((tmp_path / "out").glob("*.png"))  # what ships has no pictures in it
+    last_line = clip.report(measures, tmp_path / "out", "dev").splitlines()[-1]
+    assert json.loads(last_line)["measures"] == measures
 
 
 @pytest.fixture(scope="module")
