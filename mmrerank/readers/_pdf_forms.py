@@ -55,7 +55,7 @@ def with_values(text: str, filled: Sequence[tuple[str, str]]) -> str:
     values: dict[int, str] = {}  # where the label ends in `text`, or beyond its end -> what stands in the field
     for label, value in filled:
         places = (re.compile(pattern, re.MULTILINE).finditer(text) for pattern in _patterns(label))
-        ends = (match.end() for found in places for match in found if match.end() not in values)
+        ends = (match.end() for matches in places for match in matches if match.end() not in values)
         values[next(ends, len(text) + 1 + len(values))] = value
     pieces, begin = [], 0
     for end in sorted(values):
@@ -113,8 +113,8 @@ def _string(call: Callable[..., int]) -> str:
 def _label(text_page: Any, field: _Field, fields: Sequence[_Field]) -> str:
     """The line of print to the left of the field, up to the next field there; else the last line above it."""
     beside = [other.right for other in fields if other.right <= field.left and other.bottom < field.top and other.top > field.bottom]
-    left = text_page.get_text_bounded(max(beside, default=None), field.bottom, field.left, field.top).strip()
-    if left:
-        return str(left.splitlines()[0].strip())
+    beside_text = text_page.get_text_bounded(max(beside, default=None), field.bottom, field.left, field.top).strip()
+    if beside_text:
+        return str(beside_text.splitlines()[0].strip())
     above = text_page.get_text_bounded(field.left, field.top, field.right, field.top + _LINE).strip()
     return str(above.splitlines()[-1].strip()) if above else ""
