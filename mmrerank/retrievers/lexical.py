@@ -90,7 +90,7 @@ def _is_excluded(item: Item, query: Query) -> bool:
     if not query.exclude_text:
         return False
     terms = set(english().of(item.text or ""))
-    return any(english().held(text, terms) for text in query.exclude_text)
+    return any(english().all_in(text, terms) for text in query.exclude_text)
 
 
 def _among_pages(condition: str | None, numbers: frozenset[int]) -> str:
