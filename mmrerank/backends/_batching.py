@@ -92,7 +92,7 @@ class BatchingBackend:
                 if call is not first and call.choices == first.choices and size + len(call.prompts) <= MOST:
                     batch.append(call)
                     size += len(call.prompts)
-            self._waiting = [call for call in self._waiting if not any(call is taken for taken in batch)]
+            self._waiting = [call for call in self._waiting if not any(call is member for member in batch)]
         return batch
 
     def _run(self, batch: Sequence[_Call]) -> None:
