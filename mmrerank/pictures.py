@@ -13,11 +13,11 @@ from mmrerank.types import ImageHandle
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Given: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
+PictureSource: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PilPicture:
     """A PIL picture of the caller's."""
 
     picture: Image
@@ -31,7 +31,7 @@ class Held:
         return as_rgb(ImageOps.exif_transpose(self.picture))
 
 
-def picture(given: Given) -> ImageHandle:
+def picture(source: PictureSource) -> ImageHandle:
     """The picture that a path, a page of a PDF (`report.pdf#page=3`), a data URI, bytes or a PIL picture stands for.
 
     It is opened when asked for; a file that is missing or broken is an error then. A handle comes back as it is.
@@ -43,18 +43,18 @@ def picture(given: Given) -> ImageHandle:
 
     from mmrerank.readers import BytesPicture
 
-    if isinstance(given, str | Path):
-        return _named(str(given))
-    if isinstance(given, bytes | bytearray | memoryview):
-        return BytesPicture(data=bytes(given), name="bytes")
-    if isinstance(given, Image.Image):
-        return Held(given)
-    if callable(getattr(given, "open", None)):
-        return given
-    raise InputError(f"expected a path, a data URI, bytes or a PIL picture; got {type(given).__name__}")
+    if isinstance(source, str | Path):
+        return _from_name(str(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return BytesPicture(data=bytes(source), name="bytes")
+    if isinstance(source, Image.Image):
+        return PilPicture(source)
+    if callable(getattr(source, "open", None)):
+        return source
+    raise InputError(f"expected a path, a data URI, bytes or a PIL picture; got {type(source).__name__}")
 
 
-def _named(named: str) -> ImageHandle:
-    if "://" in named and not named.startswith("data:"):
-        raise InputError(f"{named[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
-    return picture_from(named, Path())
+def _from_name(source: str) -> ImageHandle:
+    if "://" in source and not source.startswith("data:"):
+        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
+    return picture_from(source, Path())

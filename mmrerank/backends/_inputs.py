@@ -157,9 +157,9 @@ def _pictures(prompt: Prompt) -> list[Image]:
 
 def _special(processor: Any) -> re.Pattern[str]:
     """Finds every special token of two letters or more, the placeholders of pictures among them."""
-    added = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
+    contents = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
     placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
-    words = {*added, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
+    words = {*contents, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
     longest_first = sorted((word for word in words if len(word) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

@@ -159,9 +159,9 @@ class ChatHttp:
             raise self._error(refusal) from refusal
         tokens = self._read(reply, wire.first_tokens)
         if not tokens:
-            filtered = self._read(reply, wire.filtered)
-            why = "its content filter kept the answer back" if filtered else "the reply has none"
-            raise BackendError(f"{self.name} tells no log-probabilities: {why}.", hint="" if filtered else _NO_LOGPROBS)
+            is_filtered = self._read(reply, wire.filtered)
+            why = "its content filter kept the answer back" if is_filtered else "the reply has none"
+            raise BackendError(f"{self.name} tells no log-probabilities: {why}.", hint="" if is_filtered else _NO_LOGPROBS)
         row = wire.choice_row(tokens, choices)
         if max(row) == -np.inf:
             raise self._unseen(choices, tokens)
@@ -210,14 +210,14 @@ def _address(server: str) -> tuple[str, str]:
     """The base URL, without a slash at its end, and the model."""
     url, _, model = server.partition("#")
     try:
-        parsed = httpx.URL(url.strip())
+        address = httpx.URL(url.strip())
     except httpx.InvalidURL as error:
         raise InputError(f"{url!r} is no URL: {error}", hint=_FORM) from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or not model.strip():
+    if address.scheme not in ("http", "https") or not address.host or not model.strip():
         raise InputError(f"{server!r} does not name a server and a model", hint=_FORM)
-    if parsed.userinfo or parsed.query:
+    if address.userinfo or address.query:
         raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
-    base = str(parsed).rstrip("/").removesuffix("/chat/completions")
+    base = str(address).rstrip("/").removesuffix("/chat/completions")
     return (base if httpx.URL(base).path.strip("/") else f"{base}/v1"), model.strip()
 
 

@@ -126,8 +126,8 @@ def finished_rows(rows: torch.Tensor, name: str, *, normalise: bool) -> Array:
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     if not bool(torch.isfinite(lengths).all() and (lengths > 0).all()):
         raise InputError(f"{name!r} gave a row that is zero or not finite", hint="Pass precision='fp32', or check its weights.")
-    finished: Array = (vectors / lengths if normalise else vectors).cpu().numpy()
-    return finished
+    result: Array = (vectors / lengths if normalise else vectors).cpu().numpy()
+    return result
 
 
 def mean_rows(tokens: Sequence[Array], name: str, dimension: int, *, normalise: bool) -> Array:

@@ -169,8 +169,8 @@ def source_of(checkpoint: str) -> Source:
     >>> source_of("ViT-B-32.laion2b_s34b_b79k@224")
     Source(model='ViT-B-32', pretrained='laion2b_s34b_b79k', side_px=224)
     """
-    sized = re.fullmatch(r"(.+)@(\d+)", checkpoint)
-    rest, side = (sized[1], int(sized[2])) if sized else (checkpoint, None)
+    match = re.fullmatch(r"(.+)@(\d+)", checkpoint)
+    rest, side = (match[1], int(match[2])) if match else (checkpoint, None)
     if side == 0:
         raise InputError(f"a picture of 0 px a side has nothing to encode: {checkpoint!r}")
     if rest.startswith("hf-hub:"):
@@ -238,10 +238,10 @@ def weights_of(source: Source) -> Path:
 
 def _weights_in(folder: Path) -> Path:
     files = {file.name: file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".bin", ".pth")}
-    preferred = [files[name] for name in WEIGHTS if name in files]
-    if not preferred and len(files) != 1:
+    candidates = [files[name] for name in WEIGHTS if name in files]
+    if not candidates and len(files) != 1:
         raise FormatError(f"expected {WEIGHTS[0]}; found {', '.join(files) or 'no weights'}", path=folder)
-    return preferred[0] if preferred else next(iter(files.values()))
+    return candidates[0] if candidates else next(iter(files.values()))
 
 
 def load(source: Source, weights: Path, precision: str) -> tuple[Any, Any]:

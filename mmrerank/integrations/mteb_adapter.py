@@ -31,7 +31,7 @@ from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
 from mmrerank.parts import make
-from mmrerank.pictures import Held
+from mmrerank.pictures import PilPicture
 from mmrerank.types import Array, Backend, Encoder, Query, Reranker
 
 try:
@@ -88,7 +88,7 @@ class MMRerankEncoder:
             encode = getattr(self.model, "encode_queries", self.model.encode) if asked else self.model.encode
             found.append(encode(list(batch["text"])))
         if "image" in batch and "image" in self.model.takes:
-            found.append(self.model.encode([Held(picture).open() for picture in batch["image"]]))
+            found.append(self.model.encode([PilPicture(picture).open() for picture in batch["image"]]))
         if not found:
             raise InputError(f"{self.model.name!r} takes {' and '.join(sorted(self.model.takes))}; the task has {', '.join(sorted(batch))}")
         total = np.sum(found, axis=0)
@@ -203,7 +203,7 @@ class MMRerankSearch:
         found = {}
         for batch in _batches(queries, task_metadata, PromptType.query, encode_kwargs, num_proc):
             for query_id, text, picture in _rows(batch):
-                images = () if picture is None else (Held(picture),)
+                images = () if picture is None else (PilPicture(picture),)
                 candidates = None if top_ranked is None else list(dict.fromkeys(top_ranked.get(query_id, ())))
                 best = self._best(Query(query_id=query_id, text=text, images=images), top_k, candidates)
                 found[query_id] = {document: float(len(best) - place) for place, document in enumerate(best)}
@@ -254,7 +254,7 @@ def _write_rows(path: Path, batches: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _png(picture: Any) -> bytes:
     stream = io.BytesIO()
-    Held(picture).open().save(stream, "PNG", compress_level=1)
+    PilPicture(picture).open().save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

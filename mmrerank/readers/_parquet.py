@@ -126,8 +126,8 @@ class Parquet:
 
 
 def _size(parquet: Any, group: int) -> tuple[int, int]:
-    described = parquet.metadata.row_group(group)
-    return int(described.num_rows), int(described.total_byte_size)
+    row_group = parquet.metadata.row_group(group)
+    return int(row_group.num_rows), int(row_group.total_byte_size)
 
 
 def _nulls(metadata: Any, group: int, leaf: int) -> int | None:

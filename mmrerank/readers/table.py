@@ -104,8 +104,8 @@ def _keyed(table: _Table) -> Iterator[tuple[Row, bool]]:
         return
     present = [name for name in columns.pictures if name in source.columns]
     surely = bool(present) and source.never_null(present[0]) and present[0] in (columns.picture, "image", "image_path")
-    needed = [name for name in (columns.key, *([] if surely else present)) if name]
-    yield from ((row, surely) for row in (source.rows(needed) if needed else source.numbered()))
+    names = [name for name in (columns.key, *([] if surely else present)) if name]
+    yield from ((row, surely) for row in (source.rows(names) if names else source.numbered()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
