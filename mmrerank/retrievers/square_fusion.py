@@ -208,7 +208,7 @@ class FakeCaptioner:
         return [Generated(text="a red door", cost=Cost(calls=1, generated_tokens=3)) for _ in prompts]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
-        raise BackendError("this fake only writes captions")
+        raise BackendError("this double only writes captions")
 
 
 def tiny() -> SquareFusion:
