@@ -72,7 +72,7 @@ class Evaluation:
     def square_fusion(self) -> dict[str, Any]:
         """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
         queries = composed(self.emoji, self.data, self.split, 10_000)
-        trials = list(compare(queries, self._retriever("composed"), partial(self.emoji.view.retriever, "square_fusion"), 10, self.backend))
+        trials = list(compare(queries, self._retriever("composed"), partial(self.emoji.version.retriever, "square_fusion"), 10, self.backend))
         self._draw("square_fusion", trials, ("composed", "square_fusion"))
         return {"first_stage": "composed", **_of_stages(summary(trials, cutoff=10)), "at 1": _of_stages(summary(trials))}
 
@@ -81,7 +81,7 @@ class Evaluation:
         if not (self.work / CARDS).exists():
             write_cards(self.table, self.work / CARDS)
         cards = indexed(self.work / "cards", self.work / CARDS)
-        retriever, questions = cards.view.retriever("lexical", None), card_questions(self.table, self.split, self.most)
+        retriever, questions = cards.version.retriever("lexical", None), card_questions(self.table, self.split, self.most)
         trials = list(rerank(questions, retriever, partial(_reranker, "mm_r5"), 5, self.backend))
         self._draw("mm_r5", trials)
         return {"first_stage": f"{retriever.name} over the words on the cards", **summary(trials)}
@@ -109,7 +109,7 @@ class Evaluation:
         return {"first_stage": retriever.name, "reranker": name, **summary(trials)}
 
     def _retriever(self, name: str) -> Retriever:
-        return self.emoji.view.retriever(name, None)
+        return self.emoji.version.retriever(name, None)
 
     def _draw(self, label: str, trials: Sequence[Trial], stages: tuple[str, str] = ("first stage", "reranked")) -> None:
         """The queries that gained most, and those that lost most."""
