@@ -69,7 +69,7 @@ def collection_for(
 
 def searches(benchmark: Benchmark, *, retriever: str | None, run: Run | None) -> bool:
     """Whether a first stage of ours searches; where not, a run is in its place: the given one, or that of the benchmark's files."""
-    return run is None and (retriever is not None or benchmark.given is None)
+    return run is None and (retriever is not None or benchmark.shipped_run is None)
 
 
 def needs_collection(
@@ -108,7 +108,7 @@ def evaluate(
     """
     change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
-    run = benchmark.given if run is None and retriever is None else run
+    run = benchmark.shipped_run if run is None and retriever is None else run
     run = None if run is None else benchmark.in_item_ids(run)
     compared = [benchmark.in_item_ids(other) for other in compare]
     others = tuple(given_system(benchmark, other) for other in compared)

@@ -72,7 +72,9 @@ class Evaluation:
     def square_fusion(self) -> dict[str, Any]:
         """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
         queries = composed(self.emoji, self.data, self.split, 10_000)
-        trials = list(compare(queries, self._retriever("composed"), partial(self.emoji.version.retriever, "square_fusion"), 10, self.backend))
+        trials = list(
+            compare(queries, self._retriever("composed"), partial(self.emoji.version.retriever, "square_fusion"), 10, self.backend)
+        )
         self._draw("square_fusion", trials, ("composed", "square_fusion"))
         return {"first_stage": "composed", **_of_stages(summary(trials, cutoff=10)), "at 1": _of_stages(summary(trials))}
 
