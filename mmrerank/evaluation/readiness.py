@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import held
+from mmrerank.evaluation.running import own_rankings
 from mmrerank.evaluation.runs import Run
 from mmrerank.types import Backend, RowRetriever
 
@@ -71,4 +71,6 @@ def unasked(benchmark: Benchmark, runs: Sequence[Run]) -> list[str]:
         InputError: one holds no query of it.
     """
     count, rest = len(benchmark.queries), "; the rest count 0" if benchmark.judged else ""
-    return [f"the run {run.tag!r} holds {len(own)} of {count} queries{rest}" for run in runs if len(own := held(benchmark, run)) < count]
+    return [
+        f"the run {run.tag!r} holds {len(own)} of {count} queries{rest}" for run in runs if len(own := own_rankings(benchmark, run)) < count
+    ]

@@ -13,7 +13,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.report import render
-from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.running import Outcome, first_stage, limited, outcome_of, run_benchmark
 from mmrerank.evaluation.runs import Run
 from mmrerank.pipeline import rerankers_of
 
@@ -69,7 +69,7 @@ def test_a_run_is_kept_to_the_gallery_of_its_query_reranked_or_not(benchmark_: B
     run = Run(tag="whole", rankings={query.query_id: tuple(reversed(ids))})
     inside = tuple(reversed(ids[:5]))
     assert first_stage(narrowed, collection, run=run).retrieve(query, 9).item_ids == inside
-    assert given_outcome(narrowed, run, 10).systems[0].rankings[query.query_id] == inside
+    assert outcome_of(narrowed, run, 10).systems[0].rankings[query.query_id] == inside
 
 
 @pytest.mark.parametrize("line", ['{"split": "test"}', '{"split": "test", "query_id": "q", "text": "x", "relevant": [["a"]]}'])
@@ -88,7 +88,7 @@ def test_a_limited_benchmark_is_spread_over_the_whole(benchmark_: Benchmark) -> 
 
 def test_a_run_about_other_queries_is_refused(benchmark_: Benchmark) -> None:
     with pytest.raises(InputError, match="no query of few-emoji"):
-        given_outcome(benchmark_, Run(tag="other", rankings={"stranger": ("a",)}), 10)
+        outcome_of(benchmark_, Run(tag="other", rankings={"stranger": ("a",)}), 10)
 
 
 def test_without_a_collection_only_a_run_can_be_measured(benchmark_: Benchmark) -> None:

@@ -17,7 +17,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.cards import DATASETS
 from mmrerank.evaluation.evaluate import collection_for, evaluate
-from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.running import Outcome, first_stage, limited, outcome_of, run_benchmark
 from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.stability import kendall_tau, stability
 from mmrerank.evaluation.variants import VARIANTS, Setting, altered, make_variant, suitable
@@ -224,7 +224,7 @@ def test_the_order_of_what_two_rankings_share_counts_where_they_share_two() -> N
     benchmark = Benchmark(name="b", queries=queries, qrels={query.query_id: {"a": 1} for query in queries}, measures=("R@1",))
 
     def outcome(**rankings: tuple[str, ...]) -> Outcome:
-        return given_outcome(benchmark, Run(tag="t", rankings=rankings), 10)
+        return outcome_of(benchmark, Run(tag="t", rankings=rankings), 10)
 
     before = outcome(apart=("a", "b"), turned=("a", "b"))
     assert stability(before, outcome(apart=("c", "d"), turned=("b", "a")))["kendall_tau"] == -1.0
