@@ -12,7 +12,7 @@ import pytest
 
 from mmrerank.errors import UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import given_outcome
+from mmrerank.evaluation.running import outcome_of
 from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.summary import summary
 from mmrerank.measures.names import parse_measure
@@ -129,7 +129,7 @@ def test_a_summary_tells_the_categories_and_their_mean() -> None:
     rankings, qrels, groups = fashion()
     queries = tuple(Query(query_id=query, text="in green") for query in rankings)
     benchmark = Benchmark(name="fashion", queries=queries, qrels=qrels, measures=("R@10", "R@50"), groups=groups)
-    groups_by_name = summary(given_outcome(benchmark, Run(tag="t", rankings=rankings, scores={}), 10))["systems"][0]["groups"]
+    groups_by_name = summary(outcome_of(benchmark, Run(tag="t", rankings=rankings, scores={}), 10))["systems"][0]["groups"]
     assert groups_by_name["dress"] == pytest.approx({"R@10": 1 / 3, "R@50": 2 / 3}, abs=1e-6)
     assert groups_by_name["mean of groups"] == pytest.approx({"R@10": (1 / 3 + 1 + 1 / 2) / 3, "R@50": (2 / 3 + 1 + 1) / 3}, abs=1e-6)
 
