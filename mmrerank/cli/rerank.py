@@ -24,14 +24,15 @@ def rerank(
     """Rerank candidates that another system found; no collection is needed."""
     from mmrerank import json_io
     from mmrerank.parts import make
+    from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
     from mmrerank.sheet import draw_sheet
 
     question, hits = json_io.read_query(query), json_io.read_candidates(candidates)
     model, rerankers = _backend.stages(with_, backend, no_cache=no_cache)
     resources = {} if model is None else {"backend": model}
     if encoder is not None:
-        resources["descriptors"] = json_io.EncodedOnTheFly(make(encoder, station="encoders"), hits)
-    result = json_io.rerank(question, hits, [reranker.made(**resources) for reranker in rerankers], depth=depth)
+        resources["descriptors"] = EncodedOnTheFly(make(encoder, station="encoders"), hits)
+    result = rerank_candidates(question, hits, [reranker.made(**resources) for reranker in rerankers], depth=depth)
     whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from mmrerank.collection import Collection
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names, requires
 from mmrerank.types import CorpusCapabilities, SelectiveRetriever
@@ -16,27 +16,27 @@ from mmrerank.types import CorpusCapabilities, SelectiveRetriever
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 
 
-def takes(collection: Collection) -> list[Takes]:
+def takes(version: CollectionVersion) -> list[Takes]:
     """What a query may be made of."""
-    corpus = of_corpus(collection)
+    corpus = of_corpus(version)
     modalities: list[Takes] = ["text"] if corpus.has_text or corpus.takes("text") else []
     modalities += ["image"] if corpus.takes("image") else []
     return [*modalities, "image+text"] if corpus.takes("image", "text") else modalities
 
 
-def of_corpus(collection: Collection) -> CorpusCapabilities:
+def of_corpus(version: CollectionVersion) -> CorpusCapabilities:
     """What the collection has to search by; its encoders are loaded."""
-    encoders = tuple(collection.encoder(entry) for entry in collection.manifest.encoders)
-    return CorpusCapabilities(has_text=_has_text(collection), encoders=encoders)
+    encoders = tuple(version.encoders())
+    return CorpusCapabilities(has_text=_has_text(version), encoders=encoders)
 
 
-def retrievers(collection: Collection, *, backend: bool, among: Iterable[str] | None = None) -> list[str]:
+def retrievers(version: CollectionVersion, *, backend: bool, among: Iterable[str] | None = None) -> list[str]:
     """The first stages that work on it, with or without an MLLM.
 
     Args:
         among: names to choose from; None: all that ship.
     """
-    corpus = of_corpus(collection)
+    corpus = of_corpus(version)
     resources = {"corpus", *(["backend"] if backend else [])}
     known = names("retrievers") if among is None else among
     return [name for name in known if _works(name, corpus) and requires(name, station="retrievers").needed <= resources]
@@ -47,9 +47,9 @@ def _works(name: str, corpus: CorpusCapabilities) -> bool:
     return not isinstance(factory, SelectiveRetriever) or factory.works_on(corpus)
 
 
-def fields(collection: Collection) -> list[str]:
+def fields(version: CollectionVersion) -> list[str]:
     """What a filter may speak of."""
-    return ["item_id", "document_id", "page_number", "text", "file", *collection.table.metadata_fields]
+    return ["item_id", "document_id", "page_number", "text", "file", *version.snapshot.metadata_fields]
 
 
 def rerankers(resources: Iterable[str]) -> list[str]:
@@ -66,13 +66,13 @@ def _is_whole(name: str) -> bool:
         return False
 
 
-def _has_text(collection: Collection) -> bool:
-    return len(collection.view.snapshot.with_text()) > 0
+def _has_text(version: CollectionVersion) -> bool:
+    return len(version.snapshot.with_text()) > 0
 
 
-def warm_up(collection: Collection) -> None:
+def warm_up(version: CollectionVersion) -> None:
     """Opens what searches need: encoders, indexes, the index over text. What is wrong with one is said now."""
-    for entry in collection.manifest.encoders:
-        collection.view.space(entry)
-    if collection.view.has_pages or _has_text(collection):
-        _ = collection.view.text
+    for entry in version.manifest.encoders:
+        version.space_of(entry)
+    if version.has_pages or _has_text(version):
+        _ = version.text
