@@ -71,7 +71,7 @@ def examine_rerankers(rerankers: Sequence[NamedReranker], backend: Backend | Non
 
 def golden_pairs(backend: Backend) -> dict[str, float]:
     """P(Yes) of each golden pair: a plain coloured square against the caption with its colour and another one."""
-    choices = backend.choice_logprobs([_asked(colour, caption) for colour, caption in _pairs()], ("Yes", "No")).logprobs
+    choices = backend.choice_logprobs([_question(colour, caption) for colour, caption in _pairs()], ("Yes", "No")).logprobs
     p = 1 / (1 + np.exp(np.clip(choices[:, 1] - choices[:, 0], -50, 50)))
     return {f"{colour} called {caption}": round(float(value), 6) for (colour, caption), value in zip(_pairs(), p, strict=True)}
 
@@ -111,7 +111,7 @@ def _square(colour: str) -> Image.Image:
     return picture
 
 
-def _asked(colour: str, caption: str) -> Prompt:
+def _question(colour: str, caption: str) -> Prompt:
     text = read_prompt("doctor", {"caption": {"caption"}, "matches": set()})
     question = "\n" + text.fill("caption", caption=f"a {caption} square") + text.pieces["matches"]
     return (Message(role="user", parts=(_square(colour), question)),)
@@ -155,7 +155,7 @@ def _yes_or_no(backend: Backend, measured: dict[str, float]) -> Finding:
 
 def _neighbours(backend: Backend, measured: Mapping[str, float]) -> Finding:
     colour, caption = _pairs()[0]
-    alone = backend.choice_logprobs([_asked(colour, caption)], ("Yes", "No")).logprobs[0]
+    alone = backend.choice_logprobs([_question(colour, caption)], ("Yes", "No")).logprobs[0]
     p = float(1 / (1 + np.exp(np.clip(alone[1] - alone[0], -50, 50))))
     apart = abs(p - measured[f"{colour} called {caption}"])
     detail = f"P(Yes) alone and among neighbours differ by {apart:.5f}"

@@ -232,24 +232,24 @@ def _from_outside(place: str, name: str = "") -> PartFactory:
     """What stands at `package.module:attribute`; the module itself where no attribute is named."""
     path, _, attribute = place.partition(":")
     try:
-        found = import_module(path)
+        holder: Any = import_module(path)
         for piece in filter(None, attribute.split(".")):
-            found = vars(found)[piece]
+            holder = vars(holder)[piece]
     except KeyError as error:
         raise InputError(f"the module {path!r} of the part {name or place!r} holds nothing called {attribute!r}") from error
     except Exception as error:  # whatever a module that is not ours raises as it is imported
         hint = "Its folder has to be on PYTHONPATH, or its package installed."
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"the module of the part {name or place!r} cannot be imported: {why}", hint=hint) from error
-    return _as_factory(found, name or place)
+    return _as_factory(holder, name or place)
 
 
-def _as_factory(found: Any, name: str) -> PartFactory:
-    if isinstance(found, PartFactory):
-        return found
-    if not callable(found):
+def _as_factory(factory: Any, name: str) -> PartFactory:
+    if isinstance(factory, PartFactory):
+        return factory
+    if not callable(factory):
         raise InputError(f"{name!r} is no part: it has no Options and build(), and is no class or function that makes one")
-    return _Called(found)
+    return _Called(factory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,9 +268,9 @@ def requires(name: str, *, station: str | None = None) -> Requirements:
     (['backend'], ['api_key'])
     """
     stage = stage_of(name, station=station)
-    asked = _parameters(_factory(stage.part.part, station))
+    resources = _parameters(_factory(stage.part.part, station))
     bound = {"backend"} if stage.backend is not None else set()
-    return Requirements(needed=frozenset(set(asked.needed) - bound), used=asked.used)
+    return Requirements(needed=resources.needed - bound, used=resources.used)
 
 
 def _parameters(factory: PartFactory) -> Requirements:
@@ -408,7 +408,7 @@ def make(name: str | StageName, *, station: str | None = None, **resources: Any)
         stage = name
     factory = _factory(stage.part.part, station)
     options = options_of(stage.part, factory.Options)
-    part = factory.build(options, **_asked(str(stage.part), factory, resources))
+    part = factory.build(options, **_resources_for(str(stage.part), factory, resources))
     full = printed(stage.part.part, options)
     if ":" in stage.part.part or (station is not None and stage.part.part in installed(station)):
         _rename(part, full)
@@ -421,14 +421,14 @@ def make(name: str | StageName, *, station: str | None = None, **resources: Any)
     return part
 
 
-def _asked(name: str, factory: PartFactory, resources: Mapping[str, Any]) -> dict[str, Any]:
+def _resources_for(name: str, factory: PartFactory, resources: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the resources that `build` asks for."""
-    asked = _parameters(factory)
-    missing = [resource for resource in sorted(asked.needed) if resource not in resources]
+    parameters = _parameters(factory)
+    missing = [resource for resource in sorted(parameters.needed) if resource not in resources]
     if missing:
         door = f", or --{DOORS[missing[0]]} NAME on the command line" if missing[0] in DOORS else ""
         raise InputError(f"{name!r} needs {', '.join(missing)}", hint=f"Pass {missing[0]}=... to make(){door}.")
-    return {resource: value for resource, value in resources.items() if resource in asked.used}
+    return {resource: value for resource, value in resources.items() if resource in parameters.used}
 
 
 def _rename(part: Any, name: str) -> None:
@@ -485,10 +485,10 @@ def printed(part: str, options: Any, *, argument: bool = False) -> str:
     >>> printed("square", Options())
     'square(depth=9)'
     """
-    shown = [field for field in dataclasses.fields(options) if field.metadata.get("in_name", True)]
+    fields = [field for field in dataclasses.fields(options) if field.metadata.get("in_name", True)]
     head = part
     if argument:
-        head = f"{part}/{getattr(options, shown[0].name)}"
-        shown = [f for f in shown[1:] if f.metadata.get("in_name") == "always" or getattr(options, f.name) != f.default]
-    inside = ", ".join(f"{field.name}={getattr(options, field.name)!r}" for field in shown)
+        head = f"{part}/{getattr(options, fields[0].name)}"
+        fields = [f for f in fields[1:] if f.metadata.get("in_name") == "always" or getattr(options, f.name) != f.default]
+    inside = ", ".join(f"{field.name}={getattr(options, field.name)!r}" for field in fields)
     return f"{head}({inside})" if inside else head

@@ -48,11 +48,11 @@ def _installation() -> list[Any]:
     from mmrerank.provenance import made_by
 
     libraries = ", ".join(f"{name} {version}" for name, version in made_by()["libraries"].items())
-    found = [Finding(name="libraries", level="ok", detail=libraries)]
+    findings = [Finding(name="libraries", level="ok", detail=libraries)]
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
     detail = f"models run on {gpu}" if gpu else "models run on the CPU: a large MLLM takes minutes a query"
-    found.append(Finding(name="device", level="ok" if gpu else "note", detail=detail))
-    return [*found, *_faiss(made_by()["libraries"])]
+    findings.append(Finding(name="device", level="ok" if gpu else "note", detail=detail))
+    return [*findings, *_faiss(made_by()["libraries"])]
 
 
 def _faiss(libraries: dict[str, str]) -> list[Any]:
