@@ -132,11 +132,11 @@ def _single_tokens(backend: Backend) -> Finding:
     seen = next((one for one in front_to_back(backend) if isinstance(one, SingleTokenBackend)), None)
     if seen is None:
         return Finding(name="single tokens", level="note", detail="the tokens of this backend cannot be seen from here")
-    several = [word for word in ("Yes", "No") if not seen.single_token(word)]
+    pieces = [word for word in ("Yes", "No") if not seen.single_token(word)]
     marks = [str(mark) for mark in range(1, MARKS + 1) if not seen.single_token(str(mark))]
-    if several:
+    if pieces:
         mend = "P(Yes) takes a slower path over several tokens, and compares words of unlike length."
-        return Finding(name="single tokens", level="wrong", detail=f"more than one token: {', '.join(several)}", mend=mend)
+        return Finding(name="single tokens", level="wrong", detail=f"more than one token: {', '.join(pieces)}", mend=mend)
     if marks:
         return Finding(name="single tokens", level="note", detail=f"Yes and No are single tokens; marks of several: {', '.join(marks)}")
     return Finding(name="single tokens", level="ok", detail=f"Yes, No and the marks 1 to {MARKS} are one token each")

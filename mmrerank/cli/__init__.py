@@ -33,8 +33,8 @@ from mmrerank.errors import InputError, MMRerankError
 logger = logging.getLogger(__name__)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"mmrerank {__version__}")
         raise typer.Exit
 
@@ -73,13 +73,13 @@ app.command("demo")(demo)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)  # on the handler too: some libraries turn their own loggers to DEBUG
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[handler])
-    as_json = "--json" in given
+    as_json = "--json" in words
     try:
-        result = app(args=given, prog_name="mmrerank", standalone_mode=False)
+        result = app(args=words, prog_name="mmrerank", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except MMRerankError as error:
         return _output.fail(error, as_json=as_json)

@@ -43,7 +43,7 @@ def ask(
     if json:
         _output.emit(as_json(result))
     else:
-        _show(result, sheet if whole else None, told=on_text is not None)
+        _show(result, sheet if whole else None, streamed=on_text is not None)
     return 0 if whole else _output.INPUT
 
 
@@ -65,12 +65,12 @@ def as_json(result: Any) -> dict[str, Any]:
     return {"answer": result.answer.text, "citations": citations, "stages": stages, "found": result.answer.found}
 
 
-def _show(result: Any, sheet: Path | None, *, told: bool) -> None:
+def _show(result: Any, sheet: Path | None, *, streamed: bool) -> None:
     from mmrerank.collection.items import place_of
 
     console = _output.out()
-    said = "" if told else result.answer.text  # what was told as it came needs its line ended
-    console.print(said, markup=False, style="bold" if result.answer.found else "yellow")
+    text = "" if streamed else result.answer.text  # what was written as it came needs its line ended
+    console.print(text, markup=False, style="bold" if result.answer.found else "yellow")
     for citation in result.answer.citations:
         item = citation.item
         reason = result.answer.notes.reasons.get(item.item_id, "")

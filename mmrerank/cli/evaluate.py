@@ -46,23 +46,23 @@ def evaluate(
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
     benchmark = _encoded(limited(open_benchmark(card, data, split), limit), encoder, text_encoder)
     model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
-    given, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
+    first_run, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
     options: dict[str, Any] = {
         "retriever": retriever,
         "rerank": rerankers,
-        "run": given,
+        "run": first_run,
         "variant": variant,
     }
     opened = _collection(benchmark, collection, model, options)
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
-        found = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)
-    for note in found.result["notes"]:
+        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)
+    for note in evaluated.result["notes"]:
         _output.say(f"note: {note}")
-    written = write(found, out, opened) if out is not None else []
+    written = write(evaluated, out, opened) if out is not None else []
     if json:
-        _output.emit(found.result)
+        _output.emit(evaluated.result)
     else:
-        _show(found.result, written)
+        _show(evaluated.result, written)
     return 0
 
 
@@ -70,7 +70,7 @@ def _encoded(benchmark: Benchmark, encoder: str | None, text_encoder: str | None
     return replace(benchmark, encoder=encoder or benchmark.encoder, text_encoder=text_encoder or benchmark.text_encoder)
 
 
-def _collection(benchmark: Benchmark, given: Path | None, model: Any, options: dict[str, Any]) -> Collection | None:
+def _collection(benchmark: Benchmark, folder: Path | None, model: Any, options: dict[str, Any]) -> Collection | None:
     """The collection that is searched, indexed as far as it is not; None where a run is measured as it is."""
     from mmrerank.evaluation.evaluate import collection_for, needs_collection, searches
     from mmrerank.evaluation.variants import suitable
@@ -81,7 +81,7 @@ def _collection(benchmark: Benchmark, given: Path | None, model: Any, options: d
         return None
     first = options["retriever"] or benchmark.retriever
     searched_by = first if searches(benchmark, retriever=options["retriever"], run=options["run"]) else None
-    where = {"existing": given, "searched_by": searched_by, "backend": model}
+    where = {"existing": folder, "searched_by": searched_by, "backend": model}
     with _output.progress_bar(f"indexing {benchmark.name}") as advance:
         opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", progress=advance, **where)
     if indexed is not None and indexed.failed:
@@ -96,11 +96,11 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
     console.print(f"{result['card']}: {result['queries']} queries, depth {result['depth']}, 95 % intervals over queries", markup=False)
     for system in result["systems"]:
         console.print(f"[bold]{_escaped(system['name'])}[/], depth {system['depth']}")
-        for name, found in system["measures"].items():
-            console.print(f"  {name:<20}{_span(found)}{_added(system['gains'].get(name))}", markup=False)
+        for name, interval in system["measures"].items():
+            console.print(f"  {name:<20}{_span(interval)}{_added(system['gains'].get(name))}", markup=False)
         _show_groups(system["groups"])
-        if told := unheard(system):
-            console.print(f"  {told}", style="yellow" if "fallback" in system["notes"] else "dim")
+        if fallbacks := unheard(system):
+            console.print(f"  {fallbacks}", style="yellow" if "fallback" in system["notes"] else "dim")
         console.print(f"  {_took(system)}", style="dim")
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
@@ -129,8 +129,8 @@ def _show_groups(groups: dict[str, Any]) -> None:
         _output.out().print(f"    {group}: {figures}", markup=False)
 
 
-def _span(found: dict[str, Any]) -> str:
-    return f"{_number(found['value'])}  ({_number(found['low'])} to {_number(found['high'])})"
+def _span(interval: dict[str, Any]) -> str:
+    return f"{_number(interval['value'])}  ({_number(interval['low'])} to {_number(interval['high'])})"
 
 
 def _added(gain: dict[str, Any] | None) -> str:

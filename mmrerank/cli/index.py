@@ -72,7 +72,7 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
     """Names of the readers whose options are not the defaults."""
     language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
     options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
-    return [f"{name}({', '.join(given)})" for name, given in options.items() if given]
+    return [f"{name}({', '.join(texts)})" for name, texts in options.items() if texts]
 
 
 def _opened(into: Path, paths: list[Path], encoder: str | None, named: list[str], recipe: str | None, yes: bool) -> Any:

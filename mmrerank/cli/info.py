@@ -9,7 +9,7 @@ import typer
 
 from mmrerank.cli import _output
 
-SHOWN = 20  # pages without words
+MOST_PAGES = 20  # pages without words
 
 
 def info(
@@ -20,23 +20,25 @@ def info(
     from mmrerank.collection import Collection
     from mmrerank.collection.verify import describe
 
-    held = describe(Collection.open(collection))
+    contents = describe(Collection.open(collection))
     if json:
-        _output.emit(held)
+        _output.emit(contents)
         return 0
     console = _output.out()
-    console.print(f"[bold]{held['collection']}[/]: {held['items']} items, {held['with_text']} with text, {held['bytes'] / 1e6:.1f} MB")
-    for encoder in held["encoders"]:
+    console.print(
+        f"[bold]{contents['collection']}[/]: {contents['items']} items, {contents['with_text']} with text, {contents['bytes'] / 1e6:.1f} MB"
+    )
+    for encoder in contents["encoders"]:
         console.print(f"  encoder {encoder['name']}: {encoder['dimension']} dims, {encoder['items']} items", markup=False)
-    console.print(f"  index {held['index']}", markup=False)
-    for root in held["roots"]:
+    console.print(f"  index {contents['index']}", markup=False)
+    for root in contents["roots"]:
         console.print(f"  from {root['path']}" + (f" as {root['prefix']}" if root["prefix"] else ""), markup=False)
-    console.print(f"  fields {', '.join(held['fields'])}", markup=False)
-    notes = held["text_notes"]
-    for page in notes["first"][:SHOWN]:
+    console.print(f"  fields {', '.join(contents['fields'])}", markup=False)
+    notes = contents["text_notes"]
+    for page in notes["first"][:MOST_PAGES]:
         console.print(f"  text of {page['item_id']}: {page['reason']}", markup=False)
-    if notes["count"] > SHOWN:
-        console.print(f"  ... and of {notes['count'] - SHOWN} more: --json lists them", markup=False)
-    for failure in held["failed"]:
+    if notes["count"] > MOST_PAGES:
+        console.print(f"  ... and of {notes['count'] - MOST_PAGES} more: --json lists them", markup=False)
+    for failure in contents["failed"]:
         console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
     return 0

@@ -177,9 +177,9 @@ def token_in(headers: Headers) -> str:
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # SimpleCookie stops at the first that is malformed
 
 
-def same(token: str, given: str) -> bool:
+def same(token: str, other: str) -> bool:
     """Whether they are equal, in a time that tells nothing of where they differ."""
-    return hmac.compare_digest(token.encode(), given.encode("utf-8", "replace"))
+    return hmac.compare_digest(token.encode(), other.encode("utf-8", "replace"))
 
 
 def _open(path: str) -> bool:

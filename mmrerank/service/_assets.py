@@ -88,9 +88,9 @@ def _file(name: str) -> Response:
     """A file of the web page; nothing outside of its folder, and nothing of another type."""
     try:
         path = (PAGE / name).resolve()
-        found = path.is_file() and path.is_relative_to(PAGE.resolve()) and path.suffix in TYPES
+        is_ours = path.is_file() and path.is_relative_to(PAGE.resolve()) and path.suffix in TYPES
     except (ValueError, OSError):  # a zero byte, a name too long
-        found = False
-    if not found:
+        is_ours = False
+    if not is_ours:
         raise NoSuchThing("there is no such page")
     return FileResponse(path, media_type=TYPES[path.suffix], headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})

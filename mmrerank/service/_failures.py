@@ -16,8 +16,8 @@ from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, Too
 from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
 
-Said: TypeAlias = Callable[[str], str]  # a text without the places of this machine
-MOST_SAID = 600  # characters of what is wrong with a request, which may quote it
+Redaction: TypeAlias = Callable[[str], str]  # a text without the places of this machine
+MOST_LETTERS = 600  # characters of what is wrong with a request, which may quote it
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -59,22 +59,22 @@ def status_of(error: MMRerankError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 400)
 
 
-def envelope(error: MMRerankError, said: Said = str) -> dict[str, Any]:
+def envelope(error: MMRerankError, redact: Redaction = str) -> dict[str, Any]:
     """The body of the reply.
 
     Args:
         said: cleans what the error says.
     """
-    return body(status_of(error), _told(error, said), code=type(error).__name__, param=getattr(error, "param", None))
+    return body(status_of(error), _text_of(error, redact), code=type(error).__name__, param=getattr(error, "param", None))
 
 
-def _told(error: MMRerankError, said: Said) -> str:
+def _text_of(error: MMRerankError, redact: Redaction) -> str:
     """What the error says; the place of a file as collections know it, or not at all."""
     if not isinstance(error, FormatError):
-        return said(str(error))
-    place = said(error.path)
-    told = said(with_hint(error.reason, error.hint))
-    return f"a file: {told}" if PurePath(place).is_absolute() else f"{place}: {told}"
+        return redact(str(error))
+    place = redact(error.path)
+    text = redact(with_hint(error.reason, error.hint))
+    return f"a file: {text}" if PurePath(place).is_absolute() else f"{place}: {text}"
 
 
 def body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:
@@ -82,28 +82,28 @@ def body(status: int, message: str, *, code: str, param: str | None = None) -> d
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def reply(error: MMRerankError, said: Said = str) -> JSONResponse:
+def reply(error: MMRerankError, redact: Redaction = str) -> JSONResponse:
     """The reply to an error, with when to come again where that helps."""
     status = status_of(error)
     headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": str(RETRY_AFTER_S)}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
-    return JSONResponse(envelope(error, said), status, headers=headers.get(status))
+    return JSONResponse(envelope(error, redact), status, headers=headers.get(status))
 
 
 BROKEN = body(500, "an error of the service; its log says more", code="InternalError")
 
 
-def install(app: FastAPI, said: Said) -> None:
+def install(app: FastAPI, redact: Redaction) -> None:
     """Makes the errors of the app leave in the envelope, cleaned by `said`; what is no error of ours is answered by the doors."""
 
     @app.exception_handler(MMRerankError)
     async def ours(request: Request, error: MMRerankError) -> JSONResponse:
-        return reply(error, said)
+        return reply(error, redact)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS)[:MOST_SAID] or None
-        wrong = first["msg"].removeprefix("Value error, ")[:MOST_SAID]
+        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS)[:MOST_LETTERS] or None
+        wrong = first["msg"].removeprefix("Value error, ")[:MOST_LETTERS]
         message = f"{where}: {wrong}" if where else wrong
         return JSONResponse(body(422, message, code="ValidationError", param=where), 422)
 

@@ -30,7 +30,7 @@ def resolved(host: str, port: int) -> list[str]:
         InputError: it has none.
     """
     try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
         raise InputError(f"the host {host!r} has no address") from error
 
@@ -60,14 +60,14 @@ class Fetcher:
         end = time.monotonic() + self._timeout_s
         for _ in range(REDIRECTS + 1):
             try:
-                found = self._once(url, end)
+                reply = self._once(url, end)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(f"the URL cannot be fetched: {type(error).__name__}") from error
-            if isinstance(found, bytes):
-                return found
-            url = found
+            if isinstance(reply, bytes):
+                return reply
+            url = reply
         raise InputError(f"the URL leads through more than {REDIRECTS} redirects")
 
     def _once(self, url: str, end: float) -> bytes | str:
@@ -111,6 +111,6 @@ class Fetcher:
 
 
 def _public(address: str) -> bool:
-    found = ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found
-    return found.is_global and not found.is_multicast and not any(found in network for network in CARRIERS)
+    host = ip_address(address.partition("%")[0])
+    host = getattr(host, "ipv4_mapped", None) or host
+    return host.is_global and not host.is_multicast and not any(host in network for network in CARRIERS)

@@ -15,17 +15,17 @@ class Grids:
     """PNGs under names made of their content; the oldest go first."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._pngs: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
     def keep(self, png: bytes) -> str:
         """The name under which the grid can be had for a while."""
         name = hashlib.blake2b(png, digest_size=12).hexdigest()
         with self._lock:
-            self._held[name] = png
-            self._held.move_to_end(name)
-            while len(self._held) > MOST:
-                self._held.popitem(last=False)
+            self._pngs[name] = png
+            self._pngs.move_to_end(name)
+            while len(self._pngs) > MOST:
+                self._pngs.popitem(last=False)
         return name
 
     def get(self, name: str) -> bytes:
@@ -33,7 +33,7 @@ class Grids:
         Raises:
             NoSuchThing: it is not kept any more.
         """
-        png = self._held.get(name)
+        png = self._pngs.get(name)
         if png is None:
             raise NoSuchThing("that grid is not kept any more", hint="Search again.", param="name")
         return png

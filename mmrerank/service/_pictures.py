@@ -31,20 +31,20 @@ class Pictures:
         try:
             if uri.partition("://")[0].lower() in ("http", "https"):
                 return self._fetched(uri)
-            held = picture_in(
+            picture = picture_in(
                 uri if uri.startswith("data:") else f"data:image/*;base64,{uri}", self._limits
             )  # Jina's clients send bare base64
-            inspect(held.data, path=held.name, limits=held.limits)
+            inspect(picture.data, path=picture.name, limits=picture.limits)
         except FormatError as error:
             raise RequestRefused(400, f"{where}: {error.reason}", param=where) from error
         except InputError as error:
             raise RequestRefused(400, f"{where}: {error.message}", hint=error.hint, param=where) from error
-        return held
+        return picture
 
     def _fetched(self, url: str) -> ImageHandle:
         if self._fetch is None:
             raise InputError("no URL is fetched here", hint="Send the picture as a data URI: data:image/png;base64,...")
         checkpoint()
-        held = BytesPicture(data=self._fetch(url), name="picture at a URL", limits=self._limits)
-        inspect(held.data, path=held.name, limits=self._limits)
-        return held
+        picture = BytesPicture(data=self._fetch(url), name="picture at a URL", limits=self._limits)
+        inspect(picture.data, path=picture.name, limits=self._limits)
+        return picture

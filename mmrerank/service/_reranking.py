@@ -42,7 +42,7 @@ class Reranked:
     lines: list[Line]
     stage: Stage
     scale: Scale
-    said: list[str]
+    messages: list[str]
 
     @property
     def usage(self) -> dialects.Usage:
@@ -60,7 +60,7 @@ class Reranked:
             method=stage.name,
             scale=self.scale,
             status=stage.ranking.notes.status,
-            notes=self.said,
+            notes=self.messages,
             seconds=round(stage.seconds, 4),
             calls=stage.cost.calls,
             cached=stage.cost.cached,
@@ -72,58 +72,58 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["rerank"], responses=RESPONSES)
 
     async def ranked(request: Request, model: str | None, query: Any, documents: Sequence[Any], ours: dialects.Ours) -> Reranked:
-        found = service.model(model)
-        return await service.work.run(lambda: reranked(service, found, query, documents, ours), gone=lambda: gone(request))
+        reranker = service.model(model)
+        return await service.work.run(lambda: reranked(service, reranker, query, documents, ours), gone=lambda: gone(request))
 
     @routes.post("/v2/rerank", response_model_exclude_none=True)
     async def cohere(request: Request, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
-        found = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
-        cost = found.stage.cost
+        answer = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
+        cost = answer.stage.cost
         meta = {
             "api_version": {"version": "2"},
             "billed_units": {"search_units": 1},
             "tokens": {"input_tokens": cost.prompt_tokens, "output_tokens": cost.generated_tokens},
-            **({"warnings": found.said} if found.said else {}),
+            **({"warnings": answer.messages} if answer.messages else {}),
         }
-        return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(found, body), meta=meta, mmrerank=found.notes)
+        return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(answer, body), meta=meta, mmrerank=answer.notes)
 
     @routes.post("/v1/rerank", response_model_exclude_none=True)
     async def jina(request: Request, body: dialects.JinaRequest) -> dialects.JinaReply:
         """Reranks texts, pictures, both, or indexed items, as Jina and vLLM."""
-        found = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
+        answer = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
         return dialects.JinaReply(
             id=f"rerank-{uuid.uuid4().hex}",
-            model=found.model.name,
-            results=results_of(found, body),
-            usage=found.usage,
-            mmrerank=found.notes,
+            model=answer.model.name,
+            results=results_of(answer, body),
+            usage=answer.usage,
+            mmrerank=answer.notes,
         )
 
     @routes.post("/rerank", response_model_exclude_none=True)
     async def bare(request: Request, body: dialects.BareRequest) -> list[dialects.TeiResult] | dialects.InfinityReply:
         """Reranks texts: as text-embeddings-inference where `texts` is present, as infinity otherwise."""
         if isinstance(body, dialects.TeiRequest):
-            found = await ranked(request, None, body.query, body.texts, NOTHING)
+            answer = await ranked(request, None, body.query, body.texts, NOTHING)
             return [
                 dialects.TeiResult(
                     index=line.index,
                     score=line.raw if body.raw_scores else line.to_unit_scale,
                     text=body.texts[line.index] if body.return_text else None,
                 )
-                for line in found.lines
+                for line in answer.lines
             ]
-        found = await ranked(request, body.model, body.query, body.documents, NOTHING)
+        answer = await ranked(request, body.model, body.query, body.documents, NOTHING)
         results = [
             dialects.InfinityResult(
                 index=line.index,
                 relevance_score=line.raw if body.raw_scores else line.to_unit_scale,
                 document=body.documents[line.index] if body.return_documents else None,
             )
-            for line in found.lines[: body.top_n or None]
+            for line in answer.lines[: body.top_n or None]
         ]
         identity = f"infinity-{uuid.uuid4().hex}"
-        return dialects.InfinityReply(id=identity, model=found.model.name, created=int(time.time()), results=results, usage=found.usage)
+        return dialects.InfinityReply(id=identity, model=answer.model.name, created=int(time.time()), results=results, usage=answer.usage)
 
     @routes.get("/v1/models")
     @routes.get("/models", include_in_schema=False)
@@ -140,9 +140,9 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
     if len(documents) > limits.documents:
         raise RequestRefused(400, f"at most {limits.documents} documents at once; got {len(documents)}", param="documents")
     reading = _Reading(service)
-    asked = reading.query(query, ours)
+    question = reading.query(query, ours)
     candidates = [reading.candidate(document, n) for n, document in enumerate(documents)]
-    stage = rerank_candidates(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
+    stage = rerank_candidates(question, candidates, [service.reranker(model, candidates)]).stages[-1]
     service.count([stage])
     ranking = _whole(stage.ranking, candidates)
     scores, scale = to_unit_scale(ranking)
@@ -161,7 +161,7 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
         )
         for candidate, score in zip(ranking.candidates, scores, strict=True)
     ]
-    return Reranked(model=model, lines=lines, stage=stage, scale=scale, said=[service.redact_paths(note) for note in stage.notes])
+    return Reranked(model=model, lines=lines, stage=stage, scale=scale, messages=[service.redact_paths(note) for note in stage.notes])
 
 
 def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
@@ -171,7 +171,7 @@ def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
     return replace(ranking, candidates=(*ranking.candidates, *beyond))
 
 
-def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:
+def results_of(answer: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:
     """The results as both dialects write them."""
     return [
         dialects.Result(
@@ -180,7 +180,7 @@ def results_of(found: Reranked, body: dialects.CohereRequest | dialects.JinaRequ
             document=echoed(body.listed[line.index]) if body.return_documents else None,
             mmrerank=line.notes if body.mmrerank.explain else None,
         )
-        for line in found.lines[: body.top_n or None]
+        for line in answer.lines[: body.top_n or None]
     ]
 
 
@@ -188,10 +188,10 @@ def echoed(document: str | dialects.Content) -> dict[str, Any]:
     """The document as replies give it back: text or picture as Jina, parts as vLLM."""
     if isinstance(document, str):
         return {"text": document}
-    given = document.model_dump(exclude_none=True)
-    parts = given.pop("content", None)
+    fields = document.model_dump(exclude_none=True)
+    parts = fields.pop("content", None)
     if parts is None:
-        return given
+        return fields
     texts = [part["text"] for part in parts if part["type"] == "text"]
     pictures = [part for part in parts if part["type"] != "text"]
     return {**({"text": "\n".join(texts)} if texts else {}), **({"multi_modal": pictures} if pictures else {})}
@@ -204,9 +204,9 @@ class _Reading:
         self._service = service
         self._pictures = 0
 
-    def query(self, given: str | dialects.Content, ours: dialects.Ours) -> Query:
+    def query(self, document: str | dialects.Content, ours: dialects.Ours) -> Query:
         """The query, with exclusions from outside its dialect."""
-        text, images, item = self._parts(given, "query")
+        text, images, item = self._parts(document, "query")
         if item is not None:
             images = [*([item.image] if item.image is not None else []), *images]
             text = text or (None if images else item.text)
@@ -215,32 +215,32 @@ class _Reading:
         excluded = [self._picture(uri, f"mmrerank.exclude_images.{n}") for n, uri in enumerate(ours.exclude_images)]
         return Query(text=text, images=tuple(images), exclude_text=tuple(ours.exclude_text), exclude_images=tuple(excluded))
 
-    def candidate(self, given: str | dialects.Content, n: int) -> Candidate:
+    def candidate(self, document: str | dialects.Content, n: int) -> Candidate:
         """One document, by its place."""
         where = f"documents.{n}"
-        text, images, item = self._parts(given, where)
+        text, images, item = self._parts(document, where)
         if len(images) > 1 or (images and item is not None and item.image is not None):
             raise RequestRefused(400, f"{where}: a document has one picture at most", hint="Give each picture as a document.", param=where)
-        held = item or Item(item_id=str(n))
+        known = item or Item(item_id=str(n))
         return Candidate(
             item=Item(
                 item_id=str(n),
-                document_id=held.document_id,
-                page_number=held.page_number,
-                image=images[0] if images else held.image,
-                text=text or held.text,
-                metadata=held.metadata,
+                document_id=known.document_id,
+                page_number=known.page_number,
+                image=images[0] if images else known.image,
+                text=text or known.text,
+                metadata=known.metadata,
             )
         )
 
-    def _parts(self, given: str | dialects.Content, where: str) -> tuple[str | None, list[ImageHandle], Item | None]:
-        if isinstance(given, str):
-            return given or None, [], None
-        parts = given.content or []
-        texts = [given.text or "", *(part.text for part in parts if isinstance(part, dialects.TextPart))]
-        uris = [given.image] if given.image else []
+    def _parts(self, document: str | dialects.Content, where: str) -> tuple[str | None, list[ImageHandle], Item | None]:
+        if isinstance(document, str):
+            return document or None, [], None
+        parts = document.content or []
+        texts = [document.text or "", *(part.text for part in parts if isinstance(part, dialects.TextPart))]
+        uris = [document.image] if document.image else []
         uris += [part.image_url.url for part in parts if isinstance(part, dialects.ImagePart)]
-        item = self._service.item(given.id, given.collection, where) if given.id is not None else None
+        item = self._service.item(document.id, document.collection, where) if document.id is not None else None
         return "\n".join(text for text in texts if text) or None, [self._picture(uri, where) for uri in uris], item
 
     def _picture(self, uri: str, where: str) -> ImageHandle:

@@ -10,7 +10,7 @@ from mmrerank.errors import FormatError
 from mmrerank.readers import boxes
 from mmrerank.readers.pdf import PagePicture
 from mmrerank.results import AskResult, SearchResult
-from mmrerank.results import Hit as Found
+from mmrerank.results import Hit as ResultHit
 from mmrerank.results import Stage as Done
 from mmrerank.service import schemas
 from mmrerank.types import Citation, Item
@@ -70,7 +70,7 @@ class ResponseBuilder:
         ranks = {item_id: rank for rank, item_id in enumerate(result.stages[0].ranking.item_ids, 1)}
         return [self._hit(hit, ranks) for hit in result.hits]
 
-    def _hit(self, hit: Found, ranks: Mapping[str, int]) -> schemas.Hit:
+    def _hit(self, hit: ResultHit, ranks: Mapping[str, int]) -> schemas.Hit:
         item = hit.item
         return schemas.Hit(
             rank=hit.rank,

@@ -54,7 +54,7 @@ def router(service: Service) -> APIRouter:
             _check(service, body.k, body.depth)
             service.work.check_room()
             return StreamingResponse(_events(service, body, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        return await service.work.run(lambda: asked(service, body, None), gone=lambda: gone(request))
+        return await service.work.run(lambda: answered(service, body, None), gone=lambda: gone(request))
 
     return routes
 
@@ -104,8 +104,8 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
 
 
 def _query(service: Service, version: CollectionVersion, body: schemas.SearchRequest) -> Query:
-    def pictures(field: str, given: list[schemas.Uri | schemas.ItemRef]) -> tuple[ImageHandle, ...]:
-        return tuple(service.picture(one, version, f"{field}.{n}") for n, one in enumerate(given))
+    def pictures(field: str, references: list[schemas.Uri | schemas.ItemRef]) -> tuple[ImageHandle, ...]:
+        return tuple(service.picture(one, version, f"{field}.{n}") for n, one in enumerate(references))
 
     return marked(
         version,
@@ -119,7 +119,7 @@ def _query(service: Service, version: CollectionVersion, body: schemas.SearchReq
     )
 
 
-def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], None] | None) -> schemas.AskResponse:
+def answered(service: Service, body: schemas.AskRequest, on_text: Callable[[str], None] | None) -> schemas.AskResponse:
     """The reply to a question."""
     name, version = service.version(body.collection)
     _check(service, body.k, body.depth)
@@ -155,7 +155,7 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
         checkpoint()
         loop.call_soon_threadsafe(words.put_nowait, text)
 
-    work = asyncio.ensure_future(service.work.run(lambda: asked(service, body, on_text), gone=lambda: gone(request)))
+    work = asyncio.ensure_future(service.work.run(lambda: answered(service, body, on_text), gone=lambda: gone(request)))
     coming: asyncio.Future[str] | None = None
     try:
         while not work.done() or not words.empty():

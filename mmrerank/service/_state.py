@@ -103,13 +103,13 @@ class Service:
         """The first stages that work there: of those that ship and those that the operator named."""
         return capabilities.retrievers(version, backend=self.backend is not None, among=self.retrievers)
 
-    def picture(self, given: str | ItemRef, version: CollectionVersion, where: str) -> ImageHandle:
+    def picture(self, reference: str | ItemRef, version: CollectionVersion, where: str) -> ImageHandle:
         """The picture that a client gives, or that of an item."""
-        if isinstance(given, str):
-            return self.pictures.handle(given, where)
-        item = self.item_of(given.id, version, where)
+        if isinstance(reference, str):
+            return self.pictures.handle(reference, where)
+        item = self.item_of(reference.id, version, where)
         if item.image is None:
-            raise RequestRefused(400, f"{where}: the item {given.id!r} has no picture", param=where)
+            raise RequestRefused(400, f"{where}: the item {reference.id!r} has no picture", param=where)
         return item.image
 
     def item(self, item_id: str, collection: str | None, where: str) -> Item:

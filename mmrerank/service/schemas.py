@@ -39,12 +39,12 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_no_more_keys_than_fields(cls, given: Any) -> Any:
+    def _has_no_more_keys_than_fields(cls, value: Any) -> Any:
         """RequestRefused as a whole: otherwise every unknown key is told, and a body has room for millions."""
-        if isinstance(given, dict) and len(given) > len(cls.model_fields):
-            unknown = next(key for key in given if key not in cls.model_fields)
-            raise ValueError(f"{len(given)} fields where {len(cls.model_fields)} are known; unknown is {str(unknown)[:80]!r}")
-        return given
+        if isinstance(value, dict) and len(value) > len(cls.model_fields):
+            unknown = next(key for key in value if key not in cls.model_fields)
+            raise ValueError(f"{len(value)} fields where {len(cls.model_fields)} are known; unknown is {str(unknown)[:80]!r}")
+        return value
 
 
 class ErrorDetail(BaseModel):

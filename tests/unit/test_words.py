@@ -53,9 +53,7 @@ OLD_FILES = frozenset({"_remarks", "_known", "_flow", "_double", "_chat_double",
 # Rooms whose words are right. Whoever finishes one adds it; when all are here, this becomes every folder of the package and of tools.
 DONE = (
     "mmrerank/backends",
-    "mmrerank/cli/doctor.py",
-    "mmrerank/cli/_downloads.py",
-    "mmrerank/cli/_guide.py",
+    "mmrerank/cli",
     "mmrerank/collection/capabilities.py",
     "mmrerank/doctor.py",
     "mmrerank/encoders",
@@ -71,6 +69,7 @@ DONE = (
     "mmrerank/provenance.py",
     "mmrerank/readers",
     "mmrerank/retrievers",
+    "mmrerank/service",
     "mmrerank/sheet.py",
     "mmrerank/testing",
     "mmrerank/types.py",
@@ -78,6 +77,7 @@ DONE = (
 
 # (file, name) that stays all the same, and why.
 EXCEPTIONS = {
+    ("mmrerank/service/schemas.py", "found"): "AskResponse.found: as Answer.found, in the JSON of the service",
     ("mmrerank/types.py", "found"): "Answer.found: whether the documents hold the answer; users read it, and the JSON of `ask` has it",
 }
 

@@ -42,7 +42,7 @@ def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -
 def test_one_answer_is_something_to_measure() -> None:
     watched = Watched(tiny())
     watched.generate([PROMPT])
-    watched._backend = Away()
+    watched.inner = Away()
     with pytest.raises(BackendError):
         watched.generate([PROMPT])
     watched.check(3, 3)
