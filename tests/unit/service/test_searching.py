@@ -285,7 +285,7 @@ def test_a_streamed_error_says_no_place_of_this_machine(pages: Path) -> None:
 
 def test_a_client_that_leaves_a_stream_leaves_no_task_behind(pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
-    monkeypatch.setattr(_searching, "asked", lambda *_: free.wait(20))
+    monkeypatch.setattr(_searching, "answered", lambda *_: free.wait(20))
 
     class Staying:
         async def receive(self) -> dict[str, Any]:
