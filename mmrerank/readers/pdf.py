@@ -6,8 +6,8 @@ it has none: `text_source` is "ocr", `text_note` the reason. OCR that fails cost
 pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
 meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
 takes to render; its pixels are bounded.
-Cost: reading the file once, for its hash and for pdfium alike up to `_WHOLE_BYTES`, 3 to 4 ms a page for the text, as bare pdfium; 20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s
-of one core for OCR.
+Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 3 to 4 ms a page for the text, as bare pdfium;
+20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -61,9 +62,14 @@ class _Documents:
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
-    def get(self, path: Path, content: bytes | None = None) -> Any:
-        """The open document, from `content` where that was read just now; FormatError when it cannot be opened."""
-        status = status_of(path)
+    def get(self, path: Path, *, content: bytes | None = None, status: os.stat_result | None = None) -> Any:
+        """The open document; FormatError when it cannot be opened.
+
+        Args:
+            content: its bytes, where they were read just now.
+            status: what the system said of it before that.
+        """
+        status = status or status_of(path)
         key = (path, status.st_mtime_ns, status.st_size)
         if key not in self._open:
             self._make_room(path)
@@ -197,9 +203,10 @@ class PdfReader:
         Raises:
             FormatError: the file cannot be opened, needs a password, has no pages or claims too many.
         """
+        status = status_of(path)
         file_hash, content = hashed(path, whole_bytes=_WHOLE_BYTES)
         with _LOCK:
-            document = _DOCUMENTS.get(path, content)
+            document = _DOCUMENTS.get(path, content=content, status=status)
             del content  # the document has it, where it was not open yet
             pages = self.count(path)
             shared = _title(document)

@@ -224,7 +224,6 @@ class TableReader:
             return Failure(path=row_id, reason=str(error))
         return Found(item=item, content_hash=hash_of(json.dumps([text, metadata], sort_keys=True), content))
 
-
     def _picture(self, picture: PictureAt | None, name: str) -> tuple[str | bytes, ImageHandle | None]:
         """What the content hash of a row is made of its picture, and the picture; a file is read once for both."""
         if picture is None:

@@ -4,8 +4,8 @@ Source: the WebDataset file format. The key is a member's path up to the first d
 its content: a picture (the first one of a sample counts), `.txt` (its text), `.json` (metadata, and the text where there is no
 `.txt`), `.cls` (metadata). Other kinds are passed over. Shards are hostile until read: nothing is extracted, members, their
 sizes and what a gzip stream unpacks to are bounded.
-Cost: one pass to count and one to read, whose bytes the pictures of its items have too, as long as few of them wait. Opening a picture later reads just that member of a plain tar, but unpacks a gzip stream up to it:
-keep shards that are searched as plain `.tar`.
+Cost: one pass to count and one to read; the pictures of the items read have their bytes, as long as few of them wait. Opening a
+picture later reads just that member of a plain tar, but unpacks a gzip stream up to it: keep shards that are searched as plain `.tar`.
 """
 
 from __future__ import annotations
