@@ -24,7 +24,7 @@ from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
-from mmrerank.types import Array, Encoder, Failure, Found, Item, OneItemReader
+from mmrerank.types import Array, Encoder, Failure, Item, OneItemReader, ReadItem
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # items done, items expected
@@ -188,7 +188,7 @@ class Ingest:
             else:
                 yield self._work(file, base, entry, rows.get(entry.item.item_id))
 
-    def _work(self, file: SourceFile, base: Record, entry: Found, row: Row | None) -> _Work:
+    def _work(self, file: SourceFile, base: Record, entry: ReadItem, row: Row | None) -> _Work:
         item = entry.item
         same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", entry.content_hash, base.reader)
         described = encoders_of(row) if same and row is not None else set()

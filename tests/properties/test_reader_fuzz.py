@@ -31,7 +31,7 @@ from mmrerank.parts import make
 from mmrerank.readers._files import MIB
 from mmrerank.readers._pictures import Limits, decode, inspect
 from mmrerank.readers._tiff import orientation_of
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, ReadItem
 
 MOST_SECONDS = 20.0  # of the processor, for one example: they take milliseconds
 MOST_BYTES = 64 * MIB  # of Python's memory, for one example, whatever sizes it claims
@@ -95,7 +95,7 @@ def entries_of(name: str, path: Path) -> int:
         reader.count(path)
         entries = list(reader.read(path, "x"))
         assert all(entry.reason for entry in entries if isinstance(entry, Failure))
-        for image in (entry.item.image for entry in entries if isinstance(entry, Found)):
+        for image in (entry.item.image for entry in entries if isinstance(entry, ReadItem)):
             with refusals():
                 assert image is None or image.open().mode == "RGB"
         count = len(entries)
