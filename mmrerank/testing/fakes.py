@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.ordering import levelled
-from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt
+from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt, Query
 
 
 class FakeBackend:
@@ -91,6 +91,20 @@ class FakeSpace:
         return self._rows[[places[item_id] for item_id in item_ids]]
 
 
+class FakeDescriptors:
+    """A row for any query and any item, drawn from the hash of what it is called; the rows mean nothing."""
+
+    def of_query(self, query: Query) -> Array:
+        row: Array = self._rows([f"query {query.query_id} {query.text}"])[0]
+        return row
+
+    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
+        return self._rows([f"item {item_id}" for item_id in item_ids])
+
+    def _rows(self, names: Sequence[str]) -> Array:
+        return HashEncoder().encode(names)
+
+
 class FakeCorpus:
     """Words in common stand for BM25; filters are not looked at."""
 
@@ -108,8 +122,8 @@ class FakeCorpus:
         return [Candidate(item=item, score=float(score)) for score, item in best]
 
     def idf(self, text: str) -> dict[str, float]:
-        held = [set((item.text or "").lower().split()) for item in self._items]
-        return {word: 1 / (1 + sum(word in words for words in held)) for word in text.lower().split()}
+        texts = [set((item.text or "").lower().split()) for item in self._items]
+        return {word: 1 / (1 + sum(word in words for words in texts)) for word in text.lower().split()}
 
 
 def fake_corpus() -> Corpus:

@@ -70,6 +70,7 @@ DONE = (
     "mmrerank/retrievers",
     "mmrerank/sheet.py",
     "mmrerank/training",
+    "mmrerank/testing",
     "mmrerank/types.py",
     "tools",
 )
