@@ -69,8 +69,8 @@ DONE = (
     "mmrerank/readers",
     "mmrerank/retrievers",
     "mmrerank/sheet.py",
-    "mmrerank/training",
     "mmrerank/testing",
+    "mmrerank/training",
     "mmrerank/types.py",
     "tools",
 )
