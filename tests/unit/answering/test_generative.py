@@ -9,7 +9,7 @@ from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
-from mmrerank.prompting.items import Asked, shown_as
+from mmrerank.prompting.items import ModalityChoice, shown_as
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Item, Prompt, Query
 
@@ -113,7 +113,7 @@ def test_marks_of_pages_leave_the_text_and_nothing_else_does(text: str, left: st
         ("When?", "words", False, "both", "text"),
     ],
 )
-def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: Asked, shown: str) -> None:
+def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: ModalityChoice, shown: str) -> None:
     assert shown_as(page(1, text, picture=picture).item, question, asked) == shown
 
 
