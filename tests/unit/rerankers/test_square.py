@@ -284,7 +284,9 @@ def test_a_reference_that_does_not_open_is_the_callers_to_mend() -> None:
         (["rubbish"], 1, "fallback"),
     ],
 )
-def test_refusals_are_asked_again_and_time_outs_left_to_the_backend(script: list[str | Generated | BackendError], calls: int, status: str) -> None:
+def test_refusals_are_asked_again_and_time_outs_left_to_the_backend(
+    script: list[str | Generated | BackendError], calls: int, status: str
+) -> None:
     double = Scripted(*script)
     ranking = build(Options(), double).rerank(QUERY, pictures(2))
     assert len(double.prompts) == calls
