@@ -394,6 +394,15 @@ class Answerer(Protocol):
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
 
 
+@runtime_checkable
+class WrappingPart(Protocol):
+    """What the module of a part declares that works through another one: what that one needs, it needs too."""
+
+    def inner(self, options: Any) -> str:
+        """The name of the part within, for these options of the part around it."""
+        ...
+
+
 class Reranker(Protocol):
     """Candidates -> a permutation of them."""
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from mmrerank.errors import FormatError, ManifestError
 from mmrerank.prompting.files import PromptText
@@ -32,11 +32,16 @@ class AsksModel(Protocol):
     backend: Backend
 
 
-def origin(reranker: Reranker) -> dict[str, str]:
-    """What gives the scores of a reranker their meaning: the model and the prompt's digest, both empty for one that asks no model."""
-    if isinstance(reranker, AsksModel):
-        return {"backend": reranker.backend.name, "prompt_digest": reranker.prompt.digest}
-    return {"backend": "", "prompt_digest": ""}
+class Origin(NamedTuple):
+    """What gives scores their meaning beside the method; both are empty where no model is asked."""
+
+    backend: str
+    prompt_digest: str
+
+
+def origin(reranker: Reranker) -> Origin:
+    """The model and the prompt behind the scores of a reranker."""
+    return Origin(reranker.backend.name, reranker.prompt.digest) if isinstance(reranker, AsksModel) else Origin("", "")
 
 
 def judged_values(reranker: Reranker, judged: Judged, value: Callable[[Candidate], float | None]) -> list[tuple[list[float], list[float]]]:

@@ -53,7 +53,9 @@ def fit_threshold(reranker: Reranker, judged: Judged) -> Threshold:
     """
     values = judged_values(reranker, judged, lambda candidate: candidate.score)
     good, bad = (_flat(side) for side in zip(*values, strict=True)) if values else ([], [])
-    return Threshold(eta=equal_error_threshold(good, bad), relevant=len(good), irrelevant=len(bad), **origin(reranker))
+    backend, prompt_digest = origin(reranker)
+    eta = equal_error_threshold(good, bad)
+    return Threshold(eta=eta, backend=backend, prompt_digest=prompt_digest, relevant=len(good), irrelevant=len(bad))
 
 
 def _flat(lists: Iterable[list[float]]) -> list[float]:
