@@ -94,10 +94,10 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
     if body.retriever is not None:
         service.check_retriever(body.retriever, collection)
     query = _query(service, collection, body)
-    with service.rerankers(body.rerank, collection) as (parts, folders):
-        checkpoint()
-        result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
-        grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
+    parts = service.rerankers(body.rerank, collection)
+    checkpoint()
+    result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
+    grids = [service.grids.keep(noted.picture) for stage in result.stages for noted in stage.ranking.notes.pictures]
     service.count(result.stages)
     return ResponseBuilder(name, service.redact_paths).search(result, grids)
 
@@ -122,17 +122,16 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
     """The reply to a question."""
     name, collection = service.collection(body.collection)
     _check(service, body.k, body.depth)
-    with service.rerankers(body.rerank, collection) as (parts, _):
-        result: AskResult = collection.ask(
-            body.question,
-            k=body.k,
-            filter=body.filter,
-            rerank=parts,
-            backend=service.backend,
-            answerer=body.answerer,
-            depth=body.depth,
-            on_text=on_text,
-        )
+    result: AskResult = collection.ask(
+        body.question,
+        k=body.k,
+        filter=body.filter,
+        rerank=service.rerankers(body.rerank, collection),
+        backend=service.backend,
+        answerer=body.answerer,
+        depth=body.depth,
+        on_text=on_text,
+    )
     service.count(result.search.stages)
     service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
     return ResponseBuilder(name, service.redact_paths).answer(result)

@@ -69,7 +69,7 @@ def rerank(
     answering = reranker(ahead(backend, ask))
     for one, before in zip(asked, firsts, strict=True):
         ranking = answering.rerank(one.query, before)
-        yield Trial(asked=one, before=before, after=ranking.candidates, notes=ranking.notes)
+        yield Trial(asked=one, before=before, after=ranking.candidates, notes=replace(ranking.notes, pictures=()))
 
 
 def compare(
