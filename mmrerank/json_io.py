@@ -1,4 +1,4 @@
-"""Queries and candidates as JSON, and reranking of what comes that way: candidates of another system need no collection.
+"""Queries and candidates as JSON.
 
     query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...]}
     candidate   {"item_id", "text", "image", "score"}      one a line, best first
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, Encoder, ImageHandle, Item, Query, Ranking
+from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
     from mmrerank.readers import BytesPicture, Limits
@@ -43,13 +43,13 @@ def read_candidates(path: str | Path) -> list[Candidate]:
     """
     file = Path(path)
     lines = [(number, line) for number, line in enumerate(_text(file).splitlines(), 1) if line.strip()]
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for number, line in lines:
         candidate = candidate_from(_json(line, file, number), folder=file.parent, path=file, line=number)
-        if candidate.item.item_id in found:
+        if candidate.item.item_id in candidates:
             raise FormatError(f"{candidate.item.item_id!r} stands twice", path=file, line=number)
-        found[candidate.item.item_id] = candidate
-    return list(found.values())
+        candidates[candidate.item.item_id] = candidate
+    return list(candidates.values())
 
 
 def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "query") -> Query:
@@ -86,19 +86,19 @@ def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path 
     return Candidate(item=item, score=None if score is None else float(score))
 
 
-def picture_from(named: Any, folder: Path | None) -> ImageHandle:
+def picture_from(source: Any, folder: Path | None) -> ImageHandle:
     """The picture that a path or data URI stands for; it is opened when asked for.
 
     Raises:
         InputError: neither of the two, or a path where none is allowed.
     """
-    if not isinstance(named, str):
-        raise InputError(f"a picture is a path or a data URI; got {type(named).__name__}")
-    if named.startswith("data:"):
-        return picture_in(named)
-    if folder is None or "://" in named:
-        raise InputError(f"a picture is given as a data URI here; got {named[:60]!r}")
-    place, mark, page = named.partition("#page=")
+    if not isinstance(source, str):
+        raise InputError(f"a picture is a path or a data URI; got {type(source).__name__}")
+    if source.startswith("data:"):
+        return picture_in(source)
+    if folder is None or "://" in source:
+        raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
+    place, mark, page = source.partition("#page=")
     reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")
     return handle
@@ -122,64 +122,6 @@ def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
     return BytesPicture(data=data, name="data URI", limits=limits or LIMITS)
 
 
-def rerank(query: Query, candidates: Sequence[Candidate], rerankers: Sequence[Any], *, depth: int | None = None) -> Any:
-    """A search result whose first stage are the candidates as given.
-
-    Args:
-        rerankers: parts, one after the other.
-        depth: how many of the candidates they see; all when None.
-    """
-    from mmrerank.pipeline import search
-
-    count = max(len(candidates), 1)
-    return search(query, _Given(candidates), rerankers, k=count, depth=min(depth or count, count))
-
-
-class _Given:
-    """A first stage that was run elsewhere."""
-
-    name = "given"
-
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = tuple(candidates)
-
-    def retrieve(self, query: Query, k: int) -> Ranking:
-        return Ranking(query_id=query.query_id, candidates=self._candidates[:k])
-
-
-class EncodedOnTheFly:
-    """Descriptors of candidates that no collection holds: their pictures, or texts where all have none, are encoded now."""
-
-    def __init__(self, encoder: Encoder, candidates: Sequence[Candidate]) -> None:
-        self._encoder = encoder
-        self._items = {candidate.item.item_id: candidate.item for candidate in candidates}
-
-    def of_query(self, query: Query) -> Array:
-        """(D,) unit row: the mean of the query's pictures, or its text."""
-        values: list[Any] = [image.open() for image in query.images] or [query.text]
-        mean = self._encoder.encode(values).mean(axis=0)
-        row: Array = (mean / max(float((mean**2).sum()) ** 0.5, 1e-12)).astype("float32")
-        return row
-
-    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
-        """(n, D) unit rows.
-
-        Raises:
-            InputError: an item has nothing that the encoder reads.
-        """
-        return self._encoder.encode(list(self._values(item_ids)))
-
-    def _values(self, item_ids: Sequence[str]) -> Iterator[Any]:
-        for item_id in item_ids:
-            item = self._items[item_id]
-            if self._encoder.reads == "image" and item.image is not None:
-                yield item.image.open()
-            elif self._encoder.reads == "text" and item.text:
-                yield item.text
-            else:
-                raise InputError(f"{item_id!r} has no {self._encoder.reads} for the encoder {self._encoder.name!r}")
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -194,11 +136,11 @@ def _json(text: str, path: Path, line: int | None) -> Any:
         raise FormatError(f"no JSON: {error.msg}", path=path, line=line or error.lineno) from error
 
 
-def _fields(record: Any, known: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:
+def _fields(record: Any, names: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:
     if not isinstance(record, Mapping):
-        _refuse(f"expected an object with {', '.join(sorted(known))}; got {type(record).__name__}", path, line)
-    if unknown := set(record) - known:
-        _refuse(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}", path, line)
+        _refuse(f"expected an object with {', '.join(sorted(names))}; got {type(record).__name__}", path, line)
+    if unknown := set(record) - names:
+        _refuse(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}", path, line)
     for name in ("query_id", "item_id", "text", "document_id"):
         if not isinstance(record.get(name), str | None):
             _refuse(f"{name} is a text; got {type(record[name]).__name__}", path, line)

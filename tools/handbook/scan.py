@@ -114,7 +114,7 @@ def _note(sheet: Image.Image, note: Mapping[str, Any]) -> None:
     sheet.paste(Image.new("L", ink.size, 50), (int(x), int(y)), ink)
 
 
-def _worn(sheet: Image.Image, tilt: float, rng: np.random.Generator) -> Image.Image:
+def _scanned(sheet: Image.Image, tilt: float, rng: np.random.Generator) -> Image.Image:
     """The sheet as a scanner sees it: tilted, a little soft, unevenly lit, speckled, with a dark edge."""
     turned = sheet.rotate(tilt, resample=Image.Resampling.BICUBIC, fillcolor=PAPER).filter(ImageFilter.GaussianBlur(0.7))
     pixels = np.asarray(turned, dtype=np.float32)  # (height, width)
@@ -140,7 +140,7 @@ def scan_page(page: Page, seed: int) -> Image.Image:
         _stamp(sheet, page["stamp"])
     if "note" in page:
         _note(sheet, page["note"])
-    return _worn(sheet, page["tilt"], rng)
+    return _scanned(sheet, page["tilt"], rng)
 
 
 def write_scan(ledger: Mapping[str, Any], path: Path) -> None:
@@ -148,9 +148,9 @@ def write_scan(ledger: Mapping[str, Any], path: Path) -> None:
     canvas = Canvas(str(path), pagesize=A4, invariant=1, pageCompression=1)
     canvas.setTitle(ledger["title"])
     for number, page in enumerate(ledger["page"], start=1):
-        kept = io.BytesIO()
-        scan_page(page, ledger["seed"] * 100 + number).save(kept, format="JPEG", quality=QUALITY)
-        kept.seek(0)
-        canvas.drawImage(ImageReader(kept), 0, 0, *A4)
+        jpeg = io.BytesIO()
+        scan_page(page, ledger["seed"] * 100 + number).save(jpeg, format="JPEG", quality=QUALITY)
+        jpeg.seek(0)
+        canvas.drawImage(ImageReader(jpeg), 0, 0, *A4)
         canvas.showPage()
     canvas.save()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -20,7 +19,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from tools.mini_mllm.batches import Encoder
 from tools.mini_mllm.curves import draw_curves
 from tools.mini_mllm.forward import Batch, answer_logits, loss_of
 from tools.mini_mllm.model import (
-    GRAMMAR,
     export,
     new_config,
     new_model,
@@ -39,10 +37,12 @@ from tools.mini_mllm.model import (
     prompt_pieces,
     with_pieces,
 )
-from tools.mini_mllm.probes import RANKED, probe, said
+from tools.mini_mllm.probes import RANKED, own_rankings, probe
 from tools.mini_mllm.recipe import Budget, Phase, Recipe, read_recipe
 from tools.mini_mllm.samples import Material
 from tools.mini_mllm.tasks import QUESTIONS, TASKS, Settings
+from tools.mini_mllm.vocabulary import GRAMMAR
+from tools.training import CHECKPOINT, LOG, append_entry, load_checkpoint, save_checkpoint, weight_groups
 
 logger = logging.getLogger(__name__)
 PICTURE_PX = 72
@@ -80,13 +80,11 @@ class Trainer:
         self.encoder = Encoder(self.tokenizer, recipe.model.token_px)
         self.processor = new_processor(self.tokenizer, recipe.model)
         self.model: Any = new_model(new_config(self.tokenizer, recipe.model), recipe.seed).to(self.device)
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": recipe.optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = weight_groups(self.model, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.threads, self.ending = self.budget.threads, False
         self.step, self.spent = 0, 60 * spent  # seconds, those of earlier legs included
-        if (work / "checkpoint.pt").is_file():
+        if (work / CHECKPOINT).is_file():
             self.resume()
         elif start is not None:
             self.model.load_state_dict(weights_of(start))
@@ -131,27 +129,27 @@ class Trainer:
         most = self.recipe.model.max_pixels
         count = side**2 if chance.random() < 0.8 else chance.randint((side - 1) ** 2 + 1, side**2)
         pixels = min(most, (side * phase.cell_px) ** 2) if phase.cell_px else most
-        return Settings(grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard, misled=phase.misled, cell_px=phase.cell_px)
+        return Settings(
+            grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard, with_slips=phase.with_slips, cell_px=phase.cell_px
+        )
 
     def probes(self) -> dict[str, dict[str, float]]:
         """Measures of every task of the phase on combinations that were held out."""
-        found: dict[str, dict[str, float]] = {}
+        measures: dict[str, dict[str, float]] = {}
         phase = self.recipe.phase(self.progress)
         for task in phase.samples:
             for side in sorted(set(phase.grids)) if task in GRID_TASKS else [phase.grids[-1]]:
                 name = f"{task} {side}x{side}" if task in GRID_TASKS else task
                 chance = random.Random(f"dev {name}")
-                settings = dataclasses.replace(self._settings(side, phase, chance), misled=0.0)
+                settings = dataclasses.replace(self._settings(side, phase, chance), with_slips=0.0)
                 samples = [TASKS[task](self.dev, chance, settings) for _ in range(self.recipe.log.probe_samples)]
-                found[name] = probe(self.model, self.encoder, samples, self.device)
+                measures[name] = probe(self.model, self.encoder, samples, self.device)
                 if task in RANKED:
-                    found[name] |= said(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
-        return found
+                    measures[name] |= own_rankings(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
+        return measures
 
     def save(self) -> None:
         """Checkpoint, exported folder and curves; a run that is killed here keeps the old checkpoint."""
-        import torch
-
         state = {
             "step": self.step,
             "spent": self.spent,
@@ -159,16 +157,13 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, self.work / "checkpoint.tmp")
-        (self.work / "checkpoint.tmp").replace(self.work / "checkpoint.pt")
+        save_checkpoint(self.work, state)
         export(self.work / "model", self.model, self.processor)
-        if (self.work / "log.jsonl").is_file():
-            draw_curves(self.work / "log.jsonl", self.work / "curves.png")
+        if (self.work / LOG).is_file():
+            draw_curves(self.work / LOG, self.work / "curves.png")
 
     def resume(self) -> None:
-        import torch
-
-        state = torch.load(self.work / "checkpoint.pt", map_location=self.device, weights_only=True)
+        state = load_checkpoint(self.work, self.device)
         if state["sizes"] != dataclasses.asdict(self.recipe.model):
             raise InputError(f"the checkpoint in {self.work} is of a model of other sizes", hint="Give another --out, or remove it.")
         self.model.load_state_dict(state["model"])
@@ -204,7 +199,7 @@ class Trainer:
             if self.progress >= 1 or self.spent - probed >= 60 * log.probe_minutes:
                 entry["dev"] = self.probes()
                 probed = self.spent
-            self._write(entry)
+            append_entry(self.work, entry, logger)
             sums, logged = {}, self.spent
             if last or self.spent - saved >= 60 * log.save_minutes:
                 self.save()
@@ -214,11 +209,6 @@ class Trainer:
 
     def _end(self, *_: object) -> None:
         self.ending = True  # after the step at hand
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        with (self.work / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        logger.info("%s", json.dumps(entry))
 
     def _tokenizer(self) -> Any:
         """The run's tokenizer: new, or the one its weights know, with a token for each prompt piece that came since."""
@@ -284,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logger.setLevel(logging.INFO)
-    if (options.out / "checkpoint.pt").is_file() and not options.resume:
+    if (options.out / CHECKPOINT).is_file() and not options.resume:
         parser.error(f"{options.out} holds a run; go on with --resume, or give another --out")
     begin = {"minutes": options.minutes, "start": options.start, "spent": options.spent}
     trainer = Trainer(read_recipe(options.recipe), options.data, options.out, **begin)
