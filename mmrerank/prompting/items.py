@@ -1,6 +1,6 @@
 """What of an item a model sees: its picture within a pixel budget, its text up to so many words, or both.
 
-    item --shown_as--> "image", "text" or "both" --exhibit--> Exhibit(picture, text)          why not, where it cannot be shown
+    item --way_of--> "image", "text" or "both" --exhibit--> Exhibit(picture, text)          why not, where it cannot be shown
 
 `auto` chooses by rule, per item and query: no text -> the picture; the query asks after a table, chart, figure, colour or
 layout -> both; else the text. For many questions over documents the text layer beats the pixels.
@@ -24,7 +24,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.types import Candidate, ImageHandle, Item, Part
 
 T = TypeVar("T")
-ShownAs: TypeAlias = Literal["image", "text", "both"]
+Way: TypeAlias = Literal["image", "text", "both"]
 ModalityChoice: TypeAlias = Literal["auto", "image", "text", "both"]
 MAX_PIXELS = 1_003_520  # 1,280 tokens of 28 x 28
 LOOKS = re.compile(
@@ -38,7 +38,7 @@ LOOKS = re.compile(
 class Exhibit:
     """What a model sees of one item."""
 
-    shown_as: ShownAs
+    way: Way
     picture: Image.Image | None = None  # RGB, within the pixel budget
     text: str = ""  # words with one blank between them
 
@@ -59,15 +59,15 @@ def exhibit(item: Item, question: str, modality: ModalityChoice, *, words: int, 
         InputError: the item has neither a picture nor a text, or not the one that was asked for.
         FormatError: its picture cannot be opened.
     """
-    how = shown_as(item, question, modality)
+    way = way_of(item, question, modality)
     return Exhibit(
-        shown_as=how,
-        picture=within(picture_of(item), max_pixels) if how != "text" else None,
-        text=" ".join((item.text or "").split()[:words]) if how != "image" else "",
+        way=way,
+        picture=within(picture_of(item), max_pixels) if way != "text" else None,
+        text=" ".join((item.text or "").split()[:words]) if way != "image" else "",
     )
 
 
-def shown_as(item: Item, question: str, modality: ModalityChoice) -> ShownAs:
+def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
     """How this item is shown for this question; what it lacks is left out of `both`.
 
     Raises:
@@ -75,7 +75,7 @@ def shown_as(item: Item, question: str, modality: ModalityChoice) -> ShownAs:
     """
     has = {"text": bool((item.text or "").strip()), "image": item.image is not None}
     if modality == "auto":
-        wanted: ShownAs = "both" if LOOKS.search(question) else "text" if has["text"] else "image"
+        wanted: Way = "both" if LOOKS.search(question) else "text" if has["text"] else "image"
     else:
         wanted = modality
     if wanted == "both" and all(has.values()):
@@ -97,14 +97,14 @@ class Display:
         self._question, self._modality = question, modality
         self._page_words, self._max_pixels = page_words, max_pixels
         self._caption_words = page_words if caption_words is None else caption_words
-        self._ways: list[tuple[str, ShownAs]] = []
+        self._ways: list[tuple[str, Way]] = []
 
     def show(self, item: Item) -> Exhibit:
         """As `exhibit` does; what is no page of a document is cut to `caption_words`."""
         words = self._caption_words if item.page_number is None else self._page_words
-        shown = exhibit(item, self._question, self._modality, words=words, max_pixels=self._max_pixels)
-        self._ways.append((item.item_id, shown.shown_as))
-        return shown
+        view = exhibit(item, self._question, self._modality, words=words, max_pixels=self._max_pixels)
+        self._ways.append((item.item_id, view.way))
+        return view
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Display:
         return tuple(choices(self._ways)) if self._modality == "auto" else ()
 
 
-def choices(ways: Iterable[tuple[str, ShownAs]]) -> Iterator[str]:
+def choices(ways: Iterable[tuple[str, Way]]) -> Iterator[str]:
     """What was chosen, one line for each way, from (item_id, how) pairs."""
     pairs = list(ways)
     for way in ("image", "text", "both"):

@@ -50,7 +50,7 @@ class Calibration:
     irrelevant: int = 0
     brier: float = 0.0
     calibration_error: float = 0.0
-    held_out: bool = True  # False: there was one query only, and both are of the data of the fit
+    unseen_queries: bool = True  # False: there was one query only, and both are of the data of the fit
 
     def __post_init__(self) -> None:
         for name in ("raw", "probability"):  # a file gives lists
@@ -99,7 +99,7 @@ def fit_calibration(reranker: Reranker, judged: Judged, *, method: Method = "pla
     curve = _curve(raw, labels, method)
     if method == "platt" and curve.slope <= 0:
         raise InputError(f"the raw scores of {reranker.name} do not rise with relevance; no probability can be had from them")
-    predictions, held_out = _predictions(groups, method)
+    predictions, unseen_queries = _predictions(groups, method)
     backend, prompt_digest = origin(reranker)
     return replace(
         curve,
@@ -110,7 +110,7 @@ def fit_calibration(reranker: Reranker, judged: Judged, *, method: Method = "pla
         irrelevant=len(labels) - relevant,
         brier=brier(predictions, labels),
         calibration_error=calibration_error(predictions, labels),
-        held_out=held_out,
+        unseen_queries=unseen_queries,
     )
 
 

@@ -79,10 +79,10 @@ def cross_encoder(
     """
     display = Display(query.text or "", modality, page_words=words, max_pixels=max_pixels)
     pictures = [] if modality == "text" else [open_within(image, max_pixels) for image in query.images if candidates]
-    asked = _side(" ".join((query.text or "").split()[:query_words]), pictures)
+    query_side = _side(" ".join((query.text or "").split()[:query_words]), pictures)
 
     def judge(exhibits: Sequence[Exhibit]) -> Scores:
-        return Scores(raw=_predict(predictor, asked, exhibits, batch))
+        return Scores(raw=_predict(predictor, query_side, exhibits, batch))
 
     ranking = pointwise(
         query,

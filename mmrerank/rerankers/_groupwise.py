@@ -75,7 +75,7 @@ def groupwise(
         to_score: a mean on the scale that is shown to people; rising.
         label: what that scale is called, for reasons.
         unshown: what is said of a candidate that cannot be shown, before why.
-        backend: the one that `judge` asks a prompt per group, to be told how many are coming.
+        backend: the one that `judge` asks a prompt per group, to be notices how many are coming.
 
     Raises:
         InputError: group or repeats is below 1, or there are several repeats of the same groups.
@@ -95,13 +95,13 @@ def groupwise(
     order = [list(means)[n] for n in best_first(level)]
     raw = dict(zip(means, level.tolist(), strict=True))
     silent = [n for n in exhibits if n not in raw]
-    told, why = obstacle_notes(candidates, obstacles, unshown)
+    notices, why = obstacle_notes(candidates, obstacles, unshown)
     ranked = [_scored(candidates[n], raw[n], to_score) for n in order]
     reasons = {n: _reason(tally, n, c.score, label) for n, c in zip(order, ranked, strict=True)} | dict.fromkeys(silent, NO_SCORE) | why
     behind = [Candidate(item=candidates[n].item) for n in (*silent, *obstacles)]
     notes = Notes(
         status=tally.status(whole=not behind),
-        messages=(*told, *tally.messages, *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent)),
+        messages=(*notices, *tally.messages, *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent)),
         reasons={candidates[n].item.item_id: reason for n, reason in reasons.items()},
         cost=tally.cost,
     )

@@ -97,7 +97,7 @@ def pointwise(
             messages += scores.messages
             cost += scores.cost
     silent = {n: NO_SCORE for n in range(len(candidates)) if n not in obstacles and not np.isfinite(raw[n])}
-    told, why = obstacle_notes(candidates, obstacles, unshown)
+    notices, why = obstacle_notes(candidates, obstacles, unshown)
     order = [*_best_first(raw, rounding), *silent, *obstacles]
     ranked = tuple(_scored(candidates[n], raw[n], to_score) for n in order)
     reasons = {n: _reason(c, reasons.get(n, ""), label, threshold) for n, c in zip(order, ranked, strict=True)} | why | silent
@@ -105,7 +105,7 @@ def pointwise(
     notes = Notes(
         status=_status(len(candidates), len(obstacles), len(silent), mended=bool(messages)),
         messages=(
-            *told,
+            *notices,
             *messages,
             *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent),
             *_nothing(ranked, irrelevant, label, threshold),

@@ -176,17 +176,17 @@ def bubble_top(items: Sequence[int], best: Best, children: int, top: int) -> lis
     [1, 2]
     """
     order = list(items)
-    settled: set[tuple[int, ...]] = set()
+    unmoved: set[tuple[int, ...]] = set()
     for place in range(min(top, len(order) - 1)):
         stop = len(order)
         for start in [*range(len(order) - 1 - children, place, -children), place]:
             window = tuple(order[start:stop])
             stop = start + 1
-            if len(window) < 2 or window in settled:
+            if len(window) < 2 or window in unmoved:
                 continue
             winner = start + best(window)
             order[start], order[winner] = order[winner], order[start]
-            settled.add(tuple(order[start : start + len(window)]))
+            unmoved.add(tuple(order[start : start + len(window)]))
     return order[:top]
 
 

@@ -125,9 +125,9 @@ class RagLLaVA:
     def _reference(self, query: Query) -> list[Image]:
         return [open_within(image, self._options.max_pixels) for image in query.images]
 
-    def _prompt(self, query: Query, shown: Exhibit, reference: Sequence[Image]) -> Prompt:
+    def _prompt(self, query: Query, exhibit: Exhibit, reference: Sequence[Image]) -> Prompt:
         text, words = self.prompt, query.text or ""
-        caption = [text.fill("caption", caption=shown.text)] if shown.text else []
+        caption = [text.fill("caption", caption=exhibit.text)] if exhibit.text else []
         excluded = [text.fill("excluded", text=exclusion) for exclusion in query.exclude_text]
         if reference:
             lines = [*caption, text.fill("changed", query=words), *excluded, text.pieces["is_changed"]]
@@ -136,7 +136,7 @@ class RagLLaVA:
         else:
             request = text.pieces["with_caption" if caption else "without_caption"]
             lines = [*caption, text.fill("question", query=words), *excluded, request]
-        pictures: list[Part] = [*reference, *([] if shown.picture is None else [shown.picture])]
+        pictures: list[Part] = [*reference, *([] if exhibit.picture is None else [exhibit.picture])]
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join(lines))),)
 
 

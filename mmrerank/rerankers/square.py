@@ -132,14 +132,14 @@ class Square:
         text = self.prompt
         parts: list[Part] = [text.fill("task", count=count)]
         for number, handle in enumerate(query.images, 1):
-            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._shown(handle)]
+            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._reference(handle)]
         if query.text:
             parts.append(text.fill("changed" if query.images else "wanted", query=query.text))
         else:
             parts.append(text.pieces["alike"])
         parts += [text.fill("excluded", text=excluded) for excluded in query.exclude_text]
         for handle in query.exclude_images:
-            parts += [text.pieces["excluded_picture"], self._shown(handle)]
+            parts += [text.pieces["excluded_picture"], self._reference(handle)]
         return (Message(role="user", parts=(*_joined([*parts, text.pieces["grid"]]), grid)),)
 
     # ------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Square:
                 break
         return "", why, cost
 
-    def _shown(self, handle: ImageHandle) -> Image:
+    def _reference(self, handle: ImageHandle) -> Image:
         picture = handle.open()
         return fitted(picture, self._options.reference_px) if max(picture.size) > self._options.reference_px else picture
 

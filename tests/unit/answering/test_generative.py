@@ -9,7 +9,7 @@ from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
-from mmrerank.prompting.items import ModalityChoice, shown_as
+from mmrerank.prompting.items import ModalityChoice, way_of
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Item, Prompt, Query
 
@@ -114,12 +114,12 @@ def test_marks_of_pages_leave_the_text_and_nothing_else_does(text: str, left: st
     ],
 )
 def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: ModalityChoice, shown: str) -> None:
-    assert shown_as(page(1, text, picture=picture).item, question, asked) == shown
+    assert way_of(page(1, text, picture=picture).item, question, asked) == shown
 
 
 def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
     with pytest.raises(InputError, match="no picture"):
-        shown_as(page(1, "words", picture=False).item, "When?", "image")
+        way_of(page(1, "words", picture=False).item, "When?", "image")
     double = FakeBackend(answer=lambda prompt: "Yes [1].")
     answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [9]

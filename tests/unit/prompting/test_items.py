@@ -21,15 +21,15 @@ BOTH = Item(item_id="both", text="one  two\nthree four", image=InMemory(coloured
 
 
 def test_an_exhibit_is_the_picture_and_the_words_within_their_budgets() -> None:
-    shown = exhibit(BOTH, "Which year?", "both", words=3, max_pixels=15_000)
-    assert (shown.shown_as, shown.text) == ("both", "one two three")
-    picture, text = shown.parts
+    view = exhibit(BOTH, "Which year?", "both", words=3, max_pixels=15_000)
+    assert (view.way, view.text) == ("both", "one two three")
+    picture, text = view.parts
     assert isinstance(picture, Image.Image)
     assert (picture.size, text) == ((150, 100), "one two three")
     assert exhibit(BOTH, "Which year?", "image", words=3).parts == [coloured(1, size=(300, 200))]
     assert exhibit(BOTH, "Which year?", "text", words=1).parts == ["one"]
-    assert exhibit(BOTH, "Which year?", "auto", words=1).shown_as == "text"
-    assert exhibit(BOTH, "What does the table say?", "auto", words=1).shown_as == "both"
+    assert exhibit(BOTH, "Which year?", "auto", words=1).way == "text"
+    assert exhibit(BOTH, "What does the table say?", "auto", words=1).way == "both"
 
 
 def test_a_picture_that_is_not_shown_is_not_opened() -> None:

@@ -52,7 +52,7 @@ def test_a_known_logistic_truth_is_found() -> None:
     assert fitted.relevant + fitted.irrelevant == 20_000
     grid = np.linspace(-6, 6, 50)
     assert fitted.probabilities(grid) == pytest.approx(1 / (1 + np.exp(-(0.8 * grid - 1.5))), abs=0.02)
-    assert fitted.held_out
+    assert fitted.unseen_queries
     assert fitted.calibration_error < 0.02
     assert fitted.brier < fitted.relevant * fitted.irrelevant / 20_000**2, "better than the share of relevant ones for everybody"
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_fitted_is_an_error() -> None:
         fit_calibration(Known(), [])
     with pytest.raises(InputError, match="do not rise with relevance"):
         fit_calibration(Known(), judged(50, 0, slope=-1.0, offset=0.0))
-    assert not fit_calibration(Known(), [(QUERY, words, ["item-1"])]).held_out
+    assert not fit_calibration(Known(), [(QUERY, words, ["item-1"])]).unseen_queries
 
 
 # ------------------------------------------------------------------
