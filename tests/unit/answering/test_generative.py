@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from makers import InMemory, coloured
+from PIL import Image
 
 from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
+from mmrerank.parts import make
 from mmrerank.prompting.items import ModalityChoice, way_of
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Item, Prompt, Query
@@ -137,6 +140,18 @@ def test_a_picture_that_does_not_open_costs_one_page_only() -> None:
     assert pictures(double.prompts[0]) == 0
     nothing = build(Options(), double).answer(QUERY, [broken])
     assert not nothing.found
+
+
+def test_a_page_is_the_same_picture_to_an_answer_as_to_a_reranker() -> None:
+    """Answers brought pages to size by another filter."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8))
+    pages = [Candidate(item=Item(item_id=f"{n}", image=InMemory(noise))) for n in range(2)]
+    answering, reranking = FakeBackend(), FakeBackend()
+    build(Options(modality="image", max_pixels=1350), answering).answer(QUERY, pages)
+    make("mm_r5(max_pixels=1350)", station="rerankers", backend=reranking).rerank(QUERY, pages)
+    answered, reranked = ([part for part in double.prompts[0][-1].parts if not isinstance(part, str)] for double in (answering, reranking))
+    assert [picture.size for picture in answered] == [(30, 45)] * 2
+    assert answered == reranked
 
 
 def test_what_was_chosen_is_said() -> None:
