@@ -266,6 +266,47 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class OneItemReader(Reader, Protocol):
+    """A reader each of whose files is one item: none is opened to be counted, and several are read side by side."""
+
+    one_item: Literal[True]
+
+
+@runtime_checkable
+class NamedOnlyReader(Reader, Protocol):
+    """A reader whose files are read when they are named, and passed over in folders."""
+
+    named_only: Literal[True]
+
+
+@runtime_checkable
+class TextReader(Reader, Protocol):
+    """A reader of files that can be searched by their text, without a picture encoder."""
+
+    def has_texts(self, path: Path) -> bool:
+        """Whether the items of this file, or those it begins with, have text to be searched by."""
+        ...
+
+
+@runtime_checkable
+class PageReader(Reader, Protocol):
+    """A reader of pages, whose text may be readable one day and whose place may depend on other files."""
+
+    def outdated(self, note: str) -> bool:
+        """Whether a page that got this note for its missing text would be read otherwise now."""
+        ...
+
+
+@runtime_checkable
+class NeighbourReader(Reader, Protocol):
+    """A reader for which the other files of a folder decide what page of which document a file is."""
+
+    def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
+        """Document id and page number of the file now; (None, None) for one that is no page."""
+        ...
+
+
 class Encoder(Protocol):
     """Pictures and texts -> descriptors."""
 
