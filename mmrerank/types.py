@@ -102,14 +102,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotedPicture:
+    """A picture worth a look, such as the grid that a model was shown. It says nothing of the ranking that the rest does not."""
+
+    name: str  # tells it apart among the pictures of one ranking
+    picture: Image = field(repr=False)  # RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a stage has to say of its ranking: repairs, reasons, cost."""
+    """What a stage has to say of its ranking: repairs, reasons, cost, pictures worth a look."""
 
     status: Status = "ok"
     messages: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)  # item_id -> why it stands where it stands
     irrelevant: frozenset[str] = frozenset()  # item_ids that the method holds to be no answer; they keep their place
     cost: Cost = Cost()
+    pictures: tuple[NotedPicture, ...] = field(default=(), compare=False, repr=False)  # not kept where rankings of many queries are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,6 +433,15 @@ class Answerer(Protocol):
     name: str
 
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
+
+
+@runtime_checkable
+class WrappingPart(Protocol):
+    """What the module of a part declares that works through another one: what that one needs, it needs too."""
+
+    def inner(self, options: Any) -> str:
+        """The name of the part within, for these options of the part around it."""
+        ...
 
 
 class Reranker(Protocol):

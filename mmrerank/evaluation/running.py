@@ -203,13 +203,19 @@ def run_benchmark(
     length = max(depth, _length(benchmark.measures, len(collection)))
     results: list[SearchResult] = []
     for done, query in enumerate(benchmark.queries, 1):
-        results.append(collection.search(query, k=length, retriever=first, rerank=rerank, depth=depth))
+        results.append(_without_pictures(collection.search(query, k=length, retriever=first, rerank=rerank, depth=depth)))
         if progress is not None:
             progress(done, len(benchmark.queries))
     names = [first.name, *(part.name for part in rerank)]
     systems = tuple(_system(tuple(names[: n + 1]), results) for n in range(len(names)))
     count = sum(min(depth, len(result.stages[0].ranking.candidates)) for result in results)
     return Outcome(benchmark=benchmark, depth=depth, candidates=count, systems=systems)
+
+
+def _without_pictures(result: SearchResult) -> SearchResult:
+    """The result without the pictures that rerankers noted: a grid for each of thousands of queries is gigabytes."""
+    rankings = [replace(stage.ranking, notes=replace(stage.ranking.notes, pictures=())) for stage in result.stages]
+    return replace(result, stages=tuple(replace(stage, ranking=one) for stage, one in zip(result.stages, rankings, strict=True)))
 
 
 def _length(measures: Iterable[str], size: int) -> int:
