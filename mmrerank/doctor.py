@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmrerank.collection import capabilities
 from mmrerank.errors import FormatError, MMRerankError
-from mmrerank.parts import check_name, module, names, requires
+from mmrerank.parts import check_name, module, requires
 from mmrerank.pipeline import NamedReranker
 from mmrerank.prompting.files import read_prompt
 from mmrerank.types import Backend, Candidate, DeclaredView, Item, Message, Prompt, Query, SingleTokenBackend, front_to_back
@@ -51,7 +52,7 @@ def examine(backend: Backend, *, recorded: Mapping[str, float] | None = None) ->
         yield from _guarded("neighbours", lambda: _neighbours(backend, measured))
     if measured and recorded is not None:
         yield compare(measured, recorded)
-    for name in names("rerankers"):
+    for name in capabilities.rerankers({"backend"}):
         if requires(name, station="rerankers").needed == {"backend"}:
             yield from _guarded(name, partial(_reads, NamedReranker.of(name), name, backend))
 

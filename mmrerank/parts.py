@@ -174,6 +174,15 @@ class PartFactory(Protocol):
     def build(self, options: Any, /, **resources: Any) -> Any: ...
 
 
+@runtime_checkable
+class WrappingPart(Protocol):
+    """What the module of a part declares that works through another one: what that one needs, it needs too."""
+
+    def inner(self, options: Any) -> str:
+        """The name of the part within, for these options of the part around it."""
+        ...
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """The options of a class or function of somebody else's that takes none."""
@@ -268,9 +277,12 @@ def requires(name: str, *, station: str | None = None) -> Requirements:
     (['backend'], ['api_key'])
     """
     stage = stage_of(name, station=station)
-    resources = _parameters(_factory(stage.part.part, station))
+    factory = _factory(stage.part.part, station)
+    resources = _parameters(factory)
     bound = {"backend"} if stage.backend is not None else set()
-    return Requirements(needed=resources.needed - bound, used=resources.used)
+    within = factory.inner(options_of(stage.part, factory.Options)) if isinstance(factory, WrappingPart) else None
+    needed = resources.needed if within is None else resources.needed | requires(within, station=station).needed
+    return Requirements(needed=needed - bound, used=resources.used)
 
 
 def _parameters(factory: PartFactory) -> Requirements:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mmrerank.errors import InputError
 from mmrerank.handles import ImageHandle as ImageHandle
 from mmrerank.handles import check_handles
+from mmrerank.parts import WrappingPart as WrappingPart
 from mmrerank.parts import as_tuple
 
 if TYPE_CHECKING:
@@ -102,14 +103,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotedPicture:
+    """A picture worth a look, such as the grid that a model was shown. It says nothing of the ranking that the rest does not."""
+
+    name: str  # tells it apart among the pictures of one ranking
+    picture: Image = field(repr=False)  # RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a stage has to say of its ranking: repairs, reasons, cost."""
+    """What a stage has to say of its ranking: repairs, reasons, cost, pictures worth a look."""
 
     status: Status = "ok"
     messages: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)  # item_id -> why it stands where it stands
     irrelevant: frozenset[str] = frozenset()  # item_ids that the method holds to be no answer; they keep their place
     cost: Cost = Cost()
+    pictures: tuple[NotedPicture, ...] = field(default=(), compare=False, repr=False)  # not kept where rankings of many queries are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,20 +330,43 @@ class Reader(Protocol):
 
 
 @runtime_checkable
-class ImprovingReader(Protocol):
-    """A reader that may learn to read what it could not."""
+class OneItemReader(Reader, Protocol):
+    """A reader each of whose files is one item: none is opened to be counted, and several are read side by side."""
 
-    def outdated(self, note: str) -> bool:
-        """Whether it can now read the text that it left out for the reason in `note`."""
+    one_item: Literal[True]
+
+
+@runtime_checkable
+class NamedOnlyReader(Reader, Protocol):
+    """A reader whose files are read when they are named, and passed over in folders."""
+
+    named_only: Literal[True]
+
+
+@runtime_checkable
+class TextReader(Reader, Protocol):
+    """A reader of files that can be searched by their text, without a picture encoder."""
+
+    def has_texts(self, path: Path) -> bool:
+        """Whether the items of this file, or those it begins with, have text to be searched by."""
         ...
 
 
 @runtime_checkable
-class PlacingReader(Protocol):
-    """A reader whose files may be pages of a document beside one another."""
+class PageReader(Reader, Protocol):
+    """A reader of pages, whose text may be readable one day and whose place may depend on other files."""
+
+    def outdated(self, note: str) -> bool:
+        """Whether a page that got this note for its missing text would be read otherwise now."""
+        ...
+
+
+@runtime_checkable
+class NeighbourReader(Reader, Protocol):
+    """A reader for which the other files of a folder decide what page of which document a file is."""
 
     def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
-        """The document and page number of the file as it lies among its neighbours now."""
+        """Document id and page number of the file now; (None, None) for one that is no page."""
         ...
 
 
@@ -496,6 +529,13 @@ class SelectiveRetriever(Protocol):
     def works_on(self, corpus: CorpusCapabilities) -> bool:
         """Whether it can search there, with its default options."""
         ...
+
+
+@runtime_checkable
+class PointwiseReranker(Protocol):
+    """A reranker that says whether a score depends on the query and its candidate alone."""
+
+    pointwise: bool
 
 
 @runtime_checkable

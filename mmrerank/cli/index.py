@@ -11,7 +11,7 @@ from mmrerank.cli import _downloads, _output
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
-    from mmrerank.ingest.files import SourceFile
+    from mmrerank.ingest.files import Listing
 
 
 def index(
@@ -36,11 +36,11 @@ def index(
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     from mmrerank.ingest.notes import bounded, noted
 
-    named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    collection = _opened(into, paths, encoder, named, recipe, yes or json)
     readers = _readers(read_mislabelled, ocr_language)
+    named = [name for name in (encoder, text_encoder) if name and name != "none"]
+    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json)
     with _output.progress_bar("indexing") as progress:
-        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
+        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress, listing=listing)
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
     result = {
@@ -72,13 +72,15 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
     """Names of the readers whose options are not the defaults."""
     language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
     options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
-    return [f"{name}({', '.join(texts)})" for name, texts in options.items() if texts]
+    return [f"{name}({', '.join(values)})" for name, values in options.items() if values]
 
 
-def _opened(into: Path, paths: list[Path], encoder: str | None, named: list[str], recipe: str | None, yes: bool) -> Any:
+def _opened(
+    into: Path, paths: list[Path], readers: list[str], encoder: str | None, named: list[str], recipe: str | None, yes: bool
+) -> tuple[Any, Listing | None]:
+    """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
     from mmrerank.index import read_recipe
-    from mmrerank.ingest.files import of_texts_alone
 
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     if (into / "collection.toml").exists():
@@ -86,15 +88,15 @@ def _opened(into: Path, paths: list[Path], encoder: str | None, named: list[str]
         _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
         if recipe is not None:
             collection.use_index(index_name)
-        return collection
-    files = _files(paths)
-    chosen = encoder or ("none" if of_texts_alone(files) else DEFAULT_ENCODER)
+        return collection, None
+    listing = _listing(paths, readers)
+    chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
     _downloads.announce(encoders + named, yes=yes)
-    return Collection.open_or_create(into, encoders=encoders, index=index_name)
+    return Collection.open_or_create(into, encoders=encoders, index=index_name), listing
 
 
-def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
+def _listing(paths: list[Path], read_with: list[str]) -> Listing:
     """What there is to index, before a collection is made or an encoder loaded for it.
 
     Raises:
@@ -103,11 +105,11 @@ def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
     from mmrerank.ingest.files import list_files, readers, with_roots
     from mmrerank.ingest.notes import passed_over
 
-    listing = list_files(paths, with_roots(paths, ()), readers())
+    listing = list_files(paths, with_roots(paths, ()), readers(read_with))
     if not listing.files:
         unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
         raise _nothing(paths, (*unread, *passed_over(listing)))
-    return listing.files
+    return listing
 
 
 def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:

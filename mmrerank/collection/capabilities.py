@@ -55,11 +55,11 @@ def fields(version: CollectionVersion) -> list[str]:
 def rerankers(resources: Iterable[str]) -> list[str]:
     """The rerankers that ship and can be built from these resources by their name alone."""
     met = set(resources)
-    return [name for name in names("rerankers") if requires(name, station="rerankers").needed <= met and _is_whole(name)]
+    return [name for name in names("rerankers") if _is_whole(name) and requires(name, station="rerankers").needed <= met]
 
 
 def _is_whole(name: str) -> bool:
-    """Whether the name says enough: a part that reaches a server needs its address too."""
+    """Whether the name says enough: a part that reaches a server needs its address too, one with a calibration its file."""
     try:
         return bool(requires(name, station="rerankers").needed) or make(name, station="rerankers") is not None
     except InputError:

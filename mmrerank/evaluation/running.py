@@ -204,17 +204,17 @@ def run_benchmark(
         progress: called with the queries done and expected.
     """
     deepest = max((_own_depth(part) or depth for part in rerank), default=depth)
-    kept = max(deepest, _kept(benchmark.measures, len(collection)))
+    length = max(deepest, _length(benchmark.measures, len(collection)))
     results: list[SearchResult] = []
     for done, query in enumerate(benchmark.queries, 1):
-        results.append(collection.search(query, k=kept, retriever=first, rerank=rerank, depth=depth))
+        results.append(_without_pictures(collection.search(query, k=length, retriever=first, rerank=rerank, depth=depth)))
         if progress is not None:
             progress(done, len(benchmark.queries))
     names = [first.name, *(part.name for part in rerank)]
     depths = [None, *(_own_depth(part) for part in rerank)]
     systems = tuple(replace(_system(tuple(names[: n + 1]), results), depth=depths[n]) for n in range(len(names)))
-    seen = sum(min(deepest, len(result.stages[0].ranking.candidates)) for result in results)
-    return Outcome(benchmark=benchmark, depth=deepest, candidates=seen, systems=systems)
+    count = sum(min(deepest, len(result.stages[0].ranking.candidates)) for result in results)
+    return Outcome(benchmark=benchmark, depth=deepest, candidates=count, systems=systems)
 
 
 def _own_depth(reranker: Reranker) -> int | None:
@@ -222,7 +222,13 @@ def _own_depth(reranker: Reranker) -> int | None:
     return reranker.depth if isinstance(reranker, StagedReranker) and not reranker.stage.own_depth else None
 
 
-def _kept(measures: Iterable[str], size: int) -> int:
+def _without_pictures(result: SearchResult) -> SearchResult:
+    """The result without the pictures that rerankers noted: a grid for each of thousands of queries is gigabytes."""
+    rankings = [replace(stage.ranking, notes=replace(stage.ranking.notes, pictures=())) for stage in result.stages]
+    return replace(result, stages=tuple(replace(stage, ranking=one) for stage, one in zip(result.stages, rankings, strict=True)))
+
+
+def _length(measures: Iterable[str], size: int) -> int:
     parsed = [parse_measure(name) for name in measures]
     if any(measure.family.startswith("revisited") or measure.family == "subset" for measure in parsed):
         return min(size, LONG_LENGTH)

@@ -1,10 +1,13 @@
-"""The last grids that rerankers showed their model, to be looked at."""
+"""The last pictures that rerankers noted, such as the grids that they showed their model, to be looked at."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import OrderedDict
+
+from PIL import Image
 
 from mmrerank.service._failures import NoSuchThing
 
@@ -18,8 +21,11 @@ class Grids:
         self._pngs: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, png: bytes) -> str:
-        """The name under which the grid can be had for a while."""
+    def keep(self, picture: Image.Image) -> str:
+        """The name under which the picture can be had for a while."""
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        png = buffer.getvalue()
         name = hashlib.blake2b(png, digest_size=12).hexdigest()
         with self._lock:
             self._pngs[name] = png

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from mmrerank.collection import capabilities
 from mmrerank.errors import InputError
-from mmrerank.parts import RERANKS_BY_WORDS, module
+from mmrerank.parts import RERANKS_BY_WORDS
 from mmrerank.pipeline import NamedReranker
 from mmrerank.types import Backend, Reranker
 
@@ -22,11 +21,6 @@ class Model:
     name: str
     part: NamedReranker | Reranker
     needs: frozenset[str]
-
-    @property
-    def draws(self) -> bool:
-        """Whether it can write the grids that it shows its model."""
-        return isinstance(self.part, NamedReranker) and _draws(self.part)
 
 
 def models_of(
@@ -54,17 +48,6 @@ def _model(name: str, part: str | Reranker, resources: set[str], open_backend: C
     reranker = NamedReranker.of(part, open_backend=open_backend, api_key=key)
     if missing := reranker.needs - resources:
         raise InputError(f"the reranker {part!r} needs {', '.join(sorted(missing))}", hint="Start the service with --backend NAME.")
-    if reranker.needs or _draws(reranker):
+    if reranker.needs:
         return Model(name=name, part=reranker, needs=reranker.needs)
     return Model(name=name, part=reranker.made(), needs=frozenset())  # what is wrong with its address is said now
-
-
-def _draws(reranker: NamedReranker) -> bool:
-    return "grids" in {field.name for field in fields(module(reranker.stage.part.part, station="rerankers").Options)}
-
-
-def drawing(reranker: NamedReranker, folder: Path) -> NamedReranker:
-    """The same reranker that also writes its grids there."""
-    stage = reranker.stage
-    options = {**stage.part.options, "grids": str(folder)}
-    return replace(reranker, stage=replace(stage, part=replace(stage.part, options=options)))

@@ -52,32 +52,41 @@ OLD_FILES = frozenset({"_remarks", "_known", "_flow", "_double", "_chat_double",
 
 # Rooms whose words are right. Whoever finishes one adds it; when all are here, this becomes every folder of the package and of tools.
 DONE = (
+    "mmrerank/answering",
     "mmrerank/backends",
     "mmrerank/cli",
     "mmrerank/collection/capabilities.py",
     "mmrerank/doctor.py",
     "mmrerank/encoders",
     "mmrerank/errors.py",
+    "mmrerank/evaluation",
     "mmrerank/fusion.py",
     "mmrerank/handles.py",
     "mmrerank/index",
+    "mmrerank/integrations",
     "mmrerank/json_io.py",
     "mmrerank/measures",
+    "mmrerank/mini",
     "mmrerank/ordering.py",
     "mmrerank/parts.py",
     "mmrerank/pictures.py",
+    "mmrerank/prompting",
     "mmrerank/provenance.py",
     "mmrerank/readers",
+    "mmrerank/rerankers",
     "mmrerank/retrievers",
     "mmrerank/service",
     "mmrerank/sheet.py",
     "mmrerank/testing",
+    "mmrerank/training",
     "mmrerank/types.py",
+    "tools",
 )
 
 # (file, name) that stays all the same, and why.
 EXCEPTIONS = {
     ("mmrerank/service/schemas.py", "found"): "AskResponse.found: as Answer.found, in the JSON of the service",
+    ("mmrerank/answering/extractive.py", "NOT_FOUND"): "what is answered where nothing was found; the name is the field's",
     ("mmrerank/types.py", "found"): "Answer.found: whether the documents hold the answer; users read it, and the JSON of `ask` has it",
 }
 
