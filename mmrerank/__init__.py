@@ -1,11 +1,13 @@
 """Find the right picture or document page and put it first.
 
-`make(name)` builds any part by its printed name; `Collection` is what a user holds; `picture(path)` is a picture to ask with.
+`Collection` is what a user holds; `rerank(query, documents, name)` puts a few texts or pictures in order; `picture(path)` is a picture to
+ask with; `make(name)` builds any part by its printed name.
 Importing the package loads no model library: torch, FAISS, Lance and the rest come in with the part that needs them.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mmrerank.parts import make
@@ -13,19 +15,21 @@ from mmrerank.types import Candidate, Item, Query, Ranking
 
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
+    from mmrerank.documents import rerank
     from mmrerank.pictures import picture
 
 __version__ = "0.2.0"
-__all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make", "picture"]
+__all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make", "picture", "rerank"]
+
+
+_ON_REQUEST = {  # name -> its module: they pull in Lance, the readers of pictures and the like
+    "Collection": "mmrerank.collection",
+    "picture": "mmrerank.pictures",
+    "rerank": "mmrerank.documents",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Collection":  # pulls in Lance, so only on request
-        from mmrerank.collection import Collection
-
-        return Collection
-    if name == "picture":  # pulls in the readers of pictures
-        from mmrerank.pictures import picture
-
-        return picture
+    if name in _ON_REQUEST:
+        return getattr(import_module(_ON_REQUEST[name]), name)
     raise AttributeError(f"module 'mmrerank' has no attribute {name!r}")

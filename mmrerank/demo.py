@@ -19,7 +19,7 @@ from mmrerank.evaluation.sampling import evenly
 from mmrerank.ingest.run import IngestReport
 from mmrerank.measures.standard import mean
 from mmrerank.parts import make
-from mmrerank.pipeline import SearchResult
+from mmrerank.results import SearchResult
 from mmrerank.sheet import draw_sheet
 from mmrerank.types import Backend, Item, Qrels, Query, Ranking
 

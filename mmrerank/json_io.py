@@ -1,4 +1,4 @@
-"""Queries and candidates as JSON, and reranking of what comes that way: candidates of another system need no collection.
+"""Queries and candidates as JSON.
 
     query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...]}
     candidate   {"item_id", "text", "image", "score"}      one a line, best first
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, Encoder, ImageHandle, Item, Query, Ranking
+from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
     from mmrerank.readers import BytesPicture, Limits
@@ -120,64 +120,6 @@ def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
     except ValueError as error:
         raise InputError(f"the data URI is no base64: {error}") from error
     return BytesPicture(data=data, name="data URI", limits=limits or LIMITS)
-
-
-def rerank(query: Query, candidates: Sequence[Candidate], rerankers: Sequence[Any], *, depth: int | None = None) -> Any:
-    """A search result whose first stage are the candidates as given.
-
-    Args:
-        rerankers: parts, one after the other.
-        depth: how many of the candidates they see; all when None.
-    """
-    from mmrerank.pipeline import search
-
-    count = max(len(candidates), 1)
-    return search(query, _Given(candidates), rerankers, k=count, depth=min(depth or count, count))
-
-
-class _Given:
-    """A first stage that was run elsewhere."""
-
-    name = "given"
-
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = tuple(candidates)
-
-    def retrieve(self, query: Query, k: int) -> Ranking:
-        return Ranking(query_id=query.query_id, candidates=self._candidates[:k])
-
-
-class EncodedOnTheFly:
-    """Descriptors of candidates that no collection holds: their pictures, or texts where all have none, are encoded now."""
-
-    def __init__(self, encoder: Encoder, candidates: Sequence[Candidate]) -> None:
-        self._encoder = encoder
-        self._items = {candidate.item.item_id: candidate.item for candidate in candidates}
-
-    def of_query(self, query: Query) -> Array:
-        """(D,) unit row: the mean of the query's pictures, or its text."""
-        values: list[Any] = [image.open() for image in query.images] or [query.text]
-        mean = self._encoder.encode(values).mean(axis=0)
-        row: Array = (mean / max(float((mean**2).sum()) ** 0.5, 1e-12)).astype("float32")
-        return row
-
-    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
-        """(n, D) unit rows.
-
-        Raises:
-            InputError: an item has nothing that the encoder reads.
-        """
-        return self._encoder.encode(list(self._values(item_ids)))
-
-    def _values(self, item_ids: Sequence[str]) -> Iterator[Any]:
-        for item_id in item_ids:
-            item = self._items[item_id]
-            if self._encoder.reads == "image" and item.image is not None:
-                yield item.image.open()
-            elif self._encoder.reads == "text" and item.text:
-                yield item.text
-            else:
-                raise InputError(f"{item_id!r} has no {self._encoder.reads} for the encoder {self._encoder.name!r}")
 
 
 def _text(path: Path) -> str:

@@ -1,14 +1,16 @@
-"""Handles of pictures that a caller has: `Query(images=(picture("door.jpg"),))`."""
+"""Pictures that a caller has, and queries made of them: `picture("door.jpg")`, `query_of("the same, but in green", image="door.jpg")`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from mmrerank.errors import InputError
 from mmrerank.json_io import picture_from
-from mmrerank.types import ImageHandle
+from mmrerank.parts import as_tuple
+from mmrerank.types import ImageHandle, Query
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,3 +60,42 @@ def _named(named: str) -> ImageHandle:
     if "://" in named and not named.startswith("data:"):
         raise InputError(f"{named[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
     return picture_from(named, Path())
+
+
+def query_of(
+    query: Query | str | None = None,
+    *,
+    image: Any = None,
+    exclude_text: str | Sequence[str] = (),
+    exclude_image: Any = (),
+    filter: str | None = None,
+) -> Query:
+    """The query that a text, pictures, exclusions and a filter make; a whole Query comes back as it is.
+
+    Args:
+        query: a text, or a Query, which then stands alone.
+        image, exclude_image: one picture or several, each as `picture` takes it.
+
+    Raises:
+        InputError: a whole Query comes with parts beside it, or there is nothing to look for.
+
+    >>> query_of("a red door", exclude_text="window").exclude_text
+    ('window',)
+    """
+    images, excluded = _pictures(image), _pictures(exclude_image)
+    if not isinstance(query, Query):
+        texts = as_tuple(exclude_text)
+        return Query(text=query, images=images, exclude_text=texts, exclude_images=excluded, filter=filter)
+    if images or excluded or exclude_text or filter is not None:
+        raise InputError(
+            "a whole Query was given with parts of one beside it", hint="Put pictures, exclusions and the filter into the Query."
+        )
+    return query
+
+
+def _pictures(values: Any) -> tuple[ImageHandle, ...]:
+    """Handles of one picture or several; bytes are one picture and no row of numbers."""
+    if values is None:
+        return ()
+    several = isinstance(values, list | tuple)
+    return tuple(map(picture, values)) if several else (picture(values),)

@@ -7,58 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from mmrerank.errors import InputError
 from mmrerank.parts import as_tuple, make
-from mmrerank.types import Answer, Answerer, Array, Backend, Candidate, Cost, Item, Query, Ranking, Reranker, Retriever, RowRetriever
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """One line of a result. `rank` counts from 1; `reason` says why the item stands there."""
-
-    rank: int
-    item: Item
-    score: float | None
-    raw_score: float | None
-    calibrated_score: float | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What one station did for one query."""
-
-    name: str
-    seconds: float
-    notes: tuple[str, ...]
-    ranking: Ranking
-
-    @property
-    def cost(self) -> Cost:
-        return self.ranking.notes.cost
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
-    """The hits of one query, best first, and the stages they went through."""
-
-    query: Query
-    hits: tuple[Hit, ...]
-    stages: tuple[Stage, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskResult:
-    """A cited answer, and the search whose pages it was read from."""
-
-    answer: Answer
-    search: SearchResult
-    answered_by: str
-    seconds: float  # of answering alone
+from mmrerank.results import GIVEN, AskResult, Hit, SearchResult, Stage
+from mmrerank.types import Answer, Answerer, Array, Backend, Candidate, Encoder, Query, Ranking, Reranker, Retriever, RowRetriever
 
 
 def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], None] | None = None) -> AskResult:
@@ -183,3 +140,61 @@ def _hit(rank: int, candidate: Candidate, reasons: Mapping[str, str]) -> Hit:
         calibrated_score=candidate.calibrated_score,
         reason=reasons.get(candidate.item.item_id, ""),
     )
+
+
+def rerank_candidates(
+    query: Query, candidates: Sequence[Candidate], rerankers: Sequence[Reranker], *, depth: int | None = None, k: int | None = None
+) -> SearchResult:
+    """A search result whose first stage are the candidates as they come: those of another system need no collection.
+
+    Args:
+        rerankers: one after the other.
+        depth, k: how many of the candidates they see, and how many come back; all when None.
+    """
+    count = max(len(candidates), 1)
+    return search(query, _FirstStage(candidates), rerankers, k=min(k or count, count), depth=min(depth or count, count))
+
+
+class _FirstStage:
+    """A first stage that was run elsewhere."""
+
+    name = GIVEN
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = tuple(candidates)
+
+    def retrieve(self, query: Query, k: int) -> Ranking:
+        return Ranking(query_id=query.query_id, candidates=self._candidates[:k])
+
+
+class EncodedOnTheFly:
+    """Descriptors of candidates that no collection holds: their pictures, or texts where all have none, are encoded now."""
+
+    def __init__(self, encoder: Encoder, candidates: Sequence[Candidate]) -> None:
+        self._encoder = encoder
+        self._items = {candidate.item.item_id: candidate.item for candidate in candidates}
+
+    def of_query(self, query: Query) -> Array:
+        """(D,) unit row: the mean of the query's pictures, or its text."""
+        values: list[Any] = [image.open() for image in query.images] or [query.text]
+        mean = self._encoder.encode(values).mean(axis=0)
+        row: Array = (mean / max(float((mean**2).sum()) ** 0.5, 1e-12)).astype("float32")
+        return row
+
+    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
+        """(n, D) unit rows.
+
+        Raises:
+            InputError: an item has nothing that the encoder reads.
+        """
+        return self._encoder.encode(list(self._values(item_ids)))
+
+    def _values(self, item_ids: Sequence[str]) -> Iterator[Any]:
+        for item_id in item_ids:
+            item = self._items[item_id]
+            if self._encoder.reads == "image" and item.image is not None:
+                yield item.image.open()
+            elif self._encoder.reads == "text" and item.text:
+                yield item.text
+            else:
+                raise InputError(f"{item_id!r} has no {self._encoder.reads} for the encoder {self._encoder.name!r}")

@@ -14,9 +14,9 @@ from PIL.ImageFont import FreeTypeFont
 
 from mmrerank.collection.items import place_of
 from mmrerank.errors import FormatError
-from mmrerank.pipeline import AskResult, Hit, SearchResult
 from mmrerank.readers import boxes
 from mmrerank.readers.pdf import PagePicture
+from mmrerank.results import AskResult, Hit, SearchResult
 from mmrerank.types import ImageHandle, Item, Query
 
 WIDTH_PX = 1080

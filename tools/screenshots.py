@@ -118,12 +118,12 @@ def take(out: Path, work: Path, only: Sequence[str] = ()) -> Iterator[Path]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for shot in (shot for shot in SHOTS if not only or shot.name in only):
             file = out / f"page-{shot.name}.png"
-            file.write_bytes(small(taken(browser, address, shot)))
+            file.write_bytes(small(screenshot(browser, address, shot)))
             yield file
         browser.close()
 
 
-def taken(browser: Any, address: str, shot: Shot) -> bytes:
+def screenshot(browser: Any, address: str, shot: Shot) -> bytes:
     """The page as PNG, once all that is in sight has come."""
     width, height = shot.size
     context = browser.new_context(

@@ -24,14 +24,15 @@ def rerank(
     """Rerank candidates that another system found; no collection is needed."""
     from mmrerank import json_io
     from mmrerank.parts import make
+    from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
     from mmrerank.sheet import draw_sheet
 
     asked, given = json_io.read_query(query), json_io.read_candidates(candidates)
     model = _backend.opened(backend, no_cache=no_cache)
     resources = {"api_key": _backend.rerank_key(), **({} if model is None else {"backend": model})}
     if encoder is not None:
-        resources["descriptors"] = json_io.EncodedOnTheFly(make(encoder, station="encoders"), given)
-    result = json_io.rerank(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
+        resources["descriptors"] = EncodedOnTheFly(make(encoder, station="encoders"), given)
+    result = rerank_candidates(asked, given, [make(name, station="rerankers", **resources) for name in with_], depth=depth)
     whole = _results.written(sheet, lambda: draw_sheet(result))
     if json:
         _output.emit(_results.as_json(result))

@@ -6,42 +6,42 @@ import inspect
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from mmrerank.collection import Collection
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names
-from mmrerank.types import Encoder, Reranker
+from mmrerank.types import Reranker
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 BOTH = frozenset({"text", "image"})
 
 
-def takes(collection: Collection) -> list[Takes]:
+def takes(version: CollectionVersion) -> list[Takes]:
     """What a query may be made of."""
-    encoders = _encoders(collection)
-    found: list[Takes] = ["text"] if _has_text(collection) or any("text" in e.takes for e in encoders) else []
+    encoders = version.encoders()
+    found: list[Takes] = ["text"] if _has_text(version) or any("text" in e.takes for e in encoders) else []
     found += ["image"] if any("image" in e.takes for e in encoders) else []
     return [*found, "image+text"] if any(e.takes >= BOTH for e in encoders) else found
 
 
-def retrievers(collection: Collection, *, backend: bool) -> list[str]:
+def retrievers(version: CollectionVersion, *, backend: bool) -> list[str]:
     """The first stages that work on it, with or without an MLLM."""
-    encoders = _encoders(collection)
+    encoders = version.encoders()
     by_text = any("text" in encoder.takes for encoder in encoders)
     met = {
-        "lexical": _has_text(collection),
+        "lexical": _has_text(version),
         "dense": bool(encoders),
         "composed": any(encoder.takes >= BOTH for encoder in encoders),
         "square_fusion": any(encoder.takes >= BOTH for encoder in encoders),
-        "hybrid": _has_text(collection) and by_text,
+        "hybrid": _has_text(version) and by_text,
         "late_interaction": any(hasattr(encoder, "encode_tokens") for encoder in encoders),
     }
     given = {"corpus", *(["backend"] if backend else [])}
     return [name for name in names("retrievers") if met.get(name, True) and needs(name, "retrievers") <= given]
 
 
-def fields(collection: Collection) -> list[str]:
+def fields(version: CollectionVersion) -> list[str]:
     """What a filter may speak of."""
-    return ["item_id", "document_id", "page_number", "text", "file", *collection.table.metadata_fields]
+    return ["item_id", "document_id", "page_number", "text", "file", *version.snapshot.metadata_fields]
 
 
 def needs(name: str, station: str) -> set[str]:
@@ -73,17 +73,13 @@ def _is_whole(name: str) -> bool:
         return False
 
 
-def _encoders(collection: Collection) -> list[Encoder]:
-    return [collection.encoder(entry) for entry in collection.manifest.encoders]
+def _has_text(version: CollectionVersion) -> bool:
+    return len(version.snapshot.with_text()) > 0
 
 
-def _has_text(collection: Collection) -> bool:
-    return len(collection.view.snapshot.with_text()) > 0
-
-
-def warm_up(collection: Collection) -> None:
+def warm_up(version: CollectionVersion) -> None:
     """Opens what searches need: encoders, indexes, the index over text. What is wrong with one is said now."""
-    for entry in collection.manifest.encoders:
-        collection.view.space(entry)
-    if collection.view.has_pages or _has_text(collection):
-        _ = collection.view.text
+    for entry in version.manifest.encoders:
+        version.space_of(entry)
+    if version.has_pages or _has_text(version):
+        _ = version.text

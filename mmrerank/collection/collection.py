@@ -8,36 +8,35 @@ collection.search("a red door").hits[0].item.item_id
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmrerank.backends import backend_of
+from mmrerank.collection.encoders import Encoders, encoder_of, weights_of
 from mmrerank.collection.folder import TABLE, check_vacant, read_consistent
 from mmrerank.collection.removal import chosen
-from mmrerank.collection.version import CollectionVersion, given
-from mmrerank.errors import InputError, ManifestError
+from mmrerank.collection.version import CollectionVersion
+from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
 from mmrerank.ingest.files import list_files, readers, with_roots
-from mmrerank.ingest.notes import with_wordless
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
-from mmrerank.parts import as_tuple, make
-from mmrerank.pipeline import AskResult, SearchResult, ask, rerankers_of, search
+from mmrerank.parts import as_tuple
+from mmrerank.pictures import query_of
 from mmrerank.provenance import made_by
+from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
 from mmrerank.store.table import Table
-from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Item, Modality, Query, Reader, Reranker, Retriever
+from mmrerank.types import Answerer, Backend, Encoder, Item, Query, Reader, Reranker, Retriever
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "faiss_index"
 
 
 class Collection:
-    """Items on disk with their descriptors and text, to add to and to search. Also the corpus its retrievers ask.
+    """Items on disk with their descriptors and text, to add to and to search; `version` is what a search sees.
 
     Any number of processes and threads may search. One at a time writes (`create`, `add`, `remove`); the others wait for it.
     """
@@ -46,9 +45,9 @@ class Collection:
         self.path = path
         self.manifest = manifest
         self.table = table
-        self._encoders: dict[str, Encoder] = {}
-        self._view: CollectionVersion | None = None
-        self._lock = threading.RLock()  # for the threads of this process: over manifest, encoders and view
+        self._encoders = Encoders(path.name)
+        self._version: CollectionVersion | None = None
+        self._lock = threading.RLock()  # for the threads of this process: over manifest and version
 
     @classmethod
     def create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
@@ -65,7 +64,7 @@ class Collection:
         folder = Path(path)
         check_vacant(folder)
         index_name = rows_index_name(index)  # complains of an unknown name before anything is written
-        parts = {part.name: part for part in map(_encoder, as_tuple(encoders))}
+        parts = {part.name: part for part in map(encoder_of, as_tuple(encoders))}
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
             check_vacant(folder)  # another process may have been quicker
@@ -73,7 +72,8 @@ class Collection:
             entries = tuple(_with_room(table, part) for part in parts.values())
             write_manifest(folder, Manifest(index=index_name, encoders=entries, made_by=made_by()))
         collection = cls.open(folder)
-        collection._encoders = {entry.slug: parts[entry.name] for entry in entries}
+        for entry in entries:
+            collection._encoders.use(entry, parts[entry.name])
         return collection
 
     @classmethod
@@ -110,58 +110,41 @@ class Collection:
     # ------------------------------------------------------------------ what it holds
 
     def __len__(self) -> int:
-        return len(self.view.snapshot)
+        return len(self.version)
 
     @property
-    def view(self) -> CollectionVersion:
+    def version(self) -> CollectionVersion:
         """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
         with self._lock:
-            if self._view is None:
-                self._view = CollectionVersion(self)
-            return self._view
+            if self._version is None:
+                self._version = CollectionVersion(self.path, self.manifest, self.table.snapshot(), self._encoders)
+            return self._version
 
     def refresh(self) -> None:
         """Looks for what other processes wrote."""
         with self._lock:
             self.manifest, _ = read_consistent(self.path, self.table.refresh)
-            self._view = None
+            self._version = None
 
-    def encoder(self, entry: EncoderEntry) -> Encoder:
-        """The encoder of an entry of `collection.toml`, loaded on first use.
-
-        Raises:
-            ManifestError: its name, dimension or weights are not those that the descriptors were made with.
-        """
-        with self._lock:
-            if entry.slug not in self._encoders:
-                self._encoders[entry.slug] = self._same_as(entry, _encoder(entry.name))
-            return self._encoders[entry.slug]
-
-    def _same_as(self, entry: EncoderEntry, part: Encoder) -> Encoder:
-        weights = _weights(part)
-        if (part.name, part.dimension) != (entry.name, entry.dimension) or (entry.weights and weights != entry.weights):
-            raise ManifestError(
-                f"collection {self.path.name!r} holds {entry.dimension}-dim descriptors of {entry.name!r} (weights "
-                f"{entry.weights or 'unknown'}); the encoder loaded now is {part.name!r} with {part.dimension} dims "
-                f"(weights {weights or 'unknown'}).",
-                hint="Load what it was made with, or index into a new collection.",
-            )
-        return part
-
-    def entry(self, name: str) -> EncoderEntry:
-        """The entry of the encoder of that name.
+    def item(self, item_id: str) -> Item:
+        """One item by its id.
 
         Raises:
-            ManifestError: the collection has no descriptors of it.
+            InputError: it is not in the collection.
         """
-        for entry in self.manifest.encoders:
-            if entry.name == name:
-                return entry
-        held = ", ".join(repr(entry.name) for entry in self.manifest.encoders) or "none"
-        raise ManifestError(
-            f"collection {self.path.name!r} has no descriptors of {name!r}; it holds those of {held}.",
-            hint="Add them: index with --encoder.",
-        )
+        return self.version.item(item_id)
+
+    def items(self, filter: str | None = None) -> list[Item]:
+        """All items, or those that a filter holds for, by id."""
+        return self.version.items(filter)
+
+    def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
+        """Where the file of each item lies.
+
+        Raises:
+            InputError: an item is not in the collection.
+        """
+        return self.version.paths_of(item_ids)
 
     # ------------------------------------------------------------------ add and remove
 
@@ -188,7 +171,7 @@ class Collection:
             InputError: a path does not exist, or is a file that no reader takes.
         """
         places = [Path(path) for path in as_tuple(paths)]
-        further = [_encoder(encoder) for encoder in as_tuple(encoders)]
+        further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():
             doubles = self.table.drop_doubles()
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
@@ -196,7 +179,7 @@ class Collection:
             for part in further:
                 self._enrol(part)
             self._write(roots=roots)
-            parts = {entry.slug: self.encoder(entry) for entry in self.manifest.encoders}
+            parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
             report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
@@ -212,50 +195,43 @@ class Collection:
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
         with self._writing():
-            gone = chosen(self.view, ids=as_tuple(ids), paths=as_tuple(paths), filter=filter)
+            gone = chosen(self.version, ids=as_tuple(ids), paths=as_tuple(paths), filter=filter)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()
         return sum(row["state"] == "ready" for row in gone)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """The only writer, at the newest version; searches that begin afterwards see what was written."""
-        with writing(self.path):
-            self.refresh()
-            try:
-                yield
-            finally:
-                with self._lock:
-                    self._view = None
 
     # ------------------------------------------------------------------ search
 
     def search(
         self,
-        query: Query | str,
+        query: Query | str | None = None,
         *,
+        image: Any = None,
+        exclude_text: str | Sequence[str] = (),
+        exclude_image: Any = (),
+        filter: str | None = None,
         k: int = 10,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[str | Reranker] = (),
+        rerank: str | Reranker | Sequence[str | Reranker] = (),
         backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
-        """The k best items for a query, through a first stage and any rerankers in a row.
+        """The k best items for a query, through a first stage and any rerankers in a row, all over one version of the collection.
 
         Args:
-            query: a text, or a Query with pictures (`mmrerank.picture`), exclusions, a filter.
-            retriever: a part or its name; None chooses by what is asked and held (`default_retriever`).
+            query: a text, or a whole Query; with `image`, what should be different.
+            image, exclude_image: a picture or several, each as `mmrerank.picture` takes it: a path, bytes, a PIL picture, ...
+            exclude_text: what must not be there, one text or several.
+            filter: SQL over the fields, such as `page_number < 5`.
+            retriever: a part or its name; None chooses by what is asked and held (`CollectionVersion.default_retriever`).
             backend: the MLLM for stages given by name that ask one; a part or its name, as are retriever and rerankers.
             depth: how many candidates the rerankers see; 100 when None.
 
         Raises:
             InputError: the query cannot be answered by this collection; the message says why.
         """
-        backend = backend_of(backend)
-        asked = Query(text=query) if isinstance(query, str) else query
-        first = retriever if retriever is not None else self.default_retriever(asked)
-        stage = self.view.retriever(first, backend) if isinstance(first, str) else first
-        return search(asked, stage, rerankers_of(rerank, stage, backend), k=k, depth=depth)
+        whole = query_of(query, image=image, exclude_text=exclude_text, exclude_image=exclude_image, filter=filter)
+        return self.version.search(whole, k=k, retriever=retriever, rerank=as_tuple(rerank), backend=backend, depth=depth)
 
     def ask(
         self,
@@ -264,7 +240,7 @@ class Collection:
         k: int = 5,
         filter: str | None = None,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[str | Reranker] = (),
+        rerank: str | Reranker | Sequence[str | Reranker] = (),
         backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
@@ -278,87 +254,38 @@ class Collection:
             answerer: a part or its name; None takes `generative` with a backend and `extractive` without.
             on_text: called with the words of the answer as they come, as the model writes them.
         """
-        backend = backend_of(backend)
-        chosen = answerer if answerer is not None else "extractive" if backend is None else "generative"
-        part: Answerer = make(chosen, station="answering", corpus=self, **given(backend)) if isinstance(chosen, str) else chosen
-        found = self.search(Query(text=question, filter=filter), k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
-        return with_wordless(ask(found, part, on_text=on_text), self.view.snapshot)
-
-    def default_retriever(self, query: Query) -> str:
-        """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
-        encoder takes text, else BM25."""
-        if query.images:
-            return "composed" if query.text else "dense"
-        view = self.view
-        if view.has_pages:
-            return "lexical"
-        return "dense" if any("text" in self.encoder(entry).takes for entry in view.manifest.encoders) else "lexical"
-
-    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
-        """The space of the named encoder, or of the first that takes these modalities.
-
-        Raises:
-            InputError: no encoder of the collection takes them.
-            ManifestError: the named encoder has no descriptors here.
-        """
-        view = self.view
-        entries = [self.entry(encoder)] if encoder else list(view.manifest.encoders)
-        for entry in entries:
-            if takes <= self.encoder(entry).takes:
-                return view.space(entry)
-        held = ", ".join(f"{entry.name!r} ({'/'.join(sorted(self.encoder(entry).takes))})" for entry in entries) or "none"
-        raise InputError(
-            f"no encoder of collection {self.path.name!r} takes {' and '.join(sorted(takes))}; it has {held}.",
-            hint="Index it with --encoder, or use the retriever 'lexical' for text.",
+        return self.version.ask(
+            Query(text=question, filter=filter),
+            k=k,
+            retriever=retriever,
+            rerank=as_tuple(rerank),
+            backend=backend,
+            answerer=answerer,
+            depth=depth,
+            on_text=on_text,
         )
 
-    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
-        """The k items whose text matches best by BM25, best first; items that share no term are left out."""
-        view = self.view  # one for all of it: an `add` in another thread moves it
-        found = view.text.search(text, k, allowed=None if filter is None else view.snapshot.where(filter))
-        fields, _ = view.snapshot.records(found.ids)
-        return [Candidate(item=view.items.item(row), score=float(score)) for row, score in zip(fields, found.scores, strict=True)]
+    # ------------------------------------------------------------------ writing
 
-    def idf(self, text: str) -> Mapping[str, float]:
-        """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
-        return dict(self.view.text.idf(text))
-
-    def item(self, item_id: str) -> Item:
-        """One item by its id.
-
-        Raises:
-            InputError: it is not in the collection.
-        """
-        view = self.view
-        fields, _ = view.snapshot.records(view.snapshot.keys_of([item_id]))
-        return view.items.item(fields[0])
-
-    def items(self, filter: str | None = None) -> list[Item]:
-        """All items, or those that a filter holds for, by id."""
-        view = self.view
-        fields, _ = view.snapshot.records(view.snapshot.keys if filter is None else view.snapshot.where(filter))
-        return [view.items.item(row) for row in sorted(fields, key=lambda row: str(row["item_id"]))]
-
-    def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
-        """Where the file of each item lies.
-
-        Raises:
-            InputError: an item is not in the collection.
-        """
-        view = self.view
-        fields, _ = view.snapshot.records(view.snapshot.keys_of(item_ids))
-        return {row["item_id"]: view.items.path(row) for row in fields}
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The only writer, at the newest version; searches that begin afterwards see what was written."""
+        with writing(self.path):
+            self.refresh()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._version = None
 
     def _enrol(self, encoder: Encoder) -> None:
         """Makes room for an encoder's descriptors, in the table first, so that the manifest never promises too much; under the lock."""
-        held = [entry for entry in self.manifest.encoders if entry.name == encoder.name]
-        if held:
-            self._encoders[held[0].slug] = self._same_as(held[0], encoder)
-            return
-        entry = _with_room(self.table, encoder)
-        self._encoders[entry.slug] = encoder
-        self.table.refresh()
-        self._write(encoders=(*self.manifest.encoders, entry))
+        entry = next((entry for entry in self.manifest.encoders if entry.name == encoder.name), None)
+        if entry is None:
+            entry = _with_room(self.table, encoder)
+            self.table.refresh()
+            self._write(encoders=(*self.manifest.encoders, entry))
+        self._encoders.use(entry, encoder)
 
     def _write(self, **changes: Any) -> None:
         with self._lock:
@@ -366,25 +293,11 @@ class Collection:
             if manifest != self.manifest:
                 write_manifest(self.path, manifest)
                 self.manifest = manifest
-                self._view = None
+                self._version = None
 
 
 def _with_room(table: Table, encoder: Encoder) -> EncoderEntry:
     """The entry of an encoder for which the table has columns then."""
-    entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=_weights(encoder))
+    entry = EncoderEntry(name=encoder.name, dimension=encoder.dimension, weights=weights_of(encoder))
     table.add_encoder(entry.slug, entry.dimension, tokens=hasattr(encoder, "encode_tokens"))
     return entry
-
-
-@lru_cache(maxsize=8)
-def _loaded(name: str) -> Encoder:
-    encoder: Encoder = make(name, station="encoders")
-    return encoder
-
-
-def _encoder(encoder: str | Encoder) -> Encoder:
-    return _loaded(encoder) if isinstance(encoder, str) else encoder
-
-
-def _weights(encoder: Encoder) -> str:
-    return str(getattr(encoder, "weights_hash", ""))

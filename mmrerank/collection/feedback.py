@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmrerank.collection import Collection
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.types import ImageHandle, Item, Query
 
@@ -18,7 +18,7 @@ WORDS = 60  # of the text of a good item
 
 
 def marked(
-    collection: Collection,
+    version: CollectionVersion,
     *,
     positive: Sequence[str] = (),
     negative: Sequence[str] = (),
@@ -35,9 +35,9 @@ def marked(
     Raises:
         InputError: an item is not in the collection or has nothing to be like, or nothing says what to find.
     """
-    good, bad = [collection.item(i) for i in positive], [collection.item(i) for i in negative]
+    good, bad = [version.item(i) for i in positive], [version.item(i) for i in negative]
     condition = _without(filter, negative) if negative else filter
-    if any("image" in collection.encoder(entry).takes for entry in collection.manifest.encoders):
+    if any("image" in encoder.takes for encoder in version.encoders()):
         pictures = (*images, *(_picture(item) for item in good))
         excluded = (*fields.pop("exclude_images", ()), *(_picture(item) for item in bad))
         return Query(text=text, images=pictures, exclude_images=excluded, filter=condition, **fields)

@@ -13,22 +13,22 @@ from mmrerank.ingest.files import below, file_id_of, located
 Row = Mapping[str, Any]
 
 
-def chosen(view: CollectionVersion, *, ids: Sequence[str], paths: Sequence[str | Path], filter: str | None) -> list[Row]:
+def chosen(version: CollectionVersion, *, ids: Sequence[str], paths: Sequence[str | Path], filter: str | None) -> list[Row]:
     """The rows, failed ones included, of items or documents by id, of files and folders, and of what a filter holds for.
 
     Raises:
         InputError: an id or path has no row, or the filter cannot be used.
     """
-    rows = view.snapshot.table(["item_id", "document_id", "file", "key", "state"])
+    rows = version.snapshot.table(["item_id", "document_id", "file", "key", "state"])
     gone: set[str] = set()
     for item_id in ids:
         gone |= _some(f"item or document {item_id!r}", [row for row in rows if item_id in (row["item_id"], row["document_id"])])
     for path in map(Path, paths):
-        file_id_of(path, view.manifest.roots)  # refuses what lies outside the indexed folders
-        is_meant = below([located(path)], view.manifest.roots)
+        file_id_of(path, version.manifest.roots)  # refuses what lies outside the indexed folders
+        is_meant = below([located(path)], version.manifest.roots)
         gone |= _some(f"item of {path}", [row for row in rows if is_meant(row["file"])])
     if filter is not None:
-        keys = set(view.snapshot.where(filter).tolist())
+        keys = set(version.snapshot.where(filter).tolist())
         gone |= {row["item_id"] for row in rows if row["key"] in keys}
     return [row for row in rows if row["item_id"] in gone]
 

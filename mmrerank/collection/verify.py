@@ -21,7 +21,7 @@ UNIT_TOLERANCE = 1e-2  # fp16 storage and bf16 encoders leave rows this close to
 
 def describe(collection: Collection) -> dict[str, Any]:
     """Counts, encoders, roots, fields, the files that could not be read and the first pages without words, with the reason of each."""
-    snapshot = collection.view.snapshot
+    snapshot = collection.version.snapshot
     failed = snapshot.table(["item_id", "reason"], "state = 'failed'")
     return {
         "collection": str(collection.path),
@@ -72,7 +72,7 @@ def check(collection: Collection) -> dict[str, Any]:
 
 
 def _check_rows(collection: Collection) -> list[str]:
-    rows = collection.view.snapshot.table(["item_id", "file", "fragment", "key", "content_hash"])
+    rows = collection.version.snapshot.table(["item_id", "file", "fragment", "key", "content_hash"])
     problems = [f"{n} rows have the id {item_id!r}. {REPAIR}" for item_id, n in Counter(row["item_id"] for row in rows).items() if n > 1]
     for row in rows:
         if row["item_id"] != row["file"] + row["fragment"] or row["key"] != key_of(row["item_id"], row["content_hash"]):
@@ -83,7 +83,7 @@ def _check_rows(collection: Collection) -> list[str]:
 def _check_descriptors(collection: Collection, slug: str, name: str, dimension: int) -> list[str]:
     if collection.table.dimension(slug) != dimension:
         return [f"the table has no {dimension}-dim descriptors of {name!r}"]
-    snapshot = collection.view.snapshot
+    snapshot = collection.version.snapshot
     wrong = sum(_not_unit(rows) for _, rows in snapshot.batches(snapshot.described(slug), slug))
     return [f"{wrong} descriptors of {name!r} are not finite or not of unit length"] if wrong else []
 
@@ -95,7 +95,7 @@ def _not_unit(rows: Array) -> int:
 
 def _check_caches(collection: Collection) -> list[str]:
     rebuilt = []
-    snapshot = collection.view.snapshot
+    snapshot = collection.version.snapshot
     for entry in collection.manifest.encoders:
         folder = collection.path / "indexes"
         index = rows_index(folder, collection.manifest.index, snapshot, entry.slug, entry.dimension)
@@ -107,7 +107,7 @@ def _check_caches(collection: Collection) -> list[str]:
 
 
 def _check_files(collection: Collection) -> list[str]:
-    rows = collection.view.snapshot.table(["file", "file_size", "file_mtime_ns"], "state = 'ready'")
+    rows = collection.version.snapshot.table(["file", "file_size", "file_mtime_ns"], "state = 'ready'")
     files = {row["file"]: (row["file_size"], row["file_mtime_ns"]) for row in rows}
     found: list[str] = []
     for file_id, stamp in sorted(files.items()):

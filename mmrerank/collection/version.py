@@ -1,74 +1,221 @@
-"""One version of a collection with what was opened of it: indexes, spaces, retrievers."""
+"""One version of a collection: the corpus of a search, from its first stage to its last reranker, whoever writes meanwhile.
+
+What it needs (indexes, embedding spaces, retrievers) is opened on first use and kept; threads share it: each thing is opened by one,
+the others wait for it.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from mmrerank.backends import backend_of
+from mmrerank.collection.encoders import Encoders
 from mmrerank.collection.index_cache import rows_index, text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.space import EncoderSpace
+from mmrerank.errors import InputError, ManifestError
+from mmrerank.ingest.notes import with_wordless
 from mmrerank.parts import make
-from mmrerank.store.manifest import EncoderEntry
+from mmrerank.pipeline import ask, rerankers_of, search
+from mmrerank.results import AskResult, SearchResult
+from mmrerank.store.manifest import EncoderEntry, Manifest
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Backend, EmbeddingSpace, Index, Retriever
-
-if TYPE_CHECKING:
-    from mmrerank.collection import Collection
+from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Index, Item, Modality, Query, Reranker, Retriever
 
 PAGES = "page_number IS NOT NULL AND text IS NOT NULL AND text <> ''"  # scans that nobody read have no words to be found by
 
 
 class CollectionVersion:
-    """What a search sees, whoever writes meanwhile. Threads may share it: each thing is opened by one, the others wait for it."""
+    """See `mmrerank.types.Corpus`, which this is."""
 
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-        self.manifest = collection.manifest
-        self.snapshot: Snapshot = collection.table.snapshot()
-        self.items = ItemReader(self.manifest.roots)
-        self._folder = collection.path / "indexes"
-        self._cached: dict[str, Any] = {}
+    def __init__(self, path: Path, manifest: Manifest, snapshot: Snapshot, encoders: Encoders) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.snapshot = snapshot
+        self.reader = ItemReader(manifest.roots)
+        self._encoders = encoders
+        self._opened: dict[str, Any] = {}
         self._opening = threading.RLock()  # a space opens its index
 
-    def space(self, entry: EncoderEntry) -> EmbeddingSpace:
-        def opened() -> EncoderSpace:
-            encoder = self._collection.encoder(entry)
-            return EncoderSpace(encoder, self.index(entry), self.snapshot, self.items)
+    def __len__(self) -> int:
+        return len(self.snapshot)
 
-        space: EmbeddingSpace = self._once(f"space {entry.slug}", opened)
-        return space
+    # ------------------------------------------------------------------ search
 
-    def index(self, entry: EncoderEntry) -> Index:
-        name = self.manifest.index
-        index: Index = self._once(f"index {entry.slug}", lambda: rows_index(self._folder, name, self.snapshot, entry.slug, entry.dimension))
-        return index
+    def search(
+        self,
+        query: Query,
+        *,
+        k: int = 10,
+        retriever: str | Retriever | None = None,
+        rerank: Sequence[str | Reranker] = (),
+        backend: Backend | str | None = None,
+        depth: int | None = None,
+    ) -> SearchResult:
+        """The k best items for a query; see `Collection.search`."""
+        backend = backend_of(backend)
+        first = retriever if retriever is not None else self.default_retriever(query)
+        stage = self.retriever(first, backend) if isinstance(first, str) else first
+        return search(query, stage, rerankers_of(rerank, stage, backend), k=k, depth=depth)
 
-    @property
-    def text(self) -> Any:
-        return self._once("text", lambda: text_index(self._folder, self.snapshot))
+    def ask(
+        self,
+        query: Query,
+        *,
+        k: int = 5,
+        retriever: str | Retriever | None = None,
+        rerank: Sequence[str | Reranker] = (),
+        backend: Backend | str | None = None,
+        answerer: str | Answerer | None = None,
+        depth: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> AskResult:
+        """An answer to a question from the k best pages; see `Collection.ask`."""
+        backend = backend_of(backend)
+        name = answerer if answerer is not None else "extractive" if backend is None else "generative"
+        part: Answerer = make(name, station="answering", corpus=self, **resources(backend)) if isinstance(name, str) else name
+        result = self.search(query, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
+        return with_wordless(ask(result, part, on_text=on_text), self.snapshot)
 
-    @property
-    def has_pages(self) -> bool:
-        return bool(self._once("pages", lambda: len(self.snapshot.where(PAGES)) > 0))
+    def default_retriever(self, query: Query) -> str:
+        """Pictures and text together: composed; pictures: dense; text: BM25 where the items are pages, else dense if an
+        encoder takes text, else BM25."""
+        if query.images:
+            return "composed" if query.text else "dense"
+        if self.has_pages:
+            return "lexical"
+        return "dense" if any("text" in encoder.takes for encoder in self.encoders()) else "lexical"
 
-    def retriever(self, name: str, backend: Backend | None = None) -> Retriever:
+    def retriever(self, name: str, backend: Backend | str | None = None) -> Retriever:
+        """The first stage of that name over this version; opened once where it asks no model."""
+        backend = backend_of(backend)
+
         def opened() -> Retriever:
-            made: Retriever = make(name, station="retrievers", corpus=self._collection, **given(backend))
-            return made
+            part: Retriever = make(name, station="retrievers", corpus=self, **resources(backend))
+            return part
 
         retriever: Retriever = self._once(f"retriever {name}", opened) if backend is None else opened()
         return retriever
 
+    # ------------------------------------------------------------------ what retrievers ask of a corpus
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
+        """The space of the named encoder, or of the first that takes these modalities.
+
+        Raises:
+            InputError: no encoder of the collection takes them.
+            ManifestError: the named encoder has no descriptors here.
+        """
+        entries = [self.entry(encoder)] if encoder else list(self.manifest.encoders)
+        for entry in entries:
+            if takes <= self.encoder(entry).takes:
+                return self.space_of(entry)
+        present = ", ".join(f"{entry.name!r} ({'/'.join(sorted(self.encoder(entry).takes))})" for entry in entries) or "none"
+        raise InputError(
+            f"no encoder of collection {self.path.name!r} takes {' and '.join(sorted(takes))}; it has {present}.",
+            hint="Index it with --encoder, or use the retriever 'lexical' for text.",
+        )
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        """The k items whose text matches best by BM25, best first; items that share no term are left out."""
+        neighbours = self.text.search(text, k, allowed=None if filter is None else self.snapshot.where(filter))
+        rows, _ = self.snapshot.records(neighbours.ids)
+        return [Candidate(item=self.reader.item(row), score=float(score)) for row, score in zip(rows, neighbours.scores, strict=True)]
+
+    def idf(self, text: str) -> Mapping[str, float]:
+        """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
+        return dict(self.text.idf(text))
+
+    # ------------------------------------------------------------------ items
+
+    def item(self, item_id: str) -> Item:
+        """One item by its id.
+
+        Raises:
+            InputError: it is not in the collection.
+        """
+        rows, _ = self.snapshot.records(self.snapshot.keys_of([item_id]))
+        return self.reader.item(rows[0])
+
+    def items(self, filter: str | None = None) -> list[Item]:
+        """All items, or those that a filter holds for, by id."""
+        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(filter))
+        return [self.reader.item(row) for row in sorted(rows, key=lambda row: str(row["item_id"]))]
+
+    def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
+        """Where the file of each item lies.
+
+        Raises:
+            InputError: an item is not in the collection.
+        """
+        rows, _ = self.snapshot.records(self.snapshot.keys_of(item_ids))
+        return {row["item_id"]: self.reader.path(row) for row in rows}
+
+    # ------------------------------------------------------------------ what is opened of it
+
+    def encoders(self) -> list[Encoder]:
+        """Its encoders, in the order of `collection.toml`."""
+        return [self.encoder(entry) for entry in self.manifest.encoders]
+
+    def encoder(self, entry: EncoderEntry) -> Encoder:
+        """The encoder of an entry of `collection.toml`, loaded on first use.
+
+        Raises:
+            ManifestError: its name, dimension or weights are not those that the descriptors were made with.
+        """
+        return self._encoders.of(entry)
+
+    def entry(self, name: str) -> EncoderEntry:
+        """The entry of the encoder of that name.
+
+        Raises:
+            ManifestError: the collection has no descriptors of it.
+        """
+        for entry in self.manifest.encoders:
+            if entry.name == name:
+                return entry
+        present = ", ".join(repr(entry.name) for entry in self.manifest.encoders) or "none"
+        raise ManifestError(
+            f"collection {self.path.name!r} has no descriptors of {name!r}; it holds those of {present}.",
+            hint="Add them: index with --encoder.",
+        )
+
+    def space_of(self, entry: EncoderEntry) -> EmbeddingSpace:
+        """The descriptors of one encoder with the index over them."""
+
+        def opened() -> EncoderSpace:
+            return EncoderSpace(self.encoder(entry), self.index_of(entry), self.snapshot, self.reader)
+
+        space: EmbeddingSpace = self._once(f"space {entry.slug}", opened)
+        return space
+
+    def index_of(self, entry: EncoderEntry) -> Index:
+        """The index over the descriptors of one encoder."""
+        folder, name = self.path / "indexes", self.manifest.index
+        index: Index = self._once(f"index {entry.slug}", lambda: rows_index(folder, name, self.snapshot, entry.slug, entry.dimension))
+        return index
+
+    @property
+    def text(self) -> Any:
+        """The BM25 index over the texts."""
+        return self._once("text", lambda: text_index(self.path / "indexes", self.snapshot))
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether pages with words are among the items."""
+        return bool(self._once("pages", lambda: len(self.snapshot.where(PAGES)) > 0))
+
     def _once(self, what: str, opened: Callable[[], Any]) -> Any:
-        if what not in self._cached:
+        if what not in self._opened:
             with self._opening:
-                if what not in self._cached:
-                    self._cached[what] = opened()
-        return self._cached[what]
+                if what not in self._opened:
+                    self._opened[what] = opened()
+        return self._opened[what]
 
 
-def given(backend: Backend | None) -> dict[str, Backend]:
+def resources(backend: Backend | None) -> dict[str, Backend]:
     """The backend as an argument for parts that may have no use for one."""
     return {} if backend is None else {"backend": backend}

@@ -139,11 +139,11 @@ def _searched(
 ) -> Evaluated:
     """The figures of what is searched and reranked, and with a change beside those without it."""
     if change is not None:
-        heeded(change, setting, collection)
+        heeded(change, setting, collection.version)
     plain = replace(_run(setting, collection, depth, progress), others=others)
     if change is None:
         return _evaluated(plain, origin, notes)
-    changed = replace(_run(altered(change, setting, collection, plain), collection, depth, progress), others=others)
+    changed = replace(_run(altered(change, setting, collection.version, plain), collection, depth, progress), others=others)
     found = _evaluated(changed, {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)])
     unchanged = summary(replace(plain, others=()))["systems"]
     found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}

@@ -28,7 +28,7 @@ def check_encoders(benchmark: Benchmark, collection: Collection, retriever: str,
     Raises:
         InputError: it has none, or none that takes what the first query is made of.
     """
-    first = collection.view.retriever(retriever, backend)
+    first = collection.version.retriever(retriever, backend)
     for part in getattr(first, "parts", (first,)):
         if not isinstance(part, RowRetriever) or not benchmark.queries:
             continue
@@ -46,14 +46,14 @@ def unfindable(benchmark: Benchmark, collection: Collection) -> list[str]:
     """
     asked = [benchmark.qrels.get(query.query_id, {}) for query in benchmark.queries]
     right = list(dict.fromkeys(item for grades in asked for item, grade in grades.items() if grade > 0))
-    missing = len(right) - len(collection.view.snapshot.known(right))
+    missing = len(right) - len(collection.version.snapshot.known(right))
     if right and missing == len(right):
         raise _strangers(benchmark, collection, right)
     return [f"{missing} of {len(right)} right items are not in the collection"] if missing else []
 
 
 def _strangers(benchmark: Benchmark, collection: Collection, right: Sequence[str]) -> InputError:
-    snapshot = collection.view.snapshot
+    snapshot = collection.version.snapshot
     known = [str(row["item_id"]) for row in snapshot.records(snapshot.keys[:1])[0]]
     holds = f"it holds items such as {known[0]!r}" if known else "it is empty"
     told = (

@@ -21,7 +21,7 @@ from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.sampling import evenly
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
-from mmrerank.pipeline import SearchResult, Stage
+from mmrerank.results import SearchResult, Stage
 from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
 
 DEPTH = 100
@@ -179,7 +179,7 @@ def first_stage(
     Raises:
         InputError: the run holds no query of the benchmark.
     """
-    inner: Retriever = collection.view.retriever(name or benchmark.retriever, backend)
+    inner: Retriever = collection.version.retriever(name or benchmark.retriever, backend)
     if run is not None and held(benchmark, run):
         inner = FromRunRows(run, collection, inner) if isinstance(inner, RowRetriever) else FromRun(run, collection)
     return RestrictedRows(inner, benchmark) if isinstance(inner, RowRetriever) else Restricted(inner, benchmark)

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mmrerank.collection import Collection
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
@@ -125,7 +125,7 @@ def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
     return found
 
 
-def heeded(variant: Variant, setting: Setting, collection: Collection) -> None:
+def heeded(variant: Variant, setting: Setting, version: CollectionVersion) -> None:
     """Nothing where exclusions, if that is the variant, can change something; a few queries are searched with and without.
 
     Raises:
@@ -135,7 +135,7 @@ def heeded(variant: Variant, setting: Setting, collection: Collection) -> None:
     if not isinstance(options, Exclusions):
         return
     found = [(query, first.retrieve(query, LOOKED_AT)) for query in benchmark.queries[:PROBED]]
-    asked = [(_excluding(query, collection, plain.item_ids, benchmark, options.by), plain) for query, plain in found]
+    asked = [(_excluding(query, version, plain.item_ids, benchmark, options.by), plain) for query, plain in found]
     if all(changed is query for (changed, _), (query, _) in zip(asked, found, strict=True)):
         raise InputError(f"{variant.name}: nothing wrong that {first.name} finds has a {options.by} to be excluded by")
     if not setting.rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
@@ -147,7 +147,7 @@ def _same(one: Ranking, other: Ranking) -> bool:
     return [(c.item.item_id, c.score) for c in one.candidates] == [(c.item.item_id, c.score) for c in other.candidates]
 
 
-def altered(variant: Variant, setting: Setting, collection: Collection, plain: Outcome) -> Setting:
+def altered(variant: Variant, setting: Setting, version: CollectionVersion, plain: Outcome) -> Setting:
     """The setting with the change made; `plain` is the outcome without it.
 
     Raises:
@@ -158,14 +158,14 @@ def altered(variant: Variant, setting: Setting, collection: Collection, plain: O
         return replace(setting, rerank=tuple(ShuffledReranker(part, options.seed) for part in setting.rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
-        return replace(setting, first=kind(first, benchmark, collection, count=options.count, depth=plain.depth))
+        return replace(setting, first=kind(first, benchmark, version, count=options.count, depth=plain.depth))
     if isinstance(options, Paraphrased):
         wordings = _wordings(options.file)
         queries = tuple(_reworded(query, wordings) for query in benchmark.queries)
     elif isinstance(options, TwoPictures):
-        queries = tuple(_two_pictures(query, collection, options.second, benchmark) for query in benchmark.queries)
+        queries = tuple(_two_pictures(query, version, options.second, benchmark) for query in benchmark.queries)
     else:
-        queries = tuple(_excluding(q, collection, plain.systems[0].rankings[q.query_id], benchmark, options.by) for q in benchmark.queries)
+        queries = tuple(_excluding(q, version, plain.systems[0].rankings[q.query_id], benchmark, options.by) for q in benchmark.queries)
     return replace(setting, benchmark=replace(benchmark, queries=queries))
 
 
@@ -188,9 +188,9 @@ class ShuffledReranker:
 class WithNegatives(Restricted):
     """A first stage in whose head, as deep as rerankers look, wrong neighbours of the right answers take the last wrong places."""
 
-    def __init__(self, inner: Retriever, benchmark: Benchmark, collection: Collection, *, count: int, depth: int) -> None:
+    def __init__(self, inner: Retriever, benchmark: Benchmark, version: CollectionVersion, *, count: int, depth: int) -> None:
         super().__init__(inner, benchmark)
-        self._collection, self._count, self._depth = collection, count, depth
+        self._version, self._count, self._depth = version, count, depth
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best of the first stage, with the negatives that its head lacks at the end of the head; no right answer gives way."""
@@ -217,10 +217,10 @@ class WithNegatives(Restricted):
 
     def _near(self, item_id: str, where: str | None) -> list[Candidate]:
         """Neighbours by descriptor, or by text where the collection has none; the item itself is among them."""
-        if self._collection.manifest.encoders:
-            space = self._collection.space(takes=frozenset())
+        if self._version.manifest.encoders:
+            space = self._version.space(takes=frozenset())
             return space.nearest(space.rows([item_id])[0], self._count + 1, filter=where)
-        return self._collection.matching(self._collection.item(item_id).text or "", self._count + 1, filter=where)
+        return self._version.matching(self._version.item(item_id).text or "", self._count + 1, filter=where)
 
 
 class WithNegativesRows(WithNegatives, RestrictedRows):
@@ -253,9 +253,9 @@ def _reworded(query: Query, wordings: Mapping[str, str] | None) -> Query:
     return replace(query, text=frame.format(bare[:1].lower() + bare[1:]))
 
 
-def _two_pictures(query: Query, collection: Collection, second: str, benchmark: Benchmark) -> Query:
+def _two_pictures(query: Query, version: CollectionVersion, second: str, benchmark: Benchmark) -> Query:
     own = _own_picture(query)
-    picture = own if second == "same" else _neighbour(query, own, collection, benchmark)
+    picture = own if second == "same" else _neighbour(query, own, version, benchmark)
     return replace(query, images=(*query.images, picture))
 
 
@@ -265,10 +265,10 @@ def _own_picture(query: Query) -> ImageHandle:
     return query.images[0]
 
 
-def _neighbour(query: Query, own: ImageHandle, collection: Collection, benchmark: Benchmark) -> ImageHandle:
+def _neighbour(query: Query, own: ImageHandle, version: CollectionVersion, benchmark: Benchmark) -> ImageHandle:
     """The picture nearest to the query's own that is another one, and neither judged nor removed. Where the protocol leaves the
     reference in the ranking, the first neighbour is the query's own picture."""
-    space = collection.space(takes=frozenset({"image"}))
+    space = version.space(takes=frozenset({"image"}))
     row = space.encoder.encode([own.open()])[0]
     gone = set(benchmark.qrels.get(query.query_id, {})) | benchmark.removed.get(query.query_id, frozenset())
     near = [c for c in space.nearest(row, len(gone) + SPARE) if c.item.item_id not in gone and (c.score or 0.0) < SAME]
@@ -278,20 +278,20 @@ def _neighbour(query: Query, own: ImageHandle, collection: Collection, benchmark
     return picture
 
 
-def _excluding(query: Query, collection: Collection, ids: Sequence[str], benchmark: Benchmark, by: str) -> Query:
+def _excluding(query: Query, version: CollectionVersion, ids: Sequence[str], benchmark: Benchmark, by: str) -> Query:
     """The query that says of the best-placed wrong item that has a picture or text: not this. The query itself where none has."""
     grades = benchmark.qrels.get(query.query_id, {})
-    for item in (collection.item(item_id) for item_id in ids[:LOOKED_AT] if grades.get(item_id, 0) <= 0):
+    for item in (version.item(item_id) for item_id in ids[:LOOKED_AT] if grades.get(item_id, 0) <= 0):
         if by == "picture" and item.image is not None:
             return replace(query, exclude_images=(*query.exclude_images, item.image))
         if by == "text" and item.text and item.text.strip():
-            return replace(query, exclude_text=(*query.exclude_text, _phrase(item.text, collection)))
+            return replace(query, exclude_text=(*query.exclude_text, _phrase(item.text, version)))
     return query
 
 
-def _phrase(text: str, collection: Collection) -> str:
+def _phrase(text: str, version: CollectionVersion) -> str:
     """The words in a row, of those that the text opens with, that are rarest together: what a reader would call it by, and no
     running head, which would exclude the whole document."""
     words = text.split()[:OPENING]
     phrases = [" ".join(words[n : n + PHRASE]) for n in range(max(len(words) - PHRASE + 1, 1))]
-    return max(phrases, key=lambda phrase: sum(collection.idf(phrase).values()))
+    return max(phrases, key=lambda phrase: sum(version.idf(phrase).values()))

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mmrerank.ingest.files import Listing
-from mmrerank.pipeline import AskResult
+from mmrerank.results import AskResult
 from mmrerank.store.table import Snapshot
 
 NAMED, LISTED = 5, 100  # how many ids stand in a sentence, and in a result for programs

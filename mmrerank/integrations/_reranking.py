@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrerank import json_io
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
 from mmrerank.integrations._given import Given, candidates_of
 from mmrerank.parts import make, module, options_of
-from mmrerank.pipeline import Hit, Stage
+from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
+from mmrerank.results import Hit, Stage
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Query, Reranker, Retriever
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Reranking:
         if not given:
             return []
         candidates = candidates_of(given)
-        result = json_io.rerank(Query(text=text, images=images), candidates, [self._part(candidates)])
+        result = rerank_candidates(Query(text=text, images=images), candidates, [self._part(candidates)])
         notes = _notes(result.stages[-1])
         positions = {candidate.item.item_id: n for n, candidate in enumerate(candidates)}
         return [
@@ -105,7 +105,7 @@ class Reranking:
         self.warm_up()
         resources = dict(self._loaded or {})
         if "encoder" in resources:
-            resources["descriptors"] = json_io.EncodedOnTheFly(resources.pop("encoder"), candidates)
+            resources["descriptors"] = EncodedOnTheFly(resources.pop("encoder"), candidates)
         part: Reranker = make(self._reranker, station="rerankers", **resources)
         return part
 
@@ -162,8 +162,9 @@ def pages(
 ) -> list[Page]:
     """The k best items of a collection for a question, best first."""
     asked = Query(text=query, filter=filter)
-    hits = collection.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
-    paths = collection.paths_of([hit.item.item_id for hit in hits]) if hits else {}
+    version = collection.version  # one for the search and the places of its hits
+    hits = version.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
+    paths = version.paths_of([hit.item.item_id for hit in hits]) if hits else {}
     return [_page(hit, paths[hit.item.item_id]) for hit in hits]
 
 

@@ -1,4 +1,4 @@
-"""Small models trained by the recipes of this package, for demonstrations and tests without a download."""
+"""Small models trained by the recipes in `tools/`, for demonstrations and tests without a download."""
 
 from __future__ import annotations
 

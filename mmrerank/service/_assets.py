@@ -47,10 +47,10 @@ def router(service: Service) -> APIRouter:
 
     async def rendered(request: Request, collection: str, item_id: str, side_px: int) -> Response:
         def work() -> tuple[str, bytes | None]:
-            _, held = service.collection(collection)
-            key = service.key_of(item_id, held, "id")  # another one once the item changes
+            _, version = service.version(collection)
+            key = service.key_of(item_id, version, "id")  # another one once the item changes
             etag = f'"{key:x}-{side_px}"'
-            return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(held.item(item_id), side_px)
+            return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(version.item(item_id), side_px)
 
         etag, data = await service.work.run(work, gone=lambda: gone(request))
         headers = {"ETag": etag, "Cache-Control": "private, max-age=60"}

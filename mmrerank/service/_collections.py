@@ -58,5 +58,5 @@ class OpenCollections:
 
 def _opened(folder: Path) -> Collection:
     collection = Collection.open(folder)
-    capabilities.warm_up(collection)
+    capabilities.warm_up(collection.version)
     return collection

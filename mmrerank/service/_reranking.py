@@ -10,9 +10,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from mmrerank import json_io
 from mmrerank.ordering import Scale, to_unit_scale
-from mmrerank.pipeline import Stage
+from mmrerank.pipeline import rerank_candidates
+from mmrerank.results import Stage
 from mmrerank.service import dialects
 from mmrerank.service._failures import RESPONSES, RequestRefused
 from mmrerank.service._models import Model
@@ -142,7 +142,7 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
     reading = _Reading(service)
     asked = reading.query(query, ours)
     candidates = [reading.candidate(document, n) for n, document in enumerate(documents)]
-    stage = json_io.rerank(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
+    stage = rerank_candidates(asked, candidates, [service.reranker(model, candidates)]).stages[-1]
     service.count([stage])
     scores, scale = to_unit_scale(stage.ranking)
     notes = stage.ranking.notes

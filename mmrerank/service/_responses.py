@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from mmrerank.errors import FormatError
-from mmrerank.pipeline import AskResult, SearchResult
-from mmrerank.pipeline import Hit as Found
-from mmrerank.pipeline import Stage as Done
 from mmrerank.readers import boxes
 from mmrerank.readers.pdf import PagePicture
+from mmrerank.results import AskResult, SearchResult
+from mmrerank.results import Hit as Found
+from mmrerank.results import Stage as Done
 from mmrerank.service import schemas
 from mmrerank.types import Citation, Item
 

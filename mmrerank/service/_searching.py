@@ -11,10 +11,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from mmrerank.collection import Collection, capabilities
+from mmrerank.collection import capabilities
 from mmrerank.collection.feedback import marked
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import MMRerankError
-from mmrerank.pipeline import AskResult
+from mmrerank.results import AskResult
 from mmrerank.service import schemas
 from mmrerank.service._failures import BROKEN, RESPONSES, RequestRefused, envelope
 from mmrerank.service._responses import ResponseBuilder
@@ -67,47 +68,47 @@ async def gone(request: Request) -> None:
 def listing(service: Service) -> schemas.CollectionList:
     """What the service holds."""
     return schemas.CollectionList(
-        collections=[_described(service, *service.collection(name)) for name in service.collections.names],
+        collections=[_described(service, *service.version(name)) for name in service.collections.names],
         answers_with=None if service.backend is None else service.backend.name,
         models=service.models_alone,
         default_model=service.default_model,
     )
 
 
-def _described(service: Service, name: str, collection: Collection) -> schemas.CollectionInfo:
+def _described(service: Service, name: str, version: CollectionVersion) -> schemas.CollectionInfo:
     return schemas.CollectionInfo(
         name=name,
-        items=len(collection),
-        has_pages=collection.view.has_pages,
-        encoders=[entry.name for entry in collection.manifest.encoders],
-        takes=capabilities.takes(collection),
-        retrievers=capabilities.retrievers(collection, backend=service.backend is not None),
-        rerankers=service.models_for(collection),
-        fields=capabilities.fields(collection),
+        items=len(version),
+        has_pages=version.has_pages,
+        encoders=[entry.name for entry in version.manifest.encoders],
+        takes=capabilities.takes(version),
+        retrievers=capabilities.retrievers(version, backend=service.backend is not None),
+        rerankers=service.models_for(version),
+        fields=capabilities.fields(version),
     )
 
 
 def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchResponse:
     """The reply to a search."""
-    name, collection = service.collection(body.collection)
+    name, version = service.version(body.collection)
     _check(service, body.k, body.depth)
     if body.retriever is not None:
-        service.check_retriever(body.retriever, collection)
-    query = _query(service, collection, body)
-    with service.rerankers(body.rerank, collection) as (parts, folders):
+        service.check_retriever(body.retriever, version)
+    query = _query(service, version, body)
+    with service.rerankers(body.rerank, version) as (parts, folders):
         checkpoint()
-        result = collection.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
+        result = version.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
         grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
     service.count(result.stages)
     return ResponseBuilder(name, service.redact_paths).search(result, grids)
 
 
-def _query(service: Service, collection: Collection, body: schemas.SearchRequest) -> Query:
+def _query(service: Service, version: CollectionVersion, body: schemas.SearchRequest) -> Query:
     def pictures(field: str, given: list[schemas.Uri | schemas.ItemRef]) -> tuple[ImageHandle, ...]:
-        return tuple(service.picture(one, collection, f"{field}.{n}") for n, one in enumerate(given))
+        return tuple(service.picture(one, version, f"{field}.{n}") for n, one in enumerate(given))
 
     return marked(
-        collection,
+        version,
         positive=body.positive,
         negative=body.negative,
         text=body.text,
@@ -120,13 +121,12 @@ def _query(service: Service, collection: Collection, body: schemas.SearchRequest
 
 def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], None] | None) -> schemas.AskResponse:
     """The reply to a question."""
-    name, collection = service.collection(body.collection)
+    name, version = service.version(body.collection)
     _check(service, body.k, body.depth)
-    with service.rerankers(body.rerank, collection) as (parts, _):
-        result: AskResult = collection.ask(
-            body.question,
+    with service.rerankers(body.rerank, version) as (parts, _):
+        result: AskResult = version.ask(
+            Query(text=body.question, filter=body.filter),
             k=body.k,
-            filter=body.filter,
             rerank=parts,
             backend=service.backend,
             answerer=body.answerer,

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.backends import BatchingBackend, open_backend
-from mmrerank.collection import Collection, capabilities
+from mmrerank.collection import capabilities
+from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError, UnknownName
-from mmrerank.json_io import EncodedOnTheFly
 from mmrerank.parts import make
-from mmrerank.pipeline import Stage
+from mmrerank.pipeline import EncodedOnTheFly
+from mmrerank.results import Stage
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.service._fetching import Fetcher
@@ -60,10 +61,11 @@ class Service:
             raise NoSuchThing(str(UnknownName.among("collection", name, names)), param="collection")
         return name
 
-    def collection(self, name: str | None) -> tuple[str, Collection]:
-        """The name of a collection with the collection, opened again where somebody wrote to it; not for the event loop."""
-        found = self.name_of(name)
-        return found, self.collections.get(found)
+    def version(self, name: str | None) -> tuple[str, CollectionVersion]:
+        """The name of a collection with its newest version, which a request holds from its first stage to its last; not for the event
+        loop, since it is opened again where somebody wrote to it."""
+        collection_name = self.name_of(name)
+        return collection_name, self.collections.get(collection_name).version
 
     def model(self, name: str | None, among: Sequence[str] | None = None) -> Model:
         """The reranker of that name; `default` and None are the configured one.
@@ -86,17 +88,17 @@ class Service:
         given = {"backend", *(["descriptors"] if self.encoder is not None else [])}
         return [name for name, model in self.models.items() if model.needs <= given]
 
-    def check_retriever(self, name: str, collection: Collection) -> None:
+    def check_retriever(self, name: str, version: CollectionVersion) -> None:
         """NoSuchThing unless it is a first stage that works there, by its plain name: options are the operator's."""
-        known = capabilities.retrievers(collection, backend=self.backend is not None)
+        known = capabilities.retrievers(version, backend=self.backend is not None)
         if name not in known:
             raise NoSuchThing(str(UnknownName.among("retriever", name, known)), param="retriever")
 
-    def picture(self, given: str | ItemRef, collection: Collection, where: str) -> ImageHandle:
+    def picture(self, given: str | ItemRef, version: CollectionVersion, where: str) -> ImageHandle:
         """The picture that a client gives, or that of an item."""
         if isinstance(given, str):
             return self.pictures.handle(given, where)
-        item = self.item_of(given.id, collection, where)
+        item = self.item_of(given.id, version, where)
         if item.image is None:
             raise RequestRefused(400, f"{where}: the item {given.id!r} has no picture", param=where)
         return item.image
@@ -107,19 +109,19 @@ class Service:
         Raises:
             NoSuchThing: the collection or the item is not here.
         """
-        return self.item_of(item_id, self.collection(collection)[1], where)
+        return self.item_of(item_id, self.version(collection)[1], where)
 
-    def item_of(self, item_id: str, collection: Collection, where: str) -> Item:
-        """The same where the collection is known."""
+    def item_of(self, item_id: str, version: CollectionVersion, where: str) -> Item:
+        """The same where the version is known."""
         try:
-            return collection.item(item_id)
+            return version.item(item_id)
         except InputError as error:
             raise NoSuchThing(f"{where}: {error.message}", param=where) from error
 
-    def key_of(self, item_id: str, collection: Collection, where: str) -> int:
+    def key_of(self, item_id: str, version: CollectionVersion, where: str) -> int:
         """The key of an item, without the item."""
         try:
-            return int(collection.view.snapshot.keys_of([item_id])[0])
+            return int(version.snapshot.keys_of([item_id])[0])
         except InputError as error:
             raise NoSuchThing(f"{where}: {error.message}", param=where) from error
 
@@ -135,19 +137,19 @@ class Service:
                 text = text.replace(f"{place}/", "")
         return text
 
-    def models_for(self, collection: Collection) -> list[str]:
+    def models_for(self, version: CollectionVersion) -> list[str]:
         """The models that can rerank what is found there."""
-        by_rows = bool(collection.manifest.encoders)
+        by_rows = bool(version.manifest.encoders)
         return [name for name, model in self.models.items() if by_rows or "descriptors" not in model.needs]
 
     @contextmanager
-    def rerankers(self, names: Sequence[str], collection: Collection) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
+    def rerankers(self, names: Sequence[str], version: CollectionVersion) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
         """The parts of these models for one search, and the folders into which they write their grids.
 
         Raises:
             NoSuchThing: the collection has no use for one of that name.
         """
-        known = self.models_for(collection)
+        known = self.models_for(version)
         with tempfile.TemporaryDirectory(prefix="mmrerank-") as folder:
             parts: list[str | Reranker] = []
             places = []

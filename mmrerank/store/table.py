@@ -224,6 +224,11 @@ class Snapshot:
         """The names of all fields that are no vectors."""
         return tuple(self._scalars)
 
+    @property
+    def metadata_fields(self) -> tuple[str, ...]:
+        """Of these, the ones that the items brought along."""
+        return tuple(name for name in self._scalars if name not in FIXED.names)
+
     def where(self, condition: str) -> Keys:
         """The ascending keys of the items that an SQL condition over their fields holds for: names in double quotes are
         fields, texts stand in single ones.

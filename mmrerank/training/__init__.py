@@ -1,1 +1,1 @@
-"""Recipes that make the shipped data and models."""
+"""What training a reranker needs: the rewards of MM-R5."""

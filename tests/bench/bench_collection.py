@@ -63,7 +63,7 @@ def filled(folder: Path, encoder: GivenRows, rows: Array) -> Collection:
         collection.table.write([record(n, slug, rows[n]) for n in part])
     collection.table.compact()
     collection.refresh()
-    collection._encoders[slug] = encoder
+    collection._encoders.use(collection.manifest.encoders[0], encoder)
     return collection
 
 

@@ -116,7 +116,7 @@ def indexed(encoder: Any, photos: Path) -> tuple[IngestReport, float]:
         report = collection.add([photos])
         seconds = time.perf_counter() - start
         assert (report.added, report.failed) == (len(list(photos.iterdir())), ())
-        rows = collection.space(takes=frozenset({"image"})).rows([item.item_id for item in collection.items()[:4]])
+        rows = collection.version.space(takes=frozenset({"image"})).rows([item.item_id for item in collection.items()[:4]])
         expected = encoder.encode([encoder.prepare(item.image.open()) for item in collection.items()[:4] if item.image])
         assert np.allclose(rows, expected, atol=1e-5)
     return report, seconds

@@ -38,10 +38,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from measuring import processor_name
 from served import serving
 
-from mmrerank import json_io
 from mmrerank.backends._tiny import save_tiny
 from mmrerank.backends.local import Options, build
 from mmrerank.parts import make
+from mmrerank.pipeline import rerank_candidates
 from mmrerank.types import Candidate, Item, Query, Ranking
 
 WORDS = ("harbour", "gauge", "tide", "report", "red", "boat", "winter", "inspection", "level", "north")
@@ -95,7 +95,7 @@ def overhead(url: str, cpu: Callable[[], float], repeats: int) -> tuple[list[flo
         for n in range(repeats + 20):
             start, start_cpu = time.perf_counter(), time.process_time()
             candidates = [Candidate(item=Item(item_id=str(m), text=text)) for m, text in enumerate(DOCUMENTS)]
-            order = json_io.rerank(Query(text="red boat"), candidates, [part]).stages[-1].ranking.item_ids
+            order = rerank_candidates(Query(text="red boat"), candidates, [part]).stages[-1].ranking.item_ids
             between, between_cpu = time.perf_counter(), time.process_time()
             found = client.post(f"{url}/v1/rerank", json=body).json()["results"]
             end, end_cpu = time.perf_counter(), time.process_time()

@@ -18,8 +18,8 @@ import pytest
 from makers import ColourEncoder, coloured, picture
 
 from mmrerank.errors import BackendError, InputError, MissingExtra, UnknownName
-from mmrerank.json_io import EncodedOnTheFly
 from mmrerank.parts import make
+from mmrerank.pipeline import EncodedOnTheFly
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Prompt, Query, Ranking
 

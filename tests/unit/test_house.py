@@ -73,6 +73,53 @@ def test_nobody_imports_another_rooms_underscore(path: Path) -> None:
     assert foreign_underscores(path) == []
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def file_imports(files: dict[str, Path]) -> dict[str, set[str]]:
+    """Module -> the modules it imports, of these files, anywhere in the file, under TYPE_CHECKING too."""
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    imported |= {whole} if whole in files else {node.module}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+        graph[name] = (imported & files.keys()) - {name}
+    return graph
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """What is left when files that import none of the rest are taken away again and again; empty where there is no circle."""
+    rest = {name: set(imported) for name, imported in graph.items()}
+    while free := [name for name, imported in rest.items() if not imported & rest.keys()]:
+        for name in free:
+            del rest[name]
+    return sorted(rest)
+
+
+def test_no_circle_of_files() -> None:
+    files = {module_name(path): path for folder in ("mmrerank", "tools") for path in (ROOT / folder).rglob("*.py")}
+    assert circle_in(file_imports(files)) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == ["a", "b", "c", "d"]
+
+
+def test_the_root_of_the_package_stays_small() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) < 16
+
+
+def test_the_package_never_imports_what_makes_what_ships() -> None:
+    for path in sources():
+        assert not re.search(r"^\s*(import|from)\s+tools\b", path.read_text(encoding="utf-8"), re.M), path
+
+
 def test_a_layer_violation_would_be_seen(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from mmrerank.collection import Collection\n")

@@ -13,8 +13,9 @@ import pytest
 from makers import ColourEncoder, InMemory, coloured, picture
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.json_io import EncodedOnTheFly, picture_from, query_from, read_candidates, read_query, rerank
+from mmrerank.json_io import picture_from, query_from, read_candidates, read_query
 from mmrerank.parts import make
+from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
 from mmrerank.types import Candidate, Item, Query
 
 
@@ -75,7 +76,7 @@ def test_candidates_of_another_system_are_reranked_by_descriptors_made_now() -> 
     given = [Candidate(item=Item(item_id=f"{n}", image=InMemory(picture(n)))) for n in range(5)]
     source = EncodedOnTheFly(ColourEncoder(), given)
     reranker = make("superglobal(neighbours=0)", descriptors=source)
-    result = rerank(Query(images=(InMemory(picture(3)),)), given, [reranker])
+    result = rerank_candidates(Query(images=(InMemory(picture(3)),)), given, [reranker])
     assert result.hits[0].item.item_id == "3"
     assert [stage.name for stage in result.stages] == ["given", reranker.name]
     source_of_text = EncodedOnTheFly(ColourEncoder(), [Candidate(item=Item(item_id="t", text="only text"))])
@@ -85,4 +86,4 @@ def test_candidates_of_another_system_are_reranked_by_descriptors_made_now() -> 
 
 def test_no_candidates_give_no_hits() -> None:
     source = EncodedOnTheFly(ColourEncoder(), [])
-    assert rerank(Query(images=(InMemory(coloured(1)),)), [], [make("superglobal", descriptors=source)]).hits == ()
+    assert rerank_candidates(Query(images=(InMemory(coloured(1)),)), [], [make("superglobal", descriptors=source)]).hits == ()

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmrerank import sheet as sheet_module
 from mmrerank.errors import FormatError
-from mmrerank.pipeline import Hit, SearchResult, Stage
+from mmrerank.results import Hit, SearchResult, Stage
 from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _wrap, draw_sheet, font_for
 from mmrerank.types import Item, Query, Ranking
 

@@ -87,10 +87,10 @@ def read_names(path: Path) -> list[Emoji]:
                 raise FormatError("expected 'CODES ; fully-qualified # picture E1.0 name'", path=path, line=number)
             rows.append((tuple(int(code, 16) for code in match[1].split()), match[2], group, subgroup))
     names = {bare(codes): name for codes, name, _, _ in rows}
-    found = [described(*row, names=names) for row in rows]
-    if len({emoji.key for emoji in found}) != len(found):
+    emojis = [described(*row, names=names) for row in rows]
+    if len({emoji.key for emoji in emojis}) != len(emojis):
         raise FormatError("two names give the same key", path=path)
-    return found
+    return emojis
 
 
 def described(codes: tuple[int, ...], name: str, group: str, subgroup: str, *, names: dict[tuple[int, ...], str]) -> Emoji:

@@ -89,14 +89,14 @@ def assign_splits(emojis: Sequence[Emoji], twins: Mapping[str, Sequence[str]], *
         if emoji.combination is not None and emoji.key not in twins:
             roles.setdefault(emoji.combination[0], []).append(emoji.key)
     splits = dict.fromkeys((emoji.key for emoji in emojis), "train")
-    left = []
+    spare = []
     for keys in roles.values():
         chance.shuffle(keys)
         n_test = round(TEST_SHARE * len(keys))
         splits.update(dict.fromkeys(keys[:n_test], "test"))
         if len(keys) >= 10:  # a role of five pictures has none to spare for dev
-            left.extend(keys[n_test:])
-    splits.update(dict.fromkeys(chance.sample(left, DEV_COMBINATIONS), "dev"))
+            spare.extend(keys[n_test:])
+    splits.update(dict.fromkeys(chance.sample(spare, DEV_COMBINATIONS), "dev"))
     return splits
 
 

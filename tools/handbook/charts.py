@@ -49,9 +49,9 @@ def _bars(axes: Any, options: Options, colours: Sequence[str]) -> None:
     width = 0.78 / len(series)
     places = np.arange(len(options["x"]))
     for one, offset, colour in zip(series, _offsets(len(series), width), colours, strict=False):
-        drawn = axes.bar(places + offset, one["y"], width * 0.94, label=one.get("name"), color=one.get("colour", colour))
+        bars = axes.bar(places + offset, one["y"], width * 0.94, label=one.get("name"), color=one.get("colour", colour))
         if options.get("values"):
-            axes.bar_label(drawn, fmt=options["values"], fontsize=6.6, padding=1.5, color="#333B3E")
+            axes.bar_label(bars, fmt=options["values"], fontsize=6.6, padding=1.5, color="#333B3E")
     axes.set_xticks(places, options["x"])
     axes.grid(False, axis="x")
 
@@ -68,8 +68,8 @@ def _stacked(axes: Any, options: Options, colours: Sequence[str]) -> None:
 
 def _sideways(axes: Any, options: Options, colours: Sequence[str]) -> None:
     names = list(options["x"])
-    drawn = axes.barh(np.arange(len(names)), options["series"][0]["y"], 0.66, color=colours[0])
-    axes.bar_label(drawn, fmt=options.get("values", "%g"), fontsize=7, padding=2, color="#333B3E")
+    bars = axes.barh(np.arange(len(names)), options["series"][0]["y"], 0.66, color=colours[0])
+    axes.bar_label(bars, fmt=options.get("values", "%g"), fontsize=7, padding=2, color="#333B3E")
     axes.set_yticks(np.arange(len(names)), names)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
@@ -92,8 +92,8 @@ def _donut(axes: Any, options: Options, colours: Sequence[str]) -> None:
     values = options["series"][0]["y"]
     total = sum(values)
     wedges, _ = axes.pie(values, colors=list(colours), startangle=90, counterclock=False, wedgeprops={"width": 0.42, "edgecolor": "white"})
-    shown = [f"{name}  {100 * value / total:.1f} %" for name, value in zip(options["x"], values, strict=True)]
-    axes.legend(wedges, shown, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    labels = [f"{name}  {100 * value / total:.1f} %" for name, value in zip(options["x"], values, strict=True)]
+    axes.legend(wedges, labels, loc="center left", bbox_to_anchor=(1.02, 0.5))
     axes.text(0, 0, options.get("centre", ""), ha="center", va="center", fontsize=9, fontweight="bold")
 
 

@@ -22,9 +22,9 @@ def _tiles(canvas: Any, theme: Theme) -> None:
     for row in range(6):
         for column in range(9):
             x, y = left + column * (side + gap), bottom + row * (side + gap)
-            found = (row, column) == (3, 6)
+            hit = (row, column) == (3, 6)
             shade = (row * 5 + column * 3 + (row * column) % 4) % 5
-            canvas.setFillColor(HexColor(theme.palette[1] if found else theme.palette[2]), alpha=1.0 if found else 0.18 + 0.13 * shade)
+            canvas.setFillColor(HexColor(theme.palette[1] if hit else theme.palette[2]), alpha=1.0 if hit else 0.18 + 0.13 * shade)
             canvas.roundRect(x, y, side, side, 2 * mm, stroke=0, fill=1)
     x, y = left + 6 * (side + gap) + side / 2, bottom + 3 * (side + gap) + side / 2
     canvas.setStrokeColor(white)

@@ -71,10 +71,10 @@ class _Setter:
 
     def _take_headings(self, flow: list[Any]) -> list[Any]:
         """The headings that end `flow`, taken out of it: one must not be parted from the table or figure it opens."""
-        taken: list[Any] = []
+        headings: list[Any] = []
         while flow and getattr(flow[-1], "style", None) in (self.styles["h1"], self.styles["h2"], self.styles["h3"]):
-            taken.insert(0, flow.pop())
-        return taken
+            headings.insert(0, flow.pop())
+        return headings
 
     def block(self, block: source_of.Block) -> list[Any]:
         if isinstance(block, source_of.Heading):
@@ -126,12 +126,12 @@ class _Setter:
     def picture(self, block: source_of.Figure) -> Any:
         if block.kind == "diagram":
             return draw_diagram(block.options, self.theme)
-        drawn = draw_chart(block.options, self.theme)
+        chart = draw_chart(block.options, self.theme)
         scale = 72 / DOTS_PER_INCH
-        held = io.BytesIO()
-        drawn.save(held, format="PNG", compress_level=1)
-        held.seek(0)
-        image = Image(held, width=drawn.width * scale, height=drawn.height * scale)
+        png = io.BytesIO()
+        chart.save(png, format="PNG", compress_level=1)
+        png.seek(0)
+        image = Image(png, width=chart.width * scale, height=chart.height * scale)
         image.hAlign = "CENTER"
         return image
 
@@ -167,13 +167,13 @@ class _Setter:
 
 def _column_widths(rows: Sequence[Sequence[str]]) -> list[float]:
     """Column widths in points that fill the line: what each column would like, the wide ones giving way first."""
-    wanted = [
+    ideals = [
         max(stringWidth(cell, "Sans-Bold", CELL_SIZE) for cell in column) + 2 * CELL_PADDING + 2 for column in zip(*rows, strict=True)
     ]
     limit = TEXT_WIDTH
-    while sum(min(width, limit) for width in wanted) > TEXT_WIDTH:
+    while sum(min(width, limit) for width in ideals) > TEXT_WIDTH:
         limit -= 1
-    widths = [min(width, limit) for width in wanted]
+    widths = [min(width, limit) for width in ideals]
     spare = (TEXT_WIDTH - sum(widths)) / len(widths)
     return [width + spare for width in widths]
 

@@ -77,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder the PDFs go to")
     parser.add_argument("--source", type=Path, help="folder of the source files (default: OUT/source)")
     options = parser.parse_args(arguments)
-    built = build(options.source or options.out / "source", options.out)
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in built}
+    paths = build(options.source or options.out / "source", options.out)
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths}
     sys.stdout.write(json.dumps({"files": files, "made_with": libraries()}) + "\n")
     return 0
 

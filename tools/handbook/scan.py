@@ -148,9 +148,9 @@ def write_scan(ledger: Mapping[str, Any], path: Path) -> None:
     canvas = Canvas(str(path), pagesize=A4, invariant=1, pageCompression=1)
     canvas.setTitle(ledger["title"])
     for number, page in enumerate(ledger["page"], start=1):
-        kept = io.BytesIO()
-        scan_page(page, ledger["seed"] * 100 + number).save(kept, format="JPEG", quality=QUALITY)
-        kept.seek(0)
-        canvas.drawImage(ImageReader(kept), 0, 0, *A4)
+        jpeg = io.BytesIO()
+        scan_page(page, ledger["seed"] * 100 + number).save(jpeg, format="JPEG", quality=QUALITY)
+        jpeg.seek(0)
+        canvas.drawImage(ImageReader(jpeg), 0, 0, *A4)
         canvas.showPage()
     canvas.save()

@@ -113,12 +113,12 @@ class _Parser:
         return "\n".join(self.lines[start : self.at - 1])
 
     def toml(self, closing: str) -> dict[str, Any]:
-        opened = self.at
+        start = self.at
         text = self.until(closing)
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            self.at = opened
+            self.at = start
             raise self.fail(f"not TOML: {error}") from error
 
     def while_(self, *starts: str) -> list[str]:
@@ -220,7 +220,7 @@ def markup(text: str, names: Mapping[str, str], *, mono: str) -> str:
     """One run of text in ReportLab's own markup: references resolved, quotes curled, bold, italic and code marked, the rest escaped."""
     curled = re.sub(r'"([^"]*)"', "“\\1”", text).replace("'", "’")
     escaped = curled.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    escaped = re.sub(r"\[@([\w-]+)\]", lambda found: names[found[1]].replace(" ", "\N{NO-BREAK SPACE}"), escaped)
+    escaped = re.sub(r"\[@([\w-]+)\]", lambda match: names[match[1]].replace(" ", "\N{NO-BREAK SPACE}"), escaped)
     escaped = re.sub(r"`([^`]+)`", rf'<font face="{mono}" size="-1">\1</font>', escaped)
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escaped)
     return re.sub(r"\*(.+?)\*", r"<i>\1</i>", escaped)

@@ -180,5 +180,5 @@ def augmented(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     rows = [torch.stack([cosine, -sine, 0.1 * draws[2]], 1), torch.stack([sine, cosine, 0.1 * draws[3]], 1)]
     grid = functional.affine_grid(torch.stack(rows, 1), list(pictures.shape), align_corners=False)
     # shifted by one so that the zeros which fill the border mean white
-    moved = functional.grid_sample(pictures - 1, grid, align_corners=False) * (1 + 0.08 * draws[4])[:, None, None, None] + 1
-    return moved * (1 + 0.04 * draws[5])[:, None, None, None]
+    shifted = functional.grid_sample(pictures - 1, grid, align_corners=False) * (1 + 0.08 * draws[4])[:, None, None, None] + 1
+    return shifted * (1 + 0.04 * draws[5])[:, None, None, None]

@@ -23,8 +23,8 @@ def rate(step: int, steps: int, recipe: Recipe) -> float:
     options = recipe.optimizer
     if step < options.warmup_steps:
         return options.learning_rate * (step + 1) / options.warmup_steps
-    done = (step - options.warmup_steps) / max(1, steps - options.warmup_steps)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    progress = (step - options.warmup_steps) / max(1, steps - options.warmup_steps)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def contrastive(logits: torch.Tensor, twins: torch.Tensor) -> torch.Tensor:
@@ -55,16 +55,16 @@ def loss_of(model: Any, tokenizer: Any, table: Table, step: int, recipe: Recipe,
     pictures = augmented(normalised(table.pixels).to(device), generator).contiguous(memory_format=torch.channels_last)
     tokens = tokenizer(captions + words).to(device)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=recipe.budget(device).bfloat16):
-        seen, read = model.encode_image(pictures), model.encode_text(tokens)
-    seen, read = functional.normalize(seen.float(), dim=-1), functional.normalize(read.float(), dim=-1)
+        image_rows, text_rows = model.encode_image(pictures), model.encode_text(tokens)
+    image_rows, text_rows = functional.normalize(image_rows.float(), dim=-1), functional.normalize(text_rows.float(), dim=-1)
     scale = model.logit_scale.exp()
     twins = torch.from_numpy(table.twins).to(device)
-    losses = {"names": contrastive(scale * seen @ read[: len(captions)].T, twins)}
+    losses = {"names": contrastive(scale * image_rows @ text_rows[: len(captions)].T, twins)}
     losses["loss"] = losses["names"]
     if pairs:
         references, targets = torch.tensor(pairs, device=device).T
-        asked = functional.normalize(seen[references] + read[len(captions) :], dim=-1)
-        logits = scale * asked @ seen.T
+        composed_rows = functional.normalize(image_rows[references] + text_rows[len(captions) :], dim=-1)
+        logits = scale * composed_rows @ image_rows.T
         alike = (twins[targets][:, None] == twins[None]).scatter(1, targets[:, None], False)
         losses["composed"] = functional.cross_entropy(logits.masked_fill(alike, -1e4), targets)
         losses["loss"] = losses["names"] + recipe.batches.composed_weight * losses["composed"]

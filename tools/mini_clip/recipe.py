@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mmrerank.errors import FormatError, UnknownName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-Section = TypeVar("Section")
+from tools.recipes import check_complete, check_keys, read_section, read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,31 +82,8 @@ def read_recipe(path: Path) -> Recipe:
         FormatError: not TOML, a key is missing or has the wrong type.
         UnknownName: a key or section that no recipe has.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise FormatError(str(error), path=path) from error
-    _known("recipe section", raw, {"seed", *SECTIONS})
-    missing = sorted({"seed", *SECTIONS} - set(raw))
-    if missing:
-        raise FormatError(f"the recipe lacks {', '.join(missing)}", path=path)
-    sections = {name: _section(kind, name, raw[name], path) for name, kind in SECTIONS.items()}
-    return Recipe(seed=int(raw["seed"]), **sections)
-
-
-def _section(kind: type[Section], name: str, values: Mapping[str, Any], path: Path) -> Section:
-    types = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
-    _known(f"key of [{name}]", values, set(types))
-    for key, expected in types.items():
-        if key not in values:
-            raise FormatError(f"[{name}] lacks {key}", path=path)
-        got = type(values[key]).__name__
-        if got != expected and (expected, got) != ("float", "int"):
-            raise FormatError(f"[{name}] {key} should be {expected}, not {got}", path=path)
-    return kind(**values)
-
-
-def _known(kind: str, given: Mapping[str, Any], known: set[str]) -> None:
-    for key in given:
-        if key not in known:
-            raise UnknownName.among(kind, key, known)
+    content, names = read_toml(path), {"seed", *SECTIONS}
+    check_keys("recipe section", content, names)
+    check_complete("the recipe", content, names, path)
+    sections = {name: read_section(kind, name, content[name], path) for name, kind in SECTIONS.items()}
+    return Recipe(seed=int(content["seed"]), **sections)

@@ -23,8 +23,8 @@ from typing import Any
 
 from mmrerank.errors import InputError
 from tools.mini_clip.curves import draw_curves
-from tools.mini_clip.data import Table, batch_rows, caption, composed_pairs, read_pictures, read_table
-from tools.mini_clip.evaluate import Measures, measure, read_queries
+from tools.mini_clip.data import Table, batch_rows, caption, composed_pairs, read_table
+from tools.mini_clip.evaluate import Measures, evaluate, measure, read_queries, report
 from tools.mini_clip.losses import LARGEST_SCALE, Average, loss_of, rate
 from tools.mini_clip.model import new_model, write_config, write_tokenizer, write_weights
 from tools.mini_clip.recipe import Recipe, read_recipe
@@ -145,33 +145,13 @@ def wordings(table: Table, seed: int) -> list[str]:
     return texts + composed_pairs(table.emojis, 3000, chance)[1]
 
 
-def evaluate(folder: Path, data: Path, split: str) -> Measures:
-    """What a finished folder reaches, loaded through open_clip and fed through its own preprocessing."""
-    import open_clip
-    import torch
-
-    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    table = read_table(data, model.visual.image_size[0])
-    pictures = torch.stack([preprocess(picture) for picture in read_pictures(data)])
-    return measure(model, tokenizer, table, read_queries(data, split), split, pictures=pictures)
-
-
-def report(found: Measures, folder: Path, split: str) -> str:
-    """The measures as a table, and once more as one JSON line."""
-    lines = [f"{folder} on the {split} split, all pictures searched", ""]
-    lines.append(f"{'':24}" + "".join(f"{name:>12}" for name in next(iter(found.values()))))
-    lines += [f"{task:24}" + "".join(f"{value:12.3f}" for value in values.values()) for task, values in found.items()]
-    return "\n".join([*lines, json.dumps({"model": folder.name, "split": split, "measures": found})]) + "\n"
-
-
 def finish(trainer: Trainer, out: Path) -> None:
-    """Writes the folder that ships: tokenizer, configuration, averaged weights in fp16, curves."""
+    """Writes the folder that ships: tokenizer, configuration, averaged weights in fp16. The curves stay beside the log."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "open_clip_config.json"):
         shutil.copyfile(trainer.work / name, out / name)
     write_weights(out, trainer.average.state)
-    draw_curves(trainer.work / "log.jsonl", out / "curves.png")
+    draw_curves(trainer.work / "log.jsonl", trainer.work / "curves.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -179,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("recipe", type=Path, nargs="?", help="a recipe such as tools/mini_clip/mini_clip.toml")
     parser.add_argument("--data", type=Path, required=True, help="datasets/emoji")
     parser.add_argument("--out", type=Path, help="the folder of the finished model")
-    parser.add_argument("--work", type=Path, default=Path("runs/mini-clip"), help="log and checkpoint; a run found there goes on")
+    parser.add_argument("--work", type=Path, default=Path("runs/mini-clip"), help="log, curves and checkpoint; a run found there goes on")
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="measure this folder instead of training")
     parser.add_argument("--split", choices=["train", "dev", "test"], default="test", help="what to measure on")
     options = parser.parse_args(arguments)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from mmrerank.types import Prompt
 from tools.mini_clip.data import Pixels
 from tools.mini_mllm.forward import Batch, Pictures
-from tools.mini_mllm.model import END, IMAGE, OFF_BY, STOP, VISION_END, VISION_START
 from tools.mini_mllm.samples import Sample
+from tools.mini_mllm.vocabulary import END, IMAGE, OFF_BY, STOP, VISION_END, VISION_START
 
 Ids = npt.NDArray[np.int64]
 
@@ -27,7 +27,7 @@ class Encoded:
     ids: Ids  # (length,) without the last token, whose only role is to be foretold
     positions: Ids  # (3, length)
     answer: Ids  # (n_answer,) its tokens, the end mark included
-    learnt: Ids  # places in the answer of the tokens that are to be foretold: all but wrong names
+    targets: Ids  # places in the answer of the tokens that are to be foretold: all but wrong names
     decisions: list[int]  # which of these decide: what is wanted, how far off each is, at last a Yes or No or the best mark
     echo: Ids  # places of the prompt's tokens that are to be foretold as well
     pictures: tuple[Pixels, ...]
@@ -46,14 +46,14 @@ class Encoder:
         text = chat_text(sample.prompt, sizes)
         prompt, answer = (self._tokenizer.encode(part, add_special_tokens=False) for part in (text, sample.answer + STOP))
         ids = np.array(prompt.ids + answer.ids[:-1], dtype=np.int64)
-        learnt = _outside(sample.wrong, answer.offsets)
-        decisions = np.intersect1d(_decisions(sample.answer, answer.offsets), learnt)
+        targets = _outside(sample.wrong, answer.offsets)
+        decisions = np.intersect1d(_decisions(sample.answer, answer.offsets), targets)
         return Encoded(
             ids=ids,
             positions=positions_of(ids == self._image, sizes),
             answer=np.array(answer.ids, dtype=np.int64),
-            learnt=learnt,
-            decisions=np.searchsorted(learnt, decisions).tolist(),
+            targets=targets,
+            decisions=np.searchsorted(targets, decisions).tolist(),
             echo=_places(text, sample.echo, prompt.offsets) if echo else np.zeros(0, dtype=np.int64),
             pictures=sample.pictures,
         )
@@ -69,23 +69,23 @@ class Encoder:
         for row, e in enumerate(encoded):
             ids[row, : len(e.ids)] = e.ids
             positions[:, row, : len(e.ids)] = e.positions
-        answers = [len(e.ids) - len(e.answer) + e.learnt + row * length for row, e in enumerate(encoded)]
+        answers = [len(e.ids) - len(e.answer) + e.targets + row * length for row, e in enumerate(encoded)]
         echoes = [e.echo - 1 + row * length for row, e in enumerate(encoded)]
-        firsts = np.cumsum([0, *(len(e.learnt) for e in encoded)])
+        firsts = np.cumsum([0, *(len(e.targets) for e in encoded)])
         decisions = [[first + n for n in e.decisions] for first, e in zip(firsts, encoded, strict=False) if e.decisions]
         pictures, order = _grouped([p for e in encoded for p in e.pictures], self.token_px, device)
         numbers = {
             "ids": ids,
             "positions": positions,
             "order": order,
-            "asked": np.concatenate([*answers, *echoes]),
-            "targets": np.concatenate([*(e.answer[e.learnt] for e in encoded), *(e.ids[e.echo] for e in encoded)]),
+            "places": np.concatenate([*answers, *echoes]),
+            "targets": np.concatenate([*(e.answer[e.targets] for e in encoded), *(e.ids[e.echo] for e in encoded)]),
             "firsts": firsts[:-1],
             "decisions": np.array([n for some in decisions for n in some]),
             "finals": np.array([some[-1] for some in decisions]),
         }
         tensors = {name: torch.from_numpy(np.asarray(x, dtype=np.int64)).to(device) for name, x in numbers.items()}
-        return Batch(pictures=pictures, answered=int(firsts[-1]), **tensors)
+        return Batch(pictures=pictures, answer_count=int(firsts[-1]), **tensors)
 
     def first_token(self, text: str) -> int:
         return int(self._ids(text)[0])
@@ -93,8 +93,8 @@ class Encoder:
     def text(self, ids: Sequence[int]) -> str:
         """What the tokens say up to the end mark."""
         stop = self._tokenizer.token_to_id(STOP)
-        kept = ids[: ids.index(stop)] if stop in ids else ids
-        return str(self._tokenizer.decode(list(kept), skip_special_tokens=False))
+        own = ids[: ids.index(stop)] if stop in ids else ids
+        return str(self._tokenizer.decode(list(own), skip_special_tokens=False))
 
     def _ids(self, text: str) -> Ids:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
@@ -104,12 +104,12 @@ def _decisions(answer: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Places of the tokens that decide, the last of them for the whole answer."""
     if answer in ("Yes", "No"):
         return [0]
-    wanted = [match.end() for match in re.finditer(re.escape(OFF_BY) + " ", answer)]
-    wanted += [bracket + 1] if (bracket := answer.rfind("[")) >= 0 else []
+    ends = [match.end() for match in re.finditer(re.escape(OFF_BY) + " ", answer)]
+    ends += [bracket + 1] if (bracket := answer.rfind("[")) >= 0 else []
     starts = [start for start, _ in offsets]
     line = re.search("wanted: (.*)", answer)
     named = [n for n, (start, stop) in enumerate(offsets) if line and start < line.end(1) and stop > line.start(1)]
-    return [*named, *(bisect.bisect_left(starts, at) for at in wanted)]
+    return [*named, *(bisect.bisect_left(starts, at) for at in ends)]
 
 
 def _outside(parts: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> Ids:
@@ -126,7 +126,7 @@ def _places(text: str, part: str, offsets: Sequence[tuple[int, int]]) -> Ids:
 
 def chat_text(prompt: Prompt, sizes: Sequence[tuple[int, int]]) -> str:
     """What the chat template makes of a prompt, each picture as so many image tokens; the answer follows."""
-    left = iter(sizes)
+    token_sizes = iter(sizes)
     text: list[str] = []
     for message in prompt:
         text.append(f"<|im_start|>{message.role}\n")
@@ -134,7 +134,7 @@ def chat_text(prompt: Prompt, sizes: Sequence[tuple[int, int]]) -> str:
             if isinstance(part, str):
                 text.append(part)
             else:
-                height, width = next(left)
+                height, width = next(token_sizes)
                 text.append(VISION_START + IMAGE * (height * width) + VISION_END)
         text.append("<|im_end|>\n")
     return "".join([*text, "<|im_start|>assistant\n"])
@@ -179,15 +179,15 @@ def _grouped(pictures: Sequence[Pixels], token_px: int, device: str) -> tuple[tu
     groups: dict[tuple[int, ...], list[int]] = {}
     for n, picture in enumerate(pictures):
         groups.setdefault(picture.shape[:2], []).append(n)
-    found: list[Pictures] = []
+    batches: list[Pictures] = []
     rows: dict[int, Ids] = {}
     start = 0
     for (height, width), members in groups.items():
         patches = torch.from_numpy(patches_of(np.stack([pictures[n] for n in members]), token_px)).to(device)
-        found.append(Pictures(patches=patches, grid=(2 * height // token_px, 2 * width // token_px)))
+        batches.append(Pictures(patches=patches, grid=(2 * height // token_px, 2 * width // token_px)))
         count = (height // token_px) * (width // token_px)
         for n in members:
             rows[n] = np.arange(start, start + count)
             start += count
     order = np.concatenate([rows[n] for n in range(len(pictures))]) if rows else np.zeros(0, dtype=np.int64)
-    return tuple(found), order
+    return tuple(batches), order

@@ -20,7 +20,7 @@ def draw_curves(log: Path, out: Path) -> None:
     _lines(left, [(entry["minutes"], entry["losses"]) for entry in entries])
     left.set(xlabel="minutes", ylabel="cross entropy of an answer's tokens", yscale="log", title="train split")
     measured = [entry for entry in entries if "dev" in entry]
-    _lines(right, [(e["minutes"], dict(_share(task, found) for task, found in e["dev"].items())) for e in measured], marker="o")
+    _lines(right, [(e["minutes"], dict(_share(task, measures) for task, measures in e["dev"].items())) for e in measured], marker="o")
     right.set(xlabel="minutes", ylabel="answers right, word for word where not said", ylim=(0, 1.02), title="held-out combinations")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -29,12 +29,12 @@ def draw_curves(log: Path, out: Path) -> None:
     figure.savefig(out, dpi=90, metadata={"Software": None})
 
 
-def _share(task: str, found: dict[str, float]) -> tuple[str, float]:
+def _share(task: str, measures: dict[str, float]) -> tuple[str, float]:
     """What is drawn of a task: of those that rank, the share of own answers with the right one first."""
-    return (f"{task}, first is right", found["first"]) if "first" in found else (task, found["answers"])
+    return (f"{task}, first is right", measures["first"]) if "first" in measures else (task, measures["answers"])
 
 
 def _lines(axes: Any, points: list[tuple[float, dict[str, float]]], **style: Any) -> None:
     for task in dict.fromkeys(task for _, values in points for task in values):
-        found = [(minutes, values[task]) for minutes, values in points if task in values]
-        axes.plot(*zip(*found, strict=True), label=task, **style)
+        own = [(minutes, values[task]) for minutes, values in points if task in values]
+        axes.plot(*zip(*own, strict=True), label=task, **style)

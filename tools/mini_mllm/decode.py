@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tools.mini_mllm.batches import Encoder
-from tools.mini_mllm.forward import Batch, Kept, embedded, read
-from tools.mini_mllm.model import STOP
+from tools.mini_mllm.forward import Batch, KeysAndValues, embedded, read
+from tools.mini_mllm.vocabulary import STOP
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +24,11 @@ def answers(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str
     """What the model answers to each sample's prompt, in at most so many tokens."""
     import torch
 
-    asked = [replace(sample, answer="", wrong=(), echo="") for sample in samples]
+    prompts = [replace(sample, answer="", wrong=(), echo="") for sample in samples]
     halved = copy.deepcopy(model).bfloat16() if bfloat16 else model
     with torch.inference_mode():
-        said = greedy(halved.eval(), encoder.batch(asked, device), most, encoder.first_token(STOP))
-    return [encoder.text(row) for row in said.tolist()]
+        tokens = greedy(halved.eval(), encoder.batch(prompts, device), most, encoder.first_token(STOP))
+    return [encoder.text(row) for row in tokens.tolist()]
 
 
 def greedy(model: Any, batch: Batch, most: int, stop: int) -> torch.Tensor:
@@ -38,15 +38,15 @@ def greedy(model: Any, batch: Batch, most: int, stop: int) -> torch.Tensor:
     language = model.model.language_model
     b, length = batch.ids.shape
     rows = torch.arange(b, device=batch.ids.device)
-    last = batch.asked - rows * length  # (b,) each prompt's last token
-    kept = Kept(open=torch.arange(length, device=batch.ids.device) <= last[:, None])
-    hidden = read(language, embedded(model, batch), batch.positions, kept)[rows, last]
+    last = batch.places - rows * length  # (b,) each prompt's last token
+    cache = KeysAndValues(open=torch.arange(length, device=batch.ids.device) <= last[:, None])
+    hidden = read(language, embedded(model, batch), batch.positions, cache)[rows, last]
     place = batch.positions[:, rows, last]  # (3, b)
-    said = [model.lm_head(hidden).argmax(dim=-1)]
-    ended = said[0] == stop
-    while len(said) < most and not bool(ended.all()):
+    tokens = [model.lm_head(hidden).argmax(dim=-1)]
+    ended = tokens[0] == stop
+    while len(tokens) < most and not bool(ended.all()):
         place = place + 1
-        hidden = read(language, language.embed_tokens(said[-1])[:, None], place[..., None], kept)[:, 0]
-        said.append(torch.where(ended, stop, model.lm_head(hidden).argmax(dim=-1)))
-        ended = ended | (said[-1] == stop)
-    return torch.stack(said, dim=1)
+        hidden = read(language, language.embed_tokens(tokens[-1])[:, None], place[..., None], cache)[:, 0]
+        tokens.append(torch.where(ended, stop, model.lm_head(hidden).argmax(dim=-1)))
+        ended = ended | (tokens[-1] == stop)
+    return torch.stack(tokens, dim=1)

@@ -43,7 +43,7 @@ from tools.mini_mllm.trials import (
 )
 
 logger = logging.getLogger(__name__)
-SHOWN = 4  # queries in the picture of a method, worst ones apart
+BEST = 4  # queries in the picture of a method, worst ones apart
 WORST = 10
 COLOURS = 96
 
@@ -71,8 +71,10 @@ class Evaluation:
 
     def square_fusion(self) -> dict[str, Any]:
         """Composed queries, `square_fusion` in place of `composed`, R@10 and R@1; every query of the split."""
-        asked = composed(self.emoji, self.data, self.split, 10_000)
-        trials = list(compare(asked, self._retriever("composed"), partial(self.emoji.view.retriever, "square_fusion"), 10, self.backend))
+        queries = composed(self.emoji, self.data, self.split, 10_000)
+        trials = list(
+            compare(queries, self._retriever("composed"), partial(self.emoji.version.retriever, "square_fusion"), 10, self.backend)
+        )
         self._draw("square_fusion", trials, ("composed", "square_fusion"))
         return {"first_stage": "composed", **_of_stages(summary(trials, cutoff=10)), "at 1": _of_stages(summary(trials))}
 
@@ -81,46 +83,46 @@ class Evaluation:
         if not (self.work / CARDS).exists():
             write_cards(self.table, self.work / CARDS)
         cards = indexed(self.work / "cards", self.work / CARDS)
-        retriever, asked = cards.view.retriever("lexical", None), card_questions(self.table, self.split, self.most)
-        trials = list(rerank(asked, retriever, partial(_reranker, "mm_r5"), 5, self.backend))
+        retriever, questions = cards.version.retriever("lexical", None), card_questions(self.table, self.split, self.most)
+        trials = list(rerank(questions, retriever, partial(_reranker, "mm_r5"), 5, self.backend))
         self._draw("mm_r5", trials)
         return {"first_stage": f"{retriever.name} over the words on the cards", **summary(trials)}
 
     def ragllava(self) -> dict[str, Any]:
         """Areas under the curve: pictures of the split against pictures one attribute off, by caption and by change."""
-        found: dict[str, Any] = {}
+        measures: dict[str, Any] = {}
         for change in (False, True):
-            asked = pairs(self.table, self.emoji, self.split, self.most, change=change)
-            scores = [self._scores(pair) for pair in asked]
-            found["changes" if change else "captions"] = {"queries": len(asked), "AUC": area_interval(scores)}
-        return found
+            questions = pairs(self.table, self.emoji, self.split, self.most, change=change)
+            scores = [self._scores(pair) for pair in questions]
+            measures["changes" if change else "captions"] = {"queries": len(questions), "AUC": area_interval(scores)}
+        return measures
 
     def _scores(self, pair: Pair) -> Any:
-        given = candidates(self.emoji, (pair.target, *pair.negatives))
-        ranking = _reranker("ragllava(modality=image)", self.backend).rerank(pair.query, given)
+        pictures = candidates(self.emoji, (pair.target, *pair.negatives))
+        ranking = _reranker("ragllava(modality=image)", self.backend).rerank(pair.query, pictures)
         by_id = {candidate.item.item_id: candidate.score for candidate in ranking.candidates}
-        return np.array([by_id[candidate.item.item_id] for candidate in given], dtype=np.float64)
+        return np.array([by_id[candidate.item.item_id] for candidate in pictures], dtype=np.float64)
 
     def _reranked(self, label: str, name: str, depth: int, most: int) -> dict[str, Any]:
         retriever = self._retriever("composed")
-        asked = composed(self.emoji, self.data, self.split, most)
-        trials = list(rerank(asked, retriever, partial(_reranker, name), depth, self.backend))
+        queries = composed(self.emoji, self.data, self.split, most)
+        trials = list(rerank(queries, retriever, partial(_reranker, name), depth, self.backend))
         self._draw(label, trials)
         return {"first_stage": retriever.name, "reranker": name, **summary(trials)}
 
     def _retriever(self, name: str) -> Retriever:
-        return self.emoji.view.retriever(name, None)
+        return self.emoji.version.retriever(name, None)
 
     def _draw(self, label: str, trials: Sequence[Trial], stages: tuple[str, str] = ("first stage", "reranked")) -> None:
         """The queries that gained most, and those that lost most."""
         ordered = sorted(trials, key=lambda trial: trial.ranks[1] - trial.ranks[0])
-        self._save(draw_trials(ordered[:SHOWN], stages), f"{label}-best.png")
+        self._save(draw_trials(ordered[:BEST], stages), f"{label}-best.png")
         worst = [trial for trial in reversed(ordered) if trial.ranks[1] > trial.ranks[0]][:WORST]
         if worst:
             self._save(draw_trials(worst, stages), f"{label}-worst.png")
 
-    def _save(self, drawn: Image, name: str) -> None:
-        drawn.quantize(COLOURS).save(self.work / name, optimize=True)  # a third of the bytes, and nobody sees it
+    def _save(self, picture: Image, name: str) -> None:
+        picture.quantize(COLOURS).save(self.work / name, optimize=True)  # a third of the bytes, and nobody sees it
 
 
 def _reranker(name: str, backend: Backend) -> Reranker:
@@ -128,9 +130,9 @@ def _reranker(name: str, backend: Backend) -> Reranker:
     return reranker
 
 
-def _of_stages(found: dict[str, Any]) -> dict[str, Any]:
+def _of_stages(measures: dict[str, Any]) -> dict[str, Any]:
     """Without what only a reranker has, which is bound by the candidates it gets."""
-    return {name: value for name, value in found.items() if name not in ("ceiling", "share of the way")}
+    return {name: value for name, value in measures.items() if name not in ("ceiling", "share of the way")}
 
 
 MEASURES: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
@@ -157,12 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     backend = open_backend(options.backend, cache=None)
     evaluation = Evaluation(backend, options.data, options.out, options.split, options.queries)
     path = options.out / "measures.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    found |= {"model": backend.name, "weights": getattr(backend, "weights_hash", ""), "split": options.split}
+    measures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    measures |= {"model": backend.name, "weights": getattr(backend, "weights_hash", ""), "split": options.split}
     for name in options.only:
-        found[name] = MEASURES[name](evaluation)
-        logger.info("%s %s", name, json.dumps(found[name]))
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        measures[name] = MEASURES[name](evaluation)
+        logger.info("%s %s", name, json.dumps(measures[name]))
+        path.write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,18 +31,18 @@ class Batch:
     positions: torch.Tensor  # (3, b, length)
     pictures: tuple[Pictures, ...]  # grouped by size
     order: torch.Tensor  # (n_image_tokens,) which row of the groups' tokens stands at each image token, row by row
-    asked: torch.Tensor  # (n_targets,) flat positions whose next token is supervised; the answers' before the prompts'
+    places: torch.Tensor  # (n_targets,) flat positions whose next token is supervised; the answers' before the prompts'
     targets: torch.Tensor  # (n_targets,)
-    firsts: torch.Tensor  # (b,) where in `asked` each answer begins
-    decisions: torch.Tensor  # (n_decisions,) where in `asked` a token that decides is foretold
+    firsts: torch.Tensor  # (b,) where in `places` each answer begins
+    decisions: torch.Tensor  # (n_decisions,) where in `places` a token that decides is foretold
     finals: torch.Tensor  # (up to b,) those of them that decide a whole answer: a Yes or No, or the best mark
-    answered: int  # how many of `asked` are of answers
+    answer_count: int  # how many of `places` are of answers
 
 
 def answer_logits(model: Any, batch: Batch) -> torch.Tensor:
     """(n_targets, vocabulary) logits where an answer's tokens are to be foretold."""
     hidden = read(model.model.language_model, embedded(model, batch), batch.positions)
-    logits: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch.asked])
+    logits: torch.Tensor = model.lm_head(hidden.flatten(0, 1)[batch.places])
     return logits
 
 
@@ -50,8 +50,8 @@ def embedded(model: Any, batch: Batch) -> torch.Tensor:
     """(b, length, width) what the text part reads: words, and pictures as the vision part sees them."""
     hidden: torch.Tensor = model.model.language_model.embed_tokens(batch.ids)
     if batch.pictures:
-        seen = _see(model.model.visual, batch.pictures)[batch.order]
-        hidden = hidden.masked_scatter((batch.ids == model.config.image_token_id)[..., None], seen.to(hidden.dtype))
+        tokens = _see(model.model.visual, batch.pictures)[batch.order]
+        hidden = hidden.masked_scatter((batch.ids == model.config.image_token_id)[..., None], tokens.to(hidden.dtype))
     return _as_computed(hidden)
 
 
@@ -61,7 +61,7 @@ def loss_of(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
     losses = functional.cross_entropy(logits.float(), batch.targets, reduction="none")
     weights = losses.new_ones(len(losses)).index_fill_(0, batch.decisions, DECISION_WEIGHT)
-    weights[batch.answered :] = ECHO_WEIGHT
+    weights[batch.answer_count :] = ECHO_WEIGHT
     return (losses * weights).sum() / weights.sum()
 
 
@@ -105,7 +105,7 @@ def _vision_angles(visual: Any, grid: tuple[int, int], like: torch.Tensor) -> tu
     return angles.cos().to(like.dtype), _signed(angles.sin()).to(like.dtype)
 
 
-class Kept:
+class KeysAndValues:
     """Keys and values of the tokens that were read, for those that follow.
 
     Args:
@@ -127,10 +127,10 @@ class Kept:
         return k, v, functional.pad(self.open, (0, k.shape[2] - self.open.shape[1]), value=True)[:, None, None]
 
 
-def read(language: Any, hidden: torch.Tensor, positions: torch.Tensor, kept: Kept | None = None) -> torch.Tensor:
+def read(language: Any, hidden: torch.Tensor, positions: torch.Tensor, cache: KeysAndValues | None = None) -> torch.Tensor:
     """(b, length, width) last hidden states. What stands right of a token never reaches it, so padding needs no mask.
 
-    With `kept`, the tokens read before stand before these, which is one token a row from the second time on.
+    With `cache`, the tokens read before stand before these, which is one token a row from the second time on.
     """
     from torch.nn import functional
 
@@ -143,11 +143,11 @@ def read(language: Any, hidden: torch.Tensor, positions: torch.Tensor, kept: Kep
         q, k, v = (part(x).view(b, length, -1, own.head_dim).transpose(1, 2) for part in (own.q_proj, own.k_proj, own.v_proj))
         q, k = _turn(q, cosine, sine), _turn(k, cosine, sine)
         k, v = (part.repeat_interleave(own.num_key_value_groups, dim=1) for part in (k, v))
-        seen = None
-        if kept is not None:
-            k, v, seen = kept.extended(n, k, v)
+        mask = None
+        if cache is not None:
+            k, v, mask = cache.extended(n, k, v)
         alone = k.shape[2] == length  # nothing stands before
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=None if alone else seen, is_causal=alone)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=None if alone else mask, is_causal=alone)
         hidden = hidden + own.o_proj(mixed.transpose(1, 2).reshape(b, length, -1))
         hidden = hidden + _inner(layer.mlp, _norm(layer.post_attention_layernorm, hidden))
     return _norm(language.norm, hidden)

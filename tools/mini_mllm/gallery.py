@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mmrerank.types import Candidate, ImageHandle
 from tools.mini_mllm.trials import Trial
 
-CELL_PX, GAP_PX, HEAD_PX, SHOWN = 84, 8, 150, 9
+CELL_PX, GAP_PX, HEAD_PX, COLUMNS = 84, 8, 150, 9
 INK, FAINT, RIGHT = "#15181c", "#5f6b7a", "#12813f"
-LINE_LETTERS, SAID_LINES = 130, 3
+LINE_LETTERS, NOTE_LINES = 130, 3
 
 
 def draw_trials(trials: Sequence[Trial], labels: tuple[str, str] = ("first stage", "reranked")) -> Image.Image:
@@ -34,19 +34,19 @@ def draw_trials(trials: Sequence[Trial], labels: tuple[str, str] = ("first stage
 
 def _trial(trial: Trial, labels: tuple[str, str]) -> Image.Image:
     before, after = (_place(trial, candidates) for candidates in (trial.before, trial.after))
-    said = textwrap.wrap(" | ".join([*trial.notes.messages, _best_reason(trial)]), LINE_LETTERS)[:SAID_LINES]
-    columns = min(SHOWN, len(trial.before))
-    size = (HEAD_PX + columns * (CELL_PX + GAP_PX) + GAP_PX, 22 + 2 * (CELL_PX + GAP_PX) + 16 * len(said) + GAP_PX)
+    lines = textwrap.wrap(" | ".join([*trial.notes.messages, _best_reason(trial)]), LINE_LETTERS)[:NOTE_LINES]
+    columns = min(COLUMNS, len(trial.before))
+    size = (HEAD_PX + columns * (CELL_PX + GAP_PX) + GAP_PX, 22 + 2 * (CELL_PX + GAP_PX) + 16 * len(lines) + GAP_PX)
     sheet = Image.new("RGB", (max(size[0], HEAD_PX + 7 * LINE_LETTERS), size[1]), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP_PX, 2), f"{trial.asked.query.text}   (first right item: {before} -> {after})", fill=INK, font=_font(15))
-    if trial.asked.query.images:
-        sheet.paste(_fitted(trial.asked.query.images[0]), (GAP_PX, 24))
+    draw.text((GAP_PX, 2), f"{trial.judged.query.text}   (first right item: {before} -> {after})", fill=INK, font=_font(15))
+    if trial.judged.query.images:
+        sheet.paste(_fitted(trial.judged.query.images[0]), (GAP_PX, 24))
     for row, (label, candidates) in enumerate(zip(labels, (trial.before, trial.after), strict=True)):
         top = 22 + row * (CELL_PX + GAP_PX)
         draw.text((HEAD_PX - 8, top + CELL_PX // 2), label, fill=FAINT, font=_font(12), anchor="rm")
         _line(sheet, trial, candidates[:columns], top)
-    for n, line in enumerate(said):
+    for n, line in enumerate(lines):
         draw.text((GAP_PX, 22 + 2 * (CELL_PX + GAP_PX) + 16 * n), line, fill=FAINT, font=_font(12))
     return sheet
 
@@ -63,7 +63,7 @@ def _line(sheet: Image.Image, trial: Trial, candidates: Sequence[Candidate], top
         left = HEAD_PX + n * (CELL_PX + GAP_PX)
         if candidate.item.image is not None:
             sheet.paste(_fitted(candidate.item.image), (left, top))
-        if candidate.item.item_id in trial.asked.relevant:
+        if candidate.item.item_id in trial.judged.relevant:
             draw.rectangle((left - 2, top - 2, left + CELL_PX + 1, top + CELL_PX + 1), outline=RIGHT, width=3)
 
 

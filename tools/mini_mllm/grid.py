@@ -66,12 +66,12 @@ def _mark(position: int, layout: Layout, side_px: int) -> tuple[int, int, torch.
     import torch
 
     left, top, right, bottom = layout.mark(position)
-    drawn = Image.new("RGB", (layout.canvas_px,) * 2)
-    draw_mark(drawn, layout, position)
-    cover = Image.new("F", drawn.size)
+    canvas = Image.new("RGB", (layout.canvas_px,) * 2)
+    draw_mark(canvas, layout, position)
+    cover = Image.new("F", canvas.size)
     ImageDraw.Draw(cover).rectangle((left, top, right - 1, bottom - 1), fill=1)
     filter = Image.Resampling.BICUBIC
-    share, light = (np.array(picture.resize((side_px, side_px), filter)) for picture in (cover, drawn.convert("F")))
+    share, light = (np.array(picture.resize((side_px, side_px), filter)) for picture in (cover, canvas.convert("F")))
     rows, columns = np.flatnonzero(share.max(axis=1) > 1e-3), np.flatnonzero(share.max(axis=0) > 1e-3)
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return int(rows[0]), int(columns[0]), torch.from_numpy(share[box]), torch.from_numpy(light[box])

@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import random
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,19 +22,14 @@ import numpy as np
 from PIL import Image
 
 from mmrerank.backends import local
-from mmrerank.errors import FormatError, UnknownName
 from mmrerank.rerankers.mm_r5 import parse_answer
 from mmrerank.training.rewards import format_reward, rank_reward
-from mmrerank.types import Decoding, Message, Prompt
+from mmrerank.types import Decoding, Message, Part, Prompt
 from tools.mini_clip.data import Table, read_table
 from tools.mini_mllm.samples import Material, Sample
 from tools.mini_mllm.tasks import Settings, pages
 from tools.mini_mllm.train import PICTURE_PX
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from tools.recipes import check_complete, check_keys, read_toml
 
 logger = logging.getLogger(__name__)
 PAGES = 5
@@ -74,48 +68,44 @@ def read_recipe(path: Path) -> Recipe:
         FormatError: not TOML, or a key is missing.
         UnknownName: a key that the recipe does not have.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise FormatError(str(error), path=path) from error
-    names = {field.name for field in fields(Recipe)}
-    for unknown in values.keys() - names:
-        raise UnknownName.among("recipe key", unknown, names)
-    if missing := sorted(names - values.keys()):
-        raise FormatError(f"the recipe lacks {', '.join(missing)}", path=path)
+    values, names = read_toml(path), [field.name for field in fields(Recipe)]
+    check_keys("recipe key", values, names)
+    check_complete("the recipe", values, names, path)
     return Recipe(**values)
 
 
 def questions(material: Material, count: int, hard: float, seed: str) -> list[Question]:
     """So many questions over five cards each; the same for the same seed."""
     chance, settings = random.Random(seed), Settings(grid=1, count=1, max_pixels=0, hard=hard)
-    found: list[Question] = []
-    while len(found) < count:
+    pool: list[Question] = []
+    while len(pool) < count:
         sample = pages(material, chance, settings)
         if len(sample.pictures) == PAGES:
-            found.append(
+            pool.append(
                 Question(prompt=_with_pictures(sample), right=int(sample.answer.rpartition("[")[2].split(",")[0].rstrip("]</answer>")))
             )
-    return found
+    return pool
 
 
 def _with_pictures(sample: Sample) -> Prompt:
-    left = iter(sample.pictures)
-    return tuple(
-        Message(role=m.role, parts=tuple(p if isinstance(p, str) else Image.fromarray(next(left)) for p in m.parts)) for m in sample.prompt
-    )
+    pictures = iter(sample.pictures)
+
+    def own(part: Part) -> Part:
+        return part if isinstance(part, str) else Image.fromarray(next(pictures))
+
+    return tuple(Message(role=message.role, parts=tuple(map(own, message.parts))) for message in sample.prompt)
 
 
-def measure(folder: Path, asked: Sequence[Question]) -> dict[str, float]:
+def measure(folder: Path, questions: Sequence[Question]) -> dict[str, float]:
     """Mean rewards, R@1 and the share of answers that parse without repair, by greedy generation."""
     backend = local.build(local.Options(model=str(folder)))
-    texts = [answer.text for answer in backend.generate([one.prompt for one in asked], Decoding(max_tokens=256))]
+    texts = [answer.text for answer in backend.generate([one.prompt for one in questions], Decoding(max_tokens=256))]
     orders = [parse_answer(text, PAGES) for text in texts]
     return {
-        "questions": len(asked),
-        "rank reward": _mean([rank_reward(text, {one.right}) for text, one in zip(texts, asked, strict=True)]),
+        "questions": len(questions),
+        "rank reward": _mean([rank_reward(text, {one.right}) for text, one in zip(texts, questions, strict=True)]),
         "format reward": _mean([format_reward(text, PAGES) for text in texts]),
-        "R@1": _mean([order.positions[0] == one.right - 1 for order, one in zip(orders, asked, strict=True)]),
+        "R@1": _mean([order.positions[0] == one.right - 1 for order, one in zip(orders, questions, strict=True)]),
         "ok": _mean([order.status == "ok" for order in orders]),
     }
 
@@ -127,7 +117,7 @@ def _mean(values: Sequence[float]) -> float:
 # ------------------------------------------------------------------ trl
 
 
-def rows(asked: Sequence[Question]) -> Any:
+def rows(questions: Sequence[Question]) -> Any:
     """A dataset as trl reads it: chat messages with places for pictures, the pictures, and what the rewards need."""
     from datasets import Dataset
 
@@ -138,7 +128,7 @@ def rows(asked: Sequence[Question]) -> Any:
                 "images": [part for m in one.prompt for part in m.parts if not isinstance(part, str)],
                 "right": one.right,
             }
-            for one in asked
+            for one in questions
         ]
     )
 
@@ -169,12 +159,12 @@ def train(recipe: Recipe, model: Path, table: Table, out: Path, minutes: float, 
 
     processor = AutoProcessor.from_pretrained(model, local_files_only=True)
     processor.tokenizer.padding_side = "left"
-    asked = questions(Material(table, ("train",), "train"), recipe.prompts if steps < 0 else 4 * steps, recipe.hard, f"{recipe.seed} grpo")
+    pool = questions(Material(table, ("train",), "train"), recipe.prompts if steps < 0 else 4 * steps, recipe.hard, f"{recipe.seed} grpo")
     trainer = GRPOTrainer(
         model=AutoModelForImageTextToText.from_pretrained(model, local_files_only=True),
         reward_funcs=[ranking, form],
         args=_settings(recipe, out, steps),
-        train_dataset=rows(asked),
+        train_dataset=rows(pool),
         processing_class=processor,
         callbacks=[_clock(minutes)],
     )
@@ -262,14 +252,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     recipe, table = read_recipe(options.recipe), read_table(options.data, PICTURE_PX)
     budget = recipe.gpu if torch.cuda.is_available() else recipe.cpu
-    held_out = questions(Material(table, ("train", "dev"), "dev"), recipe.measured, recipe.hard, "dev grpo")
-    before = measure(options.model, held_out)
+    dev_questions = questions(Material(table, ("train", "dev"), "dev"), recipe.measured, recipe.hard, "dev grpo")
+    before = measure(options.model, dev_questions)
     logger.info("before %s", json.dumps(before))
     train(recipe, options.model, table, options.out, options.minutes or budget["minutes"])
     draw_curves(options.out / "log.jsonl", options.out / "curves.png")
-    found = {"before": before, "after": measure(options.out / "model", held_out)}
-    (options.out / "measures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    logger.info("after %s", json.dumps(found["after"]))
+    measures = {"before": before, "after": measure(options.out / "model", dev_questions)}
+    (options.out / "measures.json").write_text(json.dumps(measures, indent=1) + "\n", encoding="utf-8")
+    logger.info("after %s", json.dumps(measures["after"]))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def summary(trials: Sequence[Trial], *, cutoff: int = 1) -> dict[str, Any]:
 
 def interval(differences: Floats, seed: int = 0) -> dict[str, float]:
     """The mean of paired differences with its 95 % interval over resampled queries (percentile bootstrap)."""
-    return _interval(differences, lambda picked: differences[picked].mean(axis=1), seed)
+    return _interval(differences, lambda samples: differences[samples].mean(axis=1), seed)
 
 
 def area_interval(scores: Sequence[Floats], seed: int = 0) -> dict[str, float]:
@@ -52,8 +52,8 @@ def area_interval(scores: Sequence[Floats], seed: int = 0) -> dict[str, float]:
         scores: (1 + n_negatives,) of each query, the target's first.
     """
 
-    def areas(picked: npt.NDArray[np.int64]) -> Floats:
-        return np.array([_area([scores[n] for n in row]) for row in picked])
+    def areas(samples: npt.NDArray[np.int64]) -> Floats:
+        return np.array([_area([scores[n] for n in row]) for row in samples])
 
     return _interval(np.array([_area(scores)]), areas, seed, queries=len(scores), resamples=200)
 
@@ -72,8 +72,8 @@ def _interval(
     resamples: int = RESAMPLES,
 ) -> dict[str, float]:
     count = queries or len(values)
-    picked = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    low, high = np.quantile(statistic(picked), [0.025, 0.975])
+    samples = np.random.default_rng(seed).integers(0, count, (resamples, count))
+    low, high = np.quantile(statistic(samples), [0.025, 0.975])
     return {"value": _round(values.mean()), "low": _round(low), "high": _round(high)}
 
 

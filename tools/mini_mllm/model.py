@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrerank.prompting.files import SHIPPED
 from tools.mini_mllm.recipe import Model
+from tools.mini_mllm.vocabulary import END, IMAGE, SPECIAL, START, STOP, VIDEO, VISION_END, VISION_START
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,11 +21,6 @@ else:
 if TYPE_CHECKING:
     import torch
 
-END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-VISION_START, VISION_END, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
-SPECIAL = (END, START, STOP, VISION_START, VISION_END, IMAGE, VIDEO)
-OFF_BY = ", off by"  # in how many attributes a picture differs from the one that is wanted
-GRAMMAR = (OFF_BY, "user\n", "assistant\n", "system\n", "<think>", "</think>", "<answer>", "</answer>", '{"ranking":', "]}")
 # a space goes with the word after it, but never with a number, so that every number is one token wherever it stands
 WORDS = r", (?=\d)| (?=\d)|\d{1,2}| skin tone| ?[\p{L}\p{M}'’\-]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 SHORTEST_PIECE = 6  # letters of a prompt's text that is worth a token of its own

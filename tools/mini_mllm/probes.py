@@ -57,7 +57,9 @@ def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) 
     return measures
 
 
-def said(model: Any, encoder: Encoder, task: str, samples: Sequence[Sample], device: str, *, bfloat16: bool = False) -> dict[str, float]:
+def own_rankings(
+    model: Any, encoder: Encoder, task: str, samples: Sequence[Sample], device: str, *, bfloat16: bool = False
+) -> dict[str, float]:
     """Of the rankings that the model gives by itself, the shares that put the right one first and that need no repair."""
     texts: list[str] = []
     for start in range(0, len(samples), AT_ONCE):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mmrerank.errors import FormatError, UnknownName
-from tools.mini_clip.recipe import _known, _section
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mmrerank.errors import FormatError
+from tools.mini_mllm.tasks import TASKS
+from tools.recipes import check_complete, check_keys, read_section, read_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +67,7 @@ class Phase:
     samples: Mapping[str, int]  # task -> samples per step, times the budget's `samples`
     grids: tuple[int, ...]  # sides of the grids shown, in cells; one is drawn per batch
     hard: float  # share of negatives and of grids with pictures that differ in one or two attributes only
-    misled: float  # share of rankings with wrong names before the decision
+    with_slips: float  # share of rankings with wrong names before the decision
     cell_px: int  # of grids without gutters that nobody shrinks; 0: the default grid, as large as the processor lets it be
 
 
@@ -113,36 +108,26 @@ def read_recipe(path: Path) -> Recipe:
         FormatError: not TOML, a key is missing or has the wrong type, the shares do not add up to 1.
         UnknownName: a key, section or task that no recipe has.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise FormatError(str(error), path=path) from error
-    names = {"seed", "phase", *SECTIONS}
-    _known("recipe section", raw, names)
-    if missing := sorted(names - set(raw)):
-        raise FormatError(f"the recipe lacks {', '.join(missing)}", path=path)
-    sections = {name: _section(kind, name, raw[name], path) for name, kind in SECTIONS.items()}
-    phases = tuple(_phase(values, path) for values in raw["phase"])
+    content, names = read_toml(path), {"seed", "phase", *SECTIONS}
+    check_keys("recipe section", content, names)
+    check_complete("the recipe", content, names, path)
+    sections = {name: read_section(kind, name, content[name], path) for name, kind in SECTIONS.items()}
+    phases = tuple(_phase(values, path) for values in content["phase"])
     if abs(sum(phase.share for phase in phases) - 1) > 1e-6:
         raise FormatError("the shares of the phases do not add up to 1", path=path)
-    return Recipe(seed=int(raw["seed"]), phases=phases, **sections)
+    return Recipe(seed=int(content["seed"]), phases=phases, **sections)
 
 
 def _phase(values: Mapping[str, Any], path: Path) -> Phase:
-    from tools.mini_mllm.tasks import TASKS
-
-    names = {"share", "samples", "grids", "hard", "misled", "cell_px"}
-    _known("key of [[phase]]", values, names)
-    if missing := sorted(names - set(values)):
-        raise FormatError(f"[[phase]] lacks {', '.join(missing)}", path=path)
-    for task in values["samples"]:
-        if task not in TASKS:
-            raise UnknownName.among("task", task, TASKS)
+    names = [field.name for field in fields(Phase)]
+    check_keys("key of [[phase]]", values, names)
+    check_complete("[[phase]]", values, names, path)
+    check_keys("task", values["samples"], TASKS)
     return Phase(
         share=float(values["share"]),
         samples=dict(values["samples"]),
         grids=tuple(values["grids"]),
         hard=float(values["hard"]),
-        misled=float(values["misled"]),
+        with_slips=float(values["with_slips"]),
         cell_px=int(values["cell_px"]),
     )

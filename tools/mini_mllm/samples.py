@@ -28,7 +28,7 @@ class Sample:
     echo: str = ""  # words of the prompt that the pictures foretell: what they caption
 
 
-class Shown:
+class StandIn:
     """An image handle for prompt builders; opens to the stand-in."""
 
     def open(self) -> Image.Image:
@@ -88,20 +88,20 @@ class Material:
     def _ways(self, target: int) -> dict[tuple[str, ...], list[int]]:
         """The references from which a target can be asked for, by what changes."""
         if target not in self._known_ways:
-            found: dict[tuple[str, ...], list[int]] = {}
+            references: dict[tuple[str, ...], list[int]] = {}
             for row in self.roles:
                 reference = self.emojis[row]
                 if self.table.twins[row] != self.table.twins[target] and askable(reference, self.emojis[target]):
-                    found.setdefault(differences(reference, self.emojis[target]), []).append(row)
-            self._known_ways[target] = found
+                    references.setdefault(differences(reference, self.emojis[target]), []).append(row)
+            self._known_ways[target] = references
         return self._known_ways[target]
 
     def _kin(self, row: int) -> list[int]:
         emoji = self.emojis[row]
-        found: list[int] = []
+        rows: list[int] = []
         for key in _keys(emoji):
-            found += self.families[key]
-        return [other for other in dict.fromkeys(found) if other != row]
+            rows += self.families[key]
+        return [other for other in dict.fromkeys(rows) if other != row]
 
 
 def _keys(emoji: Emoji) -> list[tuple[str | None, ...]]:
@@ -124,12 +124,12 @@ def distance(one: Emoji, other: Emoji) -> int:
     return different + (one.role is None or other.role is None)
 
 
-def asked(*parts: Part) -> Prompt:
+def user_prompt(*parts: Part) -> Prompt:
     """A prompt of one message of the user."""
     return (Message(role="user", parts=parts),)
 
 
-def moved(pixels: Pixels, chance: random.Random, reach: int = 3) -> Pixels:
+def shifted(pixels: Pixels, chance: random.Random, reach: int = 3) -> Pixels:
     """The picture shifted by up to `reach` pixels, white where nothing was."""
     down, right = chance.randint(-reach, reach), chance.randint(-reach, reach)
     height, width = pixels.shape[:2]

@@ -24,9 +24,9 @@ from tools.emoji.attributes import Emoji
 from tools.emoji.queries import TONES
 from tools.mini_clip.data import caption
 from tools.mini_mllm.cards import draw_card
-from tools.mini_mllm.described import Told, misled, order_of, thought
+from tools.mini_mllm.described import Described, description, order_of, with_slips
 from tools.mini_mllm.grid import draw_grid
-from tools.mini_mllm.samples import STAND_IN, Material, Sample, Shown, asked, moved
+from tools.mini_mllm.samples import STAND_IN, Material, Sample, StandIn, shifted, user_prompt
 
 NAME_IT = "\nName the picture."
 NAME_CELLS = "\nName the picture at each mark."
@@ -44,7 +44,7 @@ class Settings:
     count: int  # cells that are filled
     max_pixels: int
     hard: float = 0.5  # share of grids and of negatives drawn from alike pictures
-    misled: float = 0.0  # share of rankings whose answers have wrong names in them, to be gone on from
+    with_slips: float = 0.0  # share of rankings whose answers have wrong names in them, to be gone on from
     cell_px: int = 0  # cells of this size side by side, as square(cell_px=..., gutter_px=0) draws them; 0: its default grid, shrunk
 
     @property
@@ -56,8 +56,8 @@ class Settings:
 def name(material: Material, chance: random.Random, settings: Settings) -> Sample:
     """The name of a single picture."""
     row = material.draw(chance)
-    picture = material.pixels[row] if chance.random() < 0.5 else moved(material.pixels[row], chance)
-    return Sample(prompt=asked(STAND_IN, NAME_IT), pictures=(picture,), answer=material.emojis[row].name)
+    picture = material.pixels[row] if chance.random() < 0.5 else shifted(material.pixels[row], chance)
+    return Sample(prompt=user_prompt(STAND_IN, NAME_IT), pictures=(picture,), answer=material.emojis[row].name)
 
 
 def listing(material: Material, chance: random.Random, settings: Settings) -> Sample:
@@ -66,26 +66,26 @@ def listing(material: Material, chance: random.Random, settings: Settings) -> Sa
     rows = [first, *_others(material, first, settings.count - 1, chance, settings)]
     chance.shuffle(rows)
     picture = draw_grid([material.pixels[row] for row in rows], settings.layout, settings.max_pixels)
-    return Sample(prompt=asked(STAND_IN, NAME_CELLS), pictures=(picture,), answer=_names(material, rows, chance))
+    return Sample(prompt=user_prompt(STAND_IN, NAME_CELLS), pictures=(picture,), answer=_names(material, rows, chance))
 
 
 def matches(material: Material, chance: random.Random, settings: Settings) -> Sample:
     """Yes or No: whether a picture fits a caption or search, as RagLLaVA asks."""
-    shown = material.draw(chance)
-    emoji, asked_for = material.emojis[shown], material.emojis[_yes_or_no(material, shown, chance, settings)]
-    words, answer = caption(asked_for, chance, 0.4), asked_for.name == emoji.name
+    row = material.draw(chance)
+    emoji, goal = material.emojis[row], material.emojis[_yes_or_no(material, row, chance, settings)]
+    words, answer = caption(goal, chance, 0.4), goal.name == emoji.name
     excluded: tuple[str, ...] = ()
     if emoji.skin_tone and emoji.role and chance.random() < 0.1:  # "a judge", but none of this skin tone
         tone = chance.choice([emoji.skin_tone, chance.choice(["light", "medium", "dark"])])
-        words, excluded = asked_for.plain_name, (chance.choice(TONES).format(tone),)
-        answer = asked_for.plain_name == emoji.plain_name and tone != emoji.skin_tone
+        words, excluded = goal.plain_name, (chance.choice(TONES).format(tone),)
+        answer = goal.plain_name == emoji.plain_name and tone != emoji.skin_tone
     task = chance.choice(["caption", "question"])
     text = words if task == "caption" else chance.choice(SEARCHES).format(words)
     query = Query(text=text, exclude_text=excluded)
     prompt = _ragllava(task, _modality(chance)).prompt_for(query, _candidate(emoji))
     return Sample(
         prompt=prompt,
-        pictures=(material.pixels[shown],),
+        pictures=(material.pixels[row],),
         answer="Yes" if answer else "No",
         echo=words if answer and not excluded else "",
     )
@@ -94,20 +94,20 @@ def matches(material: Material, chance: random.Random, settings: Settings) -> Sa
 def changed(material: Material, chance: random.Random, settings: Settings) -> Sample:
     """Yes or No: whether the second picture is the first one changed as asked, as RagLLaVA asks of composed queries."""
     reference, target, words = material.compose(chance)
-    shown = _yes_or_no(material, target, chance, settings)
-    if shown != target and chance.random() < settings.hard / 2:
-        shown = reference
-    emoji = material.emojis[shown]
-    query = Query(text=words, images=(Shown(),))
+    row = _yes_or_no(material, target, chance, settings)
+    if row != target and chance.random() < settings.hard / 2:
+        row = reference
+    emoji = material.emojis[row]
+    query = Query(text=words, images=(StandIn(),))
     prompt = _ragllava("question", _modality(chance)).prompt_for(query, _candidate(emoji), [STAND_IN])
     answer = "Yes" if emoji.name == material.emojis[target].name else "No"
-    return Sample(prompt=prompt, pictures=(material.pixels[reference], material.pixels[shown]), answer=answer)
+    return Sample(prompt=prompt, pictures=(material.pixels[reference], material.pixels[row]), answer=answer)
 
 
 def target(material: Material, chance: random.Random, settings: Settings) -> Sample:
     """The name of the picture that a composed query wants, as square_fusion asks for it."""
     reference, row, words = material.compose(chance)
-    prompt = _fusion().prompt_for(Query(text=words, images=(Shown(),)))
+    prompt = _fusion().prompt_for(Query(text=words, images=(StandIn(),)))
     return Sample(prompt=prompt, pictures=(material.pixels[reference],), answer=material.emojis[row].name)
 
 
@@ -120,11 +120,11 @@ def rank(material: Material, chance: random.Random, settings: Settings) -> Sampl
     if composed and reference not in rows and chance.random() < 0.3:
         rows[-1] = reference
     chance.shuffle(rows)
-    query = Query(text=words, images=(Shown(),) if composed else ())
+    query = Query(text=words, images=(StandIn(),) if composed else ())
     prompt = _square().prompt_for(query, STAND_IN, len(rows))
     grid = draw_grid([material.pixels[n] for n in rows], settings.layout, settings.max_pixels)
     pictures = (material.pixels[reference], grid) if composed else (grid,)
-    answer, wrong, order = _thought(material, row, rows, chance, settings, "")
+    answer, wrong, order = _description(material, row, rows, chance, settings, "")
     return Sample(prompt=prompt, pictures=pictures, answer=f'{answer}\n{{"ranking": [{order}]}}', wrong=wrong)
 
 
@@ -133,7 +133,7 @@ def pages(material: Material, chance: random.Random, settings: Settings) -> Samp
     row, rows, cards, _ = _cards(material, chance, settings, chance.choice([3, 4, 5, 5, 5]))
     query = Query(text=chance.choice(PAGE_SEARCHES).format(_words(material, row, chance)))
     prompt = _mm_r5().prompt_for(query, [(STAND_IN,)] * len(cards))
-    thoughts, wrong, order = _thought(material, row, rows, chance, settings, "Image ")
+    thoughts, wrong, order = _description(material, row, rows, chance, settings, "Image ")
     shift = len("<think>")
     return Sample(
         prompt=prompt,
@@ -176,20 +176,20 @@ TASKS: Mapping[str, Callable[[Material, random.Random, Settings], Sample]] = {
 def _others(material: Material, row: int, count: int, chance: random.Random, settings: Settings) -> list[int]:
     """Pictures beside one in a grid: alike ones and any, none with the same pixels."""
     rows = material.alike(row, chance.randint(1, count), chance) if count and chance.random() < settings.hard else []
-    seen = {material.table.twins[n] for n in (row, *rows)}
+    twins = {material.table.twins[n] for n in (row, *rows)}
     for other in material.any(chance, 2 * count + 8):
-        if len(rows) < count and material.table.twins[other] not in seen:
+        if len(rows) < count and material.table.twins[other] not in twins:
             rows.append(other)
-            seen.add(material.table.twins[other])
+            twins.add(material.table.twins[other])
     return rows
 
 
 def _rivals(material: Material, row: int, count: int, chance: random.Random) -> list[int]:
     """Pictures that a first stage might find beside the wanted one: close ones mostly."""
     close = material.alike(row, 3 * count, chance)
-    kept = chance.sample(close, min(len(close), count if chance.random() < 0.7 else chance.randint(1, count)))
-    rest = [n for n in _others(material, row, count, chance, Settings(grid=1, count=1, max_pixels=0, hard=0.0)) if n not in kept]
-    return [*kept, *rest][:count]
+    rivals = chance.sample(close, min(len(close), count if chance.random() < 0.7 else chance.randint(1, count)))
+    rest = [n for n in _others(material, row, count, chance, Settings(grid=1, count=1, max_pixels=0, hard=0.0)) if n not in rivals]
+    return [*rivals, *rest][:count]
 
 
 def _yes_or_no(material: Material, row: int, chance: random.Random, settings: Settings) -> int:
@@ -208,13 +208,13 @@ def _names(material: Material, rows: Sequence[int], chance: random.Random) -> st
     return "\n".join(lines)
 
 
-def _thought(
-    material: Material, wanted: int, rows: Sequence[int], chance: random.Random, settings: Settings, label: str
+def _description(
+    material: Material, target: int, rows: Sequence[int], chance: random.Random, settings: Settings, label: str
 ) -> tuple[str, tuple[tuple[int, int], ...], str]:
     """What an answer says before it decides, where names in it are wrong, and the order of the marks."""
-    true = Told(wanted=wanted, cells=tuple(rows))
-    told = misled(material, true, chance) if chance.random() < settings.misled else true
-    return (*thought(material, true, told, label), order_of(material, told))
+    cells = Described(target=target, cells=tuple(rows))
+    words = with_slips(material, cells, chance) if chance.random() < settings.with_slips else cells
+    return (*description(material, cells, words, label), order_of(material, words))
 
 
 def _words(material: Material, row: int, chance: random.Random) -> str:
@@ -237,7 +237,7 @@ def _modality(chance: random.Random) -> str:
 
 
 def _candidate(emoji: Emoji) -> Candidate:
-    return Candidate(item=Item(item_id=emoji.key, image=Shown(), text=emoji.name))
+    return Candidate(item=Item(item_id=emoji.key, image=StandIn(), text=emoji.name))
 
 
 @cache
@@ -252,16 +252,16 @@ class _Answerer:
 
     def __init__(self) -> None:
         self._answerer = generative.build(generative.Options(modality="image"), self)
-        self._heard: Prompt = ()
+        self._prompt: Prompt = ()
 
     def prompt_for(self, text: str, count: int) -> Prompt:
         """What is asked about so many cards."""
-        cards = [Candidate(item=Item(item_id=f"cards#page={n}", document_id="cards", image=Shown())) for n in range(1, count + 1)]
+        cards = [Candidate(item=Item(item_id=f"cards#page={n}", document_id="cards", image=StandIn())) for n in range(1, count + 1)]
         self._answerer.answer(Query(text=text), cards)
-        return self._heard
+        return self._prompt
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
-        self._heard = prompts[0]
+        self._prompt = prompts[0]
         return [Generated(text=NOT_FOUND)]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:

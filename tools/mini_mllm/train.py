@@ -30,7 +30,6 @@ from tools.mini_mllm.batches import Encoder
 from tools.mini_mllm.curves import draw_curves
 from tools.mini_mllm.forward import Batch, answer_logits, loss_of
 from tools.mini_mllm.model import (
-    GRAMMAR,
     export,
     new_config,
     new_model,
@@ -39,10 +38,11 @@ from tools.mini_mllm.model import (
     prompt_pieces,
     with_pieces,
 )
-from tools.mini_mllm.probes import RANKED, probe, said
+from tools.mini_mllm.probes import RANKED, own_rankings, probe
 from tools.mini_mllm.recipe import Budget, Phase, Recipe, read_recipe
 from tools.mini_mllm.samples import Material
 from tools.mini_mllm.tasks import QUESTIONS, TASKS, Settings
+from tools.mini_mllm.vocabulary import GRAMMAR
 
 logger = logging.getLogger(__name__)
 PICTURE_PX = 72
@@ -131,22 +131,24 @@ class Trainer:
         most = self.recipe.model.max_pixels
         count = side**2 if chance.random() < 0.8 else chance.randint((side - 1) ** 2 + 1, side**2)
         pixels = min(most, (side * phase.cell_px) ** 2) if phase.cell_px else most
-        return Settings(grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard, misled=phase.misled, cell_px=phase.cell_px)
+        return Settings(
+            grid=side, count=max(2, count), max_pixels=pixels, hard=phase.hard, with_slips=phase.with_slips, cell_px=phase.cell_px
+        )
 
     def probes(self) -> dict[str, dict[str, float]]:
         """Measures of every task of the phase on combinations that were held out."""
-        found: dict[str, dict[str, float]] = {}
+        measures: dict[str, dict[str, float]] = {}
         phase = self.recipe.phase(self.progress)
         for task in phase.samples:
             for side in sorted(set(phase.grids)) if task in GRID_TASKS else [phase.grids[-1]]:
                 name = f"{task} {side}x{side}" if task in GRID_TASKS else task
                 chance = random.Random(f"dev {name}")
-                settings = dataclasses.replace(self._settings(side, phase, chance), misled=0.0)
+                settings = dataclasses.replace(self._settings(side, phase, chance), with_slips=0.0)
                 samples = [TASKS[task](self.dev, chance, settings) for _ in range(self.recipe.log.probe_samples)]
-                found[name] = probe(self.model, self.encoder, samples, self.device)
+                measures[name] = probe(self.model, self.encoder, samples, self.device)
                 if task in RANKED:
-                    found[name] |= said(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
-        return found
+                    measures[name] |= own_rankings(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
+        return measures
 
     def save(self) -> None:
         """Checkpoint, exported folder and curves; a run that is killed here keeps the old checkpoint."""

@@ -18,16 +18,16 @@ from mmrerank.evaluation.sampling import evenly
 from mmrerank.types import Backend, Candidate, Item, Notes, Query, Ranking, Reranker, Retriever
 from tools.mini_clip.data import Table, caption
 from tools.mini_mllm.cards import draw_card
-from tools.mini_mllm.samples import Material
+from tools.mini_mllm.samples import Material, distance
 from tools.mini_mllm.tasks import NUMBERS
-from tools.mini_mllm.two_pass import ahead
+from tools.mini_mllm.two_pass import two_pass
 
 PICTURES, CARDS = "pictures.parquet", "cards.parquet"
 PAGE_QUESTION = "Where is {}?"  # no word of it stands on a card, so that the first stage is not led astray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class JudgedQuery:
     """A query, the items that answer it, and the item its picture was taken from, which is no answer."""
 
     query: Query
@@ -39,14 +39,14 @@ class Asked:
 class Trial:
     """One query through a first stage and a reranker, over the same candidates."""
 
-    asked: Asked
+    judged: JudgedQuery
     before: tuple[Candidate, ...]
     after: tuple[Candidate, ...]
     notes: Notes
 
     def rank(self, candidates: Sequence[Candidate]) -> int:
         """Position of the first right item, from 1; one more than there are candidates where none is right."""
-        places = [n for n, candidate in enumerate(candidates, 1) if candidate.item.item_id in self.asked.relevant]
+        places = [n for n, candidate in enumerate(candidates, 1) if candidate.item.item_id in self.judged.relevant]
         return min(places, default=len(candidates) + 1)
 
     @property
@@ -56,39 +56,39 @@ class Trial:
 
 
 def rerank(
-    asked: Sequence[Asked], retriever: Retriever, reranker: Callable[[Backend], Reranker], depth: int, backend: Backend
+    queries: Sequence[JudgedQuery], retriever: Retriever, reranker: Callable[[Backend], Reranker], depth: int, backend: Backend
 ) -> Iterator[Trial]:
     """The trials of these queries; the picture a query was made of is no candidate."""
-    firsts = [first(one, retriever, depth) for one in asked]
+    firsts = [first(one, retriever, depth) for one in queries]
 
     def ask(other: Backend) -> None:
         listening = reranker(other)
-        for one, before in zip(asked, firsts, strict=True):
+        for one, before in zip(queries, firsts, strict=True):
             listening.rerank(one.query, before)
 
-    answering = reranker(ahead(backend, ask))
-    for one, before in zip(asked, firsts, strict=True):
+    answering = reranker(two_pass(backend, ask))
+    for one, before in zip(queries, firsts, strict=True):
         ranking = answering.rerank(one.query, before)
-        yield Trial(asked=one, before=before, after=ranking.candidates, notes=ranking.notes)
+        yield Trial(judged=one, before=before, after=ranking.candidates, notes=ranking.notes)
 
 
 def compare(
-    asked: Sequence[Asked], retriever: Retriever, other: Callable[[Backend], Retriever], depth: int, backend: Backend
+    queries: Sequence[JudgedQuery], retriever: Retriever, other: Callable[[Backend], Retriever], depth: int, backend: Backend
 ) -> Iterator[Trial]:
     """Trials of two first stages in place of a stage and its reranker."""
 
     def ask(listener: Backend) -> None:
         listening = other(listener)
-        for one in asked:
+        for one in queries:
             listening.retrieve(one.query, 1)
 
-    answering = other(ahead(backend, ask))
-    for one in asked:
+    answering = other(two_pass(backend, ask))
+    for one in queries:
         ranking = answering.retrieve(one.query, depth + 1)
-        yield Trial(asked=one, before=first(one, retriever, depth), after=_without(ranking, one.own, depth), notes=ranking.notes)
+        yield Trial(judged=one, before=first(one, retriever, depth), after=_without(ranking, one.own, depth), notes=ranking.notes)
 
 
-def first(one: Asked, retriever: Retriever, depth: int) -> tuple[Candidate, ...]:
+def first(one: JudgedQuery, retriever: Retriever, depth: int) -> tuple[Candidate, ...]:
     """The candidates of the first stage."""
     return _without(retriever.retrieve(one.query, depth + 1), one.own, depth)
 
@@ -107,13 +107,13 @@ def indexed(folder: Path, source: Path) -> Collection:
     return collection
 
 
-def composed(emoji: Collection, data: Path, split: str, most: int) -> list[Asked]:
+def composed(emoji: Collection, data: Path, split: str, most: int) -> list[JudgedQuery]:
     """Up to `most` composed queries of a split, evenly over all of them."""
     rows = [row for row in map(json.loads, (data / "queries.jsonl").read_text(encoding="utf-8").splitlines()) if row["split"] == split]
     rows = evenly(rows, most)
     items = {row["image"]: emoji.item(row["image"]) for row in rows}
     return [
-        Asked(query=_query(row["query_id"], row["text"], items[row["image"]]), relevant=frozenset(row["relevant"]), own=row["image"])
+        JudgedQuery(query=_query(row["query_id"], row["text"], items[row["image"]]), relevant=frozenset(row["relevant"]), own=row["image"])
         for row in rows
     ]
 
@@ -138,12 +138,14 @@ def _png(pixels: object) -> bytes:
     return out.getvalue()
 
 
-def card_questions(table: Table, split: str, most: int) -> list[Asked]:
+def card_questions(table: Table, split: str, most: int) -> list[JudgedQuery]:
     """Where a picture of a split is, which is described in other words than those on its card."""
     chance = random.Random(f"{split} cards")
     rows = [{"key": table.emojis[row].key, "words": caption(table.emojis[row], chance, 0.0)} for row in table.rows(split)]
     return [
-        Asked(query=Query(query_id=row["key"], text=PAGE_QUESTION.format(row["words"])), relevant=frozenset({f"{CARDS}::{row['key']}"}))
+        JudgedQuery(
+            query=Query(query_id=row["key"], text=PAGE_QUESTION.format(row["words"])), relevant=frozenset({f"{CARDS}::{row['key']}"})
+        )
         for row in evenly(rows, most)
     ]
 
@@ -160,20 +162,18 @@ class Pair:
 def pairs(table: Table, emoji: Collection, split: str, most: int, *, change: bool, negatives: int = 4) -> list[Pair]:
     """Targets of a split, each with pictures that differ from it in one attribute: by caption, or as a change to a reference."""
     material, chance = Material(table, tuple(set(table.splits)), split), random.Random(f"{split} pairs {change}")
-    found = []
+    questions = []
     for number in range(most):
         reference, row, words = material.compose(chance) if change else (-1, chance.choice(material.people), "")
         others = [n for n in material.alike(row, 3 * negatives, chance) if _off(material, row, n) == 1 and n != reference][:negatives]
         image = emoji.item(f"{PICTURES}::{material.emojis[reference].key}").image if change else None
         query = Query(query_id=str(number), text=words or material.emojis[row].name, images=(image,) if image is not None else ())
         ids = [f"{PICTURES}::{material.emojis[n].key}" for n in (row, *others)]
-        found.append(Pair(query=query, target=ids[0], negatives=tuple(ids[1:])))
-    return found
+        questions.append(Pair(query=query, target=ids[0], negatives=tuple(ids[1:])))
+    return questions
 
 
 def _off(material: Material, one: int, other: int) -> int:
-    from tools.mini_mllm.samples import distance
-
     return distance(material.emojis[one], material.emojis[other])
 
 

@@ -1,4 +1,4 @@
-"""A backend that is asked twice: once to hear all prompts, which are then answered in large batches, and once for the answers.
+"""A backend that is asked twice: first for the prompts, which are then answered in large batches, then for the answers.
 
 A reranker asks for one query at a time; one prompt alone takes a small model almost as long as a dozen together. Scores of
 choices are asked for many at a time anyway, and pass through.
@@ -16,23 +16,23 @@ from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
 USABLE = '<think>so</think><answer>[1]</answer>{"ranking": [1]}'  # to every method, so that none asks again
 
 
-def ahead(backend: Backend, ask: Callable[[Backend], object]) -> Backend:
+def two_pass(backend: Backend, ask: Callable[[Backend], object]) -> Backend:
     """A backend with the answers to all that `ask` asks, in the same order."""
-    listener = _Listener(backend)
-    ask(listener)
-    return _Answered(backend, listener)
+    first = _FirstPass(backend)
+    ask(first)
+    return _SecondPass(backend, first)
 
 
-class _Listener:
-    """Keeps what it is asked."""
+class _FirstPass:
+    """The backend of the first pass: it collects the prompts."""
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
-        self.heard: list[Prompt] = []
+        self.prompts: list[Prompt] = []
         self.decoding: Decoding | None = None
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
-        self.heard += prompts
+        self.prompts += prompts
         self.decoding = decoding
         return [Generated(text=USABLE) for _ in prompts]
 
@@ -40,21 +40,21 @@ class _Listener:
         return ChoiceScores(logprobs=np.zeros((len(prompts), len(choices)), dtype=np.float32))
 
 
-class _Answered:
-    """Gives the answers to what a listener heard."""
+class _SecondPass:
+    """The backend of the second pass: it gives the answers to the prompts of the first."""
 
-    def __init__(self, backend: Backend, listener: _Listener) -> None:
+    def __init__(self, backend: Backend, first: _FirstPass) -> None:
         self.name, self._backend = backend.name, backend
-        answers = backend.generate(listener.heard, listener.decoding) if listener.heard else []
-        self._left = iter(zip(listener.heard, answers, strict=True))
+        answers = backend.generate(first.prompts, first.decoding) if first.prompts else []
+        self._turns = iter(zip(first.prompts, answers, strict=True))
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         return [self._answer(prompt) for prompt in prompts]
 
     def _answer(self, prompt: Prompt) -> Generated:
-        heard, answer = next(self._left, ((), None))
-        if answer is None or _words(heard) != _words(prompt):
-            raise BackendError("this prompt was not heard in its turn")
+        expected, answer = next(self._turns, ((), None))
+        if answer is None or _words(expected) != _words(prompt):
+            raise BackendError("another prompt stood here in the first pass, or none")
         return answer
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:

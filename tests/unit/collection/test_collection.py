@@ -139,7 +139,7 @@ def test_removal_by_id_path_document_and_filter(tmp_path: Path, collection: Coll
 
 def test_another_process_sees_what_was_written_after_a_refresh(collection: Collection, colour: ColourEncoder) -> None:
     other = Collection.open(collection.path)
-    other._encoders[other.manifest.encoders[0].slug] = colour
+    other._encoders.use(other.manifest.encoders[0], colour)
     assert len(other) == 9
     collection.remove(ids=["000.png"])
     assert len(other) == 9
@@ -165,7 +165,7 @@ def test_a_damaged_index_cache_is_rebuilt(collection: Collection, colour: Colour
     else:
         (place / "cache.json").write_text("{")
     again = Collection.open(collection.path)
-    again._encoders[again.manifest.encoders[0].slug] = colour
+    again._encoders.use(again.manifest.encoders[0], colour)
     assert ids(again, like(100), k=9) == before
 
 
@@ -241,9 +241,9 @@ def test_a_damaged_table_is_said_to_be_damaged(collection: Collection) -> None:
 
 
 def test_default_first_stages(tmp_path: Path, collection: Collection) -> None:
-    assert collection.default_retriever(like(1)) == "dense"
-    assert collection.default_retriever(Query(text="a", images=(Held(1),))) == "composed"
-    assert collection.default_retriever(Query(text="a")) == "lexical"
+    assert collection.version.default_retriever(like(1)) == "dense"
+    assert collection.version.default_retriever(Query(text="a", images=(Held(1),))) == "composed"
+    assert collection.version.default_retriever(Query(text="a")) == "lexical"
 
 
 def test_one_thing_alone_is_taken_as_one(tmp_path: Path, photos: Path) -> None:

@@ -29,7 +29,7 @@ def texts(tmp_path: Path) -> Collection:
 
 
 def test_good_pictures_join_the_query_and_bad_ones_are_excluded(pictures: Collection) -> None:
-    asked = marked(pictures, positive=["000.png", "001.png"], negative=["002.png"])
+    asked = marked(pictures.version, positive=["000.png", "001.png"], negative=["002.png"])
     assert len(asked.images) == 2
     assert len(asked.exclude_images) == 1
     found = [hit.item.item_id for hit in pictures.search(asked, k=9).hits]
@@ -42,23 +42,23 @@ def test_marks_add_to_a_query_and_to_its_filter(pictures: Collection) -> None:
     first = pictures.item("003.png").image
     assert first is not None
     condition = "item_id <> '004.png'"
-    asked = marked(pictures, images=(first,), filter=condition, exclude_images=(first,), positive=["000.png"], negative=["001.png"])
+    asked = marked(pictures.version, images=(first,), filter=condition, exclude_images=(first,), positive=["000.png"], negative=["001.png"])
     assert (len(asked.images), len(asked.exclude_images)) == (2, 2)
     found = {hit.item.item_id for hit in pictures.search(asked, k=9).hits}
     assert not found & {"001.png", "004.png"}
 
 
 def test_without_pictures_the_words_of_good_items_are_searched(texts: Collection) -> None:
-    asked = marked(texts, positive=["t.jsonl::a"], negative=["t.jsonl::it's"])
+    asked = marked(texts.version, positive=["t.jsonl::a"], negative=["t.jsonl::it's"])
     found = [hit.item.item_id for hit in texts.search(asked, k=9).hits]
     assert found == ["t.jsonl::a", "t.jsonl::b"]
-    both = marked(texts, text="night", exclude_text=("boat",), filter="page_number = 1", positive=["t.jsonl::a"])
+    both = marked(texts.version, text="night", exclude_text=("boat",), filter="page_number = 1", positive=["t.jsonl::a"])
     assert both == Query(text="night red apples in a bowl", exclude_text=("boat",), filter="page_number = 1")
 
 
 def test_what_cannot_be_marked_is_said(texts: Collection, pictures: Collection) -> None:
     with pytest.raises(InputError, match="neither text nor a picture"):
-        marked(texts, negative=["t.jsonl::a"])
+        marked(texts.version, negative=["t.jsonl::a"])
     with pytest.raises(InputError, match="no item 'nothing'"):
-        marked(texts, positive=["nothing"])
-    assert marked(pictures, text="x") == Query(text="x")
+        marked(texts.version, positive=["nothing"])
+    assert marked(pictures.version, text="x") == Query(text="x")

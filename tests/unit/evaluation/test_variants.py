@@ -57,7 +57,7 @@ class ByName:
 def changed(benchmark: Benchmark, collection: Collection, variant: str) -> Benchmark:
     first = first_stage(benchmark, collection)
     plain = run_benchmark(benchmark, collection, first)
-    return altered(make_variant(variant), Setting(benchmark=benchmark, first=first, rerank=()), collection, plain).benchmark
+    return altered(make_variant(variant), Setting(benchmark=benchmark, first=first, rerank=()), collection.version, plain).benchmark
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -99,7 +99,8 @@ def test_hard_negatives_stand_where_rerankers_look_and_no_right_answer_gives_way
 ) -> None:
     first = first_stage(benchmark_, collection)
     plain = run_benchmark(benchmark_, collection, first, depth=4)
-    setting = altered(make_variant("hard_negatives(count=8)"), Setting(benchmark=benchmark_, first=first, rerank=()), collection, plain)
+    before = Setting(benchmark=benchmark_, first=first, rerank=())
+    setting = altered(make_variant("hard_negatives(count=8)"), before, collection.version, plain)
     new = 0
     for query in benchmark_.queries:
         before, after = first.retrieve(query, k).item_ids, setting.first.retrieve(query, k).item_ids
@@ -120,7 +121,7 @@ def test_hard_negatives_keep_to_the_gallery_of_the_query(benchmark_: Benchmark, 
     held = replace(benchmark_, queries=(query,), galleries={query.query_id: gallery}, removed={})
     first = first_stage(held, collection)
     plain = run_benchmark(held, collection, first, depth=2)
-    setting = altered(make_variant("hard_negatives"), Setting(benchmark=held, first=first, rerank=()), collection, plain)
+    setting = altered(make_variant("hard_negatives"), Setting(benchmark=held, first=first, rerank=()), collection.version, plain)
     assert set(setting.first.retrieve(query, 20).item_ids) == set(gallery)
 
 

@@ -71,7 +71,7 @@ def test_a_changed_file_is_encoded_again_even_if_size_and_time_are_alike(tmp_pat
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as fast writers and archives leave it
     report = collection.add([photos])
     assert (report.updated, report.unchanged) == (1, 8)
-    row = collection.space(takes=frozenset({"image"})).rows(["000.png"])[0]
+    row = collection.version.space(takes=frozenset({"image"})).rows(["000.png"])[0]
     assert np.allclose(row, colour.encode([picture(77)])[0], atol=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_a_second_encoder_is_added_beside_the_first(tmp_path: Path, photos: Path
     assert (colour.encoded, grey.encoded) == (first_count, 9)
     assert collection.add([photos]).unchanged == 9
     for name in ("colour", "grey"):
-        assert collection.space(takes=frozenset({"image"}), encoder=name).rows(["000.png"]).shape == (1, 48)
+        assert collection.version.space(takes=frozenset({"image"}), encoder=name).rows(["000.png"]).shape == (1, 48)
 
 
 def test_what_was_encoded_before_an_error_is_kept(tmp_path: Path, photos: Path) -> None:
@@ -175,7 +175,7 @@ def test_what_was_encoded_before_an_error_is_kept(tmp_path: Path, photos: Path) 
     with pytest.raises(RuntimeError, match="out of memory"):
         collection.add([photos])
     again = Collection.open(tmp_path / "collection")
-    again._encoders[again.manifest.encoders[0].slug] = ColourEncoder()
+    again._encoders.use(again.manifest.encoders[0], ColourEncoder())
     report = again.add([photos])
     assert (report.added, report.unchanged) == (5, 4)
 

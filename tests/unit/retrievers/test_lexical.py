@@ -34,7 +34,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 def best(collection: Collection, name: str, k: int = 3, **query: str) -> list[str]:
-    return list(make(name, corpus=collection).retrieve(Query(**query), k).item_ids)  # type: ignore[arg-type]
+    return list(make(name, corpus=collection.version).retrieve(Query(**query), k).item_ids)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["lexical", "hybrid(parts=('lexical', 'lexical(page=0)'), weights=(2.0, 1.0))"])
@@ -63,7 +63,7 @@ def test_a_named_page_outside_the_filter_stays_out(reports: Collection) -> None:
 
 
 def test_scores_tell_the_match_from_what_was_added(reports: Collection) -> None:
-    ranking = make("lexical(page=2.5)", corpus=reports).retrieve(Query(text="pump on page 21"), 60)
+    ranking = make("lexical(page=2.5)", corpus=reports.version).retrieve(Query(text="pump on page 21"), 60)
     scores = [candidate.score for candidate in ranking.candidates]
     assert scores == sorted(scores, reverse=True)
     added = {c.item.item_id: round((c.score or 0) - (c.raw_score or 0), 4) for c in ranking.candidates}
@@ -80,8 +80,8 @@ def test_asking_for_more_changes_nothing_before(reports: Collection, text: str) 
 
 def test_the_form_of_the_answer_is_not_searched_for(reports: Collection) -> None:
     text = "Which hall? Answer in seal format."
-    assert make("lexical", corpus=reports).retrieve(Query(text=text), 1).candidates[0].raw_score == pytest.approx(
-        make("lexical", corpus=reports).retrieve(Query(text="Which hall?"), 1).candidates[0].raw_score
+    assert make("lexical", corpus=reports.version).retrieve(Query(text=text), 1).candidates[0].raw_score == pytest.approx(
+        make("lexical", corpus=reports.version).retrieve(Query(text="Which hall?"), 1).candidates[0].raw_score
     )
     assert best(reports, "lexical(wording=all)", 60, text=text) != best(reports, "lexical", 58, text=text)
 
@@ -112,19 +112,19 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 )
 def test_what_holds_all_words_of_an_exclusion_is_left_out(notes: Collection, excluded: tuple[str, ...], kept: set[str]) -> None:
     query = Query(text="tide gauge pump", exclude_text=excluded)
-    found = make("lexical", corpus=notes).retrieve(query, 500).item_ids
+    found = make("lexical", corpus=notes.version).retrieve(query, 500).item_ids
     assert {item_id.partition("::")[2] for item_id in found} & {f"n{n}" for n in range(5)} == kept
 
 
 def test_an_exclusion_of_most_matches_leaves_as_many_as_asked_for(notes: Collection) -> None:
     query = Query(text="rain gauge", exclude_text=("hill",))
-    assert [i.partition("::")[2] for i in make("lexical", corpus=notes).retrieve(query, 3).item_ids] == ["n1", "n0", "n4"]
+    assert [i.partition("::")[2] for i in make("lexical", corpus=notes.version).retrieve(query, 3).item_ids] == ["n1", "n0", "n4"]
 
 
 def test_weights_that_do_not_fit_are_refused_when_a_hybrid_is_made(reports: Collection) -> None:
     with pytest.raises(InputError, match="2 retrievers"):
-        make("hybrid(weights=(1.0,))", corpus=reports)
+        make("hybrid(weights=(1.0,))", corpus=reports.version)
     with pytest.raises(InputError, match="negative"):
-        make("hybrid(weights=(1.0, -1.0))", corpus=reports)
+        make("hybrid(weights=(1.0, -1.0))", corpus=reports.version)
     with pytest.raises(InputError, match="all 0"):
-        make("hybrid(weights=(0.0, 0.0))", corpus=reports)
+        make("hybrid(weights=(0.0, 0.0))", corpus=reports.version)

@@ -72,7 +72,7 @@ def test_late_interaction_over_passages_is_the_same(collection: Collection) -> N
 
 def test_only_proposals_are_compared_and_filters_hold(collection: Collection) -> None:
     first = collection.search(QUESTION, k=1, retriever="dense(proposals=1)").hits[0]
-    mean = collection.view.space(collection.manifest.encoders[0])
+    mean = collection.version.space_of(collection.manifest.encoders[0])
     row = mean.encoder.encode_queries([QUESTION])[0]  # type: ignore[attr-defined]
     assert first.item.item_id == mean.nearest(row, 1)[0].item.item_id
     kept = collection.search(Query(text=QUESTION, filter="page_number > 7"), k=9, retriever="dense").hits

@@ -152,8 +152,8 @@ def test_ranks_count_ties_for_the_lower_row() -> None:
 
 
 def test_a_twin_counts_as_the_target_unless_strict() -> None:
-    found = recalls(np.array([[0.9, 0.8, 0.1]], dtype=np.float32), np.array([1]), np.array([0, 0, 2]))
-    assert (found["R@1"], found["strict_R@1"], found["strict_R@5"]) == (1.0, 0.0, 1.0)
+    measures = recalls(np.array([[0.9, 0.8, 0.1]], dtype=np.float32), np.array([1]), np.array([0, 0, 2]))
+    assert (measures["R@1"], measures["strict_R@1"], measures["strict_R@5"]) == (1.0, 0.0, 1.0)
 
 
 def test_a_resumed_run_ends_where_a_straight_one_does(recipe: Recipe, table: Table, small_data: Path, tmp_path: Path) -> None:
@@ -183,12 +183,13 @@ def test_a_run_ends_in_a_folder_that_open_clip_loads(recipe: Recipe, small_data:
     clip.finish(trainer, tmp_path / "out")
     entries = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [entry["step"] for entry in entries] == [1, 2]
-    found = clip.evaluate(tmp_path / "out", small_data, "dev")
+    measures = clip.evaluate(tmp_path / "out", small_data, "dev")
     # fp16 weights, and the preprocessing of open_clip instead of ours: nearly the same measures
-    assert found["names"]["R@10"] == pytest.approx(entries[-1]["dev"]["names"]["R@10"], abs=0.2)
-    assert (tmp_path / "out" / "curves.png").read_bytes().startswith(b"\x89PNG")
-    last_line = clip.report(found, tmp_path / "out", "dev").splitlines()[-1]
-    assert json.loads(last_line)["measures"] == found
+    assert measures["names"]["R@10"] == pytest.approx(entries[-1]["dev"]["names"]["R@10"], abs=0.2)
+    assert (tmp_path / "work" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((tmp_path / "out").glob("*.png"))  # what ships has no pictures in it
+    last_line = clip.report(measures, tmp_path / "out", "dev").splitlines()[-1]
+    assert json.loads(last_line)["measures"] == measures
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +233,6 @@ def test_the_shipped_weights_reach_what_their_card_says(shipped: tuple[Any, Any,
         pictures = torch.stack([preprocess(on_white(row["image"])) for row in records])
         seen = model.encode_image(pictures, normalize=True)
         read = model.encode_text(tokenizer([records[n]["text"] for n in targets]), normalize=True)
-    found = ranks((read @ seen.T).numpy(), np.array(targets))
-    assert (found <= 1).mean() >= 0.85
-    assert (found <= 10).mean() >= 0.99
+    measures = ranks((read @ seen.T).numpy(), np.array(targets))
+    assert (measures <= 1).mean() >= 0.85
+    assert (measures <= 10).mean() >= 0.99

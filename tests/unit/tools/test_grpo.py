@@ -57,5 +57,5 @@ def test_two_steps_move_the_weights_and_log_both_rewards(table: Table, tmp_path:
     assert before.keys() == after.keys()
     assert any(not before[name].float().equal(after[name].float()) for name in before)
     draw_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
-    found = measure(tmp_path / "model", questions(Material(table, ("dev",), "dev"), 2, 0.0, "m"))
-    assert 0 <= found["rank reward"] <= 1
+    measures = measure(tmp_path / "model", questions(Material(table, ("dev",), "dev"), 2, 0.0, "m"))
+    assert 0 <= measures["rank reward"] <= 1

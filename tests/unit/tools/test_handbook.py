@@ -152,9 +152,9 @@ def numbers_of(question: dict[str, Any]) -> list[str]:
 
 
 def test_answers_from_the_text_layer_stand_on_every_relevant_page(pages: dict[str, list[str]]) -> None:
-    asked = [question for question in ANSWERABLE if question["evidence"] in ("text", "table", "figure")]
-    assert len(asked) == 60
-    for question in asked:
+    questions = [question for question in ANSWERABLE if question["evidence"] in ("text", "table", "figure")]
+    assert len(questions) == 60
+    for question in questions:
         for relevant in question["relevant"]:
             text = pages[question["document_id"]][int(relevant.split("=")[1]) - 1]
             assert words(question["answer_in_page"]) in text, question
@@ -164,9 +164,9 @@ def test_answers_from_the_text_layer_stand_on_every_relevant_page(pages: dict[st
 
 def test_answers_from_the_scan_stand_in_the_source_of_that_page() -> None:
     ledger = read_ledger(FOLDER / "source" / "inspection-log-scanned.toml")["page"]
-    asked = [question for question in ANSWERABLE if question["evidence"] == "scan"]
-    assert {question["document_id"] for question in asked} == {SCANNED}
-    for question in asked:
+    questions = [question for question in ANSWERABLE if question["evidence"] == "scan"]
+    assert {question["document_id"] for question in questions} == {SCANNED}
+    for question in questions:
         text = words(page_text(ledger[question["page_number"] - 1]))
         assert question["answer_in_page"] in text, question
         assert question["answer"] in text, question
@@ -187,16 +187,16 @@ def read_chart(options: Any, where: dict[str, Any]) -> str:
 
 
 def test_answers_from_charts_are_what_the_source_holds(pages: dict[str, list[str]], sources: dict[str, Source]) -> None:
-    asked = [question for question in ANSWERABLE if question["evidence"] == "chart"]
-    assert {question["document_id"] for question in asked} == set(SET)
-    for question in asked:
+    questions = [question for question in ANSWERABLE if question["evidence"] == "chart"]
+    assert {question["document_id"] for question in questions} == set(SET)
+    for question in questions:
         chart = sources[question["document_id"]].figure(question["chart"])
         assert chart.kind == "chart"
         assert question["figure"] == f"Figure {chart.number}"
         assert f"{question['figure']}. " in pages[question["document_id"]][question["page_number"] - 1], question
-        shown = read_chart(chart.options, question["chart_read"])
-        said = question["answer"].split(" ")[0]
-        assert said == shown or float(said) == round(float(shown), len(said.partition(".")[2])), (shown, question)
+        label = read_chart(chart.options, question["chart_read"])
+        answer = question["answer"].split(" ")[0]
+        assert answer == label or float(answer) == round(float(label), len(answer.partition(".")[2])), (label, question)
 
 
 def number(cell: str) -> float | None:
@@ -261,24 +261,24 @@ def test_another_seed_gives_another_scan() -> None:
     assert scan_page(page, 1).tobytes() != scan_page(page, 2).tobytes()
 
 
-def first_is_right(texts: dict[str, list[str]], asked: Sequence[dict[str, Any]]) -> list[bool]:
+def first_is_right(texts: dict[str, list[str]], questions: Sequence[dict[str, Any]]) -> list[bool]:
     """For each question: is the page that BM25 puts first a relevant one?"""
     ids = [f"{name}#page={place}" for name, own in texts.items() for place in range(1, len(own) + 1)]
     stemmer = Stemmer.Stemmer("english")
     index = bm25s.BM25()
     all_texts = [text for own in texts.values() for text in own]
     index.index(bm25s.tokenize(all_texts, stopwords="en", stemmer=stemmer, show_progress=False), show_progress=False)
-    queries = bm25s.tokenize([question["text"] for question in asked], stopwords="en", stemmer=stemmer, show_progress=False)
+    queries = bm25s.tokenize([question["text"] for question in questions], stopwords="en", stemmer=stemmer, show_progress=False)
     places, _ = index.retrieve(queries, k=1, show_progress=False)
-    return [ids[int(place[0])] in question["relevant"] for place, question in zip(places, asked, strict=True)]
+    return [ids[int(place[0])] in question["relevant"] for place, question in zip(places, questions, strict=True)]
 
 
 def test_plain_word_search_reaches_what_the_card_reports(pages: dict[str, list[str]]) -> None:
-    asked = [question for question in ANSWERABLE if question["evidence"] != "scan"]
-    found = first_is_right(pages, asked)
-    assert sum(found) / len(found) == pytest.approx(CARD["measured"]["R@1"], abs=0.03)
+    questions = [question for question in ANSWERABLE if question["evidence"] != "scan"]
+    hits = first_is_right(pages, questions)
+    assert sum(hits) / len(hits) == pytest.approx(CARD["measured"]["R@1"], abs=0.03)
     for name in SET:
-        own = [hit for hit, question in zip(found, asked, strict=True) if question["document_id"] == name]
+        own = [hit for hit, question in zip(hits, questions, strict=True) if question["document_id"] == name]
         assert sum(own) / len(own) == pytest.approx(CARD["measured"][f"R@1 {name}"], abs=0.03), name
 
 

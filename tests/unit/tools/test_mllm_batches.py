@@ -17,11 +17,12 @@ from tools.mini_clip.data import Table, read_table
 from tools.mini_mllm.batches import Encoder
 from tools.mini_mllm.decode import answers
 from tools.mini_mllm.forward import answer_logits, loss_of
-from tools.mini_mllm.model import GRAMMAR, export, new_config, new_model, new_processor, new_tokenizer, prompt_pieces
+from tools.mini_mllm.model import export, new_config, new_model, new_processor, new_tokenizer, prompt_pieces
 from tools.mini_mllm.recipe import Model
-from tools.mini_mllm.samples import Material, Sample, asked
+from tools.mini_mllm.samples import Material, Sample, user_prompt
 from tools.mini_mllm.tasks import QUESTIONS, TASKS, Settings
 from tools.mini_mllm.train import wordings
+from tools.mini_mllm.vocabulary import GRAMMAR
 
 DATA = Path(__file__).parents[3] / "datasets" / "emoji"
 SIZES = Model(
@@ -119,7 +120,7 @@ def test_tokens_pixels_and_logits_are_those_of_transformers(material: Material, 
         inputs = through_the_processor(processor, sample)
         length = inputs["input_ids"].shape[1]
         begin = int(batch.firsts[n])
-        end = int(batch.firsts[n + 1]) if n + 1 < len(samples) else batch.answered
+        end = int(batch.firsts[n + 1]) if n + 1 < len(samples) else batch.answer_count
         assert torch.equal(inputs["input_ids"][0], batch.ids[n, :length])
         answer = batch.targets[begin:end]
         whole = {key: inputs[key] for key in ("pixel_values", "image_grid_thw")}
@@ -150,21 +151,21 @@ def test_pictures_of_several_sizes_go_to_their_places(material: Material, loaded
 def test_echoed_words_and_decisions_are_where_they_should_be(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, SIZES.token_px)
     picture = np.zeros((72, 72, 3), dtype=np.uint8)
-    prompt = asked(Image.new("RGB", (1, 1)), "\nImage Caption: dark bird\nYes?")
+    prompt = user_prompt(Image.new("RGB", (1, 1)), "\nImage Caption: dark bird\nYes?")
     echoing = Sample(prompt=prompt, pictures=(picture,), answer="Yes", echo="dark bird")
     batch = encoder.batch([echoing, echoing], echo=True)
     ids = batch.ids.flatten()
-    assert tokenizer.decode(ids[batch.asked[batch.answered :] + 1]) == " dark bird" * 2
-    assert tokenizer.decode(batch.targets[batch.answered :]) == " dark bird" * 2
+    assert tokenizer.decode(ids[batch.places[batch.answer_count :] + 1]) == " dark bird" * 2
+    assert tokenizer.decode(batch.targets[batch.answer_count :]) == " dark bird" * 2
     assert tokenizer.decode(batch.targets[batch.finals]) == "YesYes"
     ranking = Sample(prompt=prompt, pictures=(picture,), answer='1: x, off by 2\n2: y, off by 0\n{"ranking": [2, 1]}')
-    found = encoder.batch([ranking])
-    assert tokenizer.decode(found.targets[found.decisions]) == "202"
-    wanted = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}")])
-    assert tokenizer.decode(wanted.targets[wanted.decisions]) == "y202"
-    misled = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}", wrong=((8, 9),))])
-    assert tokenizer.decode(misled.targets[misled.decisions]) == "202"
-    assert tokenizer.decode(found.targets[found.finals]) == "2"
+    words = encoder.batch([ranking])
+    assert tokenizer.decode(words.targets[words.decisions]) == "202"
+    expected = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}")])
+    assert tokenizer.decode(expected.targets[expected.decisions]) == "y202"
+    with_slips = encoder.batch([replace(ranking, answer=f"wanted: y\n{ranking.answer}", wrong=((8, 9),))])
+    assert tokenizer.decode(with_slips.targets[with_slips.decisions]) == "202"
+    assert tokenizer.decode(words.targets[words.finals]) == "2"
     assert len(encoder.batch([echoing]).targets) == 2  # measured without echoes: Yes and the end mark
 
 
@@ -174,7 +175,7 @@ def test_wrong_names_are_read_and_not_foretold(tokenizer: Any) -> None:
     answer = '1: dark bird, off by 2\n2: red boat, off by 0\n{"ranking": [2, 1]}'
     start = answer.index("dark bird")
     sample = Sample(
-        prompt=asked(Image.new("RGB", (1, 1)), "\nx"), pictures=(picture,), answer=answer, wrong=((start, start + len("dark bird")),)
+        prompt=user_prompt(Image.new("RGB", (1, 1)), "\nx"), pictures=(picture,), answer=answer, wrong=((start, start + len("dark bird")),)
     )
     batch = encoder.batch([sample, sample])
     learnt = answer.replace(" dark bird", "")
@@ -182,7 +183,7 @@ def test_wrong_names_are_read_and_not_foretold(tokenizer: Any) -> None:
     assert tokenizer.decode(batch.targets[batch.decisions]) == "202" * 2
     assert tokenizer.decode(batch.targets[batch.firsts]) == "11"
     ids = batch.ids.flatten()
-    assert torch.equal(ids[batch.asked[:3] + 1], batch.targets[:3])
+    assert torch.equal(ids[batch.places[:3] + 1], batch.targets[:3])
     assert "dark bird" in tokenizer.decode(batch.ids[0])
 
 
@@ -206,7 +207,7 @@ def test_own_answers_are_those_of_transformers(material: Material) -> None:
 def test_decisions_weigh_more_in_the_loss(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, SIZES.token_px)
     picture = np.zeros((72, 72, 3), dtype=np.uint8)
-    batch = encoder.batch([Sample(prompt=asked(Image.new("RGB", (1, 1)), "\nx"), pictures=(picture,), answer="Yes")])
+    batch = encoder.batch([Sample(prompt=user_prompt(Image.new("RGB", (1, 1)), "\nx"), pictures=(picture,), answer="Yes")])
     logits = torch.zeros(2, 700)
     even = float(loss_of(logits, batch))
     wrong_end, wrong_word = logits.clone(), logits.clone()

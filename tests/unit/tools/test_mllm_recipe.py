@@ -35,7 +35,7 @@ def recipe() -> Recipe:
     full = read_recipe(RECIPE)
     model = replace(full.model, vocabulary=640, bpe_tokens=420, text_width=32, text_layers=1, text_heads=2, text_key_heads=1, text_inner=48)
     model = replace(model, vision_width=32, vision_layers=1, vision_heads=2, vision_inner=48)
-    phase = Phase(share=1.0, samples=dict.fromkeys(mllm.TASKS, 2), grids=(2,), hard=0.5, misled=0.5, cell_px=72)
+    phase = Phase(share=1.0, samples=dict.fromkeys(mllm.TASKS, 2), grids=(2,), hard=0.5, with_slips=0.5, cell_px=72)
     budget = Budget(minutes=1.0, samples=1.0, bfloat16=False, threads=1)
     log = replace(full.log, every=1, probe_minutes=0.0, probe_samples=4)
     return replace(full, model=model, cpu=budget, log=log, phases=(phase,), optimizer=replace(full.optimizer, warmup_steps=0))
@@ -57,7 +57,7 @@ def weights(run: mllm.Trainer) -> dict[str, torch.Tensor]:
         ("weight_decay = 0.05", "", FormatError, "lacks weight_decay"),
         ("hard = 0.0\n", "", FormatError, "lacks hard"),
         ("share = 0.2\n", "share = 0.5\n", FormatError, "do not add up"),
-        ("misled = 0.6\n", "", FormatError, "lacks misled"),
+        ("with_slips = 0.6\n", "", FormatError, "lacks with_slips"),
         ("seed = 11", "", FormatError, "lacks seed"),
     ],
 )

@@ -20,12 +20,12 @@ from tools.mini_mllm.cards import draw_card
 from tools.mini_mllm.grid import draw_grid
 from tools.mini_mllm.model import prompt_pieces
 from tools.mini_mllm.probes import area
-from tools.mini_mllm.samples import Material, Sample, distance, moved
+from tools.mini_mllm.samples import Material, Sample, distance, shifted
 from tools.mini_mllm.tasks import TASKS, Settings
 
 DATA = Path(__file__).parents[3] / "datasets" / "emoji"
 SETTINGS = Settings(grid=3, count=8, max_pixels=216**2)
-MISLED = Settings(grid=3, count=9, max_pixels=216**2, cell_px=72, misled=1.0)
+WITH_SLIPS = Settings(grid=3, count=9, max_pixels=216**2, cell_px=72, with_slips=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -38,40 +38,42 @@ def train(table: Table) -> Material:
     return Material(table, ("train",), "train")
 
 
-def said(sample: Sample) -> str:
+def prompt_text(sample: Sample) -> str:
     return "".join(part for message in sample.prompt for part in message.parts if isinstance(part, str))
 
 
-def drawn(material: Material, task: str, count: int, seed: int = 0) -> list[Sample]:
+def samples_of(material: Material, task: str, count: int, seed: int = 0) -> list[Sample]:
     chance = random.Random(seed)
     return [TASKS[task](material, chance, SETTINGS) for _ in range(count)]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_samples_repeat_with_their_seed(train: Material, task: str) -> None:
-    for one, other in zip(drawn(train, task, 4), drawn(train, task, 4), strict=True):
-        assert (said(one), one.answer, one.echo) == (said(other), other.answer, other.echo)
+    for one, other in zip(samples_of(train, task, 4), samples_of(train, task, 4), strict=True):
+        assert (prompt_text(one), one.answer, one.echo) == (prompt_text(other), other.answer, other.echo)
         assert all(np.array_equal(a, b) for a, b in zip(one.pictures, other.pictures, strict=True))
-    assert [s.answer + said(s) for s in drawn(train, task, 4)] != [s.answer + said(s) for s in drawn(train, task, 4, seed=1)]
+    assert [s.answer + prompt_text(s) for s in samples_of(train, task, 4)] != [
+        s.answer + prompt_text(s) for s in samples_of(train, task, 4, seed=1)
+    ]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_sample_has_the_pictures_its_prompt_shows(train: Material, task: str) -> None:
-    for sample in drawn(train, task, 8):
+    for sample in samples_of(train, task, 8):
         places = [part for message in sample.prompt for part in message.parts if not isinstance(part, str)]
         assert len(places) == len(sample.pictures)
         assert all(picture.shape[0] % 36 == picture.shape[1] % 36 == 0 for picture in sample.pictures)
 
 
 def test_training_shows_and_names_no_held_out_combination(table: Table, train: Material) -> None:
-    held_out = {emoji.combination for emoji, split in zip(table.emojis, table.splits, strict=True) if split != "train"}
-    assert None not in held_out
-    assert len(held_out) == 438
-    assert not held_out & {emoji.combination for emoji in train.emojis}
+    combinations = {emoji.combination for emoji, split in zip(table.emojis, table.splits, strict=True) if split != "train"}
+    assert None not in combinations
+    assert len(combinations) == 438
+    assert not combinations & {emoji.combination for emoji in train.emojis}
     names = {emoji.name for emoji, split in zip(table.emojis, table.splits, strict=True) if split != "train"}
     for task in TASKS:
-        for sample in drawn(train, task, 30):
-            lines = (sample.answer + "\n" + said(sample)).replace("</think>", "\n").replace(", off by", "\n").splitlines()
+        for sample in samples_of(train, task, 30):
+            lines = (sample.answer + "\n" + prompt_text(sample)).replace("</think>", "\n").replace(", off by", "\n").splitlines()
             assert not names & {line.split(": ", 1)[-1] for line in lines} | names & set(lines)
 
 
@@ -79,8 +81,8 @@ def test_measuring_asks_for_held_out_pictures_beside_known_ones(table: Table) ->
     dev = Material(table, ("train", "dev"), "dev")
     targets = {dev.emojis[row].name for row in dev.targets}
     assert len(targets) == 120
-    assert {sample.answer for sample in drawn(dev, "name", 20)} <= targets
-    assert {sample.answer for sample in drawn(dev, "target", 20)} <= targets
+    assert {sample.answer for sample in samples_of(dev, "name", 20)} <= targets
+    assert {sample.answer for sample in samples_of(dev, "target", 20)} <= targets
 
 
 @pytest.mark.parametrize(
@@ -97,21 +99,21 @@ def test_measuring_asks_for_held_out_pictures_beside_known_ones(table: Table) ->
 def test_prompts_are_those_that_ship(train: Material, task: str, file: str) -> None:
     sentences = [piece for piece in prompt_pieces(file) if len(piece) > 40]
     assert sentences
-    for sample in drawn(train, task, 5):
-        assert any(sentence in said(sample) for sentence in sentences), said(sample)
+    for sample in samples_of(train, task, 5):
+        assert any(sentence in prompt_text(sample) for sentence in sentences), prompt_text(sample)
 
 
 def test_yes_and_no_are_right_and_come_as_often(train: Material) -> None:
-    answers = [sample.answer for sample in drawn(train, "changed", 200)]
+    answers = [sample.answer for sample in samples_of(train, "changed", 200)]
     assert set(answers) == {"Yes", "No"}
     assert 70 < answers.count("Yes") < 130
-    for sample in drawn(train, "matches", 60):
-        assert sample.echo in said(sample)
+    for sample in samples_of(train, "matches", 60):
+        assert sample.echo in prompt_text(sample)
         assert not sample.echo or sample.answer == "Yes"
 
 
 def test_rankings_can_be_read_and_put_the_wanted_cell_first(train: Material) -> None:
-    for sample in drawn(train, "rank", 10):
+    for sample in samples_of(train, "rank", 10):
         marks = parse_ranking(sample.answer)
         assert marks is not None
         assert sorted(marks) == list(range(1, 9))
@@ -123,7 +125,7 @@ def test_rankings_can_be_read_and_put_the_wanted_cell_first(train: Material) -> 
 
 
 def test_page_orders_can_be_read_with_a_passage_for_each(train: Material) -> None:
-    for sample in drawn(train, "pages", 10):
+    for sample in samples_of(train, "pages", 10):
         order = parse_answer(sample.answer, len(sample.pictures))
         assert order.status == "ok"
         reasons = passages(sample.answer, len(sample.pictures))
@@ -144,36 +146,36 @@ def test_a_moved_picture_keeps_its_size_and_white_ground() -> None:
     picture = np.full((8, 8, 3), 255, dtype=np.uint8)
     picture[3:5, 3:5] = 0
     chance = random.Random(0)
-    assert all((moved(picture, chance) == 0).sum() == 12 for _ in range(20))
+    assert all((shifted(picture, chance) == 0).sum() == 12 for _ in range(20))
 
 
 def test_what_follows_wrong_names_goes_by_the_words_and_they_are_not_learnt(train: Material) -> None:
     rows = {emoji.name: row for row, emoji in enumerate(train.emojis)}
     chance = random.Random(0)
     for task in ("rank", "pages"):
-        samples = [TASKS[task](train, chance, MISLED) for _ in range(12)]
+        samples = [TASKS[task](train, chance, WITH_SLIPS) for _ in range(12)]
         assert all(sample.answer[start:stop] in rows for sample in samples for start, stop in sample.wrong)
         assert sum(len(sample.wrong) for sample in samples) > 12
         for sample in samples:
-            wanted = re.search(r"wanted: (.*)", sample.answer)
-            said = re.findall(r"(\d+): (.*), off by (\d)", sample.answer)
-            assert wanted is not None
-            for _, name, off in said:
-                apart = distance(train.emojis[rows[wanted[1]]], train.emojis[rows[name]])
-                assert int(off) == (0 if name == wanted[1] else max(1, apart)), sample.answer
+            target = re.search(r"wanted: (.*)", sample.answer)
+            lines = re.findall(r"(\d+): (.*), off by (\d)", sample.answer)
+            assert target is not None
+            for _, name, off in lines:
+                apart = distance(train.emojis[rows[target[1]]], train.emojis[rows[name]])
+                assert int(off) == (0 if name == target[1] else max(1, apart)), sample.answer
             order = [int(mark) for mark in re.findall(r"\d+", sample.answer.rpartition("[")[2])]
-            assert order == sorted(range(1, len(said) + 1), key=lambda mark: said[mark - 1][2])
+            assert order == sorted(range(1, len(lines) + 1), key=lambda mark: lines[mark - 1][2])
 
 
 def test_cells_are_listed_in_any_order_by_their_marks(train: Material) -> None:
-    orders = [[line.split(":")[0] for line in sample.answer.splitlines()] for sample in drawn(train, "list", 20)]
+    orders = [[line.split(":")[0] for line in sample.answer.splitlines()] for sample in samples_of(train, "list", 20)]
     assert all(sorted(order) == list("12345678") for order in orders)
     assert 3 < orders.count(list("12345678")) < 17
 
 
 def test_cells_side_by_side_are_the_pictures_themselves(table: Table) -> None:
     pictures = table.pixels[:54:6]
-    ours = draw_grid(list(pictures), MISLED.layout, MISLED.max_pixels)
+    ours = draw_grid(list(pictures), WITH_SLIPS.layout, WITH_SLIPS.max_pixels)
     theirs = draw_large([Image.fromarray(picture) for picture in pictures], cell_px=72, gutter_px=0)
     assert ours.shape == (216, 216, 3)
     assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1

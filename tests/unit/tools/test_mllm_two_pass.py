@@ -1,4 +1,4 @@
-"""Answers made ahead are those that a backend gives one by one, in one call."""
+"""Answers of the second pass are those that a backend gives one by one, in one call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from mmrerank.errors import BackendError
 from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Message, Prompt
-from tools.mini_mllm.two_pass import ahead
+from tools.mini_mllm.two_pass import two_pass
 
 
 class Echo:
@@ -38,7 +38,7 @@ def test_all_is_answered_in_one_call_and_given_in_turn() -> None:
         for text in "abc":
             other.generate([prompt(text)], Decoding(max_tokens=5))
 
-    answering = ahead(backend, ask)
+    answering = two_pass(backend, ask)
     assert backend.calls == 1
     assert [answering.generate([prompt(text)])[0].text for text in "abc"] == [f"{text} {Decoding(max_tokens=5)}" for text in "abc"]
     assert backend.calls == 1
@@ -47,9 +47,9 @@ def test_all_is_answered_in_one_call_and_given_in_turn() -> None:
         answering.choice_logprobs([prompt("a")], ["Yes"])
 
 
-def test_another_prompt_than_was_heard_is_refused() -> None:
-    answering = ahead(Echo(), lambda other: other.generate([prompt("a")]))
-    with pytest.raises(BackendError, match="not heard"):
+def test_another_prompt_than_in_the_first_pass_is_refused() -> None:
+    answering = two_pass(Echo(), lambda other: other.generate([prompt("a")]))
+    with pytest.raises(BackendError, match="first pass"):
         answering.generate([prompt("b")])
-    with pytest.raises(BackendError, match="not heard"):
+    with pytest.raises(BackendError, match="first pass"):
         answering.generate([prompt("a")])
