@@ -6,8 +6,8 @@ import ast
 import contextlib
 import doctest
 import io
+import re
 import shutil
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,11 @@ def made() -> dict[str, tuple[Path, str]]:
 
 
 @pytest.fixture
-def workspace(
-    tmp_path_factory: pytest.TempPathFactory, made: dict[str, tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Workspace]:
+def workspace(tmp_path_factory: pytest.TempPathFactory, made: dict[str, tuple[Path, str]], monkeypatch: pytest.MonkeyPatch) -> Workspace:
     folder = tmp_path_factory.mktemp("page")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MMRERANK_CACHE", str(folder / "cache" / "answers"))
-    yield Workspace(folder, made)
+    return Workspace(folder, made)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "<!-- run" in page.read_text(encoding="utf-8")], ids=name_of)
@@ -119,7 +117,7 @@ def test_every_mark_stands_before_a_block_and_every_other_output_is_seen() -> No
         text = page.read_text(encoding="utf-8")
         starts = {fence.start() for fence in FENCE.finditer(text)}
         before = [MARK.search(text[:start]) for start in starts]
-        assert sum(mark is not None and mark[1] == "run" for mark in before) == text.count("<!-- run"), page
+        assert sum(mark is not None and mark[1] == "run" for mark in before) == len(re.findall("^<!-- run", text, re.MULTILINE)), page
     assert [block.text for block in blocks("<!-- run -->\n```sh\na\n```\n```text\nb\n```\n\n```text\nc\n```\n")] == ["a\n", "c\n"]
 
 
