@@ -1,4 +1,4 @@
-"""Docstrings as the documentation shows them: examples fenced as code, and the comment beside a field as its description.
+"""Docstrings as the documentation shows them: examples fenced as code, and fields described by the comments beside them.
 
 A griffe extension, named in `mkdocs.yml`. What a field of a record means stands beside it in the source; an example in a docstring
 is a doctest, which Markdown would take for a quotation.
@@ -28,12 +28,13 @@ class SourceComments(griffe.Extension):
             obj.docstring.value = with_fences(one_by_one(obj.docstring.value))
 
     def on_class_members(self, *, node: ast.AST | griffe.ObjectNode, cls: griffe.Class, agent: Any, **kwargs: Any) -> None:
-        """Gives fields without a docstring the comment that stands beside them."""
+        """Lists fields with the comments beside them behind the docstring of their class."""
         comments = comments_by_line(agent.code) if isinstance(node, ast.ClassDef) else {}
-        for field in cls.members.values():
-            line = field.endlineno
-            if isinstance(field, griffe.Attribute) and field.docstring is None and line in comments:
-                field.docstring = griffe.Docstring(comments[line], parent=field)
+        fields = [field for field in cls.members.values() if isinstance(field, griffe.Attribute) and field.endlineno in comments]
+        if fields:
+            lines = [f"    {field.name}: {comments[field.endlineno]}" for field in fields if field.endlineno]
+            docstring = cls.docstring.value if cls.docstring else ""
+            cls.docstring = griffe.Docstring("\n".join([docstring, "", "Attributes:", *lines]).strip(), parent=cls)
 
 
 def one_by_one(text: str) -> str:
