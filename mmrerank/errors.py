@@ -57,13 +57,13 @@ class UnknownName(InputError):
     """No part, option or dataset has that name; the message gives the real names and the nearest."""
 
     @classmethod
-    def among(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    def among(cls, kind: str, name: str, choices: Iterable[str]) -> UnknownName:
         """The error for `name`, with every known name and the nearest one.
 
         >>> print(UnknownName.among("reranker", "superglobl", ["square", "superglobal"]))
         no reranker is called 'superglobl'; there are: square, superglobal. Did you mean 'superglobal'?
         """
-        names = sorted(known)
+        names = sorted(choices)
         nearest = get_close_matches(name, names, n=1)
         hint = f"Did you mean {nearest[0]!r}?" if nearest else ""
         return cls(f"no {kind} is called {name!r}; there are: {', '.join(names) or 'none'}.", hint=hint)

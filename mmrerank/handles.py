@@ -39,10 +39,10 @@ def check_handles(owner: str, pictures: Sequence[Any]) -> None:
     """
     if not isinstance(pictures, tuple | list):
         raise InputError(f"the pictures of {owner} come in a tuple; got {type(pictures).__name__}", hint=_MAKE)
-    for given in pictures:
-        if isinstance(given, Path) or not callable(getattr(given, "open", None)):  # Path.open gives a file, not a picture
-            named = f" {str(given)[:60]!r}" if isinstance(given, str | Path) else ""
-            raise InputError(f"{owner} takes handles of pictures; got {type(given).__name__}{named}", hint=_MAKE)
+    for picture in pictures:
+        if isinstance(picture, Path) or not callable(getattr(picture, "open", None)):  # Path.open gives a file, not a picture
+            value = f" {str(picture)[:60]!r}" if isinstance(picture, str | Path) else ""
+            raise InputError(f"{owner} takes handles of pictures; got {type(picture).__name__}{value}", hint=_MAKE)
 
 
 def as_rgb(picture: Image) -> Image:

@@ -43,13 +43,13 @@ def read_candidates(path: str | Path) -> list[Candidate]:
     """
     file = Path(path)
     lines = [(number, line) for number, line in enumerate(_text(file).splitlines(), 1) if line.strip()]
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for number, line in lines:
         candidate = candidate_from(_json(line, file, number), folder=file.parent, path=file, line=number)
-        if candidate.item.item_id in found:
+        if candidate.item.item_id in candidates:
             raise FormatError(f"{candidate.item.item_id!r} stands twice", path=file, line=number)
-        found[candidate.item.item_id] = candidate
-    return list(found.values())
+        candidates[candidate.item.item_id] = candidate
+    return list(candidates.values())
 
 
 def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "query") -> Query:
@@ -86,19 +86,19 @@ def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path 
     return Candidate(item=item, score=None if score is None else float(score))
 
 
-def picture_from(named: Any, folder: Path | None) -> ImageHandle:
+def picture_from(source: Any, folder: Path | None) -> ImageHandle:
     """The picture that a path or data URI stands for; it is opened when asked for.
 
     Raises:
         InputError: neither of the two, or a path where none is allowed.
     """
-    if not isinstance(named, str):
-        raise InputError(f"a picture is a path or a data URI; got {type(named).__name__}")
-    if named.startswith("data:"):
-        return picture_in(named)
-    if folder is None or "://" in named:
-        raise InputError(f"a picture is given as a data URI here; got {named[:60]!r}")
-    place, mark, page = named.partition("#page=")
+    if not isinstance(source, str):
+        raise InputError(f"a picture is a path or a data URI; got {type(source).__name__}")
+    if source.startswith("data:"):
+        return picture_in(source)
+    if folder is None or "://" in source:
+        raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
+    place, mark, page = source.partition("#page=")
     reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")
     return handle
@@ -136,11 +136,11 @@ def _json(text: str, path: Path, line: int | None) -> Any:
         raise FormatError(f"no JSON: {error.msg}", path=path, line=line or error.lineno) from error
 
 
-def _fields(record: Any, known: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:
+def _fields(record: Any, names: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:
     if not isinstance(record, Mapping):
-        _refuse(f"expected an object with {', '.join(sorted(known))}; got {type(record).__name__}", path, line)
-    if unknown := set(record) - known:
-        _refuse(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}", path, line)
+        _refuse(f"expected an object with {', '.join(sorted(names))}; got {type(record).__name__}", path, line)
+    if unknown := set(record) - names:
+        _refuse(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}", path, line)
     for name in ("query_id", "item_id", "text", "document_id"):
         if not isinstance(record.get(name), str | None):
             _refuse(f"{name} is a text; got {type(record[name]).__name__}", path, line)

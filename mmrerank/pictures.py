@@ -15,11 +15,11 @@ from mmrerank.types import ImageHandle, Query
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Given: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
+PictureSource: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PilPicture:
     """A PIL picture of the caller's."""
 
     picture: Image
@@ -33,7 +33,7 @@ class Held:
         return as_rgb(ImageOps.exif_transpose(self.picture))
 
 
-def picture(given: Given) -> ImageHandle:
+def picture(source: PictureSource) -> ImageHandle:
     """The picture that a path, a page of a PDF (`report.pdf#page=3`), a data URI, bytes or a PIL picture stands for.
 
     It is opened when asked for; a file that is missing or broken is an error then. A handle comes back as it is.
@@ -45,21 +45,21 @@ def picture(given: Given) -> ImageHandle:
 
     from mmrerank.readers import BytesPicture
 
-    if isinstance(given, str | Path):
-        return _named(str(given))
-    if isinstance(given, bytes | bytearray | memoryview):
-        return BytesPicture(data=bytes(given), name="bytes")
-    if isinstance(given, Image.Image):
-        return Held(given)
-    if callable(getattr(given, "open", None)):
-        return given
-    raise InputError(f"expected a path, a data URI, bytes or a PIL picture; got {type(given).__name__}")
+    if isinstance(source, str | Path):
+        return _from_name(str(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return BytesPicture(data=bytes(source), name="bytes")
+    if isinstance(source, Image.Image):
+        return PilPicture(source)
+    if callable(getattr(source, "open", None)):
+        return source
+    raise InputError(f"expected a path, a data URI, bytes or a PIL picture; got {type(source).__name__}")
 
 
-def _named(named: str) -> ImageHandle:
-    if "://" in named and not named.startswith("data:"):
-        raise InputError(f"{named[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
-    return picture_from(named, Path())
+def _from_name(source: str) -> ImageHandle:
+    if "://" in source and not source.startswith("data:"):
+        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
+    return picture_from(source, Path())
 
 
 def query_of(
@@ -74,7 +74,7 @@ def query_of(
 
     Args:
         query: a text, or a Query, which then stands alone.
-        image, exclude_image: one picture or several, each as `picture` takes it.
+        image, exclude_image: one picture or is_list, each as `picture` takes it.
 
     Raises:
         InputError: a whole Query comes with parts beside it, or there is nothing to look for.
@@ -82,11 +82,11 @@ def query_of(
     >>> query_of("a red door", exclude_text="window").exclude_text
     ('window',)
     """
-    images, excluded = _pictures(image), _pictures(exclude_image)
+    images, exclusions = _pictures(image), _pictures(exclude_image)
     if not isinstance(query, Query):
         texts = as_tuple(exclude_text)
-        return Query(text=query, images=images, exclude_text=texts, exclude_images=excluded, filter=filter)
-    if images or excluded or exclude_text or filter is not None:
+        return Query(text=query, images=images, exclude_text=texts, exclude_images=exclusions, filter=filter)
+    if images or exclusions or exclude_text or filter is not None:
         raise InputError(
             "a whole Query was given with parts of one beside it", hint="Put pictures, exclusions and the filter into the Query."
         )
@@ -97,5 +97,5 @@ def _pictures(values: Any) -> tuple[ImageHandle, ...]:
     """Handles of one picture or several; bytes are one picture and no row of numbers."""
     if values is None:
         return ()
-    several = isinstance(values, list | tuple)
-    return tuple(map(picture, values)) if several else (picture(values),)
+    is_list = isinstance(values, list | tuple)
+    return tuple(map(picture, values)) if is_list else (picture(values),)

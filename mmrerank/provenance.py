@@ -11,10 +11,10 @@ LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "fais
 
 def made_by(**more: Any) -> dict[str, Any]:
     """What made a thing: library versions and Python, and whatever is added; goes with every collection, run and result."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return {"libraries": found, "python": platform.python_version(), **more}
+    return {"libraries": versions, "python": platform.python_version(), **more}

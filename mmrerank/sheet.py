@@ -59,8 +59,8 @@ def draw_answer(result: AskResult, *, title: str | None = None) -> Image.Image:
     """The sheet of one answer, RGB: question, answer, and the cited pages with the quoted passage boxed."""
     quotes = {citation.item.item_id: citation.quote for citation in result.answer.citations}
     hits = [hit for item_id in quotes for hit in result.search.hits if hit.item.item_id == item_id]
-    shown = [replace(hit, item=replace(hit.item, image=_boxed(hit.item, quotes[hit.item.item_id]))) for hit in hits]
-    return draw_sheet(replace(result.search, hits=tuple(shown)), title=title, answer=result.answer.text)
+    boxed_hits = [replace(hit, item=replace(hit.item, image=_boxed(hit.item, quotes[hit.item.item_id]))) for hit in hits]
+    return draw_sheet(replace(result.search, hits=tuple(boxed_hits)), title=title, answer=result.answer.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _boxed(item: Item, words: str) -> ImageHandle | None:
 def _head(result: SearchResult, title: str | None, answer: str | None) -> Image.Image:
     query = result.query
     lines = [_Line(title, 34, ACCENT)] if title else []
-    lines += [_Line(_asked(query), 44, INK)]
+    lines += [_Line(_query_words(query), 44, INK)]
     lines += [_Line(answer, 36, ACCENT)] if answer else []
     lines += [_Line(f"not: {', '.join(query.exclude_text)}", 34, WARNING)] if query.exclude_text else []
     lines += [_Line(f"filter: {query.filter}", 30, SOFT)] if query.filter else []
@@ -104,7 +104,7 @@ def _head(result: SearchResult, title: str | None, answer: str | None) -> Image.
     return head
 
 
-def _asked(query: Query) -> str:
+def _query_words(query: Query) -> str:
     if query.text and query.images:
         return f"like this, but: {query.text}"
     return query.text or "like this"
@@ -150,20 +150,20 @@ def _fitted(handle: ImageHandle, width: int, height: int, *, close: bool = False
         return _text_block([_Line(f"cannot be shown: {error.reason}", 26, WARNING)], width)
     scale = min(width / picture.width, height / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    fitted = picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    content = picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
     frame = Image.new("RGB", (width, size[1] if close else height), CARD)
-    frame.paste(fitted, ((width - size[0]) // 2, (frame.height - size[1]) // 2))
+    frame.paste(content, ((width - size[0]) // 2, (frame.height - size[1]) // 2))
     return frame
 
 
 def _text_block(lines: Sequence[_Line], width: int, *, most_lines: int = 6) -> Image.Image:
     """Lines of text, wrapped to the width, each at most `most_lines` high."""
-    wrapped = [(piece, line) for line in lines for piece in _first(_wrap(line.text, font_for(line.text, line.size_px), width), most_lines)]
-    height = sum(round(line.size_px * 1.3) for _, line in wrapped)
+    pieces = [(piece, line) for line in lines for piece in _first(_wrap(line.text, font_for(line.text, line.size_px), width), most_lines)]
+    height = sum(round(line.size_px * 1.3) for _, line in pieces)
     block = Image.new("RGB", (width, max(height, 1)), CARD)
     draw = ImageDraw.Draw(block)
     top = 0
-    for piece, line in wrapped:
+    for piece, line in pieces:
         draw.text((0, top), piece, fill=line.colour, font=font_for(line.text, line.size_px))
         top += round(line.size_px * 1.3)
     return block
@@ -189,9 +189,9 @@ def _wrap(text: str, font: FreeTypeFont, width: int) -> list[str]:
             pieces[-1] = candidate
             continue
         while font.getlength(word) > width:
-            cut = _cut(word, font, width)
-            pieces.append(word[:cut])
-            word = word[cut:]
+            end = _cut(word, font, width)
+            pieces.append(word[:end])
+            word = word[end:]
         pieces.append(word)
     return [piece for piece in pieces if piece] or [""]
 

@@ -159,7 +159,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ReadItem:
     """An item as a reader delivers it, with the hash that tells whether it changed."""
 
     item: Item
@@ -247,7 +247,7 @@ class Reader(Protocol):
         """How many items the file holds, without decoding them. FormatError when it cannot be listed."""
         ...
 
-    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+    def read(self, path: Path, item_id: str) -> Iterator[ReadItem | Failure]:
         """The items of one file, whose ids begin with `item_id`. A broken part is a Failure and the rest goes on;
         FormatError when the file as a whole cannot be read."""
         ...

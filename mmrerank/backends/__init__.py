@@ -63,12 +63,12 @@ def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backe
     return CachedBackend(backend, cache)
 
 
-def backend_of(given: Backend | str | None, api_key: str | None = None) -> Backend | None:
+def backend_of(backend: Backend | str | None, api_key: str | None = None) -> Backend | None:
     """The backend of a name, opened once in a process, without a cache of answers (for one, give what `open_backend` returns); a
     backend, or None, as it is."""
-    return _opened(given, api_key) if isinstance(given, str) else given
+    return _backend_by_name(backend, api_key) if isinstance(backend, str) else backend
 
 
 @lru_cache(maxsize=2)
-def _opened(name: str, api_key: str | None) -> Backend:
+def _backend_by_name(name: str, api_key: str | None) -> Backend:
     return open_backend(name, cache=None, api_key=api_key)

@@ -92,26 +92,26 @@ class BatchingBackend:
                 if call is not first and call.choices == first.choices and size + len(call.prompts) <= MOST:
                     batch.append(call)
                     size += len(call.prompts)
-            self._waiting = [call for call in self._waiting if not any(call is taken for taken in batch)]
+            self._waiting = [call for call in self._waiting if not any(call is member for member in batch)]
         return batch
 
     def _run(self, batch: Sequence[_Call]) -> None:
         """Answers the calls that somebody still waits for."""
-        awaited = [call for call in batch if self._awaited(call)]
-        if not awaited:
+        calls = [call for call in batch if self._awaited(call)]
+        if not calls:
             return
         try:
-            self._on_batch(sum(len(call.prompts) for call in awaited))
-            scores = self.inner.choice_logprobs([prompt for call in awaited for prompt in call.prompts], awaited[0].choices)
+            self._on_batch(sum(len(call.prompts) for call in calls))
+            scores = self.inner.choice_logprobs([prompt for call in calls for prompt in call.prompts], calls[0].choices)
         except Exception as error:  # whichever prompt it was: its caller is told, the others are asked for again
-            if len(awaited) == 1:
-                awaited[0].error = error
+            if len(calls) == 1:
+                calls[0].error = error
                 return
-            for call in awaited:
+            for call in calls:
                 self._run([call])
             return
         start = 0
-        for call in awaited:
+        for call in calls:
             stop = start + len(call.prompts)
             call.scores = _part(scores, start, stop)
             start = stop

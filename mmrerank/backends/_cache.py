@@ -33,27 +33,27 @@ class CachedBackend:
         self.inner = backend
         weights = str(getattr(backend, "weights_hash", ""))
         self._of_model = hashlib.sha256(f"{SCHEMA}\n{backend.name}\n{weights}".encode()).hexdigest()
-        self._cache = _opened(folder)
+        self._cache = _open_cache(folder)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)  # what a backend offers beside the protocol, such as `single_token`
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt; those from the cache cost nothing."""
-        asked = decoding or Decoding()
-        keys = [generation_key(prompt, asked) for prompt in prompts]
-        found = self._through(keys, lambda missing: self.inner.generate([prompts[n] for n in missing], asked), asdict, _generated)
-        return [answer if fresh else replace(answer, cost=HIT) for answer, fresh in found]
+        decoding = decoding or Decoding()
+        keys = [generation_key(prompt, decoding) for prompt in prompts]
+        answers = self._through(keys, lambda missing: self.inner.generate([prompts[n] for n in missing], decoding), asdict, _generated)
+        return [answer if fresh else replace(answer, cost=HIT) for answer, fresh in answers]
 
     def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
         """The answer to one prompt as it comes; from the cache in one piece."""
-        asked = decoding or Decoding()
-        key = generation_key(prompt, asked)
-        known = self._get(key, _generated)
-        if known is not None:
-            on_text(known.text)
-            return known
-        answer = streamed(self.inner, prompt, asked, on_text)
+        decoding = decoding or Decoding()
+        key = generation_key(prompt, decoding)
+        answer = self._get(key, _generated)
+        if answer is not None:
+            on_text(answer.text)
+            return answer
+        answer = streamed(self.inner, prompt, decoding, on_text)
         self._put(key, asdict(answer))
         return answer
 
@@ -70,15 +70,15 @@ class CachedBackend:
         def row(value: Any) -> Array:
             return np.array(value, dtype=np.float32).reshape(len(choices))
 
-        found = self._through([choices_key(prompt, choices) for prompt in prompts], ask, lambda scores: scores.tolist(), row)
-        rows = np.array([scores for scores, _ in found], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=spent + Cost(cached=sum(not fresh for _, fresh in found)))
+        pairs = self._through([choices_key(prompt, choices) for prompt in prompts], ask, lambda scores: scores.tolist(), row)
+        rows = np.array([scores for scores, _ in pairs], dtype=np.float32).reshape(len(prompts), len(choices))
+        return ChoiceScores(logprobs=rows, cost=spent + Cost(cached=sum(not fresh for _, fresh in pairs)))
 
     def _through(
         self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[T]], write: Callable[[T], Any], read: Callable[[Any], T]
     ) -> list[tuple[T, bool]]:
         """The answer of each key and whether it was asked for now; equal keys are asked for once."""
-        answers = {key: known for key in set(keys) if (known := self._get(key, read)) is not None}
+        answers = {key: answer for key in set(keys) if (answer := self._get(key, read)) is not None}
         missing = [n for n, key in enumerate(keys) if key not in answers and key not in keys[:n]]
         for n, answer in zip(missing, ask(missing) if missing else (), strict=True):
             answers[keys[n]] = answer
@@ -102,7 +102,7 @@ class CachedBackend:
             logger.warning("an answer could not be kept in the cache: %s", error)
 
 
-def _opened(folder: Path) -> Any:
+def _open_cache(folder: Path) -> Any:
     """The cache in the folder; None, with a warning, where there can be none."""
     import diskcache
 

@@ -51,14 +51,14 @@ def data_uri(picture: Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def generation(asked: Decoding, *, server_stops: bool) -> dict[str, Any]:
+def generation(decoding: Decoding, *, server_stops: bool) -> dict[str, Any]:
     """The fields that say how to generate. A seed says nothing where nothing is sampled, and not every server takes one."""
-    fields: dict[str, Any] = {"max_tokens": asked.max_tokens, "temperature": asked.temperature}
-    if asked.temperature > 0:
-        fields |= {"top_p": 1.0, "seed": asked.seed}
-    if asked.stop and server_stops:
-        fields["stop"] = list(asked.stop)
-    if asked.logprobs:
+    fields: dict[str, Any] = {"max_tokens": decoding.max_tokens, "temperature": decoding.temperature}
+    if decoding.temperature > 0:
+        fields |= {"top_p": 1.0, "seed": decoding.seed}
+    if decoding.stop and server_stops:
+        fields["stop"] = list(decoding.stop)
+    if decoding.logprobs:
         fields["logprobs"] = True
     return fields
 
@@ -68,7 +68,7 @@ def choosing(top_logprobs: int) -> dict[str, Any]:
     return {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top_logprobs}
 
 
-def generated(reply: Mapping[str, Any], asked: Decoding, seconds: float) -> Generated:
+def generated(reply: Mapping[str, Any], decoding: Decoding, seconds: float) -> Generated:
     """The answer of a reply.
 
     Raises:
@@ -79,11 +79,11 @@ def generated(reply: Mapping[str, Any], asked: Decoding, seconds: float) -> Gene
     if reason == FILTERED or message.get("refusal"):
         return Generated(text="", finished="refused", cost=cost(reply, seconds))
     text = message.get("content") or ""
-    stops = [place for place in (text.find(stop) for stop in asked.stop) if place >= 0]
+    stops = [place for place in (text.find(stop) for stop in decoding.stop) if place >= 0]
     return Generated(
         text=text[: min(stops)] if stops else text,
         finished="length" if reason == "length" and not stops else "stop",
-        logprobs=_of_tokens(choice) if asked.logprobs else None,
+        logprobs=_of_tokens(choice) if decoding.logprobs else None,
         cost=cost(reply, seconds),
     )
 
@@ -117,11 +117,11 @@ class Gathering:
         return self._choice(choices[0]) if choices else ""
 
     def _choice(self, choice: Mapping[str, Any]) -> str:
-        said = choice.get("delta") or choice.get("message") or {}
-        text = str(said.get("content") or "")
+        message = choice.get("delta") or choice.get("message") or {}
+        text = str(message.get("content") or "")
         self._texts.append(text)
         self._tokens += (choice.get("logprobs") or {}).get("content") or []
-        self._refusal = said.get("refusal") or self._refusal
+        self._refusal = message.get("refusal") or self._refusal
         self._reason = choice.get("finish_reason") or self._reason
         self.ended = self.ended or self._reason is not None
         return text
@@ -147,8 +147,8 @@ def first_tokens(reply: Mapping[str, Any]) -> dict[str, float]:
     tokens = (reply["choices"][0].get("logprobs") or {}).get("content") or []
     if not tokens:
         return {}
-    listed = [tokens[0], *(tokens[0].get("top_logprobs") or ())]  # the first is the token that was taken; most servers list it again
-    return {str(entry["token"]): float(entry["logprob"]) for entry in listed if entry.get("logprob") is not None}
+    entries = [tokens[0], *(tokens[0].get("top_logprobs") or ())]  # the first is the token that was taken; most servers list it again
+    return {str(entry["token"]): float(entry["logprob"]) for entry in entries if entry.get("logprob") is not None}
 
 
 def filtered(reply: Mapping[str, Any]) -> bool:
@@ -156,10 +156,10 @@ def filtered(reply: Mapping[str, Any]) -> bool:
     return bool(reply["choices"][0].get("finish_reason") == FILTERED)
 
 
-def chosen(tokens: Mapping[str, float], choices: Sequence[str]) -> list[float]:
+def choice_row(tokens: Mapping[str, float], choices: Sequence[str]) -> list[float]:
     """Log-probability of each choice: of all tokens that spell it, with or without a space or its marker before it, together.
 
-    >>> chosen({"Yes": -1.0, "No": -2.0, "yes": -3.0}, ["Yes", "No", "Maybe"])
+    >>> choice_row({"Yes": -1.0, "No": -2.0, "yes": -3.0}, ["Yes", "No", "Maybe"])
     [-1.0, -2.0, -inf]
     """
     bare: dict[str, list[float]] = {}

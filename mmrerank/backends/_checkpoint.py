@@ -30,17 +30,17 @@ def load(model: str, revision: str, precision: str, device: torch.device) -> tup
     dtype = DTYPES.get(precision, "auto" if device.type == "cuda" else torch.float32)
     try:
         processor = AutoProcessor.from_pretrained(model, **where)
-        loaded, report = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, output_loading_info=True, **where)
+        network, report = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, output_loading_info=True, **where)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         if is_folder:
-            raise FormatError(f"no image-text-to-text checkpoint can be loaded: {said}", path=model) from error
-        raise BackendError(f"the hub did not give {model!r}: {said}", hint=_OFFLINE) from error
+            raise FormatError(f"no image-text-to-text checkpoint can be loaded: {reason}", path=model) from error
+        raise BackendError(f"the hub did not give {model!r}: {reason}", hint=_OFFLINE) from error
     _check_complete(model, report)
     if not getattr(processor, "chat_template", None) and not getattr(processor.tokenizer, "chat_template", None):
         hint = "Use an instruction-tuned checkpoint, or put its chat_template.jinja into the folder."
         raise FormatError("the checkpoint has no chat template, which says how a prompt is written", path=model, hint=hint)
-    return loaded.to(device).eval(), processor
+    return network.to(device).eval(), processor
 
 
 def device_of(name: str) -> torch.device:
@@ -55,8 +55,8 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise InputError(f"no device {name!r} here: {said}", hint="Pass device='cpu' or leave it at 'auto'.") from error
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"no device {name!r} here: {reason}", hint="Pass device='cpu' or leave it at 'auto'.") from error
     return device
 
 

@@ -38,18 +38,18 @@ def without_habits(config: Any) -> Any:
     return GenerationConfig(**{name: value for name in STRUCTURE if (value := getattr(config, name, None)) is not None})
 
 
-def settings(asked: Decoding, ends: frozenset[int], pad: int | None) -> Any:
+def settings(decoding: Decoding, ends: frozenset[int], pad: int | None) -> Any:
     """What `generate` is to do. Sampling is from the whole distribution; a repetition costs nothing."""
     from transformers import GenerationConfig
 
-    sampled = {"do_sample": True, "temperature": asked.temperature, "top_p": 1.0, "top_k": 0}
+    sampling = {"do_sample": True, "temperature": decoding.temperature, "top_p": 1.0, "top_k": 0}
     return GenerationConfig(
-        max_new_tokens=asked.max_tokens,
+        max_new_tokens=decoding.max_tokens,
         eos_token_id=sorted(ends),
         pad_token_id=pad,
         return_dict_in_generate=True,
-        output_logits=asked.logprobs,
-        **(sampled if asked.temperature > 0 else {"do_sample": False}),
+        output_logits=decoding.logprobs,
+        **(sampling if decoding.temperature > 0 else {"do_sample": False}),
     )
 
 
@@ -67,11 +67,11 @@ class StopStrings:
 
     def __call__(self, input_ids: torch.Tensor, scores: Any = None, **_: Any) -> torch.Tensor:
         """(batch,) whether each answer has ended; asked after every token."""
-        made = input_ids[:, self._start :]
-        for n, latest in enumerate(made[:, -self._window :].tolist()):
+        tokens = input_ids[:, self._start :]
+        for n, latest in enumerate(tokens[:, -self._window :].tolist()):
             if n not in self.lengths and any(stop in self._text_of(latest) for stop in self._stops):
-                self.lengths[n] = made.shape[1]
-        return torch.tensor([n in self.lengths for n in range(len(made))], device=input_ids.device)
+                self.lengths[n] = tokens.shape[1]
+        return torch.tensor([n in self.lengths for n in range(len(tokens))], device=input_ids.device)
 
     def cut(self, n: int, tokens: list[int]) -> list[int]:
         """The tokens of one row up to the one that completed a stop string."""

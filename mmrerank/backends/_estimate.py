@@ -21,7 +21,7 @@ class Estimated:
     def __init__(self, backend: Backend, say: Callable[[str], None], *, long_s: float = LONG_S) -> None:
         self.name = backend.name
         self._backend, self._say, self._long_s = backend, say, long_s
-        self._coming, self._told = 0, False
+        self._coming, self._has_reported = 0, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
@@ -48,13 +48,13 @@ class Estimated:
     def _first(self, prompts: Sequence[Prompt], ask: Callable[[Sequence[Prompt]], list[T]]) -> list[T]:
         """The answer to the first prompt, asked alone, where an estimate is due and more are coming; else nothing."""
         self._coming = max(self._coming, len(prompts))
-        if self._told or self._coming < 2 or not prompts:
+        if self._has_reported or self._coming < 2 or not prompts:
             return []
         start = time.perf_counter()
         answers = ask(prompts[:1])
         still_s = (time.perf_counter() - start) * (self._coming - 1)
-        self._told = any(answer.cost.calls for answer in answers)  # one from the cache tells nothing
-        if not self._told:
+        self._has_reported = any(answer.cost.calls for answer in answers)  # one from the cache tells nothing
+        if not self._has_reported:
             self._coming -= len(prompts)
             return answers
         if still_s > self._long_s:

@@ -52,8 +52,8 @@ class Preparer:
         self.ids_of = lru_cache(maxsize=256)(self._ids_of)
         self._picture_tokens = lru_cache(maxsize=4096)(self._picture_tokens_of)
         ends = model.generation_config.eos_token_id
-        named = [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id]
-        self.ends = frozenset(int(end) for end in named if end is not None)
+        end_ids = [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id]
+        self.ends = frozenset(int(end) for end in end_ids if end is not None)
 
     def __call__(self, prompts: Sequence[Prompt]) -> Prepared:
         """One batch.
@@ -65,12 +65,14 @@ class Preparer:
         try:
             texts = [self._template(prompt) for prompt in prompts]
             with self._lock:
-                made = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
+                features = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
         except (ValueError, TemplateError) as error:
             raise InputError(f"the processor of {self._name!r} does not take the prompt: {error}") from error
-        lengths = made["attention_mask"].sum(dim=1).tolist()
-        pictured = (made["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
-        return Prepared(inputs=dict(made), lengths=lengths, image_lengths=pictured)
+        lengths = features["attention_mask"].sum(dim=1).tolist()
+        image_lengths = (
+            (features["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
+        )
+        return Prepared(inputs=dict(features), lengths=lengths, image_lengths=image_lengths)
 
     def extent(self, prompt: Prompt) -> int:
         """How long a prompt is as tokens: pictures as the processor counts them, letters by four."""
@@ -108,7 +110,7 @@ class Preparer:
 
     def _plain(self, text: str) -> str:
         """The text with a space in each special token, which only the chat template may write."""
-        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     def _ids_of(self, choice: str) -> tuple[int, ...]:
         """The tokens of a choice as the model would begin its answer with them.
@@ -155,9 +157,9 @@ def _pictures(prompt: Prompt) -> list[Image]:
 
 def _special(processor: Any) -> re.Pattern[str]:
     """Finds every special token of two letters or more, the placeholders of pictures among them."""
-    added = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
+    contents = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
     placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
-    words = {*added, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
+    words = {*contents, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
     longest_first = sorted((word for word in words if len(word) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 

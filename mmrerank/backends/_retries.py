@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 RETRYABLE = frozenset({408, 409, 425, 429})
 FOR_GOOD = frozenset({"insufficient_quota", "billing_hard_limit_reached"})  # codes that come with 429, and that no wait mends
 LONGEST_WAIT_S = 60.0
-LONGEST_SAYING = 300  # characters of what a server said that go into a message
+LONGEST_MESSAGE = 300  # characters of what a server said that go into a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,40 +38,42 @@ class RetryPolicy:
 class RequestRefused(Exception):
     """The server answered with a status that no further try will change, or the tries are used up."""
 
-    def __init__(self, status: int, said: Saying, *, retryable: bool) -> None:
-        super().__init__(said.text)
-        self.status, self.said, self.retryable = status, said, retryable
+    def __init__(self, status: int, message: ServerMessage, *, retryable: bool) -> None:
+        super().__init__(message.text)
+        self.status, self.message, self.retryable = status, message, retryable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saying:
+class ServerMessage:
     """What a server said with an error, from any of the envelopes in use."""
 
     text: str
     codes: frozenset[str] = frozenset()
 
 
-def post(client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event) -> Any:
+def post(client: httpx.Client, url: str, body: Mapping[str, Any], policy: RetryPolicy, cancellation: threading.Event) -> Any:
     """The JSON that the server answers with.
 
     Args:
-        given_up: once it is set, nothing is tried again.
+        cancellation: once it is set, nothing is tried again.
 
     Raises:
-        Refused: by its status.
+        RequestRefused: by its status.
         BackendError: the server cannot be reached (retryable), or does not speak JSON.
     """
-    return _json(url, _sent(client, url, body, patience, given_up, stream=False))
+    return _json(url, _first_success(client, url, body, policy, cancellation, stream=False))
 
 
-def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event) -> Iterator[str]:
+def post_lines(
+    client: httpx.Client, url: str, body: Mapping[str, Any], policy: RetryPolicy, cancellation: threading.Event
+) -> Iterator[str]:
     """The lines that the server answers with, as they come. Only what fails before the first is tried again.
 
     Raises:
-        Refused: by its status.
+        RequestRefused: by its status.
         BackendError: the server cannot be reached, or the answer breaks off; retryable.
     """
-    reply = _sent(client, url, body, patience, given_up, stream=True)
+    reply = _first_success(client, url, body, policy, cancellation, stream=True)
     try:
         yield from reply.iter_lines()
     except httpx.RequestError as error:
@@ -80,12 +82,12 @@ def post_lines(client: httpx.Client, url: str, body: Mapping[str, Any], patience
         reply.close()
 
 
-def _sent(
-    client: httpx.Client, url: str, body: Mapping[str, Any], patience: RetryPolicy, given_up: threading.Event, *, stream: bool
+def _first_success(
+    client: httpx.Client, url: str, body: Mapping[str, Any], policy: RetryPolicy, cancellation: threading.Event, *, stream: bool
 ) -> httpx.Response:
     """The reply of the first try that succeeds; with `stream` its body is still to be read."""
-    for tries_left in range(patience.retries, -1, -1):
-        wait = _backoff(patience, patience.retries - tries_left)
+    for remaining in range(policy.retries, -1, -1):
+        wait = _backoff(policy, policy.retries - remaining)
         try:
             reply = client.send(client.build_request("POST", url, json=body), stream=stream)
             if not reply.is_success:
@@ -98,22 +100,22 @@ def _sent(
             failure = refusal(reply)
             if not failure.retryable:
                 raise failure
-            wait = asked_wait(reply.headers.get("retry-after")) or wait
-        if tries_left == 0 or wait > LONGEST_WAIT_S or given_up.is_set():
+            wait = retry_after_s(reply.headers.get("retry-after")) or wait
+        if remaining == 0 or wait > LONGEST_WAIT_S or cancellation.is_set():
             raise failure
         logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)
-        given_up.wait(wait)
+        cancellation.wait(wait)
     raise AssertionError("the last try returns or raises")
 
 
-def _backoff(patience: RetryPolicy, tried: int) -> float:
-    return float(min(patience.backoff_s * 2**tried, LONGEST_WAIT_S)) * random.uniform(0.5, 1.0)
+def _backoff(policy: RetryPolicy, tries: int) -> float:
+    return float(min(policy.backoff_s * 2**tries, LONGEST_WAIT_S)) * random.uniform(0.5, 1.0)
 
 
-def asked_wait(header: str | None) -> float | None:
+def retry_after_s(header: str | None) -> float | None:
     """Seconds of a `Retry-After`, which is a number or a date; None where it is absent or unreadable.
 
-    >>> asked_wait("1.5")
+    >>> retry_after_s("1.5")
     1.5
     """
     if not header:
@@ -130,30 +132,30 @@ def asked_wait(header: str | None) -> float | None:
 
 def refusal(reply: httpx.Response) -> RequestRefused:
     """The error that a reply stands for."""
-    said = _saying(reply)
-    again = (reply.status_code in RETRYABLE or reply.status_code >= 500) and not said.codes & FOR_GOOD
-    return RequestRefused(reply.status_code, said, retryable=again)
+    message = _message_of(reply)
+    again = (reply.status_code in RETRYABLE or reply.status_code >= 500) and not message.codes & FOR_GOOD
+    return RequestRefused(reply.status_code, message, retryable=again)
 
 
-def _saying(reply: httpx.Response) -> Saying:
+def _message_of(reply: httpx.Response) -> ServerMessage:
     """From `{"error": {"message", "type", "code"}}`, `{"error": "..."}`, `{"detail": ...}`, `{"message": "..."}` or plain text."""
     try:
-        found = reply.json()
+        body = reply.json()
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        return Saying(text=_short(reply.text) or reply.reason_phrase)
-    error = found.get("error", found)
+        body = None
+    if not isinstance(body, dict):
+        return ServerMessage(text=_short(reply.text) or reply.reason_phrase)
+    error = body.get("error", body)
     if not isinstance(error, dict):
-        return Saying(text=_short(str(error)))
-    text = error.get("message") or error.get("detail") or json.dumps(found)
+        return ServerMessage(text=_short(str(error)))
+    text = error.get("message") or error.get("detail") or json.dumps(body)
     inner = error.get("innererror")
     codes = {error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None}
-    return Saying(text=_short(str(text)), codes=frozenset(code for code in codes if isinstance(code, str)))
+    return ServerMessage(text=_short(str(text)), codes=frozenset(code for code in codes if isinstance(code, str)))
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:LONGEST_SAYING]
+    return " ".join(text.split())[:LONGEST_MESSAGE]
 
 
 def _unreachable(url: str, error: httpx.RequestError) -> BackendError:

@@ -10,9 +10,9 @@ from mmrerank.types import Backend, Decoding, Generated, Prompt
 
 def streamed(backend: Backend, prompt: Prompt, decoding: Decoding, on_text: Callable[[str], None] | None) -> Generated:
     """The answer to one prompt; `on_text` gets its text piece by piece, in order. Without it the backend is asked as ever."""
-    offered: Any = getattr(backend, "stream", None)
-    if on_text is not None and offered is not None:
-        answer: Generated = offered(prompt, decoding, on_text)
+    stream: Any = getattr(backend, "stream", None)
+    if on_text is not None and stream is not None:
+        answer: Generated = stream(prompt, decoding, on_text)
         return answer
     (answer,) = backend.generate([prompt], decoding)
     if on_text is not None:

@@ -73,7 +73,7 @@ class ChatHttp:
         self._key = (api_key or "").strip()
         self._client = _client(httpx.URL(base), self._key, options, transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="chat_http")
-        self._patience = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
+        self._retry_policy = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
         self.close = weakref.finalize(self, _close, self._client, self._pool)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
@@ -82,8 +82,8 @@ class ChatHttp:
         Raises:
             BackendError: the server cannot be reached, or refuses.
         """
-        asked = decoding or Decoding()
-        return self._each(partial(self._generated, asked=asked), prompts)
+        decoding = decoding or Decoding()
+        return self._each(partial(self._generated, decoding=decoding), prompts)
 
     def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
         """The answer to one prompt, whose text `on_text` gets as it comes; in one piece where a stop string has to be looked for.
@@ -91,25 +91,25 @@ class ChatHttp:
         Raises:
             BackendError: as in `generate`, or the answer breaks off.
         """
-        asked, start = decoding or Decoding(), time.perf_counter()
-        if asked.stop:
-            (whole,) = self.generate([prompt], asked)
+        decoding, start = decoding or Decoding(), time.perf_counter()
+        if decoding.stop:
+            (whole,) = self.generate([prompt], decoding)
             on_text(whole.text)
             return whole
-        fields = wire.generation(asked, server_stops=self._options.server_stops)
+        fields = wire.generation(decoding, server_stops=self._options.server_stops)
         body = {"model": self.model, "messages": wire.messages(prompt), **fields, "stream": True}
         gathering = wire.Gathering()
         try:
-            for line in post_lines(self._client, self._url, body, self._patience, threading.Event()):
+            for line in post_lines(self._client, self._url, body, self._retry_policy, threading.Event()):
                 if text := self._read(line, gathering.take):
                     on_text(text)
-        except RequestRefused as refused:
-            if wire.FILTERED in refused.said.codes:
+        except RequestRefused as refusal:
+            if wire.FILTERED in refusal.message.codes:
                 return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
-            raise self._error(refused) from refused
+            raise self._error(refusal) from refusal
         if not gathering.ended:
             raise BackendError(f"{self._url}: the answer broke off before its end", retryable=True)
-        return self._read(gathering.reply(), partial(wire.generated, asked=asked, seconds=time.perf_counter() - start))
+        return self._read(gathering.reply(), partial(wire.generated, decoding=decoding, seconds=time.perf_counter() - start))
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """(n_prompts, n_choices) log-probabilities among the likeliest first tokens; -inf for a choice that is not among them.
@@ -119,9 +119,9 @@ class ChatHttp:
         """
         if not choices or any(not choice.strip(wire.MARKERS) for choice in choices):
             raise InputError(f"a choice needs at least one letter; got {list(choices)}")
-        found = self._each(partial(self._chosen, choices=choices), prompts)
-        rows = np.array([row for row, _ in found], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=sum((cost for _, cost in found), Cost()))
+        rows_and_costs = self._each(partial(self._choice_row, choices=choices), prompts)
+        rows = np.array([row for row, _ in rows_and_costs], dtype=np.float32).reshape(len(prompts), len(choices))
+        return ChoiceScores(logprobs=rows, cost=sum((cost for _, cost in rows_and_costs), Cost()))
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -130,92 +130,94 @@ class ChatHttp:
 
     def _each(self, ask: Callable[[Prompt, threading.Event], T], prompts: Sequence[Prompt]) -> list[T]:
         """What `ask` says to each prompt, in their order. The first failure ends the rest: no further request, no further wait."""
-        given_up = threading.Event()
-        asked = [self._pool.submit(ask, prompt, given_up) for prompt in prompts]
+        cancellation = threading.Event()
+        futures = [self._pool.submit(ask, prompt, cancellation) for prompt in prompts]
         try:
-            done, _ = wait(asked, return_when=FIRST_EXCEPTION)
-            failed = next((future for future in asked if future in done and future.exception() is not None), None)
-            return [future.result() for future in ([failed] if failed else asked)]
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failure = next((future for future in futures if future in finished and future.exception() is not None), None)
+            return [future.result() for future in ([failure] if failure else futures)]
         finally:
-            given_up.set()
-            for future in asked:
+            cancellation.set()
+            for future in futures:
                 future.cancel()
 
-    def _generated(self, prompt: Prompt, given_up: threading.Event, *, asked: Decoding) -> Generated:
+    def _generated(self, prompt: Prompt, cancellation: threading.Event, *, decoding: Decoding) -> Generated:
         start = time.perf_counter()
         try:
-            reply = self._reply(prompt, wire.generation(asked, server_stops=self._options.server_stops), given_up)
-        except RequestRefused as refused:
-            if wire.FILTERED in refused.said.codes:
+            reply = self._reply(prompt, wire.generation(decoding, server_stops=self._options.server_stops), cancellation)
+        except RequestRefused as refusal:
+            if wire.FILTERED in refusal.message.codes:
                 return Generated(text="", finished="refused", cost=Cost(calls=1, seconds=time.perf_counter() - start))
-            raise self._error(refused) from refused
-        return self._read(reply, partial(wire.generated, asked=asked, seconds=time.perf_counter() - start))
+            raise self._error(refusal) from refusal
+        return self._read(reply, partial(wire.generated, decoding=decoding, seconds=time.perf_counter() - start))
 
-    def _chosen(self, prompt: Prompt, given_up: threading.Event, *, choices: Sequence[str]) -> tuple[list[float], Cost]:
+    def _choice_row(self, prompt: Prompt, cancellation: threading.Event, *, choices: Sequence[str]) -> tuple[list[float], Cost]:
         start = time.perf_counter()
         try:
-            reply = self._reply(prompt, wire.choosing(self._options.top_logprobs), given_up)
-        except RequestRefused as refused:
-            raise self._error(refused) from refused
+            reply = self._reply(prompt, wire.choosing(self._options.top_logprobs), cancellation)
+        except RequestRefused as refusal:
+            raise self._error(refusal) from refusal
         tokens = self._read(reply, wire.first_tokens)
         if not tokens:
-            filtered = self._read(reply, wire.filtered)
-            why = "its content filter kept the answer back" if filtered else "the reply has none"
-            raise BackendError(f"{self.name} tells no log-probabilities: {why}.", hint="" if filtered else _NO_LOGPROBS)
-        row = wire.chosen(tokens, choices)
+            is_filtered = self._read(reply, wire.filtered)
+            why = "its content filter kept the answer back" if is_filtered else "the reply has none"
+            raise BackendError(f"{self.name} tells no log-probabilities: {why}.", hint="" if is_filtered else _NO_LOGPROBS)
+        row = wire.choice_row(tokens, choices)
         if max(row) == -np.inf:
             raise self._unseen(choices, tokens)
         return row, self._read(reply, partial(wire.cost, seconds=time.perf_counter() - start))
 
-    def _reply(self, prompt: Prompt, fields: Mapping[str, Any], given_up: threading.Event) -> Any:
+    def _reply(self, prompt: Prompt, fields: Mapping[str, Any], cancellation: threading.Event) -> Any:
         body = {"model": self.model, "messages": wire.messages(prompt), **fields}
-        return post(self._client, self._url, body, self._patience, given_up)
+        return post(self._client, self._url, body, self._retry_policy, cancellation)
 
     def _read(self, reply: Any, reader: Callable[[Any], T]) -> T:
         try:
             return reader(reply)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            said = str(reply)[:80]
-            raise BackendError(f"{self._url} answers with something that is no chat completion: {said!r}", hint=_FORM) from error
+            beginning = str(reply)[:80]
+            raise BackendError(f"{self._url} answers with something that is no chat completion: {beginning!r}", hint=_FORM) from error
 
     def _unseen(self, choices: Sequence[str], tokens: Mapping[str, float]) -> BackendError:
         likeliest = sorted(tokens, key=lambda token: -tokens[token])[:5]
-        wanted = " or ".join(map(repr, choices))
-        seen = f"none of the {len(tokens)} likeliest first tokens is {wanted}; they begin with {', '.join(map(repr, likeliest))}"
-        return BackendError(f"{self.name}: {seen}.", hint="A choice must be one token, and the prompt must ask for it; or use local/PATH.")
+        names = " or ".join(map(repr, choices))
+        message = f"none of the {len(tokens)} likeliest first tokens is {names}; they begin with {', '.join(map(repr, likeliest))}"
+        return BackendError(
+            f"{self.name}: {message}.", hint="A choice must be one token, and the prompt must ask for it; or use local/PATH."
+        )
 
-    def _error(self, refused: RequestRefused) -> BackendError:
+    def _error(self, refusal: RequestRefused) -> BackendError:
         """What the server's refusal means for the user. The key is cut out where a server repeats it."""
-        said = refused.said.text.replace(self._key, "***") if self._key else refused.said.text
-        hint = _hint(refused, self._url)
-        return BackendError(f"{self._url} ({self.model}) says {refused.status}: {said}", retryable=refused.retryable, hint=hint)
+        message = refusal.message.text.replace(self._key, "***") if self._key else refusal.message.text
+        hint = _hint(refusal, self._url)
+        return BackendError(f"{self._url} ({self.model}) says {refusal.status}: {message}", retryable=refusal.retryable, hint=hint)
 
 
-def _hint(refused: RequestRefused, url: str) -> str:
-    said = refused.said.text.lower()
-    if refused.status in (401, 403):
+def _hint(refusal: RequestRefused, url: str) -> str:
+    message = refusal.message.text.lower()
+    if refusal.status in (401, 403):
         return "Pass the server's key: api_key=... in Python, MMRERANK_API_KEY on the command line."
-    if refused.status == 404:
+    if refusal.status == 404:
         return f"{url.removesuffix('chat/completions')}models lists what the server has."
-    if 300 <= refused.status < 400:
+    if 300 <= refusal.status < 400:
         return "Redirects are not followed, since pictures would go along; name the address it leads to."
-    if refused.status in (400, 422) and "logprob" in said:
+    if refusal.status in (400, 422) and "logprob" in message:
         return f"Some servers allow fewer: chat_http/URL#MODEL(top_logprobs=5). {_NO_LOGPROBS}"
-    return "The server stayed overloaded or failing through all retries." if refused.retryable else ""
+    return "The server stayed overloaded or failing through all retries." if refusal.retryable else ""
 
 
 def _address(server: str) -> tuple[str, str]:
     """The base URL, without a slash at its end, and the model."""
     url, _, model = server.partition("#")
     try:
-        parsed = httpx.URL(url.strip())
+        address = httpx.URL(url.strip())
     except httpx.InvalidURL as error:
         raise InputError(f"{url!r} is no URL: {error}", hint=_FORM) from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or not model.strip():
+    if address.scheme not in ("http", "https") or not address.host or not model.strip():
         raise InputError(f"{server!r} does not name a server and a model", hint=_FORM)
-    if parsed.userinfo or parsed.query:
+    if address.userinfo or address.query:
         raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
-    base = str(parsed).rstrip("/").removesuffix("/chat/completions")
+    base = str(address).rstrip("/").removesuffix("/chat/completions")
     return (base if httpx.URL(base).path.strip("/") else f"{base}/v1"), model.strip()
 
 
@@ -249,6 +251,6 @@ def build(options: Options, api_key: str | None = None) -> ChatHttp:
 
 def tiny() -> ChatHttp:
     """A test double: the same code before a server that is a function in this process; its answers follow from a hash and mean nothing."""
-    from mmrerank.backends._chat_double import answer
+    from mmrerank.backends._fake_chat_server import answer
 
     return ChatHttp(Options(server="http://double.invalid#double"), transport=httpx.MockTransport(answer))

@@ -91,12 +91,12 @@ class Local:
             InputError: the checkpoint cannot take a prompt, such as pictures it has no place for; no token is allowed, or
                 a stop string is empty.
         """
-        asked = checked(decoding or Decoding())
-        size = self._batch_size if asked.temperature == 0 else 1
+        decoding = checked(decoding or Decoding())
+        size = self._batch_size if decoding.temperature == 0 else 1
         answers: dict[int, Generated] = {}
         for positions in self._batches(prompts, size):
             prepared = self._prepare([prompts[n] for n in positions])
-            answers.update(zip(positions, self._generated(prepared, asked), strict=True))
+            answers.update(zip(positions, self._generated(prepared, decoding), strict=True))
         return [answers[n] for n in range(len(prompts))]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
@@ -114,7 +114,7 @@ class Local:
             prepared = self._prepare([prompts[n] for n in positions])
             with self._lock:
                 start = time.perf_counter()  # the wait for others is not this model's work
-                rows[positions] = self._chosen(prepared, ids)
+                rows[positions] = self._choice_rows(prepared, ids)
                 seconds = (time.perf_counter() - start) / len(positions)
             tokens = zip(positions, prepared.lengths, prepared.image_lengths, strict=True)
             costs |= {n: Cost(calls=1, prompt_tokens=length, image_tokens=images, seconds=seconds) for n, length, images in tokens}
@@ -126,16 +126,16 @@ class Local:
     def _batches(self, prompts: Sequence[Prompt], size: int) -> list[list[int]]:
         """Positions of the prompts in batches of like length, so that little is padding and none is too large."""
         extents = [self._prepare.extent(prompt) for prompt in prompts]
-        found: list[list[int]] = []
+        batches: list[list[int]] = []
         for n in sorted(range(len(prompts)), key=extents.__getitem__):
-            full = not found or len(found[-1]) >= size or (len(found[-1]) + 1) * extents[n] > self._batch_tokens
+            full = not batches or len(batches[-1]) >= size or (len(batches[-1]) + 1) * extents[n] > self._batch_tokens
             if full:
-                found.append([])
-            found[-1].append(n)
-        return found
+                batches.append([])
+            batches[-1].append(n)
+        return batches
 
     @torch.inference_mode()
-    def _chosen(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
+    def _choice_rows(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
         """(batch, n_choices): the first tokens from one pass over the prompts, further tokens from one pass a choice."""
         inputs = prepared.on(self.device)
         first = self._model(**inputs, logits_to_keep=1).logits[:, -1].float().log_softmax(-1)  # (batch, vocabulary)
@@ -144,43 +144,45 @@ class Local:
             if len(tokens) > 1:
                 longer = extended(inputs, tokens[:-1])
                 steps = self._model(**longer, logits_to_keep=len(tokens) - 1).logits.float().log_softmax(-1)
-                picked = torch.tensor(tokens[1:], device=self.device)
-                rows[:, n] += steps[:, torch.arange(len(picked), device=self.device), picked].sum(-1)
+                rest = torch.tensor(tokens[1:], device=self.device)
+                rows[:, n] += steps[:, torch.arange(len(rest), device=self.device), rest].sum(-1)
         return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
-    def _generated(self, prepared: Prepared, asked: Decoding) -> list[Generated]:
+    def _generated(self, prepared: Prepared, decoding: Decoding) -> list[Generated]:
         with self._lock:
             start = time.perf_counter()
-            tokens, logprobs = self._tokens(prepared, asked)
+            tokens, logprobs = self._tokens(prepared, decoding)
             seconds = (time.perf_counter() - start) / len(tokens)
-        return [self._answer(prepared, n, tokens[n], logprobs[n], asked, seconds) for n in range(len(tokens))]
+        return [self._answer(prepared, n, tokens[n], logprobs[n], decoding, seconds) for n in range(len(tokens))]
 
     @torch.inference_mode()
-    def _tokens(self, prepared: Prepared, asked: Decoding) -> tuple[list[list[int]], list[list[float]]]:
+    def _tokens(self, prepared: Prepared, decoding: Decoding) -> tuple[list[list[int]], list[list[float]]]:
         """The tokens of each answer up to its end, with the end itself where it came, and their log-probabilities."""
         inputs = prepared.on(self.device)
         start = inputs["input_ids"].shape[1]
-        stops = StopStrings(asked.stop, start, self._prepare.text_of)
-        how = settings(asked, self._prepare.ends, self._prepare.tokenizer.pad_token_id)
+        stops = StopStrings(decoding.stop, start, self._prepare.text_of)
+        how = settings(decoding, self._prepare.ends, self._prepare.tokenizer.pad_token_id)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(asked.seed)
-            made = self._model.generate(**inputs, generation_config=how, stopping_criteria=[stops] if asked.stop else None)
-        new = made.sequences[:, start:]
+            torch.manual_seed(decoding.seed)
+            output = self._model.generate(**inputs, generation_config=how, stopping_criteria=[stops] if decoding.stop else None)
+        new = output.sequences[:, start:]
         tokens = [self._prepare.until_end(stops.cut(n, row)) for n, row in enumerate(new.tolist())]
-        if not asked.logprobs:
+        if not decoding.logprobs:
             return tokens, [[] for _ in tokens]
-        steps = torch.stack(made.logits, dim=1).float().log_softmax(-1)  # (batch, steps, vocabulary)
-        picked = steps.gather(-1, new[:, : steps.shape[1], None])[..., 0].tolist()
-        return tokens, [row[: len(said)] for row, said in zip(picked, tokens, strict=True)]
+        steps = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # (batch, steps, vocabulary)
+        logprobs = steps.gather(-1, new[:, : steps.shape[1], None])[..., 0].tolist()
+        return tokens, [row[: len(ids)] for row, ids in zip(logprobs, tokens, strict=True)]
 
-    def _answer(self, prepared: Prepared, n: int, tokens: list[int], logprobs: list[float], asked: Decoding, seconds: float) -> Generated:
+    def _answer(
+        self, prepared: Prepared, n: int, tokens: list[int], logprobs: list[float], decoding: Decoding, seconds: float
+    ) -> Generated:
         text = self._prepare.text_of(tokens)
-        stops = [place for place in (text.find(stop) for stop in asked.stop) if place >= 0]
-        ended = bool(stops) or len(tokens) < asked.max_tokens or self._prepare.is_end(tokens[-1])
+        stops = [place for place in (text.find(stop) for stop in decoding.stop) if place >= 0]
+        ended = bool(stops) or len(tokens) < decoding.max_tokens or self._prepare.is_end(tokens[-1])
         return Generated(
             text=text[: min(stops)] if stops else text,
             finished="stop" if ended else "length",
-            logprobs=tuple(logprobs) if asked.logprobs else None,
+            logprobs=tuple(logprobs) if decoding.logprobs else None,
             cost=Cost(
                 calls=1,
                 prompt_tokens=prepared.lengths[n],

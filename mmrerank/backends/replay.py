@@ -41,7 +41,7 @@ class Replay:
         self.name = printed("replay", options, argument=options.record is None)
         self._file = Path(options.file)
         self._backend = backend
-        self._known = _read(self._file, must_exist=backend is None)
+        self._lines = _read(self._file, must_exist=backend is None)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """The recorded answer for each prompt.
@@ -49,30 +49,30 @@ class Replay:
         Raises:
             BackendError: one was never recorded, and there is no backend to record from.
         """
-        asked = decoding or Decoding()
-        keys = [generation_key(prompt, asked) for prompt in prompts]
-        costs = self._complete(keys, lambda missing: self._generate([prompts[n] for n in missing], asked))
-        found = [self._known[key] for key in keys]
-        return [_generated(line, cost) for line, cost in zip(found, costs, strict=True)]
+        decoding = decoding or Decoding()
+        keys = [generation_key(prompt, decoding) for prompt in prompts]
+        costs = self._complete(keys, lambda missing: self._generate([prompts[n] for n in missing], decoding))
+        lines = [self._lines[key] for key in keys]
+        return [_generated(line, cost) for line, cost in zip(lines, costs, strict=True)]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """The recorded log-probabilities for each prompt; errors as for `generate`."""
         keys = [choices_key(prompt, choices) for prompt in prompts]
         costs = self._complete(keys, lambda missing: self._choose([prompts[n] for n in missing], choices))
-        rows = np.array([self._known[key]["choices"] for key in keys], dtype=np.float32).reshape(len(prompts), len(choices))
+        rows = np.array([self._lines[key]["choices"] for key in keys], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()))
 
     def _complete(self, keys: Sequence[str], ask: Callable[[Sequence[int]], list[tuple[dict[str, Any], Cost]]]) -> list[Cost]:
         """Records what is missing; the cost of each key, which is one call for a recorded answer too."""
-        missing = [n for n, key in enumerate(keys) if key not in self._known and key not in keys[:n]]
+        missing = [n for n, key in enumerate(keys) if key not in self._lines and key not in keys[:n]]
         costs = [Cost(calls=1)] * len(keys)
         for n, (line, cost) in zip(missing, ask(missing) if missing else (), strict=True):
-            self._known[keys[n]] = line
+            self._lines[keys[n]] = line
             costs[n] = cost
             _append(self._file, {"key": keys[n], **line})
         return costs
 
-    def _generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[tuple[dict[str, Any], Cost]]:
+    def _generate(self, prompts: Sequence[Prompt], decoding: Decoding | None) -> list[tuple[dict[str, Any], Cost]]:
         answers = self._source().generate(prompts, decoding)
         return [(_line(answer), answer.cost) for answer in answers]
 
@@ -84,13 +84,13 @@ class Replay:
     def _source(self) -> Backend:
         if self._backend is None:
             hint = "Record it: replay(file='FILE.jsonl', record='local/PATH')."
-            raise BackendError(f"{self._file}: this question was never recorded ({len(self._known)} others were)", hint=hint)
+            raise BackendError(f"{self._file}: this question was never recorded ({len(self._lines)} others were)", hint=hint)
         return self._backend
 
 
 def _line(answer: Generated) -> dict[str, Any]:
-    said = {"text": answer.text, "finished": answer.finished}
-    return said if answer.logprobs is None else {**said, "logprobs": list(answer.logprobs)}
+    line = {"text": answer.text, "finished": answer.finished}
+    return line if answer.logprobs is None else {**line, "logprobs": list(answer.logprobs)}
 
 
 def _generated(line: Mapping[str, Any], cost: Cost) -> Generated:
@@ -107,11 +107,11 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold other line breaks
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"the recording cannot be read: {error}", path=path) from error
-    found: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
-            found |= _record(path, number, line)
-    return found
+            records |= _record(path, number, line)
+    return records
 
 
 def _record(path: Path, number: int, line: str) -> dict[str, dict[str, Any]]:
@@ -139,10 +139,10 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 line = line if file.read(1) == b"\n" else b"\n" + line  # behind a line that was cut short
-            written = file.write(line)
+            n_bytes = file.write(line)
     except OSError as error:
         raise FormatError(f"the recording cannot be written: {error}", path=path) from error
-    if written != len(line):
+    if n_bytes != len(line):
         raise FormatError("the recording cannot be written: the disk took a part of a line only", path=path)
 
 

@@ -43,7 +43,7 @@ class Scripted:
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """The next log-probabilities for each prompt; a choice that the line does not name is impossible."""
-        rows = [[float(said.get(choice, -np.inf)) for choice in choices] for said in (self._take("choices") for _ in prompts)]
+        rows = [[float(logprobs.get(choice, -np.inf)) for choice in choices] for logprobs in (self._take("choices") for _ in prompts)]
         return ChoiceScores(logprobs=np.array(rows, dtype=np.float32).reshape(len(prompts), len(choices)), cost=Cost(calls=len(prompts)))
 
     def _take(self, kind: str) -> Any:
@@ -77,14 +77,14 @@ _FORM = 'Expected lines such as {"text": "..."} or {"choices": {"Yes": -0.1, "No
 
 def _answer(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        answer = json.loads(line)
     except json.JSONDecodeError as error:
         raise FormatError(f"no JSON: {error.msg}", path=path, line=number, hint=_FORM) from error
-    texts = isinstance(found, dict) and isinstance(found.get("text"), str)
-    chosen = isinstance(found, dict) and isinstance(found.get("choices"), dict) and _numbers(found["choices"])
-    if not (texts or chosen):
+    has_text = isinstance(answer, dict) and isinstance(answer.get("text"), str)
+    has_choices = isinstance(answer, dict) and isinstance(answer.get("choices"), dict) and _numbers(answer["choices"])
+    if not (has_text or has_choices):
         raise FormatError(f"no answer: {line[:80]}", path=path, line=number, hint=_FORM)
-    return dict(found)
+    return dict(answer)
 
 
 def _numbers(choices: Mapping[str, Any]) -> bool:

@@ -76,7 +76,7 @@ def _collection(benchmark: Benchmark, given: Path | None, model: Any, options: d
         return None
     first = options["retriever"] or benchmark.retriever
     searched_by = first if searches(benchmark, retriever=options["retriever"], run=options["run"]) else None
-    where = {"given": given, "searched_by": searched_by, "backend": model}
+    where = {"existing": given, "searched_by": searched_by, "backend": model}
     with _output.progress_bar(f"indexing {benchmark.name}") as advance:
         opened, indexed = collection_for(benchmark, _backend.cache_folder().parent / "collections", progress=advance, **where)
     if indexed is not None and indexed.failed:

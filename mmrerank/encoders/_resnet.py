@@ -124,9 +124,9 @@ class Backbone(nn.Module):
         return x
 
 
-def encoder_part(held: Mapping[str, object]) -> dict[str, torch.Tensor]:
+def encoder_part(checkpoint: Mapping[str, object]) -> dict[str, torch.Tensor]:
     """The tensors of the encoder, their names without prefix; those of the re-ranking head are left aside by name."""
-    inside = held.get("model_state", held)
+    inside = checkpoint.get("model_state", checkpoint)
     tensors = {key: value for key, value in inside.items() if isinstance(value, torch.Tensor)} if isinstance(inside, Mapping) else {}
     for prefix in PREFIXES:
         part = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -135,13 +135,13 @@ def encoder_part(held: Mapping[str, object]) -> dict[str, torch.Tensor]:
     return {key: value for key, value in tensors.items() if not key.startswith((*RERANKING, *UNUSED))}
 
 
-def backbone_of(held: Mapping[str, object], path: Path) -> tuple[Backbone, tuple[int, ...]]:
+def backbone_of(checkpoint: Mapping[str, object], path: Path) -> tuple[Backbone, tuple[int, ...]]:
     """A backbone with exactly the weights of a checkpoint, in float32, and its blocks per stage.
 
     Raises:
         FormatError: a tensor is missing, left over or of another shape than its neighbours ask for.
     """
-    state = {key: value.float() if value.is_floating_point() else value for key, value in encoder_part(held).items()}
+    state = {key: value.float() if value.is_floating_point() else value for key, value in encoder_part(checkpoint).items()}
     depths = tuple(_count(state, number) for number in (1, 2, 3, 4))
     try:
         stages = [(depth, *_widths(state, number)) for number, depth in enumerate(depths, start=1)]

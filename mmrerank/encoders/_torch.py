@@ -47,24 +47,24 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def precision_of(asked: Precision, device: torch.device) -> str:
+def precision_of(precision: Precision, device: torch.device) -> str:
     """The precision to compute in; "auto" is bf16 on a GPU that has it, fp16 on another GPU, fp32 on a CPU."""
-    if asked not in get_args(Precision):
-        raise InputError(f"precision is one of {', '.join(get_args(Precision))}; got {asked!r}")
-    if asked != "auto":
-        return asked
+    if precision not in get_args(Precision):
+        raise InputError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
+    if precision != "auto":
+        return precision
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
-def batch_size_of(asked: int | None, device: torch.device) -> int:
+def batch_size_of(size: int | None, device: torch.device) -> int:
     """How many values go through the model at once: what was asked, or 256 on a GPU and 32 on a CPU."""
-    if asked is None:
+    if size is None:
         return 32 if device.type == "cpu" else 256
-    if asked < 1:
-        raise InputError(f"batch_size is 1 or more; got {asked}")
-    return asked
+    if size < 1:
+        raise InputError(f"batch_size is 1 or more; got {size}")
+    return size
 
 
 def batches(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -107,10 +107,10 @@ def one_modality(values: Iterable[Any], takes: frozenset[Modality], name: str) -
     Raises:
         InputError: they mix modalities, or it is one that the encoder does not take.
     """
-    found = {modality_of(value) for value in values}
-    if len(found) > 1:
+    modalities = {modality_of(value) for value in values}
+    if len(modalities) > 1:
         raise InputError(f"{name!r} encodes one modality a call; got pictures and texts", hint="Encode them in two calls.")
-    modality = found.pop()
+    modality = modalities.pop()
     if modality not in takes:
         raise InputError(f"{name!r} takes {' and '.join(sorted(takes))}, not {modality}")
     return modality
@@ -126,8 +126,8 @@ def finished_rows(rows: torch.Tensor, name: str, *, normalise: bool) -> Array:
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     if not bool(torch.isfinite(lengths).all() and (lengths > 0).all()):
         raise InputError(f"{name!r} gave a row that is zero or not finite", hint="Pass precision='fp32', or check its weights.")
-    finished: Array = (vectors / lengths if normalise else vectors).cpu().numpy()
-    return finished
+    result: Array = (vectors / lengths if normalise else vectors).cpu().numpy()
+    return result
 
 
 def mean_rows(tokens: Sequence[Array], name: str, dimension: int, *, normalise: bool) -> Array:
@@ -148,13 +148,13 @@ def state_dict_of(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     try:
-        held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (*BROKEN, OSError) as error:
         hint = "Only tensors are read, never pickled code: save the state dict alone."
         raise FormatError(f"not a readable checkpoint: {brief(error)}", path=path, hint=hint) from error
-    if not isinstance(held, dict):
-        raise FormatError(f"expected a state dict; it holds a {type(held).__name__}", path=path)
-    return held
+    if not isinstance(state, dict):
+        raise FormatError(f"expected a state dict; it holds a {type(state).__name__}", path=path)
+    return state
 
 
 def file_hash(path: Path) -> str:

@@ -145,10 +145,10 @@ class Gem:
         features = features.float()  # (1, C, h, w); powers of 4.6 leave half precision
         if options.regional:
             features = regional_gem(features, p=options.regional_p, window=options.regional_window, mix=options.regional_mix)
-        learned = float(self._model.head.pool["p"])
-        pooled = gem(features, p=options.gem_p, eps=options.gem_eps) if options.gem_plus else gem(features, p=learned, eps=1e-6)
-        whitened: torch.Tensor = self._model.head.fc(functional.normalize(pooled, dim=-1))
-        return whitened  # (1, dimension), not of unit length yet
+        exponent = float(self._model.head.pool["p"])
+        pooled = gem(features, p=options.gem_p, eps=options.gem_eps) if options.gem_plus else gem(features, p=exponent, eps=1e-6)
+        row: torch.Tensor = self._model.head.fc(functional.normalize(pooled, dim=-1))
+        return row  # (1, dimension), not of unit length yet
 
 
 def regional_gem(features: torch.Tensor, *, p: float = 2.5, window: int = 5, mix: float = 0.5) -> torch.Tensor:

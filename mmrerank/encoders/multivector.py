@@ -106,9 +106,9 @@ class Multivector:
         if not isinstance(value, str | Image.Image):
             raise InputError(f"{self.name!r} takes a PIL picture, a string, or what its prepare() returned; got {type(value).__name__}")
         modality: Modality = "text" if isinstance(value, str) else "image"
-        given = {"text": [value]} if isinstance(value, str) else {"images": [_bounded(value.convert("RGB"))]}
-        made = self._processor_here()(**given, return_tensors="pt")
-        inputs = {name: tensor.numpy() for name, tensor in made.items() if name != "labels"}  # labels are for training
+        content = {"text": [value]} if isinstance(value, str) else {"images": [_bounded(value.convert("RGB"))]}
+        features = self._processor_here()(**content, return_tensors="pt")
+        inputs = {name: tensor.numpy() for name, tensor in features.items() if name != "labels"}  # labels are for training
         return Prepared(modality=modality, inputs=inputs)
 
     def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
@@ -131,11 +131,11 @@ class Multivector:
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for place, one in enumerate(prepared):
             alike[one.shapes].append(place)
-        found: dict[int, Array] = {}
+        rows: dict[int, Array] = {}
         for places in alike.values():
             for batch in _torch.batches(places, self.batch_size):
-                found.update(zip(batch, self._tokens([prepared[place] for place in batch]), strict=True))
-        return [found[place] for place in range(len(prepared))]
+                rows.update(zip(batch, self._tokens([prepared[place] for place in batch]), strict=True))
+        return [rows[place] for place in range(len(prepared))]
 
     def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
         """(n, dimension) means of token vectors, as `encode` gives them."""
@@ -145,9 +145,9 @@ class Multivector:
     def _tokens(self, batch: Sequence[Prepared]) -> list[Array]:
         arrays = {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
         tensors = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
-        given = {name: tensor.to(self._dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-        embeddings = self._model(**given).embeddings  # (n, n_tokens, dimension)
-        masks = given["attention_mask"].bool()
+        inputs = {name: tensor.to(self._dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        embeddings = self._model(**inputs).embeddings  # (n, n_tokens, dimension)
+        masks = inputs["attention_mask"].bool()
         rows = [_torch.finished_rows(one[mask], self.name, normalise=True) for one, mask in zip(embeddings, masks, strict=True)]
         budget = self._budget if batch[0].modality == "image" else None
         return [pooled_to(one, budget) for one in rows]
@@ -184,8 +184,8 @@ def folder_of(checkpoint: str) -> Path:
     except HFValidationError as error:
         raise InputError(f"the hub can have no checkpoint called {checkpoint!r}: {_torch.brief(error)}") from error
     except OSError as error:
-        known = not isinstance(error, RepositoryNotFoundError)
-        raise BackendError(f"the hub did not give {checkpoint!r}: {_torch.brief(error)}", retryable=known, hint=_OFFLINE) from error
+        reachable = not isinstance(error, RepositoryNotFoundError)
+        raise BackendError(f"the hub did not give {checkpoint!r}: {_torch.brief(error)}", retryable=reachable, hint=_OFFLINE) from error
 
 
 def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -169,8 +169,8 @@ def source_of(checkpoint: str) -> Source:
     >>> source_of("ViT-B-32.laion2b_s34b_b79k@224")
     Source(model='ViT-B-32', pretrained='laion2b_s34b_b79k', side_px=224)
     """
-    sized = re.fullmatch(r"(.+)@(\d+)", checkpoint)
-    rest, side = (sized[1], int(sized[2])) if sized else (checkpoint, None)
+    match = re.fullmatch(r"(.+)@(\d+)", checkpoint)
+    rest, side = (match[1], int(match[2])) if match else (checkpoint, None)
     if side == 0:
         raise InputError(f"a picture of 0 px a side has nothing to encode: {checkpoint!r}")
     if rest.startswith("hf-hub:"):
@@ -190,11 +190,11 @@ def source_of(checkpoint: str) -> Source:
 
 
 def _architecture(name: str) -> str:
-    known = open_clip.list_models()
-    if name in known:
+    architectures = open_clip.list_models()
+    if name in architectures:
         return name
-    nearest = get_close_matches(name, [*known, "mini"], n=6, cutoff=0.4)  # all 140 of them would hide the one that was meant
-    near = f"; the nearest of {len(known)}: {', '.join(nearest)}" if nearest else ""
+    nearest = get_close_matches(name, [*architectures, "mini"], n=6, cutoff=0.4)  # all 140 of them would hide the one that was meant
+    near = f"; the nearest of {len(architectures)}: {', '.join(nearest)}" if nearest else ""
     hint = f"Did you mean {nearest[0]!r}?" if nearest else "open_clip.list_models() has them all."
     raise UnknownName(f"no openclip architecture is called {name!r}{near}.", hint=hint)
 
@@ -238,10 +238,10 @@ def weights_of(source: Source) -> Path:
 
 def _weights_in(folder: Path) -> Path:
     files = {file.name: file for file in sorted(folder.iterdir()) if file.suffix in (".safetensors", ".bin", ".pth")}
-    preferred = [files[name] for name in WEIGHTS if name in files]
-    if not preferred and len(files) != 1:
+    candidates = [files[name] for name in WEIGHTS if name in files]
+    if not candidates and len(files) != 1:
         raise FormatError(f"expected {WEIGHTS[0]}; found {', '.join(files) or 'no weights'}", path=folder)
-    return preferred[0] if preferred else next(iter(files.values()))
+    return candidates[0] if candidates else next(iter(files.values()))
 
 
 def load(source: Source, weights: Path, precision: str) -> tuple[Any, Any]:
@@ -271,11 +271,13 @@ def load(source: Source, weights: Path, precision: str) -> tuple[Any, Any]:
 
 def _same_positions(model: Any, weights: Path) -> None:
     """Refuses position embeddings of another size, which open_clip would interpolate without a word."""
-    held = open_clip.factory.load_state_dict(str(weights))
+    weights_in_file = open_clip.factory.load_state_dict(str(weights))
     mine = model.state_dict()
     for key in ("visual.positional_embedding", "positional_embedding", "text.positional_embedding"):
-        if key in held and key in mine and held[key].shape != mine[key].shape:
-            raise ValueError(f"{key} is {tuple(held[key].shape)} in the file, {tuple(mine[key].shape)} in the model (@side resizes it)")
+        if key in weights_in_file and key in mine and weights_in_file[key].shape != mine[key].shape:
+            raise ValueError(
+                f"{key} is {tuple(weights_in_file[key].shape)} in the file, {tuple(mine[key].shape)} in the model (@side resizes it)"
+            )
 
 
 def _tokenizer(source: Source) -> Any:

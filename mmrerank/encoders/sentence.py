@@ -107,9 +107,9 @@ class Sentence:
 
     def encode_tokens(self, values: Sequence[Any]) -> list[Array]:
         """(n_passages, dimension) float32 unit rows of each text, in the order of its passages; errors as in `encode`."""
-        cut = [passages(self.prepare(value), self._options.words, self._options.step) for value in values]
-        rows = self._encoded([passage for texts in cut for passage in texts], self._model.encode_document, normalise=True)
-        return np.split(rows, np.cumsum([len(texts) for texts in cut])[:-1]) if cut else []
+        passage_lists = [passages(self.prepare(value), self._options.words, self._options.step) for value in values]
+        rows = self._encoded([passage for texts in passage_lists for passage in texts], self._model.encode_document, normalise=True)
+        return np.split(rows, np.cumsum([len(texts) for texts in passage_lists])[:-1]) if passage_lists else []
 
     def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
         """(n, dimension) means of the rows of passages, as `encode` gives them."""
@@ -142,8 +142,8 @@ def passages(text: str, words: int, step: int) -> list[str]:
     spans = list(_words(text))
     if len(spans) <= words:
         return [text]
-    cut = (spans[start : start + words] for start in range(0, len(spans) - words + step, step))
-    return [" ".join(text[some[0][0] : some[-1][1]].split()) for some in cut]
+    windows = (spans[start : start + words] for start in range(0, len(spans) - words + step, step))
+    return [" ".join(text[some[0][0] : some[-1][1]].split()) for some in windows]
 
 
 def _words(text: str) -> Iterator[tuple[int, int]]:
@@ -174,8 +174,8 @@ def folder_of(checkpoint: str) -> Path:
     except HFValidationError as error:
         raise InputError(f"the hub can have no checkpoint called {name!r}: {_torch.brief(error)}") from error
     except OSError as error:
-        known = not isinstance(error, RepositoryNotFoundError)
-        raise BackendError(f"the hub did not give {name!r}: {_torch.brief(error)}", retryable=known, hint=_OFFLINE) from error
+        reachable = not isinstance(error, RepositoryNotFoundError)
+        raise BackendError(f"the hub did not give {name!r}: {_torch.brief(error)}", retryable=reachable, hint=_OFFLINE) from error
     if not (folder / "modules.json").is_file():
         raise FormatError("is no sentence-transformers checkpoint: it has no modules.json", path=name)
     return folder

@@ -13,7 +13,7 @@ from mmrerank.errors import MMRerankError
 from mmrerank.evaluation.running import Outcome, System
 from mmrerank.types import ImageHandle, Item, Query
 
-SHOWN_QUERIES, SHOWN_HITS, THUMB_PX, SHOWN_WORDS = 10, 5, 112, 90
+QUERY_COUNT, HIT_COUNT, THUMB_PX, TEXT_LETTERS = 10, 5, 112, 90
 
 
 def moves(outcome: Outcome) -> list[tuple[int, int]]:
@@ -35,11 +35,11 @@ def gallery(outcome: Outcome, main: str, item_of: Callable[[str], Item] | None) 
     """
     best, worst = extremes(outcome, main)
     queries = {query.query_id: query for query in outcome.benchmark.queries}
-    shown = ""
+    html = ""
     for title, ids in (("Won most", best), ("Lost most", worst)):
         if ids:
-            shown += f"<h2>{title}</h2>" + "".join(_query(outcome, queries[query_id], item_of) for query_id in ids)
-    return shown
+            html += f"<h2>{title}</h2>" + "".join(_query(outcome, queries[query_id], item_of) for query_id in ids)
+    return html
 
 
 def extremes(outcome: Outcome, main: str) -> tuple[list[str], list[str]]:
@@ -53,8 +53,8 @@ def extremes(outcome: Outcome, main: str) -> tuple[list[str], list[str]]:
             ranks = [_first(outcome, query_id, ids[query_id]) for ids in (before, after)]
             keyed.append((float(value), 1 / ranks[1] - 1 / ranks[0], query_id))
     ordered = sorted(keyed, key=lambda row: (-row[0], -row[1], row[2]))
-    best = [row[2] for row in ordered if row[:2] > (0, 0)][:SHOWN_QUERIES]
-    worst = [row[2] for row in reversed(ordered) if row[:2] < (0, 0)][:SHOWN_QUERIES]
+    best = [row[2] for row in ordered if row[:2] > (0, 0)][:QUERY_COUNT]
+    worst = [row[2] for row in reversed(ordered) if row[:2] < (0, 0)][:QUERY_COUNT]
     return best, worst
 
 
@@ -74,21 +74,23 @@ def _pictures(images: Sequence[ImageHandle]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_WORDS else f"{text[:SHOWN_WORDS]}..."
+    return text if len(text) <= TEXT_LETTERS else f"{text[:TEXT_LETTERS]}..."
 
 
 def _hits(outcome: Outcome, query: Query, system: System, item_of: Callable[[str], Item] | None) -> str:
-    ids = system.rankings[query.query_id][:SHOWN_HITS]
-    grades, said = outcome.benchmark.qrels.get(query.query_id, {}), system.reasons.get(query.query_id, {})
-    return "".join(_hit(rank, item_id, grades.get(item_id, 0) > 0, said.get(item_id, ""), item_of) for rank, item_id in enumerate(ids, 1))
+    ids = system.rankings[query.query_id][:HIT_COUNT]
+    grades, reasons = outcome.benchmark.qrels.get(query.query_id, {}), system.reasons.get(query.query_id, {})
+    return "".join(
+        _hit(rank, item_id, grades.get(item_id, 0) > 0, reasons.get(item_id, ""), item_of) for rank, item_id in enumerate(ids, 1)
+    )
 
 
-def _hit(rank: int, item_id: str, right: bool, said: str, item_of: Callable[[str], Item] | None) -> str:
+def _hit(rank: int, item_id: str, right: bool, reason: str, item_of: Callable[[str], Item] | None) -> str:
     item = item_of(item_id) if item_of is not None else None
     picture = _picture(item.image) if item is not None and item.image is not None else ""
     short = item_id.rpartition("::")[2]
-    words = f"<figcaption>{rank}. {escape(short)} <small>{escape(_cut(said))}</small></figcaption>"
-    return f'<figure class="{"right" if right else "other"}" title="{escape(item_id)}: {escape(said)}">{picture}{words}</figure>'
+    words = f"<figcaption>{rank}. {escape(short)} <small>{escape(_cut(reason))}</small></figcaption>"
+    return f'<figure class="{"right" if right else "other"}" title="{escape(item_id)}: {escape(reason)}">{picture}{words}</figure>'
 
 
 def _picture(image: ImageHandle) -> str:
@@ -98,6 +100,6 @@ def _picture(image: ImageHandle) -> str:
     except MMRerankError as error:
         return f"<small>{escape(error.message)}</small>"
     small.thumbnail((THUMB_PX, THUMB_PX))
-    held = io.BytesIO()
-    small.save(held, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}">'
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=80)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'

@@ -21,16 +21,16 @@ def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
 
 def gain_plot(gains: Mapping[str, Mapping[str, Any]]) -> str:
     """What a system adds by each measure, a line from low to high with the mean as a dot, and the line of no gain."""
-    shown = {name: gain for name, gain in gains.items() if gain["value"] is not None}
-    reach = max((abs(gain[end]) for gain in shown.values() for end in ("low", "high")), default=0.0) or 1.0
-    height = 40 + 34 * len(shown)
+    finite = {name: gain for name, gain in gains.items() if gain["value"] is not None}
+    reach = max((abs(gain[end]) for gain in finite.values() for end in ("low", "high")), default=0.0) or 1.0
+    height = 40 + 34 * len(finite)
 
     def x(value: float) -> float:
         return 380 + 190 * value / reach
 
     body = [f'<line class="axis" x1="{x(0)}" x2="{x(0)}" y1="8" y2="{height - 24}"/>', _text(x(0), height - 6, "0")]
     body += [_text(x(-reach), height - 6, f"{-reach:.3f}"), _text(x(reach), height - 6, f"+{reach:.3f}")]
-    for n, (name, gain) in enumerate(shown.items()):
+    for n, (name, gain) in enumerate(finite.items()):
         y, side = 24 + 34 * n, "better" if gain["value"] > 0 else "worse" if gain["value"] < 0 else "mark"
         body.append(_text(150, y + 5, name, "end"))
         body.append(f'<line class="{side}" x1="{x(gain["low"]):.1f}" x2="{x(gain["high"]):.1f}" y1="{y}" y2="{y}"/>')
@@ -44,10 +44,10 @@ def cost_plot(systems: Sequence[Mapping[str, Any]], measure: str) -> str:
     What has no known cost is left out.
     """
     points = [(s["cost"]["seconds"], s["measures"][measure]["value"]) for s in systems]
-    kept = [(n, math.log10(max(seconds, 1e-6)), value) for n, (seconds, value) in enumerate(points) if None not in (seconds, value)]
-    if not kept:
+    dots = [(n, math.log10(max(seconds, 1e-6)), value) for n, (seconds, value) in enumerate(points) if None not in (seconds, value)]
+    if not dots:
         return ""
-    low, high = math.floor(min(x for _, x, _ in kept)), math.ceil(max(x for _, x, _ in kept) + 1e-9)
+    low, high = math.floor(min(x for _, x, _ in dots)), math.ceil(max(x for _, x, _ in dots) + 1e-9)
     high = max(high, low + 1)
 
     def place(seconds: float, value: float) -> tuple[float, float]:
@@ -55,10 +55,10 @@ def cost_plot(systems: Sequence[Mapping[str, Any]], measure: str) -> str:
 
     body = _axes("seconds per query", measure)
     body += [_text(place(power, 0)[0], HEIGHT - BOTTOM + 16, f"{10.0**power:g}") for power in range(low, high + 1)]
-    for n, seconds, value in kept:
+    for n, seconds, value in dots:
         x, y = place(seconds, value)
-        left = (n % 2 == 0 and x > LEFT + LABEL) or x > WIDTH - LABEL  # neighbours in time write apart, and within the picture
-        side, anchor = (-10, "end") if left else (10, "start")
+        leftward = (n % 2 == 0 and x > LEFT + LABEL) or x > WIDTH - LABEL  # neighbours in time write apart, and within the picture
+        side, anchor = (-10, "end") if leftward else (10, "start")
         body += [f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="6"/>', _text(x + side, y + 4, f"{n}: {value:.3f}", anchor)]
     return _svg(f"{measure} against seconds per query", body)
 

@@ -37,7 +37,7 @@ class Benchmark:
     groups: Mapping[str, str] = field(default_factory=dict)  # query_id -> group averaged on its own
     items: tuple[str, ...] = ()  # all that is searched; empty where the files do not list it
     names: Mapping[str, str] = field(default_factory=dict)  # item id -> what the authors call it, where that differs
-    given: Run | None = None  # the first stage that the authors ship, for rerankers to start from
+    shipped_run: Run | None = None  # the first stage that the authors ship, for rerankers to start from
     read_with: tuple[str, ...] = ()  # readers that `Collection.add` is to use instead of those with default options
     server: str = ""  # whose submissions are written for a split without judgements
     retriever: str = "dense"  # first stage that suits the queries
@@ -59,17 +59,19 @@ class Benchmark:
         items = {name: item for item, name in self.names.items()}
         rankings = {q: tuple(i if i in self.names else items.get(i, i) for i in ids) for q, ids in run.rankings.items()}
         known = self._known_items()
-        seen = {item for query in self.queries for item in rankings.get(query.query_id, ())}
+        items_of_run = {item for query in self.queries for item in rankings.get(query.query_id, ())}
         files = set() if self.items else {_file(item) for item in known} - {""}
-        if seen and known and known.isdisjoint(seen) and files.isdisjoint(map(_file, seen)):
-            told = f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(seen)!r} where {min(known)!r} is one"
-            raise InputError(told, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
+        if items_of_run and known and known.isdisjoint(items_of_run) and files.isdisjoint(map(_file, items_of_run)):
+            message = (
+                f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(items_of_run)!r} where {min(known)!r} is one"
+            )
+            raise InputError(message, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
         return replace(run, rankings=rankings)
 
     def _known_items(self) -> set[str]:
-        named = (*self.galleries.values(), *self.removed.values(), *self.subsets.values(), *self.qrels.values())
-        given = () if self.given is None else self.given.rankings.values()
-        return {*self.items, *self.names, *(item for ids in (*named, *given) for item in ids)}
+        by_query = (*self.galleries.values(), *self.removed.values(), *self.subsets.values(), *self.qrels.values())
+        shipped = () if self.shipped_run is None else self.shipped_run.rankings.values()
+        return {*self.items, *self.names, *(item for ids in (*by_query, *shipped) for item in ids)}
 
 
 def _file(item_id: str) -> str:
@@ -91,40 +93,40 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         UnknownName: the card has no such split, or a layout or key that there is none of.
         FormatError: a file is not of the layout, or holds other counts or ids than the card says.
     """
-    found = read_card(Path(card))
-    name = split or found.split
-    loaded = _load(found, data, name)
+    description = read_card(Path(card))
+    name = split or description.split
+    loaded = _load(description, data, name)
     return Benchmark(
-        name=f"{found.name}/{name}",
+        name=f"{description.name}/{name}",
         queries=loaded.queries,
         qrels=loaded.qrels,
-        measures=found.measures,
+        measures=description.measures,
         sources=tuple(source for source in loaded.sources if source.exists()),
         missing=tuple(source for source in loaded.sources if not source.exists()),
-        get_it=found.get_it,
+        get_it=description.get_it,
         galleries=loaded.galleries,
         removed=loaded.removed,
         subsets=loaded.subsets,
         groups=loaded.groups,
         items=loaded.items,
         names=loaded.names,
-        given=_given(found, loaded),
+        shipped_run=_shipped_run(description, loaded),
         read_with=loaded.read_with,
-        server=found.server,
-        retriever=found.retriever,
-        encoder=found.encoder,
-        text_encoder=found.text_encoder,
+        server=description.server,
+        retriever=description.retriever,
+        encoder=description.encoder,
+        text_encoder=description.text_encoder,
     )
 
 
-def _given(card: Card, loaded: Loaded) -> Run | None:
+def _shipped_run(card: Card, loaded: Loaded) -> Run | None:
     """The first stage that comes with the queries, as a run."""
-    if not loaded.given:
+    if not loaded.first_stage:
         return None
     return Run(
         tag="given",
-        rankings={query_id: tuple(scores) for query_id, scores in loaded.given.items()},
-        scores={query_id: tuple(scores.values()) for query_id, scores in loaded.given.items()},
+        rankings={query_id: tuple(scores) for query_id, scores in loaded.first_stage.items()},
+        scores={query_id: tuple(scores.values()) for query_id, scores in loaded.first_stage.items()},
         made_by={"first_stage": f"as the files of {card.name} give it"},
     )
 
@@ -154,13 +156,13 @@ def _layout(card: Card) -> Any:
 def _check(card: Card, split: str, loaded: Loaded) -> None:
     """Compares what was found with what the card says; what the files do not tell (no list of items) is passed over."""
     ids = tuple(query.query_id for query in loaded.queries)
-    found: dict[str, Any] = {"queries": len(ids)} | _ends("query", ids)
+    actual: dict[str, Any] = {"queries": len(ids)} | _ends("query", ids)
     if loaded.items:
-        found |= {"items": len(loaded.items)} | _ends("item", loaded.items)
-    wrong = {key: value for key, value in card.expected_of(split).items() if key in found and found[key] != value}
+        actual |= {"items": len(loaded.items)} | _ends("item", loaded.items)
+    wrong = {key: value for key, value in card.expected_of(split).items() if key in actual and actual[key] != value}
     if wrong:
-        told = "; ".join(f"{key.replace('_', ' ')}: {value!r} expected, {found[key]!r} found" for key, value in wrong.items())
-        raise FormatError(f"the files are not the split {split!r} that the card describes: {told}.", path=card.path, hint=card.get_it)
+        message = "; ".join(f"{key.replace('_', ' ')}: {value!r} expected, {actual[key]!r} found" for key, value in wrong.items())
+        raise FormatError(f"the files are not the split {split!r} that the card describes: {message}.", path=card.path, hint=card.get_it)
 
 
 def _ends(what: str, ids: tuple[str, ...]) -> dict[str, str | None]:

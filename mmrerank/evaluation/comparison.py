@@ -55,18 +55,18 @@ def _interval(values: Values, strata: npt.NDArray[np.int64]) -> Interval:
     counted = np.isfinite(values)
     if not counted.any():
         return Interval(value=float("nan"), low=float("nan"), high=float("nan"))
-    kept, labels = values[counted], np.unique(strata[counted], return_inverse=True)[1]
+    finite, labels = values[counted], np.unique(strata[counted], return_inverse=True)[1]
     means = np.zeros(DRAWS)
     total = 0.0
     for label in range(labels.max() + 1):
-        own = kept[labels == label]
-        means += _drawn_means(own, label) / (labels.max() + 1)
+        own = finite[labels == label]
+        means += _resampled_means(own, label) / (labels.max() + 1)
         total += float(own.mean()) / (int(labels.max()) + 1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value=total, low=float(low), high=float(high))
 
 
-def _drawn_means(values: Values, seed: int) -> Values:
+def _resampled_means(values: Values, seed: int) -> Values:
     """(DRAWS,) means over queries drawn with replacement."""
     counts = _counts(len(values), seed)
     return np.concatenate([block @ values for block in counts]) / len(values)
@@ -79,19 +79,19 @@ def _counts(n: int, seed: int) -> tuple[npt.NDArray[np.float32], ...]:
     rows = np.arange(BLOCK)[:, None] * n
     blocks = []
     for _ in range(DRAWS // BLOCK):
-        picked = generator.integers(0, n, (BLOCK, n)) + rows
-        blocks.append(np.bincount(picked.ravel(), minlength=BLOCK * n).reshape(BLOCK, n).astype(np.float32))
+        draws = generator.integers(0, n, (BLOCK, n)) + rows
+        blocks.append(np.bincount(draws.ravel(), minlength=BLOCK * n).reshape(BLOCK, n).astype(np.float32))
     return tuple(blocks)
 
 
 def gains(first: Scores, systems: Sequence[Scores], name: str) -> list[Gain]:
     """What each system adds to the first stage by one measure; Holm's correction is over these systems."""
-    found = [_differences(first, system, name) for system in systems]
-    p_values = [randomisation(system_gain, first.weights(name)) for system_gain in found]
+    differences = [_differences(first, system, name) for system in systems]
+    p_values = [randomisation(system_gain, first.weights(name)) for system_gain in differences]
     corrected = holm(p_values)
     return [
         Gain(interval=_interval(difference, first.strata(name)), p_value=p, p_holm=p_holm, **_outcome(difference))
-        for difference, p, p_holm in zip(found, p_values, corrected, strict=True)
+        for difference, p, p_holm in zip(differences, p_values, corrected, strict=True)
     ]
 
 
@@ -112,19 +112,19 @@ def randomisation(difference: Values, weights: Values) -> float:
         difference: (n,) per query; NaN where a query does not count.
         weights: (n,) what each query counts in the mean.
     """
-    moved = np.where(np.isfinite(difference), difference * weights, 0.0)
-    moved = moved[np.abs(moved) > 0]
-    if len(moved) == 0:
+    weighted = np.where(np.isfinite(difference), difference * weights, 0.0)
+    weighted = weighted[np.abs(weighted) > 0]
+    if len(weighted) == 0:
         return 1.0
-    seen = abs(float(moved.sum())) - 1e-12
-    if 2 ** len(moved) <= FLIPS:
-        signs = 1 - 2 * ((np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved))) & 1)
-        return float((np.abs(signs @ moved) >= seen).mean())
+    observed = abs(float(weighted.sum())) - 1e-12
+    if 2 ** len(weighted) <= FLIPS:
+        signs = 1 - 2 * ((np.arange(2 ** len(weighted))[:, None] >> np.arange(len(weighted))) & 1)
+        return float((np.abs(signs @ weighted) >= observed).mean())
     generator = np.random.default_rng(0)
     reached = 0
     for _ in range(FLIPS // BLOCK):
-        signs = generator.integers(0, 2, (BLOCK, len(moved)), dtype=np.int8) * 2 - 1
-        reached += int((np.abs(signs @ moved) >= seen).sum())
+        signs = generator.integers(0, 2, (BLOCK, len(weighted)), dtype=np.int8) * 2 - 1
+        reached += int((np.abs(signs @ weighted) >= observed).sum())
     return (reached + 1) / (FLIPS + 1)
 
 

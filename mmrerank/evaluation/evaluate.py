@@ -13,7 +13,7 @@ from mmrerank.collection import Collection
 from mmrerank.evaluation._watched import Watched
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.readiness import check_encoders, nothing_to_index, unasked, unfindable
-from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, given_outcome, given_system, part_of, run_benchmark
+from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, outcome_of, part_of, run_benchmark, system_of
 from mmrerank.evaluation.runs import Run, write_run
 from mmrerank.evaluation.stability import stability, unmoved
 from mmrerank.evaluation.submissions import write_submission
@@ -38,14 +38,14 @@ def collection_for(
     benchmark: Benchmark,
     folder: Path,
     *,
-    given: Path | None = None,
+    existing: Path | None = None,
     searched_by: str | None = None,
     backend: Backend | None = None,
     progress: Progress | None = None,
 ) -> tuple[Collection | None, IngestReport | None]:
-    """The collection that a benchmark is searched in: the given one, else one below `folder` with its sources indexed.
+    """The collection that a benchmark is searched in: the existing one, else one below `folder` with its sources indexed.
 
-    None where the benchmark has no sources and none is given; then only runs of other systems can be measured.
+    None where the benchmark has no sources and none exists; then only runs of other systems can be measured.
 
     Args:
         searched_by: the first stage that is to work on it, looked at before anything is indexed; None where a run takes its place.
@@ -53,8 +53,8 @@ def collection_for(
     Raises:
         InputError: the first stage wants an encoder, and neither card nor caller names one that will do.
     """
-    if given is not None:
-        return Collection.open(given), None
+    if existing is not None:
+        return Collection.open(existing), None
     if not benchmark.sources:
         return None, None
     encoders = [name for name in (benchmark.encoder, benchmark.text_encoder) if name and name != "none"]
@@ -69,7 +69,7 @@ def collection_for(
 
 def searches(benchmark: Benchmark, *, retriever: str | None, run: Run | None) -> bool:
     """Whether a first stage of ours searches; where not, a run is in its place: the given one, or that of the benchmark's files."""
-    return run is None and (retriever is not None or benchmark.given is None)
+    return run is None and (retriever is not None or benchmark.shipped_run is None)
 
 
 def needs_collection(
@@ -108,14 +108,14 @@ def evaluate(
     """
     change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
-    run = benchmark.given if run is None and retriever is None else run
+    run = benchmark.shipped_run if run is None and retriever is None else run
     run = None if run is None else benchmark.in_item_ids(run)
     compared = [benchmark.in_item_ids(other) for other in compare]
-    others = tuple(given_system(benchmark, other) for other in compared)
+    others = tuple(system_of(benchmark, other) for other in compared)
     notes = unasked(benchmark, [*([] if run is None else [run]), *compared])
     ran = {} if run is None else {"run": dict(run.made_by)}
     if run is not None and alone:
-        return _evaluated(replace(given_outcome(benchmark, run, depth), others=others), ran, notes)
+        return _evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes)
     if collection is None:
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
@@ -144,10 +144,10 @@ def _searched(
     if change is None:
         return _evaluated(plain, origin, notes)
     changed = replace(_run(altered(change, setting, collection.version, plain), collection, depth, progress), others=others)
-    found = _evaluated(changed, {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)])
+    evaluated = _evaluated(changed, {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)])
     unchanged = summary(replace(plain, others=()))["systems"]
-    found.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
-    return found
+    evaluated.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
+    return evaluated
 
 
 def _run(setting: Setting, collection: Collection, depth: int, progress: Progress | None) -> Outcome:
@@ -212,8 +212,8 @@ def write(evaluated: Evaluated, out: Path, collection: Collection | None = None)
     figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     benchmark = evaluated.outcome.benchmark
     if not benchmark.judged:
-        submitted = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
-        return [*reversed(paths), figures, *submitted]
+        submission = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
+        return [*reversed(paths), figures, *submission]
     report = out / "report.html"
     report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
     return [*reversed(paths), figures, report]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import held
+from mmrerank.evaluation.running import own_rankings
 from mmrerank.evaluation.runs import Run
 from mmrerank.types import Backend, RowRetriever
 
@@ -44,8 +44,8 @@ def unfindable(benchmark: Benchmark, collection: Collection) -> list[str]:
     Raises:
         InputError: none of them is.
     """
-    asked = [benchmark.qrels.get(query.query_id, {}) for query in benchmark.queries]
-    right = list(dict.fromkeys(item for grades in asked for item, grade in grades.items() if grade > 0))
+    judged = [benchmark.qrels.get(query.query_id, {}) for query in benchmark.queries]
+    right = list(dict.fromkeys(item for grades in judged for item, grade in grades.items() if grade > 0))
     missing = len(right) - len(collection.version.snapshot.known(right))
     if right and missing == len(right):
         raise _strangers(benchmark, collection, right)
@@ -56,12 +56,12 @@ def _strangers(benchmark: Benchmark, collection: Collection, right: Sequence[str
     snapshot = collection.version.snapshot
     known = [str(row["item_id"]) for row in snapshot.records(snapshot.keys[:1])[0]]
     holds = f"it holds items such as {known[0]!r}" if known else "it is empty"
-    told = (
+    message = (
         f"none of the {len(right)} right items of {benchmark.name}, such as {right[0]!r}, is in the collection {collection.path}; {holds}."
     )
     sources = " ".join(map(str, benchmark.sources))
     index = f"Leave --collection out, or index what the benchmark searches: mmrerank index {sources} --into COLLECTION"
-    return InputError(told, hint=index if sources else benchmark.get_it)
+    return InputError(message, hint=index if sources else benchmark.get_it)
 
 
 def unasked(benchmark: Benchmark, runs: Sequence[Run]) -> list[str]:
@@ -71,4 +71,6 @@ def unasked(benchmark: Benchmark, runs: Sequence[Run]) -> list[str]:
         InputError: one holds no query of it.
     """
     count, rest = len(benchmark.queries), "; the rest count 0" if benchmark.judged else ""
-    return [f"the run {run.tag!r} holds {len(own)} of {count} queries{rest}" for run in runs if len(own := held(benchmark, run)) < count]
+    return [
+        f"the run {run.tag!r} holds {len(own)} of {count} queries{rest}" for run in runs if len(own := own_rankings(benchmark, run)) < count
+    ]

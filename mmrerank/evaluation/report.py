@@ -69,12 +69,12 @@ def _label(stages: Sequence[str]) -> str:
 
 
 def _head(result: Mapping[str, Any]) -> str:
-    told = f"{result['queries']} queries, first stage {part_of(result['first_stage'])}, depth {result['depth']}, "
-    told += f"{result['candidates']} candidates."
+    words = f"{result['queries']} queries, first stage {part_of(result['first_stage'])}, depth {result['depth']}, "
+    words += f"{result['candidates']} candidates."
     variant = f" Variant {result['variant']['name']}." if "variant" in result else ""
     notes = "".join(f"<p><b>Note:</b> {escape(note)}.</p>" for note in result["notes"])
     how = "Intervals are 95 % over queries (bootstrap, gains paired by query); p is corrected after Holm."
-    return f"<p>{escape(told + variant)} {how}</p>{notes}"
+    return f"<p>{escape(words + variant)} {how}</p>{notes}"
 
 
 def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -92,24 +92,24 @@ def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
 
 
 def _unheard(system: Mapping[str, Any]) -> str:
-    told = unheard(system)
-    return f'<small class="{"worse" if "fallback" in system["notes"] else "soft"}">{escape(told)}</small>' if told else ""
+    words = unheard(system)
+    return f'<small class="{"worse" if "fallback" in system["notes"] else "soft"}">{escape(words)}</small>' if words else ""
 
 
 def _variant(result: Mapping[str, Any]) -> str:
     """What a variant was run for: the figures of the last stage without it and with it, and how alike the rankings are."""
     if "variant" not in result:
         return ""
-    told = result["variant"]
-    unchanged = told["unchanged"][-1]["measures"]
-    rows = [[name, _spread(unchanged[name]), _spread(found)] for name, found in result["measures"].items()]
+    variant = result["variant"]
+    unchanged = variant["unchanged"][-1]["measures"]
+    rows = [[name, _spread(unchanged[name]), _spread(values)] for name, values in result["measures"].items()]
     alike = (
         ("the same first item", "same_first"),
         ("shared of the first ten", "overlap_10"),
         ("order of what both have (tau)", "kendall_tau"),
     )
-    shares = [[words, _number(told[key])] for words, key in alike]
-    title = f"<h2>{escape(told['name'])} against the unchanged benchmark, last stage</h2>"
+    shares = [[words, _number(variant[key])] for words, key in alike]
+    title = f"<h2>{escape(variant['name'])} against the unchanged benchmark, last stage</h2>"
     return title + _rows(["measure", "unchanged", "changed"], rows) + _rows(["rankings alike", "mean over queries"], shares)
 
 
@@ -129,17 +129,17 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '<div class="scroll"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
 
 
-def _spread(found: Mapping[str, Any]) -> str:
-    return f"{_number(found['value'])} ({_number(found['low'])} to {_number(found['high'])})"
+def _spread(values: Mapping[str, Any]) -> str:
+    return f"{_number(values['value'])} ({_number(values['low'])} to {_number(values['high'])})"
 
 
-def _cell(found: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:
-    shown = f"{_number(found['value'])}<small>{_number(found['low'])} to {_number(found['high'])}</small>"
+def _cell(values: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:
+    cell = f"{_number(values['value'])}<small>{_number(values['low'])} to {_number(values['high'])}</small>"
     if gain is None or gain["value"] is None:
-        return shown
+        return cell
     side = "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "soft"
     counts = f"{gain['wins']} won, {gain['ties']} equal, {gain['losses']} lost"
-    return f'{shown}<small class="{side}">{gain["value"]:+.3f}, p {gain["p_holm"]:.4f}</small><small>{counts}</small>'
+    return f'{cell}<small class="{side}">{gain["value"]:+.3f}, p {gain["p_holm"]:.4f}</small><small>{counts}</small>'
 
 
 def _number(value: float | None) -> str:

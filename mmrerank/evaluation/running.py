@@ -25,8 +25,8 @@ from mmrerank.results import SearchResult, Stage
 from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
 
 DEPTH = 100
-KEPT = 1000  # candidates kept of a ranking where a measure wants it whole
-KEPT_WHOLE = 10_000  # and where it needs pictures however late they come: a small gallery's, or right ones far down
+LENGTH = 1000  # candidates kept of a ranking where a measure wants it whole
+LONG_LENGTH = 10_000  # and where it needs pictures however late they come: a small gallery's, or right ones far down
 Progress = Callable[[int, int], Any]
 
 
@@ -80,9 +80,9 @@ def part_of(stage: str) -> str:
 
 def judgements(benchmark: Benchmark) -> Judgements:
     """What the rankings of a benchmark are measured against; its queries only."""
-    asked = {query.query_id for query in benchmark.queries}
+    query_ids = {query.query_id for query in benchmark.queries}
     return Judgements(
-        qrels={query_id: benchmark.qrels[query_id] for query_id in benchmark.qrels if query_id in asked},
+        qrels={query_id: benchmark.qrels[query_id] for query_id in benchmark.qrels if query_id in query_ids},
         removed=benchmark.removed,
         subsets=benchmark.subsets,
         groups=benchmark.groups,
@@ -108,9 +108,9 @@ class Restricted:
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best that may be found."""
         gone = self._benchmark.removed.get(query.query_id, frozenset())
-        found = self._inner.retrieve(in_gallery(query, self._benchmark), k + len(gone))
-        kept = tuple(candidate for candidate in found.candidates if candidate.item.item_id not in gone)[:k]
-        return replace(found, candidates=kept)
+        ranking = self._inner.retrieve(in_gallery(query, self._benchmark), k + len(gone))
+        candidates = tuple(candidate for candidate in ranking.candidates if candidate.item.item_id not in gone)[:k]
+        return replace(ranking, candidates=candidates)
 
 
 class RestrictedRows(Restricted):
@@ -153,8 +153,8 @@ class FromRun:
         if query.filter is not None:
             allowed = {item.item_id for item in self._collection.items(query.filter)}
             pairs = [pair for pair in pairs if pair[0] in allowed]
-        found = tuple(Candidate(item=self._collection.item(item_id), score=score) for item_id, score in pairs[:k])
-        return Ranking(query_id=query.query_id, candidates=found)
+        candidates = tuple(Candidate(item=self._collection.item(item_id), score=score) for item_id, score in pairs[:k])
+        return Ranking(query_id=query.query_id, candidates=candidates)
 
 
 class FromRunRows(FromRun):
@@ -180,7 +180,7 @@ def first_stage(
         InputError: the run holds no query of the benchmark.
     """
     inner: Retriever = collection.version.retriever(name or benchmark.retriever, backend)
-    if run is not None and held(benchmark, run):
+    if run is not None and own_rankings(benchmark, run):
         inner = FromRunRows(run, collection, inner) if isinstance(inner, RowRetriever) else FromRun(run, collection)
     return RestrictedRows(inner, benchmark) if isinstance(inner, RowRetriever) else Restricted(inner, benchmark)
 
@@ -215,9 +215,9 @@ def run_benchmark(
 def _kept(measures: Iterable[str], size: int) -> int:
     parsed = [parse_measure(name) for name in measures]
     if any(measure.family.startswith("revisited") or measure.family == "subset" for measure in parsed):
-        return min(size, KEPT_WHOLE)
+        return min(size, LONG_LENGTH)
     if any(measure.cutoff is None for measure in parsed):
-        return min(size, KEPT)
+        return min(size, LENGTH)
     return max((measure.cutoff or 1 for measure in parsed), default=1)
 
 
@@ -248,26 +248,26 @@ def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
     return (*head, *(replace(c, score=None) for c in rest))
 
 
-def held(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:
+def own_rankings(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:
     """The rankings of a run for the queries of the benchmark.
 
     Raises:
         InputError: it holds none of them.
     """
-    asked = {query.query_id for query in benchmark.queries}
-    rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in asked}
+    query_ids = {query.query_id for query in benchmark.queries}
+    rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in query_ids}
     if not rankings:
         raise InputError(f"the run {run.tag!r} holds no query of {benchmark.name}")
     return rankings
 
 
-def given_system(benchmark: Benchmark, run: Run) -> System:
+def system_of(benchmark: Benchmark, run: Run) -> System:
     """A run of another system, within the galleries of the queries and without what the protocol removes.
 
     Raises:
         InputError: it holds no query of the benchmark.
     """
-    rankings = held(benchmark, run)
+    rankings = own_rankings(benchmark, run)
     scores = {query_id: run.scores.get(query_id) or (None,) * len(ids) for query_id, ids in rankings.items()}
     for query_id, ids in rankings.items():
         gallery, gone = set(benchmark.galleries.get(query_id, ())), benchmark.removed.get(query_id, frozenset())
@@ -278,8 +278,8 @@ def given_system(benchmark: Benchmark, run: Run) -> System:
     return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores, timed=False)
 
 
-def given_outcome(benchmark: Benchmark, run: Run, depth: int) -> Outcome:
+def outcome_of(benchmark: Benchmark, run: Run, depth: int) -> Outcome:
     """A run of another system as the first stage, with nothing after it."""
-    system = given_system(benchmark, run)
-    seen = sum(min(depth, len(ids)) for ids in system.rankings.values())
-    return Outcome(benchmark=benchmark, depth=depth, candidates=seen, systems=(system,))
+    system = system_of(benchmark, run)
+    count = sum(min(depth, len(ids)) for ids in system.rankings.values())
+    return Outcome(benchmark=benchmark, depth=depth, candidates=count, systems=(system,))

@@ -77,16 +77,16 @@ def falling(scores: Sequence[float | None]) -> list[float]:
     [-1.0, -2.0]
     """
     by_rank = [-float(rank) for rank in range(1, len(scores) + 1)]
-    given = [score for score in scores if score is not None and math.isfinite(score)]
-    if len(given) != len(scores) or any(after > before for before, after in itertools.pairwise(given)):
+    finite = [score for score in scores if score is not None and math.isfinite(score)]
+    if len(finite) != len(scores) or any(after > before for before, after in itertools.pairwise(finite)):
         return by_rank
-    found: list[float] = []
-    for score in given:
+    values: list[float] = []
+    for score in finite:
         value = np.float32(score)
-        if found and value >= found[-1]:
-            value = np.nextafter(np.float32(found[-1]), np.float32(-np.inf))
-        found.append(float(value))
-    return found if all(map(math.isfinite, found)) else by_rank
+        if values and value >= values[-1]:
+            value = np.nextafter(np.float32(values[-1]), np.float32(-np.inf))
+        values.append(float(value))
+    return values if all(map(math.isfinite, values)) else by_rank
 
 
 def read_run(path: str | Path) -> Run:
@@ -157,7 +157,7 @@ def _read_beside(path: Path) -> dict[str, Any]:
     if not _beside(path).exists():
         return {}
     try:
-        found = json.loads(_beside(path).read_text(encoding="utf-8"))
+        content = json.loads(_beside(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FormatError(f"cannot be read: {error}", path=_beside(path)) from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -65,8 +65,8 @@ def _cirr(benchmark: Benchmark, rankings: Rankings) -> dict[str, dict[str, Any]]
 
 
 def _circo(benchmark: Benchmark, rankings: Rankings) -> dict[str, dict[str, Any]]:
-    found = _first(benchmark, rankings, CIRCO_RETRIEVED)
-    return {f"{benchmark.name.rpartition('/')[2]}_circo.json": {q: [_whole(name, q) for name in names] for q, names in found.items()}}
+    firsts = _first(benchmark, rankings, CIRCO_RETRIEVED)
+    return {f"{benchmark.name.rpartition('/')[2]}_circo.json": {q: [_whole(name, q) for name in names] for q, names in firsts.items()}}
 
 
 def _whole(name: str, query_id: str) -> int:
@@ -82,20 +82,20 @@ def _first(
     benchmark: Benchmark, rankings: Rankings, count: int, within: Mapping[str, frozenset[str]] | None = None
 ) -> dict[str, list[str]]:
     """Query -> official ids of the first `count` that may stand in its ranking: not removed, and `within` its group."""
-    known, found = frozenset(benchmark.items), {}
+    known, firsts = frozenset(benchmark.items), {}
     for query in benchmark.queries:
         gone = benchmark.removed.get(query.query_id, frozenset())
         ids = [item for item in rankings.get(query.query_id, ()) if item not in gone]
         ids = [item for item in ids if within is None or item in within[query.query_id]][:count]
         if len(ids) < count:
-            told = "no ranking" if query.query_id not in rankings else f"{len(ids)} pictures that count"
+            lack = "no ranking" if query.query_id not in rankings else f"{len(ids)} pictures that count"
             raise InputError(
-                f"query {query.query_id!r} has {told}; the server wants {count}", hint="Search deeper, and search every query."
+                f"query {query.query_id!r} has {lack}; the server wants {count}", hint="Search deeper, and search every query."
             )
         twice = next((item for n, item in enumerate(ids) if item in ids[:n]), None)
         strange = next((item for item in ids if known and item not in known), None)
         if twice is not None or strange is not None:
-            told = f"{twice!r} twice" if twice is not None else f"{strange!r}, which is no picture of {benchmark.name}"
-            raise InputError(f"query {query.query_id!r} has {told}")
-        found[query.query_id] = [benchmark.names.get(item, item) for item in ids]
-    return found
+            lack = f"{twice!r} twice" if twice is not None else f"{strange!r}, which is no picture of {benchmark.name}"
+            raise InputError(f"query {query.query_id!r} has {lack}")
+        firsts[query.query_id] = [benchmark.names.get(item, item) for item in ids]
+    return firsts

@@ -23,15 +23,15 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     means of the best order at the depth, `groups` the means within each group of queries.
     """
     if not outcome.benchmark.judged:
-        unmeasured = [{**_told(system, outcome.depth), "measures": {}, "gains": {}, "groups": {}} for system in outcome.systems]
+        unmeasured = [{**_facts(system, outcome.depth), "measures": {}, "gains": {}, "groups": {}} for system in outcome.systems]
         return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": unmeasured, "ceiling": {}}
     scored = outcome.scored()
     names = outcome.benchmark.measures
     gained = {name: gains(scored[0], scored[1:], name) for name in names}
     systems = [
         {
-            **_told(system, outcome.depth),
-            "measures": {name: interval(found) for name, found in intervals(scores).items()},
+            **_facts(system, outcome.depth),
+            "measures": {name: interval(mean) for name, mean in intervals(scores).items()},
             "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
             "groups": _groups(scores),
         }
@@ -40,7 +40,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     return {"depth": outcome.depth, "candidates": outcome.candidates, "systems": systems, "ceiling": _ceiling(outcome)}
 
 
-def _told(system: System, depth: int) -> dict[str, Any]:
+def _facts(system: System, depth: int) -> dict[str, Any]:
     own = depth if system.timed else system.length
     return {"name": system.name, "stages": list(system.stages), "depth": own, "cost": _cost(system), "notes": dict(system.notes)}
 
@@ -48,8 +48,8 @@ def _told(system: System, depth: int) -> dict[str, Any]:
 def unheard(system: Mapping[str, Any]) -> str:
     """For how many queries the order of a system is not, or not wholly, its last stage's: `3 of 3 queries: fallback`; "" for none."""
     count = sum(system["notes"].values())
-    told = (f"{system['notes'][status]} of {count} queries: {status}" for status in GRAVEST_FIRST if system["notes"].get(status))
-    return ", ".join(told)
+    counts = (f"{system['notes'][status]} of {count} queries: {status}" for status in GRAVEST_FIRST if system["notes"].get(status))
+    return ", ".join(counts)
 
 
 def costs(system: Mapping[str, Any]) -> dict[str, str]:
@@ -57,13 +57,13 @@ def costs(system: Mapping[str, Any]) -> dict[str, str]:
     cost = system["cost"]
     if cost["seconds"] is None:
         return dict.fromkeys(("ms", "calls", "tokens", "cached"), "-")
-    shown = {"ms": f"{cost['seconds'] * 1000:.0f}", "calls": f"{cost['calls']:.1f}", "tokens": f"{cost['tokens']:.0f}"}
-    return {**shown, "cached": f"{cost['cached']:.1f}" if cost["cached"] else ""}
+    texts = {"ms": f"{cost['seconds'] * 1000:.0f}", "calls": f"{cost['calls']:.1f}", "tokens": f"{cost['tokens']:.0f}"}
+    return {**texts, "cached": f"{cost['cached']:.1f}" if cost["cached"] else ""}
 
 
-def interval(found: Interval) -> dict[str, float | None]:
+def interval(mean: Interval) -> dict[str, float | None]:
     """As JSON: rounded to what repeats on other machines too; null where no query counts."""
-    return {name: _rounded(value) for name, value in asdict(found).items()}
+    return {name: _rounded(value) for name, value in asdict(mean).items()}
 
 
 def _rounded(value: float) -> float | None:
@@ -110,15 +110,15 @@ def _groups(scores: Scores) -> dict[str, Mapping[str, float | None]]:
             members.setdefault(scores.groups[query_id], []).append(place)
     if len(members) < 2:
         return {}
-    found = {group: {name: _mean(values[places]) for name, values in scores.values.items()} for group, places in sorted(members.items())}
-    found["mean of groups"] = {name: _over([row[name] for row in found.values()]) for name in scores.values}
-    return {group: {name: _rounded(value) for name, value in row.items()} for group, row in found.items()}
+    means = {group: {name: _mean(values[places]) for name, values in scores.values.items()} for group, places in sorted(members.items())}
+    means["mean of groups"] = {name: _over([row[name] for row in means.values()]) for name in scores.values}
+    return {group: {name: _rounded(value) for name, value in row.items()} for group, row in means.items()}
 
 
 def within_groups(names: Iterable[str]) -> list[str]:
     """The measures to show of a group: without the means over groups, which are the plain measure within one."""
-    given = list(names)
-    return [name for name in given if not parse_measure(name).macro] or given
+    measures = list(names)
+    return [name for name in measures if not parse_measure(name).macro] or measures
 
 
 def _mean(values: Any) -> float:

@@ -111,10 +111,10 @@ def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
             the queries in it.
         FormatError: the file of paraphrases is broken.
     """
-    found = make_variant(name)
-    options = found.options
+    variant = make_variant(name)
+    options = variant.options
     if isinstance(options, Shuffled) and not rerank:
-        raise InputError(f"{found.name} shuffles what rerankers are given, and there is none", hint="Name one with --rerank.")
+        raise InputError(f"{variant.name} shuffles what rerankers are given, and there is none", hint="Name one with --rerank.")
     if isinstance(options, TwoPictures):
         for query in benchmark.queries:
             _own_picture(query)
@@ -122,7 +122,7 @@ def suitable(name: str, benchmark: Benchmark, rerank: Sequence[Any]) -> Variant:
         wordings = _wordings(options.file)
         if wordings is not None and wordings.keys().isdisjoint(query.query_id for query in benchmark.queries):
             raise InputError(f"{options.file} words no query of {benchmark.name} otherwise")
-    return found
+    return variant
 
 
 def heeded(variant: Variant, setting: Setting, version: CollectionVersion) -> None:
@@ -134,11 +134,11 @@ def heeded(variant: Variant, setting: Setting, version: CollectionVersion) -> No
     options, benchmark, first = variant.options, setting.benchmark, setting.first
     if not isinstance(options, Exclusions):
         return
-    found = [(query, first.retrieve(query, LOOKED_AT)) for query in benchmark.queries[:PROBED]]
-    asked = [(_excluding(query, version, plain.item_ids, benchmark, options.by), plain) for query, plain in found]
-    if all(changed is query for (changed, _), (query, _) in zip(asked, found, strict=True)):
+    probes = [(query, first.retrieve(query, LOOKED_AT)) for query in benchmark.queries[:PROBED]]
+    exclusions = [(_excluding(query, version, plain.item_ids, benchmark, options.by), plain) for query, plain in probes]
+    if all(changed is query for (changed, _), (query, _) in zip(exclusions, probes, strict=True)):
         raise InputError(f"{variant.name}: nothing wrong that {first.name} finds has a {options.by} to be excluded by")
-    if not setting.rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in asked):
+    if not setting.rerank and all(_same(first.retrieve(query, LOOKED_AT), plain) for query, plain in exclusions):
         hint = "Take a first stage that does, such as 'dense', exclude by the other of picture and text, or name a reranker."
         raise InputError(f"{variant.name}: {first.name} takes no heed of what is excluded by its {options.by}", hint=hint)
 
@@ -194,22 +194,22 @@ class WithNegatives(Restricted):
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best of the first stage, with the negatives that its head lacks at the end of the head; no right answer gives way."""
-        found = self._inner.retrieve(query, k)
+        ranking = self._inner.retrieve(query, k)
         grades = self._benchmark.qrels.get(query.query_id, {})
-        head, rest = found.candidates[: self._depth], found.candidates[self._depth :]
+        head, rest = ranking.candidates[: self._depth], ranking.candidates[self._depth :]
         wrong = [c.item.item_id for c in head if grades.get(c.item.item_id, 0) <= 0]
         added = self._negatives(query, {candidate.item.item_id for candidate in head})[: len(wrong)]
         ousted = set(wrong[len(wrong) - len(added) :])
-        kept, moved = ([c for c in head if (c.item.item_id in ousted) is out] for out in (False, True))
+        remaining, displaced = ([c for c in head if (c.item.item_id in ousted) is out] for out in (False, True))
         placed = {c.item.item_id for c in added}
-        tail = [c for c in (*moved, *rest) if c.item.item_id not in placed]
-        return replace(found, candidates=(*kept, *added, *tail)[:k])
+        tail = [c for c in (*displaced, *rest) if c.item.item_id not in placed]
+        return replace(ranking, candidates=(*remaining, *added, *tail)[:k])
 
-    def _negatives(self, query: Query, held: set[str]) -> list[Candidate]:
-        """The neighbours of the right answers, where the query may find them, that are neither right, junk, removed nor held, unscored."""
+    def _negatives(self, query: Query, head: set[str]) -> list[Candidate]:
+        """The neighbours of the right answers, where the query may find them, that are neither right, junk, removed nor in the head."""
         grades = self._benchmark.qrels.get(query.query_id, {})
         right = [item_id for item_id, grade in grades.items() if grade > 0]
-        banned = held | {item_id for item_id, grade in grades.items() if grade != 0}
+        banned = head | {item_id for item_id, grade in grades.items() if grade != 0}
         banned |= self._benchmark.removed.get(query.query_id, frozenset())
         where = in_gallery(query, self._benchmark).filter
         near = [c for item_id in right for c in self._near(item_id, where) if c.item.item_id not in banned]

@@ -19,24 +19,24 @@ def unit_rows(rows: Any, dimension: int) -> Array:
         ShapeError: not two axes, or another dimension.
         InputError: not numbers, or a row whose length is not 1 within 0.001 (a zero row, a NaN).
     """
-    given = np.asarray(rows)
-    if given.ndim != 2 or given.shape[1] != dimension:
-        raise ShapeError(f"expected rows of shape (n, {dimension}), got {given.shape}", hint="Pass one row as row[None].")
-    if given.dtype.kind != "f":
-        raise InputError(f"expected rows of floats, got {given.dtype}")
-    if given.dtype.itemsize > 4:  # a number beyond float32 fails the check below; the cast need not warn of it
+    array = np.asarray(rows)
+    if array.ndim != 2 or array.shape[1] != dimension:
+        raise ShapeError(f"expected rows of shape (n, {dimension}), got {array.shape}", hint="Pass one row as row[None].")
+    if array.dtype.kind != "f":
+        raise InputError(f"expected rows of floats, got {array.dtype}")
+    if array.dtype.itemsize > 4:  # a number beyond float32 fails the check below; the cast need not warn of it
         with np.errstate(over="ignore"):
-            given = given.astype(np.float32)
-    taken: Array = np.ascontiguousarray(given, dtype=np.float32)
-    lengths = np.sqrt(np.einsum("ij,ij->i", taken, taken))
+            array = array.astype(np.float32)
+    unit: Array = np.ascontiguousarray(array, dtype=np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", unit, unit))
     right = np.abs(lengths - 1) <= UNIT_TOLERANCE  # not so for NaN
     if not right.all():
         wrong = np.flatnonzero(~right)
         raise InputError(
-            f"expected rows of length 1, row {wrong[0]} has length {lengths[wrong[0]]:.4g} ({wrong.size} of {len(taken)} rows are off)",
+            f"expected rows of length 1, row {wrong[0]} has length {lengths[wrong[0]]:.4g} ({wrong.size} of {len(unit)} rows are off)",
             hint="Divide each row by its length first.",
         )
-    return taken
+    return unit
 
 
 def integer_ids(ids: Any) -> Keys:
@@ -46,16 +46,16 @@ def integer_ids(ids: Any) -> Keys:
         ShapeError: more or fewer axes than one.
         InputError: not integers that fit int64.
     """
-    given = np.asarray(ids)
-    if given.ndim != 1:
-        raise ShapeError(f"expected ids of shape (n,), got {given.shape}")
-    if given.size == 0:
+    array = np.asarray(ids)
+    if array.ndim != 1:
+        raise ShapeError(f"expected ids of shape (n,), got {array.shape}")
+    if array.size == 0:
         return np.empty(0, np.int64)
-    if given.dtype.kind not in "iu":
-        raise InputError(f"expected integer ids, got {given.dtype}")
-    if given.dtype == np.uint64 and int(given.max()) > np.iinfo(np.int64).max:
-        raise InputError(f"the id {given.max()} does not fit int64")
-    return given.astype(np.int64, copy=False)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"expected integer ids, got {array.dtype}")
+    if array.dtype == np.uint64 and int(array.max()) > np.iinfo(np.int64).max:
+        raise InputError(f"the id {array.max()} does not fit int64")
+    return array.astype(np.int64, copy=False)
 
 
 def positive(k: int) -> int:

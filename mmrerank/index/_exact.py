@@ -41,12 +41,12 @@ def nearest(queries: Array, blocks: Callable[[], Iterable[tuple[Keys, Any]]], k:
         k: at least 1.
         top: `top_numpy`, or its twin on another device.
     """
-    found: list[Neighbours] = []
+    neighbours: list[Neighbours] = []
     for start in range(0, len(queries), QUERIES):
         group = queries[start : start + QUERIES]
         hits = [(query, ids[row], score) for ids, rows in blocks() for query, row, score in [top(group, rows, k)]]
-        found += _merged(hits, len(group), k)
-    return found
+        neighbours += _merged(hits, len(group), k)
+    return neighbours
 
 
 def _merged(hits: list[Hits], n_queries: int, k: int) -> list[Neighbours]:

@@ -13,7 +13,7 @@ MOST_ON_GPU = 2048  # the largest k that FAISS's GPU kernels take
 _DEVICE = re.compile(r"gpu(?::(?P<numbers>\d+(?:,\d+)*))?")
 
 
-def loaded() -> Any:
+def faiss_module() -> Any:
     """The faiss module.
 
     Raises:

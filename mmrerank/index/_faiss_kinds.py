@@ -68,16 +68,16 @@ def _inverted(faiss: Any, options: Shape, rows: Array) -> Any:
     return index
 
 
-def lists_for(asked: int, n_rows: int) -> int:
-    """How many inverted lists `n_rows` training rows carry: `asked`, or 4 * sqrt(n) for 0, and never more than n / 39."""
-    return max(1, min(asked or round(4 * math.sqrt(n_rows)), n_rows // ROWS_PER_LIST))
+def lists_for(lists: int, n_rows: int) -> int:
+    """How many inverted lists `n_rows` training rows carry: `lists`, or 4 * sqrt(n) for 0, and never more than n / 39."""
+    return max(1, min(lists or round(4 * math.sqrt(n_rows)), n_rows // ROWS_PER_LIST))
 
 
 def _sample(rows: Array, most: int) -> Array:
     if len(rows) <= most:
         return rows
-    picked = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
-    return rows[np.sort(picked)]
+    sample = np.random.default_rng(SEED).choice(len(rows), most, replace=False)
+    return rows[np.sort(sample)]
 
 
 def tuned(options: Shape, index: Any) -> Any:

@@ -95,12 +95,12 @@ def open_sealed(path: Path, expected: Mapping[str, Any]) -> Iterator[IO[bytes]]:
 
 
 def _is_whole(file: IO[bytes]) -> bool:
-    left = file.seek(0, io.SEEK_END) - 4
+    remaining = file.seek(0, io.SEEK_END) - 4
     file.seek(0)
-    if left < len(_MAGIC) or file.read(len(_MAGIC)) != _MAGIC:
+    if remaining < len(_MAGIC) or file.read(len(_MAGIC)) != _MAGIC:
         return False
-    crc, left = zlib.crc32(_MAGIC), left - len(_MAGIC)
-    while left > 0:
-        piece = file.read(min(_PIECE, left))
-        crc, left = zlib.crc32(piece, crc), left - len(piece)
+    crc, remaining = zlib.crc32(_MAGIC), remaining - len(_MAGIC)
+    while remaining > 0:
+        piece = file.read(min(_PIECE, remaining))
+        crc, remaining = zlib.crc32(piece, crc), remaining - len(piece)
     return crc.to_bytes(4, "little") == file.read(4)

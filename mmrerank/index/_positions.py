@@ -29,7 +29,7 @@ class Choice:
     def share(self) -> float:
         return self.count / self.positions
 
-    def listed(self) -> Keys:
+    def as_positions(self) -> Keys:
         """(count,) the positions, ascending."""
         return np.arange(self.positions, dtype=np.int64) if self.mask is None else np.flatnonzero(self.mask).astype(np.int64, copy=False)
 
@@ -59,9 +59,9 @@ class Positions:
         repeats = len(ids) - len(np.unique(ids))
         if repeats:
             raise InputError(f"an id comes twice in one add ({repeats} repeats)")
-        known = self.of(ids)
-        if known.size:
-            message = f"the index holds id {self.keys[known[0]]} already ({known.size} of {len(ids)} ids)"
+        living = self.of(ids)
+        if living.size:
+            message = f"the index holds id {self.keys[living[0]]} already ({living.size} of {len(ids)} ids)"
             raise InputError(message, hint="Remove an id before it is added anew.")
 
     def append(self, ids: Keys) -> None:
@@ -81,14 +81,14 @@ class Positions:
         """The positions of those of `ids` that are alive, in no order that matters."""
         if not len(self.ids):
             return np.empty(0, np.int64)
-        found: Keys
+        positions: Keys
         if self._table is not None:
             places = ids - self.ids[0]
-            found = self._table[places[(places >= 0) & (places < len(self._table))]]
-            return found[found >= 0]
+            positions = self._table[places[(places >= 0) & (places < len(self._table))]]
+            return positions[positions >= 0]
         slots = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        found = self._order[slots[self.ids[slots] == ids]]
-        return found
+        positions = self._order[slots[self.ids[slots] == ids]]
+        return positions
 
     def choose(self, allowed: Keys | None) -> Choice:
         """What a search may show: everything alive, or those of `allowed` that are."""
@@ -105,9 +105,9 @@ class Positions:
         order = np.arange(len(keys)) if rising else np.argsort(keys)
         self.ids: Keys = keys[order]
         self._order: Keys = living[order].astype(np.int64, copy=False)
-        self._table = self._looked_up() if len(keys) else None
+        self._table = self._dense_table() if len(keys) else None
 
-    def _looked_up(self) -> Keys | None:
+    def _dense_table(self) -> Keys | None:
         """Position by id from the lowest on, -1 where there is none; None for ids too far apart. Ten times a binary search's speed."""
         span = int(self.ids[-1]) - int(self.ids[0]) + 1
         if span > DENSE * len(self.ids):

@@ -46,7 +46,7 @@ def constant(terms: Sequence[Collection[str]], mark: str, weight: float) -> Post
     for position, text in enumerate(terms):
         for term in sorted(set(text)):
             holders.setdefault(mark + term, []).append(position)
-    positions = np.array([position for held in holders.values() for position in held], np.int32)
+    positions = np.array([position for numbers in holders.values() for position in numbers], np.int32)
     starts = np.cumsum([0, *map(len, holders.values())], dtype=np.int64)
     return Postings(vocabulary=list(holders), weights=np.full(len(positions), weight, np.float32), positions=positions, starts=starts)
 

@@ -38,8 +38,8 @@ def read_recipe(path: Path) -> str:
 
 def shipped_recipes() -> list[tuple[Path, str, str]]:
     """File, index and when to take it, of the recipes of the repository, by file; none where only the wheel is installed."""
-    found = ((path, _content(path)) for path in sorted(RECIPES.glob("*.toml")))
-    return [(path, recipe["name"], recipe["take_it_when"]) for path, recipe in found]
+    recipes = ((path, _content(path)) for path in sorted(RECIPES.glob("*.toml")))
+    return [(path, recipe["name"], recipe["take_it_when"]) for path, recipe in recipes]
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def rows_index_name(name: str) -> str:
         UnknownName: no index of descriptors, or no option of it, is called so.
         InputError: an option has a wrong value, or the index searches text.
     """
-    made: str = parts.make(_of_rows(name), station="index", dimension=1).name
-    return made
+    printed_name: str = parts.make(_of_rows(name), station="index", dimension=1).name
+    return printed_name
 
 
 def _of_rows(name: str) -> str:
-    part, known = parts.parse(name).part, parts.names("index")
-    if part not in known:
-        rows = [known_name for known_name in known if _searches_rows(known_name)]
+    part, names = parts.parse(name).part, parts.names("index")
+    if part not in names:
+        rows = [index for index in names if _searches_rows(index)]
         raise UnknownName.among("index of descriptors", part, rows)
     if not _searches_rows(part):
         raise InputError(f"{name!r} searches text; a collection keeps an index of descriptors", hint="Its texts have theirs by themselves.")

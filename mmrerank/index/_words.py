@@ -33,12 +33,12 @@ _COMPOUND = re.compile(rf"{_WORD}(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:]
 _PIECE = re.compile(rf"[{_UNSPACED}]+|{_SPACED}(?:'{_SPACED})*")
 _WITHOUT_SPACES = re.compile(f"[{_UNSPACED}]")
 _WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
-_DROPPED = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
+_SEPARATOR = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
 _OPENING = re.compile(r"(?:\S+\s+){0,29}\S*")
 _OPENING_CHARACTERS = 300  # where no spaces part the words
 _NAME = r"((?i:figure|fig|table|chart|exhibit|box|appendix|section))s?\.?\s*((?:[A-Z][-.]?)?\d+(?:\.\d+)*|[A-Z]\b)"
-_CAPTION, _NAMED = re.compile(rf"^[^\S\n]*{_NAME}", re.MULTILINE), re.compile(rf"\b{_NAME}")
+_CAPTION, _MENTION = re.compile(rf"^[^\S\n]*{_NAME}", re.MULTILINE), re.compile(rf"\b{_NAME}")
 
 # Words of grammar. Words of amount, order and place (more, most, all, before, over, not) say what is asked, and stay.
 _GRAMMAR = """
@@ -83,24 +83,24 @@ class Words:
 
     def of_query(self, text: str) -> list[str]:
         """The terms of a query: without stop words, unless nothing else is left."""
-        return [term for compound in self._telling(text) for term in self._terms(compound)]
+        return [term for compound in self._content_words(text) for term in self._terms(compound)]
 
-    def held(self, text: str, terms: Container[str]) -> bool:
+    def all_in(self, text: str, terms: Container[str]) -> bool:
         """Whether a document of these terms holds every word of `text` but stop words; an identifier, whole or all its pieces.
 
         >>> words = Words(str, ENGLISH)
-        >>> [words.held("the co-author's pump", words.of(page)) for page in ("pump of coauthor's", "author's pump", "")]
+        >>> [words.all_in("the co-author's pump", words.of(page)) for page in ("pump of coauthor's", "author's pump", "")]
         [True, False, False]
         """
-        compounds = self._telling(text)
+        compounds = self._content_words(text)
         return bool(compounds) and all(self._holds(compound, terms) for compound in compounds)
 
     def _holds(self, compound: str, terms: Container[str]) -> bool:
-        found = self._terms(compound)
-        whole = found[-1:] if self._has_whole(compound) else ()
-        return any(term in terms for term in whole) or all(term in terms for term in found[: len(found) - len(whole)])
+        pieces = self._terms(compound)
+        whole = pieces[-1:] if self._has_whole(compound) else ()
+        return any(term in terms for term in whole) or all(term in terms for term in pieces[: len(pieces) - len(whole)])
 
-    def _telling(self, text: str) -> list[str]:
+    def _content_words(self, text: str) -> list[str]:
         """The words of a query as they stand: without stop words, unless nothing else is left."""
         compounds: list[str] = _COMPOUND.findall(normal(text))
         return [c for c in compounds if c not in self._stopwords and c.replace(".", "") not in self._stopwords] or compounds
@@ -116,7 +116,7 @@ class Words:
             else:
                 yield self._stem(piece)
         if self._has_whole(compound):
-            whole = _DROPPED.sub("", compound)
+            whole = _SEPARATOR.sub("", compound)
             yield self._stem(whole) if whole.isalpha() else whole
 
     def _has_whole(self, compound: str) -> bool:
@@ -138,8 +138,8 @@ def opening(text: str) -> str:
     >>> opening("Chapter 2\\n" + "and more " * 100).count("more")
     14
     """
-    found = _OPENING.match(text.lstrip()[:_OPENING_CHARACTERS])
-    return found[0] if found else ""
+    match = _OPENING.match(text.lstrip()[:_OPENING_CHARACTERS])
+    return match[0] if match else ""
 
 
 def captions(text: str) -> set[str]:
@@ -151,13 +151,13 @@ def captions(text: str) -> set[str]:
     return {_caption(*match.groups()) for match in _CAPTION.finditer(unicodedata.normalize("NFKC", text))}
 
 
-def named(text: str) -> set[str]:
+def mentions(text: str) -> set[str]:
     """The figures, tables and sections that a question speaks of.
 
-    >>> named("What does the blue line of figure 3 mean?")
+    >>> mentions("What does the blue line of figure 3 mean?")
     {'figure 3'}
     """
-    return {_caption(*match.groups()) for match in _NAMED.finditer(unicodedata.normalize("NFKC", text))}
+    return {_caption(*match.groups()) for match in _MENTION.finditer(unicodedata.normalize("NFKC", text))}
 
 
 def _caption(kind: str, number: str) -> str:

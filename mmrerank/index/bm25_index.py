@@ -29,7 +29,7 @@ from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._postings import Postings, constant, joined, weighted
-from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, named, opening
+from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, mentions, opening
 from mmrerank.parts import printed
 from mmrerank.types import Keys, Neighbours
 
@@ -97,12 +97,12 @@ class Bm25Index:
         if options.captions:
             yield constant([captions(text) for text in texts], _CAPTION, options.captions)
 
-    def _asked(self, text: str) -> Iterator[str]:
+    def _query_terms(self, text: str) -> Iterator[str]:
         """The terms of a query in every part; a part that is not indexed knows none of them."""
         words = self._words.of_query(text)
         yield from words
         yield from (_OPENING + word for word in words)
-        yield from (_CAPTION + name for name in sorted(named(text)))
+        yield from (_CAPTION + name for name in sorted(mentions(text)))
 
     def _take(self, ids: Keys, postings: Postings) -> None:
         scores = {"data": postings.weights, "indices": postings.positions, "indptr": postings.starts, "num_docs": len(ids)}
@@ -118,16 +118,16 @@ class Bm25Index:
             InputError: k below 1.
         """
         k = positive(k)
-        terms = [self._vocabulary[term] for term in self._asked(text) if term in self._vocabulary]
+        terms = [self._vocabulary[term] for term in self._query_terms(text) if term in self._vocabulary]
         if not terms:
             return empty()
         scores = self._bm25.get_scores_from_ids(terms)  # (n_texts,)
-        found = np.flatnonzero(scores > 0) if allowed is None else self._matching(scores, integer_ids(allowed))
-        if k < len(found):
-            worst = np.partition(scores[found], len(found) - k)[len(found) - k]
-            found = found[scores[found] >= worst]
-        found = found[np.argsort(-scores[found], kind="stable")][:k]
-        return Neighbours(ids=self._ids[found], scores=scores[found])
+        positions = np.flatnonzero(scores > 0) if allowed is None else self._matching(scores, integer_ids(allowed))
+        if k < len(positions):
+            worst = np.partition(scores[positions], len(positions) - k)[len(positions) - k]
+            positions = positions[scores[positions] >= worst]
+        positions = positions[np.argsort(-scores[positions], kind="stable")][:k]
+        return Neighbours(ids=self._ids[positions], scores=scores[positions])
 
     def idf(self, text: str) -> dict[str, float]:
         """The terms of a question with their idf over the whole texts, above 0; a term that no text has is the rarest.
@@ -136,8 +136,8 @@ class Bm25Index:
         """
         starts, count = self._bm25.scores["indptr"], len(self)
         numbers = {term: self._vocabulary.get(term) for term in self._words.of_query(text)}
-        held = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
-        return {term: math.log(1 + (count - texts + 0.5) / (texts + 0.5)) for term, texts in held.items()}
+        counts = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
+        return {term: math.log(1 + (count - texts + 0.5) / (texts + 0.5)) for term, texts in counts.items()}
 
     def save(self, path: Path) -> None:
         """Writes the index to one file."""
@@ -167,8 +167,8 @@ class Bm25Index:
         slots = np.unique(np.searchsorted(self._ids, allowed))
         slots = slots[slots < len(self._ids)]
         slots = slots[np.isin(self._ids[slots], allowed)]
-        found: Keys = slots[scores[slots] > 0]
-        return found
+        matching: Keys = slots[scores[slots] > 0]
+        return matching
 
     def _header(self) -> dict[str, Any]:
         return {"index": self.name, "words": WORDS_VERSION}

@@ -32,7 +32,7 @@ from pydantic import Field
 from mmrerank.errors import DamagedData, InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive, unit_rows
 from mmrerank.index._exact import empty, nearest, spans
-from mmrerank.index._faiss_device import MOST_ON_GPU, copied, gpus, loaded, threads
+from mmrerank.index._faiss_device import MOST_ON_GPU, copied, faiss_module, gpus, threads
 from mmrerank.index._faiss_kinds import grown_from, parameters, tuned
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
 from mmrerank.index._positions import Choice, Positions
@@ -70,7 +70,7 @@ class FaissIndex:
         self.name = printed("faiss_index", options)
         self.dimension = positive(dimension)
         self._options = options
-        self._faiss = loaded()
+        self._faiss = faiss_module()
         self._gpus = gpus(self._faiss, options.device)
         if self._gpus and options.kind == "hnsw":
             raise InputError("FAISS has no HNSW on a GPU", hint='Take kind="ivf" or kind="flat" there, or device="cpu".')
@@ -139,12 +139,12 @@ class FaissIndex:
         with threads(self._faiss, self._options.threads):
             if allowed is not None and self._scanning_pays(choice):
                 return self._scan(queries, k, choice)
-            found = self._fetch(queries, k, choice)
-            short = [number for number, one in enumerate(found) if len(one.ids) < min(k, choice.count)]
+            neighbours = self._fetch(queries, k, choice)
+            short = [number for number, one in enumerate(neighbours) if len(one.ids) < min(k, choice.count)]
             if short:
                 for number, one in zip(short, self._scan(queries[short], k, choice), strict=True):
-                    found[number] = one
-        return found
+                    neighbours[number] = one
+        return neighbours
 
     def save(self, path: Path) -> None:
         """Writes the index to one file."""
@@ -178,13 +178,19 @@ class FaissIndex:
             raise DamagedData(f"FAISS {self._faiss.__version__} cannot read {path}: {error}", hint="Rebuild the index.") from error
 
     def _header(self) -> dict[str, Any]:
-        given = self._options
-        built = {  # what searching may change (ef_search, probes, device) is free to differ
+        options = self._options
+        settings = {  # what searching may change (ef_search, probes, device) is free to differ
             "flat": {},
-            "hnsw": {"links": given.links, "ef_construction": given.ef_construction},
-            "ivf": {"lists": given.lists},
+            "hnsw": {"links": options.links, "ef_construction": options.ef_construction},
+            "ivf": {"lists": options.lists},
         }
-        return {"index": "faiss_index", "kind": given.kind, "storage": given.storage, "dimension": self.dimension, **built[given.kind]}
+        return {
+            "index": "faiss_index",
+            "kind": options.kind,
+            "storage": options.storage,
+            "dimension": self.dimension,
+            **settings[options.kind],
+        }
 
     def _scanning_pays(self, choice: Choice) -> bool:
         if self._options.kind == "flat" and self._selectors_work:
@@ -193,11 +199,11 @@ class FaissIndex:
 
     def _scan(self, queries: Array, k: int, choice: Choice) -> list[Neighbours]:
         """Exactly the best of the choice, from the rows themselves."""
-        listed = choice.listed()
+        positions = choice.as_positions()
 
         def blocks() -> Iterator[tuple[Keys, Array]]:
-            for span in spans(len(listed)):
-                yield self._positions.keys[listed[span]], self._host.reconstruct_batch(listed[span])
+            for span in spans(len(positions)):
+                yield self._positions.keys[positions[span]], self._host.reconstruct_batch(positions[span])
 
         return nearest(queries, blocks, k)
 
@@ -207,35 +213,35 @@ class FaissIndex:
         most = choice.count if inside else choice.positions
         most = most if self._selectors_work else min(most, MOST_ON_GPU)
         depth = min(most, k + SPARE if inside else math.ceil((k + SPARE) / choice.share))
-        found: list[Neighbours] = [empty()] * len(queries)
+        neighbours: list[Neighbours] = [empty()] * len(queries)
         pending = np.arange(len(queries))
         while len(pending):
             scores, positions = self._ask(queries[pending], depth, choice, inside)
-            kept, settled = self._ranked(scores, positions, k, choice)
-            for number, one in zip(pending, kept, strict=True):
-                found[number] = one
-            pending = pending[~settled] if depth < most else pending[:0]
+            batch, final = self._ranked(scores, positions, k, choice)
+            for number, one in zip(pending, batch, strict=True):
+                neighbours[number] = one
+            pending = pending[~final] if depth < most else pending[:0]
             depth = min(most, 4 * depth)
-        return found
+        return neighbours
 
     def _ask(self, queries: Array, depth: int, choice: Choice, inside: bool) -> tuple[Array, Keys]:
         """FAISS's (n_queries, depth) scores and positions, best first, -1 where it found no more; only of the choice if `inside`."""
-        found: tuple[Array, Keys]
+        hits: tuple[Array, Keys]
         if self._gpus:
             with self._lock:
                 if self._copy is None:
                     self._copy = copied(self._faiss, self._host, self._gpus)
-                found = self._copy.search(queries, depth)
-            return found
+                hits = self._copy.search(queries, depth)
+            return hits
         if choice.mask is None:
-            found = self._host.search(queries, depth)
-            return found
+            hits = self._host.search(queries, depth)
+            return hits
         bits = np.packbits(choice.mask, bitorder="little")  # must outlive the search: the selector holds its address only
         selector = self._faiss.IDSelectorBitmap(bits.size, self._faiss.swig_ptr(bits)) if inside else None
-        found = self._host.search(
+        hits = self._host.search(
             queries, depth, params=parameters(self._faiss, self._options, self._host, share=choice.share, selector=selector)
         )
-        return found
+        return hits
 
     def _ranked(self, scores: Array, positions: Keys, k: int, choice: Choice) -> tuple[list[Neighbours], npt.NDArray[np.bool_]]:
         """The k best of the choice for each query, and whether a deeper fetch could not change them."""
@@ -243,15 +249,15 @@ class FaissIndex:
         spent = ~keep[:, -1]  # FAISS has nothing more to give
         if choice.mask is not None:
             keep &= choice.mask[positions]
-        wanted = min(k, choice.count)
+        limit = min(k, choice.count)
         ids = self._positions.keys[positions]
         level = levelled(scores)
-        order = np.lexsort((ids, np.where(keep, -level, np.inf)))[:, :wanted]  # row by row: score down, id up, the unwanted last
+        order = np.lexsort((ids, np.where(keep, -level, np.inf)))[:, :limit]  # row by row: score down, id up, the unwanted last
         row = np.arange(len(ids))[:, None]
-        ids, best = ids[row, order], level[row, order]  # (n_queries, wanted)
-        counts = np.minimum(keep.sum(axis=1), wanted)
-        kept = [Neighbours(ids=i[:count], scores=s[:count]) for i, s, count in zip(ids, best, counts, strict=True)]
-        return kept, spent | ((counts == wanted) & (best[:, -1] > level[:, -1]))
+        ids, best = ids[row, order], level[row, order]  # (n_queries, limit)
+        counts = np.minimum(keep.sum(axis=1), limit)
+        neighbours = [Neighbours(ids=i[:count], scores=s[:count]) for i, s, count in zip(ids, best, counts, strict=True)]
+        return neighbours, spent | ((counts == limit) & (best[:, -1] > level[:, -1]))
 
 
 def build(options: Options, dimension: int) -> FaissIndex:

@@ -88,11 +88,11 @@ class Flat:
         choice = self._positions.choose(None if allowed is None else integer_ids(allowed))
         if not choice.count:
             return [empty()] * len(queries)
-        listed = None if choice.mask is None else choice.listed()
+        positions = None if choice.mask is None else choice.as_positions()
 
         def blocks() -> Iterator[tuple[Keys, Any]]:
             for span in spans(choice.count):
-                where = span if listed is None else listed[span]
+                where = span if positions is None else positions[span]
                 yield self._positions.keys[where], self._engine.rows(where)
 
         return nearest(queries, blocks, k, self._engine.top)
@@ -102,7 +102,7 @@ class Flat:
 
         def fill(sink: Sink) -> None:
             put_array(sink, self._positions.keys)
-            put_array(sink, self._engine.stored())
+            put_array(sink, self._engine.to_numpy())
 
         save_sealed(path, self._header(), fill)
 
@@ -140,7 +140,7 @@ class NumpyEngine:
     def rows(self, where: slice | Keys) -> Array:
         return self._rows[where]
 
-    def stored(self) -> Array:
+    def to_numpy(self) -> Array:
         return self._rows
 
 
@@ -158,26 +158,26 @@ class TorchEngine:
             raise InputError(f"torch cannot use the device {device!r}: {error}", hint='Pass device="cpu" or device="auto".') from error
 
     def append(self, rows: Array) -> None:
-        self._rows = self._torch.cat([self._rows, self._given(rows)])
+        self._rows = self._torch.cat([self._rows, self._tensor(rows)])
 
     def keep(self, positions: Keys) -> None:
-        self._rows = self._rows[self._given(positions)]
+        self._rows = self._rows[self._tensor(positions)]
 
     def rows(self, where: slice | Keys) -> Any:
-        return self._rows[where if isinstance(where, slice) else self._given(where)]
+        return self._rows[where if isinstance(where, slice) else self._tensor(where)]
 
-    def stored(self) -> Array:
-        stored: Array = self._rows.cpu().numpy()
-        return stored
+    def to_numpy(self) -> Array:
+        array: Array = self._rows.cpu().numpy()
+        return array
 
     def top(self, queries: Array, rows: Any, k: int) -> Hits:
         """The twin of `top_numpy`."""
-        scores = self._given(queries) @ rows.T  # (n_queries, n_rows)
+        scores = self._tensor(queries) @ rows.T  # (n_queries, n_rows)
         worst = scores.topk(min(k, len(rows)), dim=1).values[:, -1:]
         query, row = (scores >= worst - ROUNDING).nonzero(as_tuple=True)
         return query.cpu().numpy(), row.cpu().numpy(), scores[query, row].cpu().numpy()
 
-    def _given(self, array: Any) -> Any:
+    def _tensor(self, array: Any) -> Any:
         return self._torch.tensor(array, device=self._rows.device)  # a copy: the caller's array may be read-only
 
 

@@ -15,7 +15,7 @@ from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_o
 from mmrerank.readers import RACY_NS
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
-from mmrerank.types import Failure, Found, Reader
+from mmrerank.types import Failure, Reader, ReadItem
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
 
@@ -86,7 +86,7 @@ def encoders_of(row: Row) -> set[str]:
     return set(row["encoders"].split(",")) - {""} if row["encoders"] else set()
 
 
-def entries_once(file: SourceFile) -> Iterator[Found | Failure]:
+def entries_once(file: SourceFile) -> Iterator[ReadItem | Failure]:
     """The reader's entries; an error over the whole file becomes the last one, an id that comes again a failure of its own."""
     seen: set[str] = set()
     for entry in _entries(file):
@@ -101,7 +101,7 @@ def entries_once(file: SourceFile) -> Iterator[Found | Failure]:
         yield replace(entry, path=again) if isinstance(entry, Failure) else Failure(path=again, reason=f"the id {item_id!r} came before")
 
 
-def _entries(file: SourceFile) -> Iterator[Found | Failure]:
+def _entries(file: SourceFile) -> Iterator[ReadItem | Failure]:
     try:
         yield from file.reader.read(file.path, file.file_id)
     except FormatError as error:

@@ -18,7 +18,7 @@ from mmrerank.errors import DamagedData, FormatError, InputError
 from mmrerank.parts import make, names
 from mmrerank.readers import is_page, why_not
 from mmrerank.store.manifest import FILE, Root
-from mmrerank.types import Failure, Found, Reader
+from mmrerank.types import Failure, Reader, ReadItem
 
 TABLES = "table"  # read only when named: beside pictures, a table mostly describes them
 LOOKED_AT = 100  # rows of a table, to see whether it has pictures
@@ -227,5 +227,5 @@ def _begins_without_pictures(table: SourceFile) -> bool:
         entries = list(islice(table.reader.read(table.path, table.file_id), LOOKED_AT))
     except FormatError:
         return False
-    items = [entry.item for entry in entries if isinstance(entry, Found)]
+    items = [entry.item for entry in entries if isinstance(entry, ReadItem)]
     return bool(items) and all(item.image is None for item in items)

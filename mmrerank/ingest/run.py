@@ -22,7 +22,7 @@ from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
-from mmrerank.types import Array, Encoder, Failure, Found
+from mmrerank.types import Array, Encoder, Failure, ReadItem
 
 Progress = Callable[[int, int], None]  # items done, items expected
 COMMIT_AFTER_S = 10.0
@@ -85,7 +85,7 @@ class _Work:
 
     file: SourceFile
     base: Record
-    found: Found | None
+    found: ReadItem | None
     wanted: tuple[str, ...] = ()  # encoder slugs
     whole: bool = True  # False: only descriptors are added to a row that stays
     inputs: Mapping[str, Any] = field(default_factory=dict)  # slug -> prepared input, None where the item has nothing for it
@@ -174,7 +174,7 @@ class Ingest:
                 else:
                     yield self._work(file, base, entry, known.get(entry.item.item_id))
 
-    def _work(self, file: SourceFile, base: Record, found: Found, row: Mapping[str, Any] | None) -> _Work:
+    def _work(self, file: SourceFile, base: Record, found: ReadItem, row: Mapping[str, Any] | None) -> _Work:
         item = found.item
         same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", found.content_hash, base.reader)
         described = encoders_of(row) if same and row is not None else set()
@@ -225,7 +225,7 @@ class Ingest:
                 return replace(work, base=_failed(work.base, Failure(path=work.base.item_id, reason=error.reason)), found=None)
 
     @staticmethod
-    def _input(encoder: Encoder, found: Found) -> Any:
+    def _input(encoder: Encoder, found: ReadItem) -> Any:
         item = found.item
         if encoder.reads == "text":
             return encoder.prepare(item.text) if item.text and item.text.strip() else None

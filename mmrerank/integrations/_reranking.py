@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
-from mmrerank.integrations._given import Given, candidates_of
+from mmrerank.integrations._documents import ForeignDocument, candidates_of
 from mmrerank.parts import make, module, options_of
 from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
 from mmrerank.results import Hit, Stage
@@ -44,9 +44,9 @@ class Placed:
 
     def added_to(self, metadata: Mapping[Any, Any]) -> dict[Any, Any]:
         """A copy of the metadata with what there is to say of this order, and nothing left of an earlier one."""
-        said: dict[str, Any] = {REASON: self.reason, NOTES: list(self.notes)}
-        kept = {key: value for key, value in metadata.items() if key not in said}
-        return kept | {key: value for key, value in said.items() if value}
+        own: dict[str, Any] = {REASON: self.reason, NOTES: list(self.notes)}
+        rest = {key: value for key, value in metadata.items() if key not in own}
+        return rest | {key: value for key, value in own.items() if value}
 
 
 class Reranking:
@@ -81,16 +81,18 @@ class Reranking:
                     resources["encoder"] = make(self._encoder, station="encoders") if isinstance(self._encoder, str) else self._encoder
                 self._loaded = resources
 
-    def run(self, text: str, given: Sequence[Given], *, images: tuple[ImageHandle, ...] = (), top_n: int | None = None) -> list[Placed]:
+    def run(
+        self, text: str, documents: Sequence[ForeignDocument], *, images: tuple[ImageHandle, ...] = (), top_n: int | None = None
+    ) -> list[Placed]:
         """The new order for a query, best first and cut to `top_n`; what the reranker holds to be irrelevant is not in it.
 
         Raises:
             InputError: top_n is below 1, the query is empty, or what the reranker and its parts raise.
         """
         check_count("top_n", top_n)
-        if not given:
+        if not documents:
             return []
-        candidates = candidates_of(given)
+        candidates = candidates_of(documents)
         result = rerank_candidates(Query(text=text, images=images), candidates, [self._part(candidates)])
         notes = _notes(result.stages[-1])
         positions = {candidate.item.item_id: n for n, candidate in enumerate(candidates)}
@@ -161,9 +163,9 @@ def pages(
     filter: str | None,
 ) -> list[Page]:
     """The k best items of a collection for a question, best first."""
-    asked = Query(text=query, filter=filter)
+    question = Query(text=query, filter=filter)
     version = collection.version  # one for the search and the places of its hits
-    hits = version.search(asked, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
+    hits = version.search(question, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth).hits
     paths = version.paths_of([hit.item.item_id for hit in hits]) if hits else {}
     return [_page(hit, paths[hit.item.item_id]) for hit in hits]
 

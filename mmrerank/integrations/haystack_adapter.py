@@ -4,7 +4,7 @@
 
 Documents come back as copies in the reranker's order. `Document.score` is the reranker's, or None where it gives an order only;
 `mmrerank_reason`, and `mmrerank_notes` where the order was mended, go to `meta`. A picture is the `blob` of an image type, or what
-`meta` names: `file_path` with `page_number` for PDFs as in Haystack's own image components, and the others of `_given.py`.
+`meta` names: `file_path` with `page_number` for PDFs as in Haystack's own image components, and the others of `_documents.py`.
 Documents of equal id are kept apart, where Haystack's own rankers merge them. Components are saved by names; parts cannot be.
 Haystack loads a saved pipeline with them only where the module is allowed, as in
 `Pipeline.loads(text, allowed_modules=["mmrerank.integrations.haystack_adapter"])`.
@@ -22,7 +22,7 @@ from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._given import Given, number, picture, picture_in
+from mmrerank.integrations._documents import ForeignDocument, number, picture, picture_in
 from mmrerank.types import Backend, Encoder, ImageHandle, Reranker, Retriever
 
 try:
@@ -73,9 +73,9 @@ class MMRerankRanker:
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
         """Copies of the documents, best first, as `documents`; `top_k` goes before that of the component."""
         _reranking.check_count("top_k", top_k)
-        given = [self._given(document) for document in documents]
-        placed = self._work.run(query, given, top_n=self.top_k if top_k is None else top_k)
-        return {"documents": [_copy(documents[line.position], line) for line in placed]}
+        foreign = [self._foreign(document) for document in documents]
+        order = self._work.run(query, foreign, top_n=self.top_k if top_k is None else top_k)
+        return {"documents": [_copy(documents[line.position], line) for line in order]}
 
     @component.output_types(documents=list[Document])
     async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, list[Document]]:
@@ -89,20 +89,20 @@ class MMRerankRanker:
         Raises:
             InputError: a part was given where a name can be saved.
         """
-        named = _names(reranker=self.reranker, backend=self.backend, encoder=self.encoder)
+        names = _names(reranker=self.reranker, backend=self.backend, encoder=self.encoder)
         folder = None if self.folder is None else str(self.folder)
-        saved: dict[str, Any] = default_to_dict(self, **named, top_k=self.top_k, folder=folder, api_key=self.api_key)
-        return saved
+        content: dict[str, Any] = default_to_dict(self, **names, top_k=self.top_k, folder=folder, api_key=self.api_key)
+        return content
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MMRerankRanker:
         """The component that `to_dict` saved."""
-        made: MMRerankRanker = default_from_dict(cls, data)
-        return made
+        instance: MMRerankRanker = default_from_dict(cls, data)
+        return instance
 
-    def _given(self, document: Document) -> Given:
-        found = _blob(document) or picture_in(document.meta, self.folder)
-        return Given(name=document.id, text=document.content, picture=found, score=number(document.score))
+    def _foreign(self, document: Document) -> ForeignDocument:
+        image = _blob(document) or picture_in(document.meta, self.folder)
+        return ForeignDocument(name=document.id, text=document.content, picture=image, score=number(document.score))
 
 
 def _blob(document: Document) -> ImageHandle | None:
@@ -111,8 +111,8 @@ def _blob(document: Document) -> ImageHandle | None:
 
 
 def _copy(document: Document, line: _reranking.Placed) -> Document:
-    copied: Document = replace(document, score=line.score, meta=line.added_to(document.meta))
-    return copied
+    copy: Document = replace(document, score=line.score, meta=line.added_to(document.meta))
+    return copy
 
 
 def _names(**parts: Any) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class CollectionRetriever:
         """The best items as `documents`, best first."""
         _reranking.check_count("top_k", top_k)
         self.warm_up()
-        found = _reranking.pages(
+        pages = _reranking.pages(
             self._collection,
             query,
             k=top_k or self.top_k,
@@ -170,7 +170,7 @@ class CollectionRetriever:
             depth=self.depth,
             filter=self.filter,
         )
-        return {"documents": [Document(id=page.item_id, content=page.text, meta=page.metadata, score=page.score) for page in found]}
+        return {"documents": [Document(id=page.item_id, content=page.text, meta=page.metadata, score=page.score) for page in pages]}
 
     @component.output_types(documents=list[Document])
     async def run_async(self, query: str, top_k: int | None = None) -> dict[str, list[Document]]:
@@ -184,23 +184,23 @@ class CollectionRetriever:
         Raises:
             InputError: a part was given where a name can be saved.
         """
-        named = _names(retriever=self.retriever, backend=self.backend)
+        names = _names(retriever=self.retriever, backend=self.backend)
         for part in self.rerank:
             _names(rerank=part)
-        saved: dict[str, Any] = default_to_dict(
+        content: dict[str, Any] = default_to_dict(
             self,
             collection=str(self._collection.path),
             top_k=self.top_k,
-            **named,
+            **names,
             rerank=self.rerank,
             depth=self.depth,
             filter=self.filter,
             api_key=self.api_key,
         )
-        return saved
+        return content
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CollectionRetriever:
         """The component that `to_dict` saved."""
-        made: CollectionRetriever = default_from_dict(cls, data)
-        return made
+        instance: CollectionRetriever = default_from_dict(cls, data)
+        return instance

@@ -5,7 +5,7 @@
 
 Documents come back as copies in the reranker's order, with `relevance_score` in their metadata as LangChain's own
 cross-encoder compressors write it (absent where the method gives an order only), `mmrerank_reason`, and `mmrerank_notes` where
-the order was mended. Pictures are found in the metadata as `_given.py` says; `page`, which the PDF loaders count from 0,
+the order was mended. Pictures are found in the metadata as `_documents.py` says; `page`, which the PDF loaders count from 0,
 serves as the page number. For a backend with a cache or an API key, pass the part that `mmrerank.backends.open_backend` makes.
 """
 
@@ -19,7 +19,7 @@ from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._given import Given, number, picture_in
+from mmrerank.integrations._documents import ForeignDocument, number, picture_in
 from mmrerank.types import Backend, Encoder, Reranker, Retriever
 
 try:
@@ -76,15 +76,15 @@ class MMRerankCompressor(BaseDocumentCompressor):
 
     def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None) -> list[Document]:
         """Copies of the documents, best first."""
-        placed = self._work.run(query, [self._given(document) for document in documents], top_n=self.top_n)
-        return [_copy(documents[line.position], line) for line in placed]
+        order = self._work.run(query, [self._foreign(document) for document in documents], top_n=self.top_n)
+        return [_copy(documents[line.position], line) for line in order]
 
-    def _given(self, document: Document) -> Given:
+    def _foreign(self, document: Document) -> ForeignDocument:
         fields = dict(document.metadata)
         page = fields.get("page")
         if "page_number" not in fields and isinstance(page, int):
             fields["page_number"] = page + 1
-        return Given(
+        return ForeignDocument(
             name=document.id,
             text=document.page_content,
             picture=picture_in(fields, self.folder),
@@ -96,8 +96,8 @@ def _copy(document: Document, line: _reranking.Placed) -> Document:
     metadata = line.added_to({key: value for key, value in document.metadata.items() if key != SCORE})
     if line.score is not None:
         metadata[SCORE] = line.score
-    copied: Document = document.model_copy(update={"metadata": metadata})
-    return copied
+    copy: Document = document.model_copy(update={"metadata": metadata})
+    return copy
 
 
 class CollectionRetriever(BaseRetriever):
@@ -128,12 +128,18 @@ class CollectionRetriever(BaseRetriever):
             fields: `depth` and `filter` of `Collection.search`; `tags`, `metadata` and `name` of LangChain.
         """
         _reranking.check_count("k", k)
-        held = _reranking.collection_at(collection)
-        own: dict[str, Any] = {"collection": held, "k": k, "retriever": retriever, "rerank": tuple(rerank), "backend": backend_of(backend)}
+        opened = _reranking.collection_at(collection)
+        own: dict[str, Any] = {
+            "collection": opened,
+            "k": k,
+            "retriever": retriever,
+            "rerank": tuple(rerank),
+            "backend": backend_of(backend),
+        }
         super().__init__(**own, **fields)
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        found = _reranking.pages(
+        pages = _reranking.pages(
             self.collection,
             query,
             k=self.k,
@@ -143,4 +149,4 @@ class CollectionRetriever(BaseRetriever):
             depth=self.depth,
             filter=self.filter,
         )
-        return [Document(id=page.item_id, page_content=page.text, metadata=page.metadata) for page in found]
+        return [Document(id=page.item_id, page_content=page.text, metadata=page.metadata) for page in pages]

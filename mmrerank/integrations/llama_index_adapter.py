@@ -5,7 +5,7 @@
 Nodes come back as copies of their own class in the reranker's order, image nodes with their image. `NodeWithScore.score` is the
 reranker's, or None where it gives an order only. `mmrerank_reason`, and `mmrerank_notes` where the order was mended, go to the
 node's metadata and are kept from prompts and embeddings. Pictures are `image` (base64), `image_path` or a data URI in `image_url` of
-an image node, the `image_resource` of others, or what the metadata names (`_given.py`). A picture at a web address is
+an image node, the `image_resource` of others, or what the metadata names (`_documents.py`). A picture at a web address is
 not fetched. The `image_path` of a query bundle is asked with.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._given import Given, Unavailable, number, picture, picture_in
+from mmrerank.integrations._documents import ForeignDocument, Unavailable, number, picture, picture_in
 from mmrerank.types import Backend, Encoder, ImageHandle, Reranker
 
 try:
@@ -90,17 +90,17 @@ class MMRerankPostprocessor(BaseNodePostprocessor):
         }
         with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
             folder = None if self.folder is None else Path(self.folder)
-            given = [_given(scored, folder) for scored in nodes]
+            documents = [_foreign(scored, folder) for scored in nodes]
             images = (picture(query_bundle.image_path, folder),) if query_bundle.image_path else ()
-            placed = self._work.run(query_bundle.query_str, given, images=images, top_n=self.top_n)
-            ranked = [NodeWithScore(node=_copy(nodes[line.position].node, line), score=line.score) for line in placed]
+            order = self._work.run(query_bundle.query_str, documents, images=images, top_n=self.top_n)
+            ranked = [NodeWithScore(node=_copy(nodes[line.position].node, line), score=line.score) for line in order]
             event.on_end(payload={EventPayload.NODES: ranked})
         return ranked
 
 
-def _given(scored: NodeWithScore, folder: Path | None) -> Given:
+def _foreign(scored: NodeWithScore, folder: Path | None) -> ForeignDocument:
     node = scored.node
-    return Given(
+    return ForeignDocument(
         name=node.node_id,
         text=node.get_content(metadata_mode=MetadataMode.NONE),
         picture=_picture(node, folder) or picture_in(node.metadata, folder),
@@ -117,8 +117,8 @@ def _picture(node: BaseNode, folder: Path | None) -> ImageHandle | None:
         data, path, url = (getattr(node, name, None) for name in ("image", "image_path", "image_url"))
     if data:
         return _decoded(data, folder)
-    named = path or url
-    return picture(str(named), folder) if named else None
+    place = path or url
+    return picture(str(place), folder) if place else None
 
 
 def _decoded(data: str | bytes, folder: Path | None) -> ImageHandle:
@@ -134,9 +134,9 @@ def _decoded(data: str | bytes, folder: Path | None) -> ImageHandle:
 def _copy(node: BaseNode, line: _reranking.Placed) -> BaseNode:
     """The node with its reason; of its own class, with everything else that it holds."""
     metadata = line.added_to(node.metadata)
-    kept_from = {
+    exclusions = {
         name: [*(key for key in getattr(node, name) if key not in OURS), *(key for key in OURS if key in metadata)]
         for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
     }
-    copied: BaseNode = node.model_copy(update={"metadata": metadata, **kept_from})
-    return copied
+    copy: BaseNode = node.model_copy(update={"metadata": metadata, **exclusions})
+    return copy

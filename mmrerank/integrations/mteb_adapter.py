@@ -31,7 +31,7 @@ from mmrerank.collection import Collection
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
 from mmrerank.parts import make
-from mmrerank.pictures import Held
+from mmrerank.pictures import PilPicture
 from mmrerank.types import Array, Backend, Encoder, Query, Reranker
 
 try:
@@ -88,7 +88,7 @@ class MMRerankEncoder:
             encode = getattr(self.model, "encode_queries", self.model.encode) if asked else self.model.encode
             found.append(encode(list(batch["text"])))
         if "image" in batch and "image" in self.model.takes:
-            found.append(self.model.encode([Held(picture).open() for picture in batch["image"]]))
+            found.append(self.model.encode([PilPicture(picture).open() for picture in batch["image"]]))
         if not found:
             raise InputError(f"{self.model.name!r} takes {' and '.join(sorted(self.model.takes))}; the task has {', '.join(sorted(batch))}")
         total = np.sum(found, axis=0)
@@ -125,11 +125,11 @@ class MMRerankSearch:
             UnknownName: no part of that name, or no such option.
         """
         _reranking.check_count("depth", depth)
-        given = {"backend": backend, "encoder": encoders or None}
+        options = {"backend": backend, "encoder": encoders or None}
         for part in rerank:
-            _reranking.check(part, given)
+            _reranking.check(part, options)
         if retriever is not None:
-            _reranking.check(retriever, given, station="retrievers")
+            _reranking.check(retriever, options, station="retrievers")
         self._encoders = [make(encoder, station="encoders") if isinstance(encoder, str) else encoder for encoder in encoders]
         self._retriever, self._rerank, self._depth = retriever, list(rerank), depth
         self._backend = backend_of(backend)
@@ -173,9 +173,9 @@ class MMRerankSearch:
         if self._folder is None:
             if self._remove_temporary is not None:
                 self._remove_temporary()
-            made = Path(tempfile.mkdtemp(prefix="mmrerank-mteb-"))
-            self._remove_temporary = weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
-            return made
+            temporary = Path(tempfile.mkdtemp(prefix="mmrerank-mteb-"))
+            self._remove_temporary = weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+            return temporary
         key = json.dumps([corpus, [encoder.name for encoder in self._encoders]])
         return self._folder / hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
@@ -200,14 +200,14 @@ class MMRerankSearch:
         Raises:
             InputError: there is no corpus yet, or it cannot be searched for these queries.
         """
-        found = {}
+        scores = {}
         for batch in _batches(queries, task_metadata, PromptType.query, encode_kwargs, num_proc):
             for query_id, text, picture in _rows(batch):
-                images = () if picture is None else (Held(picture),)
+                images = () if picture is None else (PilPicture(picture),)
                 candidates = None if top_ranked is None else list(dict.fromkeys(top_ranked.get(query_id, ())))
                 best = self._best(Query(query_id=query_id, text=text, images=images), top_k, candidates)
-                found[query_id] = {document: float(len(best) - place) for place, document in enumerate(best)}
-        return found
+                scores[query_id] = {document: float(len(best) - place) for place, document in enumerate(best)}
+        return scores
 
     def _best(self, query: Query, top_k: int, candidates: list[str] | None) -> list[str]:
         """The ids of the best documents, of all or of the candidates."""
@@ -220,8 +220,8 @@ class MMRerankSearch:
             query = replace(query, filter=f"item_id IN ({listed})")
         parts: dict[str, Any] = {"retriever": self._retriever, "rerank": self._rerank, "backend": self._backend}
         hits = self._collection.search(query, k=top_k, depth=self._depth, **parts).hits
-        found = [self._ids[_place(hit.item.item_id)] for hit in hits]
-        return list(dict.fromkeys([*found, *(candidates or ())]))[:top_k]
+        ids = [self._ids[_place(hit.item.item_id)] for hit in hits]
+        return list(dict.fromkeys([*ids, *(candidates or ())]))[:top_k]
 
 
 def _batches(dataset: Any, task: Any, kind: Any, encode_kwargs: Mapping[str, Any], num_proc: int | None) -> Iterable[Mapping[str, Any]]:
@@ -254,7 +254,7 @@ def _write_rows(path: Path, batches: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _png(picture: Any) -> bytes:
     stream = io.BytesIO()
-    Held(picture).open().save(stream, "PNG", compress_level=1)
+    PilPicture(picture).open().save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 

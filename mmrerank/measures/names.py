@@ -78,10 +78,10 @@ def parse_measure(name: str) -> Measure:
 
     for family, pattern in _OWN:
         if match := pattern.fullmatch(name):
-            given = match.groupdict()
-            cutoff = int(given["k"]) if given.get("k") else None
+            options = match.groupdict()
+            cutoff = int(options["k"]) if options.get("k") else None
             recall = ir_measures.R @ cutoff if family == "group_recall" else None
-            return Measure(name=name, family=family, cutoff=cutoff, setting=given.get("setting") or "", standard=recall)
+            return Measure(name=name, family=family, cutoff=cutoff, setting=options.get("setting") or "", standard=recall)
     try:
         return _standard(name)
     except (NameError, ValueError, SyntaxError, TypeError) as error:
@@ -91,18 +91,18 @@ def parse_measure(name: str) -> Measure:
 def _standard(name: str) -> Measure:
     import ir_measures
 
-    found = ir_measures.parse_measure(name)
-    cutoff, family, computed = found.params.get("cutoff"), "standard", found
+    measure = ir_measures.parse_measure(name)
+    cutoff, family, metric = measure.params.get("cutoff"), "standard", measure
     if cutoff is not None and cutoff < 1:
         raise ValueError("its cutoff is below 1")  # trec_eval would end the process
-    if found.NAME == "nDCG" and found.params.get("dcg") == "exp-log2" and "gains" not in found.params:
-        family, computed = "exponential", ir_measures.nDCG(**{key: value for key, value in found.params.items() if key != "dcg"})
+    if measure.NAME == "nDCG" and measure.params.get("dcg") == "exp-log2" and "gains" not in measure.params:
+        family, metric = "exponential", ir_measures.nDCG(**{key: value for key, value in measure.params.items() if key != "dcg"})
     try:
-        if not provider().supports(computed):
+        if not provider().supports(metric):
             raise ValueError("ir_measures does not compute it by itself")
     except AssertionError as error:
         raise ValueError("it lacks an option or has one of a wrong kind") from error
-    return Measure(name=str(found), family=family, cutoff=cutoff, standard=computed)
+    return Measure(name=str(measure), family=family, cutoff=cutoff, standard=metric)
 
 
 @cache

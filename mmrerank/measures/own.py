@@ -20,11 +20,11 @@ POSITIVE = {"easy": (EASY,), "medium": (EASY, HARD), "hard": (HARD,)}
 
 def revisited_places(ids: Sequence[str], grades: Mapping[str, int], setting: str) -> tuple[Places, int]:
     """Places of the positives once what the setting passes over is out of the ranking, and how many positives there are."""
-    wanted = POSITIVE[setting]
-    passed_over = {item for item, grade in grades.items() if grade != 0 and grade not in wanted}
-    positives = {item for item, grade in grades.items() if grade in wanted}
-    kept = (item for item in ids if item not in passed_over)
-    return np.array([place for place, item in enumerate(kept) if item in positives], dtype=np.int64), len(positives)
+    positive_grades = POSITIVE[setting]
+    passed_over = {item for item, grade in grades.items() if grade != 0 and grade not in positive_grades}
+    positives = {item for item, grade in grades.items() if grade in positive_grades}
+    remaining = (item for item in ids if item not in passed_over)
+    return np.array([place for place, item in enumerate(remaining) if item in positives], dtype=np.int64), len(positives)
 
 
 def trapezoid_precision(places: Places, positives: int) -> float:
@@ -46,8 +46,8 @@ def revisited_precision(places: Places, positives: int, k: int) -> float:
     if positives == 0:
         return float("nan")
     last = int(places[-1]) + 1 if len(places) == positives else k
-    cut = min(k, last)
-    return float((places < cut).sum() / cut)
+    depth = min(k, last)
+    return float((places < depth).sum() / depth)
 
 
 def circo_precision(places: Places, positives: int, k: int) -> float:

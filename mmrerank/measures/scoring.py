@@ -57,12 +57,12 @@ class Scores:
 
     def weights(self, name: str) -> Values:
         """(n_queries,) what each query counts in the mean; they sum to 1, and are 0 where the value is NaN."""
-        counted = np.isfinite(self.values[name])
+        finite = np.isfinite(self.values[name])
         if not parse_measure(name).macro:
-            return np.asarray(counted / max(counted.sum(), 1), dtype=np.float64)
+            return np.asarray(finite / max(finite.sum(), 1), dtype=np.float64)
         strata = self.strata(name)
-        sizes = np.bincount(strata, weights=counted)
-        weights: Values = counted / np.maximum(sizes[strata], 1) / max((sizes > 0).sum(), 1)
+        sizes = np.bincount(strata, weights=finite)
+        weights: Values = finite / np.maximum(sizes[strata], 1) / max((sizes > 0).sum(), 1)
         return weights
 
     def strata(self, name: str) -> npt.NDArray[np.int64]:
@@ -73,43 +73,43 @@ class Scores:
         return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
 
-def score(rankings: Mapping[str, Order], judged: Judgements, names: Sequence[str]) -> Scores:
+def score(rankings: Mapping[str, Order], judgements: Judgements, names: Sequence[str]) -> Scores:
     """The values of every judged query by every measure.
 
     Raises:
         UnknownName: a measure that there is none of.
         InputError: no query is judged, or a measure needs subsets that the judgements lack.
     """
-    if not judged.qrels:
+    if not judgements.qrels:
         raise InputError("there are no judged queries to measure on")
     measures = [parse_measure(name) for name in names]
-    whole = {query_id: tuple(rankings.get(query_id, ())) for query_id in judged.qrels}
-    shown = {query_id: _without(ids, judged, query_id, junk=True) for query_id, ids in whole.items()}
+    whole = {query_id: tuple(rankings.get(query_id, ())) for query_id in judgements.qrels}
+    without_junk = {query_id: _without(ids, judgements, query_id, junk=True) for query_id, ids in whole.items()}
     values: dict[str, Values] = {}
-    values |= _standard([m for m in measures if m.family in STANDARD], shown, judged)
+    values |= _standard([m for m in measures if m.family in STANDARD], without_junk, judgements)
     for measure in (m for m in measures if m.name not in values):
-        rows = whole if measure.family.startswith("revisited") else shown
-        values[measure.name] = np.array([_own(measure, rows[query_id], judged, query_id) for query_id in rows])
-    given = {name: values[measure.name] for name, measure in zip(names, measures, strict=True)}
-    return Scores(query_ids=judged.query_ids, values=given, groups=judged.groups)
+        rows = whole if measure.family.startswith("revisited") else without_junk
+        values[measure.name] = np.array([_own(measure, rows[query_id], judgements, query_id) for query_id in rows])
+    by_name = {name: values[measure.name] for name, measure in zip(names, measures, strict=True)}
+    return Scores(query_ids=judgements.query_ids, values=by_name, groups=judgements.groups)
 
 
-def _without(ids: Order, judged: Judgements, query_id: str, *, junk: bool) -> Order:
-    gone = set(judged.removed.get(query_id, ()))
+def _without(ids: Order, judgements: Judgements, query_id: str, *, junk: bool) -> Order:
+    absent = set(judgements.removed.get(query_id, ()))
     if junk:
-        gone |= {item for item, grade in judged.qrels[query_id].items() if grade < 0}
-    return [item for item in ids if item not in gone] if gone else ids
+        absent |= {item for item, grade in judgements.qrels[query_id].items() if grade < 0}
+    return [item for item in ids if item not in absent] if absent else ids
 
 
-def _own(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> float:
-    grades = judged.qrels[query_id]
+def _own(measure: Measure, ids: Order, judgements: Judgements, query_id: str) -> float:
+    grades = judgements.qrels[query_id]
     if measure.family.startswith("revisited"):
-        places, count = own.revisited_places(_without(ids, judged, query_id, junk=False), grades, measure.setting)
+        places, count = own.revisited_places(_without(ids, judgements, query_id, junk=False), grades, measure.setting)
         if measure.family == "revisited_ap":
             return own.trapezoid_precision(places, count)
         return own.revisited_precision(places, count, measure.cutoff or 1)
     if measure.family == "subset":
-        return _subset_recall(measure, ids, judged, query_id)
+        return _subset_recall(measure, ids, judgements, query_id)
     positives = {item for item, grade in grades.items() if grade > 0}
     places = np.array([place for place, item in enumerate(ids) if item in positives], dtype=np.int64)
     if measure.family == "circo":
@@ -117,31 +117,31 @@ def _own(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> flo
     return own.roc_auc(places, len(positives), len(ids))
 
 
-def _subset_recall(measure: Measure, ids: Order, judged: Judgements, query_id: str) -> float:
-    if query_id not in judged.subsets:
+def _subset_recall(measure: Measure, ids: Order, judgements: Judgements, query_id: str) -> float:
+    if query_id not in judgements.subsets:
         raise InputError(f"{measure.name} needs the subset of every query; {query_id!r} has none")
-    subset = judged.subsets[query_id]
+    subset = judgements.subsets[query_id]
     first = [item for item in ids if item in subset][: measure.cutoff]
-    positives = {item for item, grade in judged.qrels[query_id].items() if grade > 0 and item in subset}
+    positives = {item for item, grade in judgements.qrels[query_id].items() if grade > 0 and item in subset}
     return len(positives.intersection(first)) / max(len(positives), 1)
 
 
-def _standard(measures: Sequence[Measure], shown: Mapping[str, Order], judged: Judgements) -> dict[str, Values]:
+def _standard(measures: Sequence[Measure], rankings: Mapping[str, Order], judgements: Judgements) -> dict[str, Values]:
     """Values of the measures that ir_measures computes."""
     if not measures:
         return {}
-    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judged.qrels.items()}
-    asked = [_computed(measure, qrels) for measure in measures]
+    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judgements.qrels.items()}
+    metrics = [_computed(measure, qrels) for measure in measures]
     depth = None if any(m.cutoff is None for m in measures) else max(m.cutoff or 0 for m in measures)
-    place = {query_id: n for n, query_id in enumerate(judged.qrels)}
-    found = {measure: np.zeros(len(place)) for measure in asked}
-    falling = [-float(n) for n in range(max((len(ids) for ids in shown.values()), default=0))]
-    run = {query_id: dict(zip(ids[:depth], falling, strict=False)) for query_id, ids in shown.items() if ids}
-    for together in _batches(list(found)):
+    place = {query_id: n for n, query_id in enumerate(judgements.qrels)}
+    values = {measure: np.zeros(len(place)) for measure in metrics}
+    falling = [-float(n) for n in range(max((len(ids) for ids in rankings.values()), default=0))]
+    run = {query_id: dict(zip(ids[:depth], falling, strict=False)) for query_id, ids in rankings.items() if ids}
+    for together in _batches(list(values)):
         for metric in provider().iter_calc(together, qrels, run):
             if metric.query_id in place:
-                found[metric.measure][place[metric.query_id]] = metric.value
-    return {measure.name: found[computed] for measure, computed in zip(measures, asked, strict=True)}
+                values[metric.measure][place[metric.query_id]] = metric.value
+    return {measure.name: values[metric] for measure, metric in zip(measures, metrics, strict=True)}
 
 
 def _computed(measure: Measure, qrels: Qrels) -> Any:
@@ -149,7 +149,7 @@ def _computed(measure: Measure, qrels: Qrels) -> Any:
     takes no ids with spaces and rounds to 5 digits."""
     if measure.family != "exponential":
         return measure.standard
-    grades = sorted({grade for judged in qrels.values() for grade in judged.values() if grade > 0})
+    grades = sorted({grade for of_query in qrels.values() for grade in of_query.values() if grade > 0})
     return measure.standard(gains={grade: 2**grade - 1 for grade in grades})
 
 

@@ -44,21 +44,21 @@ def _place(text: Any, words: str) -> tuple[int, int]:
         if letter.isalnum():
             letters.append(letter[0])
             places.append(n)
-    wanted = "".join(letter.lower()[0] for letter in words if letter.isalnum())
-    start = "".join(letters).find(wanted) if wanted else -1
+    phrase = "".join(letter.lower()[0] for letter in words if letter.isalnum())
+    start = "".join(letters).find(phrase) if phrase else -1
     if start < 0:
         return 0, 0
-    return places[start], places[start + len(wanted) - 1] - places[start] + 1
+    return places[start], places[start + len(phrase) - 1] - places[start] + 1
 
 
 def _rectangles(text: Any, first: int, count: int) -> list[tuple[float, float, float, float]]:
     """Left, top, right, bottom in points of the page, from its lower left corner."""
-    found = []
+    rectangles = []
     for n in range(pdfium.FPDFText_CountRects(text, first, count)):
         sides = [ctypes.c_double() for _ in range(4)]
         pdfium.FPDFText_GetRect(text, n, *(ctypes.byref(side) for side in sides))
-        found.append((sides[0].value, sides[1].value, sides[2].value, sides[3].value))
-    return found
+        rectangles.append((sides[0].value, sides[1].value, sides[2].value, sides[3].value))
+    return rectangles
 
 
 def _share(page: Any, box: tuple[float, float, float, float], scale: int = 10_000) -> Box:

@@ -21,7 +21,7 @@ _KEYS = ("key", "id", "item_id")
 _PICTURES = ("image", "image_path")
 _MAYBE_PICTURES = ("path", "file", "filename")  # where the value names a picture file
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_SHOWN = 80
+_QUOTE_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,11 @@ class Columns:
 
     def has_picture(self, values: Mapping[str, Any]) -> bool:
         """Whether a picture is given, broken or not."""
-        return self._given(values)[1] is not None
+        return self._picture_value(values)[1] is not None
 
     def picture_of(self, values: Mapping[str, Any]) -> PictureAt | None:
         """The picture of a row; None where it gives none."""
-        name, value = self._given(values)
+        name, value = self._picture_value(values)
         if value is None:
             return None
         if isinstance(value, dict):  # as Hugging Face datasets writes it
@@ -70,15 +70,15 @@ class Columns:
 
     def described(self, values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """The text and the metadata of a row."""
-        used = {self.key, self._given(values)[0], *(self.pictures if self.picture else _PICTURES)}
+        role_columns = {self.key, self._picture_value(values)[0], *(self.pictures if self.picture else _PICTURES)}
         names = (self.text,) if self.text else TEXT_FIELDS
         name = next((name for name in names if isinstance(values.get(name), str) and values[name].strip()), None)
-        metadata = plain({key: value for key, value in values.items() if key not in used and key != name})
+        metadata = plain({key: value for key, value in values.items() if key not in role_columns and key != name})
         if not self.typed:
             metadata = {key: number_of(value) for key, value in metadata.items()}
         return (clean(values[name]).strip() if name else None), metadata
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[str, Any]:
+    def _picture_value(self, values: Mapping[str, Any]) -> tuple[str, Any]:
         """The column and value of the row's picture; ("", None) where there is none."""
         for name in self.pictures:
             value = values.get(name)
@@ -98,35 +98,35 @@ class Columns:
                 raise ValueError(f"its {name!r} is a data URI without base64")
             return _unpacked(name, body)
         if _URL.match(text):
-            raise ValueError(f"its {name!r} is a URL, {text[:_SHOWN]!r}; nothing is fetched: load the pictures first and give paths")
+            raise ValueError(f"its {name!r} is a URL, {text[:_QUOTE_LENGTH]!r}; nothing is fetched: load the pictures first and give paths")
         return _unpacked(name, text) if _is_base64_picture(text) else self._below(name, text)
 
     def _below(self, name: str, text: str) -> Path:
         try:
             path = (self.folder / text).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # loops of links, a NUL
-            raise ValueError(f"its {name!r} is no path: {text[:_SHOWN]!r}") from error
+            raise ValueError(f"its {name!r} is no path: {text[:_QUOTE_LENGTH]!r}") from error
         if not path.is_relative_to(self.folder):
-            raise ValueError(f"its {name!r} leads out of the table's folder: {text[:_SHOWN]!r}")
+            raise ValueError(f"its {name!r} leads out of the table's folder: {text[:_QUOTE_LENGTH]!r}")
         return path
 
 
 def columns_of(
-    given: Sequence[str], *, path: Path, key: str | None, picture: str | None, text: str | None, typed: bool, complete: bool
+    names: Sequence[str], *, path: Path, key: str | None, picture: str | None, text: str | None, typed: bool, complete: bool
 ) -> Columns:
     """The columns of a table, as named or by convention.
 
     Args:
-        given: the table's columns.
-        complete: whether `given` is all of them; in JSON lines a later row may have others.
+        names: the table's columns.
+        complete: whether `names` is all of them; in JSON lines a later row may have others.
 
     Raises:
         FormatError: a column that was named is not there.
     """
-    missing = [name for name in (key, picture, text) if name and name not in given]
+    missing = [name for name in (key, picture, text) if name and name not in names]
     if complete and missing:
-        raise FormatError(f"has no column {missing[0]!r}; it has {', '.join(given)}", path=path)
-    key = key or next((name for name in _KEYS if name in given), None)
+        raise FormatError(f"has no column {missing[0]!r}; it has {', '.join(names)}", path=path)
+    key = key or next((name for name in _KEYS if name in names), None)
     return Columns(folder=path.parent.resolve(), key=key, picture=picture, text=text, typed=typed)
 
 

@@ -70,9 +70,9 @@ def looks_like(head: bytes) -> str:
     >>> looks_like(b"<!DOCTYPE html><html>"), looks_like(b"\\x00\\x01\\x02")
     ('HTML', 'unknown binary data')
     """
-    known = picture_format(head) or next((name for magic, name in _OTHERS if head.startswith(magic)), None)
-    if known is not None:
-        return known
+    kind = picture_format(head) or next((name for magic, name in _OTHERS if head.startswith(magic)), None)
+    if kind is not None:
+        return kind
     if head[4:8] == b"ftyp":
         return _BRANDS.get(head[8:12], "a video")
     if head[257:262] == b"ustar":
@@ -179,7 +179,7 @@ class Recent(Generic[T]):
         self._make = make
         self._keep = keep
         self._lock = threading.Lock()  # held while making too: ten threads that ask at once make it once
-        self._made: OrderedDict[Path, tuple[tuple[int, int], T]] = OrderedDict()
+        self._entries: OrderedDict[Path, tuple[tuple[int, int], T]] = OrderedDict()
 
     def get(self, path: Path) -> T:
         """What `make` gives for the file as it is now."""
@@ -187,10 +187,10 @@ class Recent(Generic[T]):
             with opened(path) as file:
                 status = os.fstat(file.fileno())
             version = (status.st_mtime_ns, status.st_size)
-            known = self._made.get(path)
-            if known is None or known[0] != version:
-                known = self._made[path] = (version, self._make(path))
-            self._made.move_to_end(path)
-            while len(self._made) > self._keep:
-                self._made.popitem(last=False)
-            return known[1]
+            entry = self._entries.get(path)
+            if entry is None or entry[0] != version:
+                entry = self._entries[path] = (version, self._make(path))
+            self._entries.move_to_end(path)
+            while len(self._entries) > self._keep:
+                self._entries.popitem(last=False)
+            return entry[1]

@@ -49,12 +49,12 @@ def header(data: bytes) -> Header:
     if name is None:
         raise Damaged(f"not a picture: looks like {looks_like(data[:1024])}")
     try:
-        found = _WALKS[name](memoryview(data))
+        info = _WALKS[name](memoryview(data))
     except struct.error as error:
         raise Damaged("truncated: ends within its header") from error
-    if found.width < 1 or found.height < 1:
-        raise Damaged(f"damaged: {found.width}x{found.height} pixels")
-    return found
+    if info.width < 1 or info.height < 1:
+        raise Damaged(f"damaged: {info.width}x{info.height} pixels")
+    return info
 
 
 def _jpeg(data: memoryview) -> Header:

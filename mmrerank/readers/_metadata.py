@@ -36,8 +36,8 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     >>> plain({"a": 1, "b": None, "c": ["x", {"y": 2}], "d": float("nan"), 5: "z"})
     {'a': 1, 'c': '["x", {"y": 2}]', '5': 'z'}
     """
-    kept = {clean(str(name)): _plain(value) for name, value in values.items()}
-    return {name: value for name, value in kept.items() if name and value is not None}
+    plain_values = {clean(str(name)): _plain(value) for name, value in values.items()}
+    return {name: value for name, value in plain_values.items() if name and value is not None}
 
 
 def _plain(value: Any) -> str | int | float | bool | None:

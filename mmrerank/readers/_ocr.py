@@ -24,7 +24,7 @@ from PIL import Image
 from mmrerank.errors import FormatError, MissingExtra
 from mmrerank.readers._files import hash_of
 from mmrerank.readers._metadata import clean
-from mmrerank.types import Found, ImageHandle
+from mmrerank.types import ImageHandle, ReadItem
 
 Ocr: TypeAlias = Literal["auto", "never", "required"]
 PROGRAM = "tesseract"
@@ -64,7 +64,7 @@ def outdated(note: str, ocr: Ocr) -> bool:
     return note.endswith(NOT_INSTALLED) and why_not(ocr) is None
 
 
-def with_text(entry: Found, picture: ImageHandle, *, language: str, timeout_s: float, dpi: int | None = None) -> Found:
+def with_text(entry: ReadItem, picture: ImageHandle, *, language: str, timeout_s: float, dpi: int | None = None) -> ReadItem:
     """The page with the text in its picture, or with a note why there is none; as it was where the page is blank."""
     try:
         reading = read(picture.open(), language=language, timeout_s=timeout_s, dpi=dpi)
@@ -73,10 +73,10 @@ def with_text(entry: Found, picture: ImageHandle, *, language: str, timeout_s: f
     if reading.note or not (text := clean(reading.text).strip()):
         return noted(entry, reading.note)
     item = replace(entry.item, text=text, metadata={**entry.item.metadata, "text_source": "ocr"})
-    return Found(item=item, content_hash=hash_of(entry.content_hash, "ocr", language))
+    return ReadItem(item=item, content_hash=hash_of(entry.content_hash, "ocr", language))
 
 
-def noted(entry: Found, why: str) -> Found:
+def noted(entry: ReadItem, why: str) -> ReadItem:
     """The page with a note why it has no text; as it is without a reason."""
     note = {"text_note": f"no text layer; {why}"} if why else {}
     return replace(entry, item=replace(entry.item, metadata={**entry.item.metadata, **note}))
@@ -91,15 +91,15 @@ def read(picture: Image.Image, *, language: str, timeout_s: float, dpi: int | No
     command = [PROGRAM, "stdin", "stdout", "-l", language, *(["--dpi", str(dpi)] if dpi else [])]
     environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
     try:
-        done = subprocess.run(command, input=data.getvalue(), capture_output=True, env=environment, timeout=timeout_s, check=False)
+        process = subprocess.run(command, input=data.getvalue(), capture_output=True, env=environment, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return Reading(note=f"OCR stopped after {timeout_s:g} s")
     except OSError as error:
         return Reading(note=f"OCR failed: {error.strerror or error}")
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").split("\n")[0].strip()[:200]
-        return Reading(note=f"OCR failed: {said or f'exit {done.returncode}'}")
-    return Reading(text=done.stdout.decode("utf-8", "replace").replace("\f", "")[:_MOST_CHARACTERS])
+    if process.returncode:
+        message = process.stderr.decode("utf-8", "replace").split("\n")[0].strip()[:200]
+        return Reading(note=f"OCR failed: {message or f'exit {process.returncode}'}")
+    return Reading(text=process.stdout.decode("utf-8", "replace").replace("\f", "")[:_MOST_CHARACTERS])
 
 
 def in_order(values: Iterable[V], needs_work: Callable[[V], bool], work: Callable[[V], V]) -> Iterator[V]:
@@ -108,7 +108,7 @@ def in_order(values: Iterable[V], needs_work: Callable[[V], bool], work: Callabl
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ocr") as pool:
         try:
             for value in values:
-                waiting.append(pool.submit(work, value) if needs_work(value) else _done(value))
+                waiting.append(pool.submit(work, value) if needs_work(value) else _finished_future(value))
                 while waiting and (waiting[0].done() or len(waiting) > 2 * WORKERS):
                     yield waiting.popleft().result()
             while waiting:
@@ -118,7 +118,7 @@ def in_order(values: Iterable[V], needs_work: Callable[[V], bool], work: Callabl
                 future.cancel()
 
 
-def _done(value: V) -> Future[V]:
+def _finished_future(value: V) -> Future[V]:
     future: Future[V] = Future()
     future.set_result(value)
     return future

@@ -58,11 +58,11 @@ def _parts(name: str) -> tuple[str, int]:
 def _of_folder(read: _Reading, folder: Path) -> dict[str, int]:
     """What `read` makes of the folder, kept until the folder changes; one that has just changed may change again within one tick."""
     changed_ns = folder.stat().st_mtime_ns
-    return _kept(read, folder, changed_ns) if time.time_ns() - changed_ns > RACY_NS else read(folder)
+    return _cached_numbers(read, folder, changed_ns) if time.time_ns() - changed_ns > RACY_NS else read(folder)
 
 
 @lru_cache(maxsize=64)
-def _kept(read: _Reading, folder: Path, changed_ns: int) -> dict[str, int]:
+def _cached_numbers(read: _Reading, folder: Path, changed_ns: int) -> dict[str, int]:
     return read(folder)
 
 

@@ -1,6 +1,6 @@
 """Rows of a Parquet file in bounded batches, and single rows again from row groups that are kept for a while.
 
-Cost: decoding what is read. A row read again costs its row group once, up to `_KEPT_BYTES` of them stay; a larger row group
+Cost: decoding what is read. A row read again costs its row group once, up to `_CACHE_BYTES` of them stay; a larger row group
 is decoded up to the row each time.
 """
 
@@ -22,7 +22,7 @@ from mmrerank.readers._files import MIB, looks_like, opened
 from mmrerank.readers._rows import Row
 
 _BATCH_BYTES = 16 * MIB
-_KEPT_BYTES = 256 * MIB
+_CACHE_BYTES = 256 * MIB
 _ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError, NotImplementedError, KeyError)
 
 
@@ -115,7 +115,7 @@ class Parquet:
         group, place = locator
         if not (0 <= group < len(self._sizes) and 0 <= place < self._sizes[group][0]):
             raise FormatError("has no such row any more", path=self._path)
-        if self._sizes[group][1] <= _KEPT_BYTES:
+        if self._sizes[group][1] <= _CACHE_BYTES:
             values, problem = next(_values(_GROUPS.get(self._path, group).slice(place, 1)))
         else:
             row = next(row for row in self._group_rows(group, 0, None) if row.number == place)
@@ -126,8 +126,8 @@ class Parquet:
 
 
 def _size(parquet: Any, group: int) -> tuple[int, int]:
-    described = parquet.metadata.row_group(group)
-    return int(described.num_rows), int(described.total_byte_size)
+    row_group = parquet.metadata.row_group(group)
+    return int(row_group.num_rows), int(row_group.total_byte_size)
 
 
 def _nulls(metadata: Any, group: int, leaf: int) -> int | None:
@@ -151,24 +151,24 @@ def _values(batch: Any) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 class _Groups:
-    """Row groups as Arrow tables, the last ones used, within `_KEPT_BYTES`. Safe in threads."""
+    """Row groups as Arrow tables, the last ones used, within `_CACHE_BYTES`. Safe in threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[Path, int, int, int], Any] = OrderedDict()
+        self._tables: OrderedDict[tuple[Path, int, int, int], Any] = OrderedDict()
 
     def get(self, path: Path, group: int) -> Any:
         with self._lock:
             with opened(path) as file:
                 status = os.fstat(file.fileno())
             key = (path, status.st_mtime_ns, status.st_size, group)
-            if key not in self._kept:
+            if key not in self._tables:
                 with _file(path) as parquet:
-                    self._kept[key] = parquet.read_row_group(group, use_threads=False)
-            self._kept.move_to_end(key)
-            while len(self._kept) > 1 and sum(table.nbytes for table in self._kept.values()) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-            return self._kept[key]
+                    self._tables[key] = parquet.read_row_group(group, use_threads=False)
+            self._tables.move_to_end(key)
+            while len(self._tables) > 1 and sum(table.nbytes for table in self._tables.values()) > _CACHE_BYTES:
+                self._tables.popitem(last=False)
+            return self._tables[key]
 
 
 _GROUPS = _Groups()

@@ -42,20 +42,20 @@ def filled_in(page: Any, text_page: Any, form: Any) -> list[tuple[str, str]]:
     if form is None:
         return []
     fields = list(islice(_fields(page.raw, form.raw), _MOST_FIELDS))
-    labelled = text_page.count_chars() <= _MOST_LETTERS
-    return [(_label(text_page, field, fields) if labelled else "", field.value) for field in fields if field.value]
+    has_labels = text_page.count_chars() <= _MOST_LETTERS
+    return [(_label(text_page, field, fields) if has_labels else "", field.value) for field in fields if field.value]
 
 
-def with_values(text: str, filled: Sequence[tuple[str, str]]) -> str:
+def with_values(text: str, fields: Sequence[tuple[str, str]]) -> str:
     """The text with each value after its label, in the order of equal labels; those without a label follow as paragraphs.
 
     >>> with_values("Form of names\\nName: Year:", [("Name:", "Ada"), ("Year:", "1815"), ("", "x")])
     'Form of names\\nName: Ada Year: 1815\\n\\nx'
     """
     values: dict[int, str] = {}  # where the label ends in `text`, or beyond its end -> what stands in the field
-    for label, value in filled:
+    for label, value in fields:
         places = (re.compile(pattern, re.MULTILINE).finditer(text) for pattern in _patterns(label))
-        ends = (match.end() for found in places for match in found if match.end() not in values)
+        ends = (match.end() for matches in places for match in matches if match.end() not in values)
         values[next(ends, len(text) + 1 + len(values))] = value
     pieces, begin = [], 0
     for end in sorted(values):
@@ -95,8 +95,8 @@ def _annotation(page: Any, n: int) -> Iterator[Any]:
 def _value(form: Any, annotation: Any) -> str:
     """What the field shows: of a list the names of what is chosen, which may be stored under other values."""
     options = range(min(pdfium.FPDFAnnot_GetOptionCount(form, annotation), _MOST_OPTIONS))
-    chosen = [n for n in options if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, n)]
-    names = [_string(lambda *buffer, n=n: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, n, *buffer)) for n in chosen]
+    choices = [n for n in options if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, n)]
+    names = [_string(lambda *buffer, n=n: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, n, *buffer)) for n in choices]
     return ", ".join(names) or _string(lambda *buffer: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, *buffer))
 
 
@@ -113,8 +113,8 @@ def _string(call: Callable[..., int]) -> str:
 def _label(text_page: Any, field: _Field, fields: Sequence[_Field]) -> str:
     """The line of print to the left of the field, up to the next field there; else the last line above it."""
     beside = [other.right for other in fields if other.right <= field.left and other.bottom < field.top and other.top > field.bottom]
-    left = text_page.get_text_bounded(max(beside, default=None), field.bottom, field.left, field.top).strip()
-    if left:
-        return str(left.splitlines()[0].strip())
+    beside_text = text_page.get_text_bounded(max(beside, default=None), field.bottom, field.left, field.top).strip()
+    if beside_text:
+        return str(beside_text.splitlines()[0].strip())
     above = text_page.get_text_bounded(field.left, field.top, field.right, field.top + _LINE).strip()
     return str(above.splitlines()[-1].strip()) if above else ""

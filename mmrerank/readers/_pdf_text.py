@@ -33,8 +33,8 @@ def words_of(page: Any, document: Any) -> tuple[str, str]:
     text_page = page.get_textpage()
     try:
         text, note = _layer(text_page)
-        filled = [(_clean(label), _clean(value)) for label, value in filled_in(page, text_page, document.formenv)]
-        return with_values(_clean(text), filled) if filled else _clean(text), note
+        fields = [(_clean(label), _clean(value)) for label, value in filled_in(page, text_page, document.formenv)]
+        return with_values(_clean(text), fields) if fields else _clean(text), note
     finally:
         text_page.close()
 
@@ -53,9 +53,9 @@ def _is_turned(text: Any, count: int) -> bool:
     The bounded call of pdfium tells lines apart by the height at which they begin, so it joins those of such a text; the other call
     keeps them, but it also breaks ordinary lines at small raised letters.
     """
-    sampled = range(0, count, max(1, count // _SAMPLES))
-    angles: list[float] = [pdfium.FPDFText_GetCharAngle(text, n) for n in sampled]  # radians; -1 where there is none
-    return sum(angle >= 0 and abs(math.sin(angle)) > 0.7 for angle in angles) > _TURNED * len(sampled)
+    places = range(0, count, max(1, count // _SAMPLES))
+    angles: list[float] = [pdfium.FPDFText_GetCharAngle(text, n) for n in places]  # radians; -1 where there is none
+    return sum(angle >= 0 and abs(math.sin(angle)) > 0.7 for angle in angles) > _TURNED * len(places)
 
 
 def _is_in_too_many_pieces(page: Any) -> bool:

@@ -102,17 +102,17 @@ def inspect(data: bytes, *, path: str | Path, suffix: str = "", mislabelled: Mis
     if len(data) > limits.max_bytes:
         raise FormatError(f"{len(data) / MIB:.0f} MiB, above the limit of {limits.max_bytes / MIB:.0f}", path=path)
     try:
-        found = header(data)
+        info = header(data)
     except Damaged as error:
         raise FormatError(str(error), path=path) from error
-    if found.width * found.height > limits.max_pixels:
-        megapixels = found.width * found.height / 1e6
-        reason = f"{found.width}x{found.height} = {megapixels:.0f} megapixels, above the limit of {limits.max_pixels / 1e6:.0f}"
+    if info.width * info.height > limits.max_pixels:
+        megapixels = info.width * info.height / 1e6
+        reason = f"{info.width}x{info.height} = {megapixels:.0f} megapixels, above the limit of {limits.max_pixels / 1e6:.0f}"
         raise FormatError(reason, path=path)
-    if mislabelled == "refuse" and PICTURE_SUFFIXES.get(suffix.lower(), found.format) != found.format:
-        reason = f"holds a {found.format} but is named {suffix}; rename it, or read with mislabelled='accept' (--read-mislabelled)"
+    if mislabelled == "refuse" and PICTURE_SUFFIXES.get(suffix.lower(), info.format) != info.format:
+        reason = f"holds a {info.format} but is named {suffix}; rename it, or read with mislabelled='accept' (--read-mislabelled)"
         raise FormatError(reason, path=path)
-    return found
+    return info
 
 
 def decode(data: bytes, *, path: str | Path, suffix: str = "", mislabelled: Mislabelled = "refuse", limits: Limits = LIMITS) -> Image.Image:
@@ -121,15 +121,15 @@ def decode(data: bytes, *, path: str | Path, suffix: str = "", mislabelled: Misl
     Raises:
         FormatError: as `inspect`, or the picture data is cut short, damaged or of a kind that is not decoded.
     """
-    found = inspect(data, path=path, suffix=suffix, mislabelled=mislabelled, limits=limits)
+    info = inspect(data, path=path, suffix=suffix, mislabelled=mislabelled, limits=limits)
     try:
-        picture = _PLUGINS[found.format](BytesIO(b"".join(found.pieces)))
+        picture = _PLUGINS[info.format](BytesIO(b"".join(info.pieces)))
         _check_size(picture, limits)
         picture.load()
         upright = as_rgb(picture)
     except Exception as error:  # broken bytes make Pillow raise nearly any type: the reason is kept, the type is ours
         raise FormatError(_reason(error), path=path) from error
-    return upright.transpose(_TURNS[found.orientation]) if found.orientation in _TURNS else upright
+    return upright.transpose(_TURNS[info.orientation]) if info.orientation in _TURNS else upright
 
 
 def _check_size(picture: Image.Image, limits: Limits) -> None:
@@ -142,6 +142,6 @@ def _reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "does not fit in memory"
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    early = isinstance(error, EOFError) or "truncated" in said.lower()
-    return f"truncated: {said}" if early else f"damaged: {said}"
+    message = " ".join(str(error).split())[:200] or type(error).__name__
+    early = isinstance(error, EOFError) or "truncated" in message.lower()
+    return f"truncated: {message}" if early else f"damaged: {message}"

@@ -61,19 +61,19 @@ class Archive:
             Broken: cut short, damaged, or above a limit.
         """
         position, count = 0, 0
-        extended: dict[str, str] = {}
+        extensions: dict[str, str] = {}
         while (block := self._header(position)) is not None:
             info = _parsed(block, position)
             start = self._after_sparse(info, block, position + _BLOCK)
-            size = 0 if info.type in _WITHOUT_DATA else _size(info, extended, position)
+            size = 0 if info.type in _WITHOUT_DATA else _size(info, extensions, position)
             if info.type in _PAX or info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-                extended |= self._extended(info, start, size)
+                extensions |= self._extended(info, start, size)
             else:
-                sparse = any(name.startswith("GNU.sparse") for name in extended)
+                sparse = any(name.startswith("GNU.sparse") for name in extensions)
                 if info.type in _FILES and not sparse:
-                    yield Member(name=extended.get("path", info.name), offset=start, size=size)
+                    yield Member(name=extensions.get("path", info.name), offset=start, size=size)
                 if info.type != tarfile.XGLTYPE:
-                    extended = {}
+                    extensions = {}
             position = start + -(-size // _BLOCK) * _BLOCK
             count += 1
             if count > self._max_members:
@@ -146,8 +146,8 @@ def _parsed(block: bytes, position: int) -> tarfile.TarInfo:
         raise Broken("damaged: no member begins here", position) from error
 
 
-def _size(info: tarfile.TarInfo, extended: dict[str, str], position: int) -> int:
-    text = extended.get("size", str(info.size))
+def _size(info: tarfile.TarInfo, extensions: dict[str, str], position: int) -> int:
+    text = extensions.get("size", str(info.size))
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Broken(f"damaged: a member of {text[:40]} bytes", position)
     return int(text)

@@ -146,20 +146,20 @@ def reduced(data: memoryview) -> tuple[int, int, int, Sequence[bytes | memoryvie
         Damaged: a tag that the pixels need is broken or missing, or a tile is absurdly large.
     """
     layout, entries = directory(data)
-    kept = sorted({entry.tag: entry for entry in entries if entry.tag in _PIXEL_TAGS}.values(), key=lambda entry: entry.tag)
-    for entry in kept:
+    pixel_entries = sorted({entry.tag: entry for entry in entries if entry.tag in _PIXEL_TAGS}.values(), key=lambda entry: entry.tag)
+    for entry in pixel_entries:
         _check(layout, entry, data)
-    numbers = {entry.tag: _all(layout, entry, data)[0] for entry in kept if entry.tag in _CHECKED}
+    numbers = {entry.tag: _all(layout, entry, data)[0] for entry in pixel_entries if entry.tag in _CHECKED}
     if WIDTH not in numbers or HEIGHT not in numbers:
         raise Damaged("damaged: gives no width and height")
     if numbers.get(TILE_WIDTH, 0) * numbers.get(TILE_HEIGHT, 0) > MAX_TILE_PIXELS:
         raise Damaged(f"tiles of {numbers[TILE_WIDTH]}x{numbers[TILE_HEIGHT]} pixels are not read")
     if numbers.get(SAMPLES, 1) > _MAX_SAMPLES:
         raise Damaged(f"{numbers[SAMPLES]} values a pixel are not read")
-    for entry in kept:
+    for entry in pixel_entries:
         if entry.tag in (STRIPS, TILES) and max(_all(layout, entry, data)) >= len(data):
             raise Damaged("truncated: its pixels lie beyond the end")
-    return numbers[WIDTH], numbers[HEIGHT], _orientation(layout, entries), _with_directory(layout, kept, data)
+    return numbers[WIDTH], numbers[HEIGHT], _orientation(layout, entries), _with_directory(layout, pixel_entries, data)
 
 
 def _with_directory(layout: _Layout, entries: Sequence[_Entry], data: memoryview) -> list[bytes | memoryview]:

@@ -19,7 +19,7 @@ from mmrerank.readers import _ocr
 from mmrerank.readers._files import PICTURE_SUFFIXES, hash_of, opened, read_bytes
 from mmrerank.readers._page_pictures import Pages, place_of
 from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
-from mmrerank.types import Found, ImageHandle, Item
+from mmrerank.types import ImageHandle, Item, ReadItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +49,17 @@ class ImageReader:
         opened(path, max_bytes=self._limits.max_bytes).close()
         return 1
 
-    def read(self, path: Path, item_id: str) -> Iterator[Found]:
+    def read(self, path: Path, item_id: str) -> Iterator[ReadItem]:
         """The one item of this file.
 
         Raises:
             FormatError: its header cannot be accepted: see `inspect`. Damage further on shows when the picture is opened.
         """
         data = read_bytes(path, max_bytes=self._limits.max_bytes)
-        found = inspect(data, path=path, suffix=path.suffix, mislabelled=self._mislabelled, limits=self._limits)
-        height, width = found.size
+        header = inspect(data, path=path, suffix=path.suffix, mislabelled=self._mislabelled, limits=self._limits)
+        height, width = header.size
         item = Item(item_id=item_id, image=self._picture(path), metadata={"height": height, "width": width})
-        entry = Found(item=item, content_hash=hash_of(data))
+        entry = ReadItem(item=item, content_hash=hash_of(data))
         document_id, number = self.place(path, item_id)
         yield entry if document_id is None else self._page(entry, path, document_id, number)
 
@@ -67,9 +67,9 @@ class ImageReader:
         """Document id and page number of this file now; other files of its folder that come or go may change them."""
         return place_of(path, item_id, self._options.pages) or (None, None)
 
-    def _page(self, entry: Found, path: Path, document_id: str, number: int | None) -> Found:
+    def _page(self, entry: ReadItem, path: Path, document_id: str, number: int | None) -> ReadItem:
         options, item = self._options, replace(entry.item, document_id=document_id, page_number=number)
-        page = Found(item=item, content_hash=hash_of(entry.content_hash, document_id, str(number)))
+        page = ReadItem(item=item, content_hash=hash_of(entry.content_hash, document_id, str(number)))
         if (why := _ocr.why_not(options.ocr)) is not None:
             return _ocr.noted(page, why)
         return _ocr.with_text(page, self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)

@@ -34,7 +34,7 @@ from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import hash_of, hash_of_file, looks_like, opened
 from mmrerank.readers._pdf_text import words_of
-from mmrerank.types import Failure, Found, ImageHandle, Item
+from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class _Documents:
         return self._open[key]
 
     def _make_room(self, path: Path) -> None:
-        for stale in [known for known in self._open if known[0] == path]:  # the file has changed
+        for stale in [key for key in self._open if key[0] == path]:  # the file has changed
             self._open.pop(stale).close()
         while len(self._open) >= _OPEN_DOCUMENTS:
             self._open.popitem(last=False)[1].close()
@@ -99,7 +99,7 @@ def _load(path: Path, head: bytes) -> Any:
     raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", None)
     if not raw:
         raise FormatError(_why_not(pdfium.FPDF_GetLastError(), head), path=path)
-    document = pypdfium2.PdfDocument(raw)  # given a path it would take a document without pages for the error of an earlier one
+    document = pypdfium2.PdfDocument(raw)  # with a path it would take a document without pages for the error of an earlier one
     try:
         document.init_forms()  # so that what was filled into a form is rendered too
     except pypdfium2.PdfiumError as error:
@@ -182,7 +182,7 @@ class PdfReader:
             raise FormatError(f"claims {pages} pages, above the limit of {self._options.max_pages}", path=path)
         return pages
 
-    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+    def read(self, path: Path, item_id: str) -> Iterator[ReadItem | Failure]:
         """The pages in order, ids `ITEM_ID#page=N`; a page that cannot be loaded is a Failure.
 
         Raises:
@@ -198,9 +198,9 @@ class PdfReader:
         if (why := _ocr.why_not(self._options.ocr)) is None:
             yield from _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
         else:
-            yield from (_ocr.noted(entry, why) if isinstance(entry, Found) and _lacks_text(entry) else entry for entry in entries)
+            yield from (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
 
-    def _page(self, path: Path, item_id: str, number: int, file_hash: str, shared: dict[str, str]) -> Found | Failure:
+    def _page(self, path: Path, item_id: str, number: int, file_hash: str, shared: dict[str, str]) -> ReadItem | Failure:
         page_id = f"{item_id}#page={number}"
         try:
             with _LOCK:
@@ -215,9 +215,9 @@ class PdfReader:
             text=text or None,
             metadata=shared | _label(label, number) | ({"text_note": note} if note else {}),
         )
-        return Found(item=item, content_hash=hash_of(file_hash, str(number)))
+        return ReadItem(item=item, content_hash=hash_of(file_hash, str(number)))
 
-    def _with_ocr(self, entry: Found | Failure, path: Path) -> Found | Failure:
+    def _with_ocr(self, entry: ReadItem | Failure, path: Path) -> ReadItem | Failure:
         if isinstance(entry, Failure) or entry.item.page_number is None:
             return entry
         options, picture = self._options, replace(self._picture(path, entry.item.page_number), dpi=_ocr.DPI)
@@ -270,8 +270,8 @@ def _label(label: str, number: int) -> dict[str, str]:
     return {"page_label": label} if label and label != str(number) else {}
 
 
-def _lacks_text(entry: Found | Failure) -> bool:
-    return isinstance(entry, Found) and not entry.item.text and "text_note" not in entry.item.metadata
+def _lacks_text(entry: ReadItem | Failure) -> bool:
+    return isinstance(entry, ReadItem) and not entry.item.text and "text_note" not in entry.item.metadata
 
 
 def _sections(document: Any, pages: int) -> list[str]:

@@ -25,7 +25,7 @@ from mmrerank.readers._metadata import empty
 from mmrerank.readers._parquet import Parquet
 from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, Mislabelled
 from mmrerank.readers._rows import Delimited, JsonLines, Row, Source
-from mmrerank.types import Failure, Found, ImageHandle, Item
+from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 _SOURCES: Mapping[str, type[Parquet | JsonLines | Delimited]] = {
     ".parquet": Parquet,
@@ -104,8 +104,8 @@ def _keyed(table: _Table) -> Iterator[tuple[Row, bool]]:
         return
     present = [name for name in columns.pictures if name in source.columns]
     surely = bool(present) and source.never_null(present[0]) and present[0] in (columns.picture, "image", "image_path")
-    needed = [name for name in (columns.key, *([] if surely else present)) if name]
-    yield from ((row, surely) for row in (source.rows(needed) if needed else source.numbered()))
+    names = [name for name in (columns.key, *([] if surely else present)) if name]
+    yield from ((row, surely) for row in (source.rows(names) if names else source.numbered()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ class TableReader:
         """The number of rows, broken ones included; FormatError when the table cannot be read."""
         return _table(path, self._options).source.count()
 
-    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+    def read(self, path: Path, item_id: str) -> Iterator[ReadItem | Failure]:
         """The rows in order, ids `ITEM_ID::KEY`.
 
         A row that is broken, has no key, one that came before, or neither picture nor text is a Failure.
@@ -167,7 +167,7 @@ class TableReader:
             FormatError: the table as a whole cannot be read, or has not the columns that the options name.
         """
         table = _table(path, self._options)
-        seen: set[str] = set()
+        keys: set[str] = set()
         for row in table.source.rows():
             try:
                 if row.problem:
@@ -176,10 +176,10 @@ class TableReader:
             except ValueError as error:
                 yield Failure(path=f"{item_id}::{row.place}", reason=str(error))
                 continue
-            if key in seen:
+            if key in keys:
                 yield Failure(path=f"{item_id}::{key}", reason=f"its key came before in this table; see {row.place}")
                 continue
-            seen.add(key)
+            keys.add(key)
             yield self._entry(table.columns, row, f"{item_id}::{key}", f"{path}::{key}")
 
     def handle(self, path: Path, fragment: str) -> ImageHandle | None:
@@ -193,7 +193,7 @@ class TableReader:
         except FormatError:
             return picture  # opening it says what is wrong with the table
 
-    def _entry(self, columns: Columns, row: Row, row_id: str, name: str) -> Found | Failure:
+    def _entry(self, columns: Columns, row: Row, row_id: str, name: str) -> ReadItem | Failure:
         try:
             picture = columns.picture_of(row.values)
             text, metadata = columns.described(row.values)
@@ -206,7 +206,7 @@ class TableReader:
             return Failure(path=row_id, reason=f"its picture {Path(error.path).name}: {error.reason}")
         except ValueError as error:
             return Failure(path=row_id, reason=str(error))
-        return Found(item=item, content_hash=hash_of(json.dumps([text, metadata], sort_keys=True), content))
+        return ReadItem(item=item, content_hash=hash_of(json.dumps([text, metadata], sort_keys=True), content))
 
 
 def build(options: Options) -> TableReader:

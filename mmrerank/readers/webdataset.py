@@ -24,7 +24,7 @@ from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, hash_of
 from mmrerank.readers._metadata import TEXT_FIELDS, clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
 from mmrerank.readers._tar import Archive, Broken, Member, archive
-from mmrerank.types import Failure, Found, ImageHandle, Item
+from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 _MAX_TEXT = 16 * MIB
 _TEXTS = ("txt", "json", "cls")
@@ -91,10 +91,10 @@ class _Samples:
         sample: _Sample | None = None
         try:
             for member in self._source.members():
-                found = _key_and_kind(member.name)
-                if found is None:
+                key_and_kind = _key_and_kind(member.name)
+                if key_and_kind is None:
                     continue
-                key, kind = found
+                key, kind = key_and_kind
                 if sample is not None and (key != sample.key or kind in sample.members):
                     yield sample
                     sample = None
@@ -186,7 +186,7 @@ class WebDatasetReader:
             number = sum(1 for _ in samples)
         return number + (self._break(samples, number, path, "") is not None)
 
-    def read(self, path: Path, item_id: str) -> Iterator[Found | Failure]:
+    def read(self, path: Path, item_id: str) -> Iterator[ReadItem | Failure]:
         """The samples in order, ids `ITEM_ID::KEY`.
 
         A sample with neither picture nor text, with a key that came before or with a broken part is a Failure. Where the
@@ -195,14 +195,14 @@ class WebDatasetReader:
         Raises:
             FormatError: not an archive, or it breaks before its first sample.
         """
-        seen: set[str] = set()
+        keys: set[str] = set()
         number = 0
         with self._archive(path) as (source, compressed):
             samples = _Samples(source, self._options, contents=True)
             for number, sample in enumerate(samples, 1):  # noqa: B007 - used after the loop
-                if sample.key in seen:
+                if sample.key in keys:
                     sample.problem = sample.problem or "its key came before in this archive"
-                seen.add(sample.key)
+                keys.add(sample.key)
                 yield self._entry(sample, path, item_id, compressed)
         failure = self._break(samples, number, path, item_id)
         if failure is not None:
@@ -214,12 +214,12 @@ class WebDatasetReader:
             raise FormatError(f"{fragment!r} names no sample; expected '::KEY'", path=path)
         picture = self._picture(path, fragment[2:])
         try:
-            known = _INDEXES.get(path)
+            index = _INDEXES.get(path)
         except FormatError:
             return picture  # opening it says what is wrong with the archive
-        return None if known.get(picture.key, picture) is None else picture
+        return None if index.get(picture.key, picture) is None else picture
 
-    def _entry(self, sample: _Sample, path: Path, item_id: str, compressed: bool) -> Found | Failure:
+    def _entry(self, sample: _Sample, path: Path, item_id: str, compressed: bool) -> ReadItem | Failure:
         sample_id = f"{item_id}::{clean(sample.key)}"
         try:
             if sample.problem:
@@ -231,7 +231,7 @@ class WebDatasetReader:
         except ValueError as error:
             return Failure(path=sample_id, reason=str(error))
         parts = [part for kind in sorted(sample.contents) for part in (kind, sample.contents[kind])]
-        return Found(item=item, content_hash=hash_of(*parts))
+        return ReadItem(item=item, content_hash=hash_of(*parts))
 
     def _image(self, sample: _Sample, path: Path, compressed: bool) -> ImageHandle | None:
         if sample.picture is None:
@@ -263,10 +263,10 @@ def _described(contents: Mapping[str, bytes]) -> tuple[str | None, dict[str, Any
     values: dict[str, Any] = {}
     if "json" in contents:
         try:
-            said = parsed(contents["json"])
+            content = parsed(contents["json"])
         except ValueError as error:
             raise ValueError(f"its .json cannot be read: {error}") from error
-        values = dict(said) if isinstance(said, dict) else {"json": said}
+        values = dict(content) if isinstance(content, dict) else {"json": content}
     if "cls" in contents:
         label = _decoded(contents, "cls")
         values["cls"] = int(label) if label.isdecimal() and len(label) < 19 else label

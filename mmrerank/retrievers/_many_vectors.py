@@ -65,9 +65,9 @@ def query_vectors(encoder: Encoder, value: Any) -> Array:
 
 def best_matches(space: TokenSpace, vectors: Array, row: Array, k: int, *, proposals: int, filter: str | None) -> list[Candidate]:
     """The k best by MaxSim of `vectors` among the items nearest to `row`; of equals the first by item_id."""
-    proposed = space.nearest(row, max(k, proposals), filter=filter)
-    if not proposed:
+    nearest = space.nearest(row, max(k, proposals), filter=filter)
+    if not nearest:
         return []
-    scores = levelled(max_sim(vectors, space.tokens([candidate.item.item_id for candidate in proposed])))
-    scored = [replace(c, score=float(score)) for c, score in zip(proposed, scores, strict=True)]
-    return sorted(scored, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k]
+    scores = levelled(max_sim(vectors, space.tokens([candidate.item.item_id for candidate in nearest])))
+    candidates = [replace(c, score=float(score)) for c, score in zip(nearest, scores, strict=True)]
+    return sorted(candidates, key=lambda c: (-(c.score or 0.0), c.item.item_id))[:k]

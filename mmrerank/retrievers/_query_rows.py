@@ -14,7 +14,7 @@ from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, Ra
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class QueryCache(Generic[T]):
     """A function of a query that keeps its last results: rerankers ask for the row of the first stage again.
 
     It knows a query by identity: pictures need not be hashable, and a file may have changed since an equal query came.
@@ -22,14 +22,14 @@ class Remembered(Generic[T]):
 
     def __init__(self, compute: Callable[[Query], T], size: int = 8) -> None:
         self._compute = compute
-        self._kept: deque[tuple[Query, T]] = deque(maxlen=size)
+        self._pairs: deque[tuple[Query, T]] = deque(maxlen=size)
 
     def __call__(self, query: Query) -> T:
-        for known, result in tuple(self._kept):
-            if known is query:
+        for other, result in tuple(self._pairs):
+            if other is query:
                 return result
         result = self._compute(query)
-        self._kept.append((query, result))
+        self._pairs.append((query, result))
         return result
 
 
@@ -92,9 +92,9 @@ def unit_row(row: Array) -> Array:
 
 def without_excluded(row: Array, encoder: Encoder, query: Query, weight: float) -> Array:
     """The unit row less `weight` times each excluded text and picture, at length 1 again."""
-    excluded = [text_row(encoder, [text]) for text in query.exclude_text]
-    excluded += list(encoder.encode([image.open() for image in query.exclude_images])) if query.exclude_images else []
-    return unit_row(row - weight * np.sum(excluded, axis=0)) if excluded else row
+    rows = [text_row(encoder, [text]) for text in query.exclude_text]
+    rows += list(encoder.encode([image.open() for image in query.exclude_images])) if query.exclude_images else []
+    return unit_row(row - weight * np.sum(rows, axis=0)) if rows else row
 
 
 def ranked(query: Query, candidates: Sequence[Candidate], measure: str) -> Ranking:

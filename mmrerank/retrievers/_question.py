@@ -56,9 +56,9 @@ def subject(question: str) -> str:
     'The pump stopped. List the seals of the second hall.'
     """
     first, *others = _SENTENCE.split(question)
-    kept, dropped = [first], False
+    sentences, is_form = [first], False
     for sentence in others:
-        dropped = bool(_ORDER.match(sentence) and _FORM.search(sentence)) or (dropped and bool(_EXAMPLE.match(sentence)))
-        if not dropped:
-            kept.append(sentence)
-    return question if len(kept) == 1 + len(others) else " ".join(part.strip() for part in kept)
+        is_form = bool(_ORDER.match(sentence) and _FORM.search(sentence)) or (is_form and bool(_EXAMPLE.match(sentence)))
+        if not is_form:
+            sentences.append(sentence)
+    return question if len(sentences) == 1 + len(others) else " ".join(part.strip() for part in sentences)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, ranked, without_excluded
+from mmrerank.retrievers._query_rows import QueryCache, fused_row, modalities, ranked, without_excluded
 from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
 
@@ -36,7 +36,7 @@ class Composed:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("composed", options)
         self._options, self._corpus = options, corpus
-        self._remembered = Remembered(self._query_row)
+        self._cached_row = QueryCache(self._query_row)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the fused query; a query of one modality is searched as it is.
@@ -49,13 +49,13 @@ class Composed:
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row that `retrieve` searches with."""
-        return self._remembered(query)
+        return self._cached_row(query)
 
     def _query_row(self, query: Query) -> Array:
         options = self._options
         encoder = self.space(query).encoder
-        fused = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
-        return without_excluded(fused, encoder, query, options.exclude_weight)
+        row = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
+        return without_excluded(row, encoder, query, options.exclude_weight)
 
     def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""

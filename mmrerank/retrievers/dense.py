@@ -17,7 +17,7 @@ from pydantic import Field
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._many_vectors import PROPOSALS, best_matches, has_passages
-from mmrerank.retrievers._query_rows import Remembered, image_row, modalities, ranked, text_row, without_excluded
+from mmrerank.retrievers._query_rows import QueryCache, image_row, modalities, ranked, text_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import Array, Corpus, EmbeddingSpace, Query, Ranking
 
@@ -33,7 +33,7 @@ class Dense:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("dense", options)
         self._options, self._corpus = options, corpus
-        self._remembered = Remembered(self._query_row)
+        self._cached_row = QueryCache(self._query_row)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the query, with exact cosines as scores, of their best passages where they have some.
@@ -44,13 +44,13 @@ class Dense:
         row = self.query_row(query)  # first: it says best what is wrong with a query
         space = self.space(query)
         if has_passages(space):
-            found = best_matches(space, row[None], row, k, proposals=self._options.proposals, filter=query.filter)
-            return ranked(query, found, "best passage")
+            matches = best_matches(space, row[None], row, k, proposals=self._options.proposals, filter=query.filter)
+            return ranked(query, matches, "best passage")
         return ranked(query, space.nearest(row, k, filter=query.filter), "cosine")
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row that `retrieve` searches with."""
-        return self._remembered(query)
+        return self._cached_row(query)
 
     def _query_row(self, query: Query) -> Array:
         if query.text and query.images:

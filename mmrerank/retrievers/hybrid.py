@@ -42,10 +42,10 @@ class Hybrid:
         options = self._options
         depth = max(k, options.pool)
         orders = [part.retrieve(query, depth) for part in self.parts]
-        fused = reciprocal_rank_fusion([o.item_ids for o in orders], constant=options.constant, weights=options.weights or None)[:k]
+        pairs = reciprocal_rank_fusion([o.item_ids for o in orders], constant=options.constant, weights=options.weights or None)[:k]
         items = {c.item.item_id: c.item for order in orders for c in order.candidates}
-        candidates = tuple(Candidate(item=items[item_id], score=score) for item_id, score in fused)
-        reasons = {item_id: self._reason(item_id, orders) for item_id, _ in fused}
+        candidates = tuple(Candidate(item=items[item_id], score=score) for item_id, score in pairs)
+        reasons = {item_id: self._reason(item_id, orders) for item_id, _ in pairs}
         return Ranking(query_id=query.query_id, candidates=candidates, notes=Notes(reasons=reasons))
 
     def _reason(self, item_id: str, orders: list[Ranking]) -> str:

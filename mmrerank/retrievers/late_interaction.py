@@ -19,7 +19,7 @@ from pydantic import Field
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.retrievers._many_vectors import PROPOSALS, TokenEncoder, TokenSpace, best_matches, query_vectors
-from mmrerank.retrievers._query_rows import Remembered, modalities, ranked
+from mmrerank.retrievers._query_rows import QueryCache, modalities, ranked
 from mmrerank.testing.fakes import FakeSpace, HashEncoder, fake_corpus
 from mmrerank.types import Array, Candidate, Corpus, EmbeddingSpace, Item, Modality, Query, Ranking
 
@@ -34,7 +34,7 @@ class LateInteraction:
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("late_interaction", options)
         self._options, self._corpus = options, corpus
-        self._remembered = Remembered(self._query_tokens)
+        self._cached_tokens = QueryCache(self._query_tokens)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best of the proposals by MaxSim; of equals the first by item_id.
@@ -42,13 +42,13 @@ class LateInteraction:
         Raises:
             InputError: the query is no single text or picture, has exclusions, or the encoder has one row an item.
         """
-        vectors, row = self._remembered(query), self.query_row(query)
-        found = best_matches(self.space(query), vectors, row, k, proposals=self._options.proposals, filter=query.filter)
-        return ranked(query, found, "MaxSim")
+        vectors, row = self._cached_tokens(query), self.query_row(query)
+        matches = best_matches(self.space(query), vectors, row, k, proposals=self._options.proposals, filter=query.filter)
+        return ranked(query, matches, "MaxSim")
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row by which items are proposed."""
-        row: Array = cast(TokenEncoder, self.space(query).encoder).pooled([self._remembered(query)])[0]
+        row: Array = cast(TokenEncoder, self.space(query).encoder).pooled([self._cached_tokens(query)])[0]
         return row
 
     def space(self, query: Query) -> TokenSpace:
@@ -63,8 +63,8 @@ class LateInteraction:
 
     def _query_tokens(self, query: Query) -> Array:
         if query.exclude_text or query.exclude_images or bool(query.text) + len(query.images) != 1:
-            said = f"query {query.query_id!r} is not one text or one picture; late_interaction takes just that"
-            raise InputError(said, hint="Use 'dense' for exclusions and several pictures, 'composed' for picture and text.")
+            message = f"query {query.query_id!r} is not one text or one picture; late_interaction takes just that"
+            raise InputError(message, hint="Use 'dense' for exclusions and several pictures, 'composed' for picture and text.")
         value = query.images[0].open() if query.images else query.text
         return query_vectors(self.space(query).encoder, value)
 

@@ -52,29 +52,29 @@ class Lexical:
         if not query.text:
             raise InputError(f"query {query.query_id!r} has no text, which 'lexical' matches", hint="Use 'dense' for pictures.")
         numbers = pages_named(query.text) if self._options.page else frozenset()
-        found = self._allowed(query, query.text, k, numbers)
-        reasons = {candidate.item.item_id: _reason(candidate, numbers) for candidate in found}
-        return Ranking(query_id=query.query_id, candidates=tuple(found), notes=Notes(reasons=reasons))
+        matches = self._allowed(query, query.text, k, numbers)
+        reasons = {candidate.item.item_id: _reason(candidate, numbers) for candidate in matches}
+        return Ranking(query_id=query.query_id, candidates=tuple(matches), notes=Notes(reasons=reasons))
 
     def _allowed(self, query: Query, text: str, k: int, numbers: frozenset[int]) -> list[Candidate]:
         """The k best matches that no exclusion takes out, looked for deeper and deeper."""
         depth = k
         while True:
-            found = self._matches(query, text, depth, numbers)
-            kept = [candidate for candidate in found if not _is_excluded(candidate.item, query)]
-            if len(kept) >= k or len(found) < depth:
-                return kept[:k]
+            matches = self._matches(query, text, depth, numbers)
+            allowed = [candidate for candidate in matches if not _is_excluded(candidate.item, query)]
+            if len(allowed) >= k or len(matches) < depth:
+                return allowed[:k]
             depth *= 4
 
     def _matches(self, query: Query, text: str, depth: int, numbers: frozenset[int]) -> list[Candidate]:
         """At least `depth` matches where there are as many, best first; those that are named are among them in any case."""
-        wanted = subject(text) if self._options.wording == "question" else text
-        found = self._corpus.matching(wanted, max(depth, _POOL) if numbers else depth, filter=query.filter)
+        words = subject(text) if self._options.wording == "question" else text
+        matches = self._corpus.matching(words, max(depth, _POOL) if numbers else depth, filter=query.filter)
         if numbers:
-            held = {candidate.item.item_id for candidate in found}
-            some = self._corpus.matching(wanted, depth, filter=_among_pages(query.filter, numbers))
-            found = [*found, *(candidate for candidate in some if candidate.item.item_id not in held)]
-        return sorted((self._scored(c, numbers) for c in found), key=lambda c: -(c.score or 0.0))  # ties keep their order
+            ids = {candidate.item.item_id for candidate in matches}
+            some = self._corpus.matching(words, depth, filter=_among_pages(query.filter, numbers))
+            matches = [*matches, *(candidate for candidate in some if candidate.item.item_id not in ids)]
+        return sorted((self._scored(c, numbers) for c in matches), key=lambda c: -(c.score or 0.0))  # ties keep their order
 
     def _scored(self, candidate: Candidate, numbers: frozenset[int]) -> Candidate:
         score = candidate.score or 0.0
@@ -90,7 +90,7 @@ def _is_excluded(item: Item, query: Query) -> bool:
     if not query.exclude_text:
         return False
     terms = set(english().of(item.text or ""))
-    return any(english().held(text, terms) for text in query.exclude_text)
+    return any(english().all_in(text, terms) for text in query.exclude_text)
 
 
 def _among_pages(condition: str | None, numbers: frozenset[int]) -> str:
@@ -99,8 +99,8 @@ def _among_pages(condition: str | None, numbers: frozenset[int]) -> str:
 
 
 def _reason(candidate: Candidate, numbers: frozenset[int]) -> str:
-    named = f" and page {candidate.item.page_number} is named" if _is_named(candidate.item, numbers) else ""
-    return f"BM25 {candidate.raw_score or 0.0:.3f}{named}"
+    page_note = f" and page {candidate.item.page_number} is named" if _is_named(candidate.item, numbers) else ""
+    return f"BM25 {candidate.raw_score or 0.0:.3f}{page_note}"
 
 
 def build(options: Options, corpus: Corpus) -> Lexical:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
-from mmrerank.retrievers._query_rows import Remembered, fused_row, modalities, text_row, unit_row, without_excluded
+from mmrerank.retrievers._query_rows import QueryCache, fused_row, modalities, text_row, unit_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import (
     Array,
@@ -81,12 +81,12 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
+class QueryDescription:
     """What became of a query: its row, and the captions in it or why there are none."""
 
     row: Array  # (dimension,) unit
     captions: tuple[str, ...]
-    refused: tuple[str, ...]  # why captions that were asked for are not used
+    problems: tuple[str, ...]  # why captions that were asked for are not used
     cost: Cost
 
 
@@ -95,7 +95,7 @@ class SquareFusion:
         self.name = printed("square_fusion", options)
         self.prompt = read_prompt(options.prompt, PIECES)
         self._options, self._corpus, self._backend = options, corpus, backend
-        self.described = Remembered(self._described)
+        self.description = QueryCache(self._describe)
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k items nearest to the enriched query; the caption is among the messages and in each reason.
@@ -104,21 +104,21 @@ class SquareFusion:
             InputError: no encoder of the collection takes both pictures and text, or the parts cancel out.
             BackendError: the model cannot be reached or does not take the prompt; a time-out is a missing caption.
         """
-        found = self.described(query)
-        candidates = self.space(query).nearest(found.row, k, filter=query.filter)
-        towards = f" to the wished-for picture: {_short(' / '.join(found.captions))}" if found.captions else ""
-        towards += " (no caption)" if found.refused and not found.captions else ""
+        description = self.description(query)
+        candidates = self.space(query).nearest(description.row, k, filter=query.filter)
+        towards = f" to the wished-for picture: {_short(' / '.join(description.captions))}" if description.captions else ""
+        towards += " (no caption)" if description.problems and not description.captions else ""
         notes = Notes(
-            status=("completed" if found.captions else "fallback") if found.refused else "ok",
-            messages=(*(f"caption: {caption}" for caption in found.captions), *found.refused),
+            status=("completed" if description.captions else "fallback") if description.problems else "ok",
+            messages=(*(f"caption: {caption}" for caption in description.captions), *description.problems),
             reasons={c.item.item_id: f"cosine {c.score:.3f}{towards}" for c in candidates},
-            cost=found.cost,
+            cost=description.cost,
         )
         return Ranking(query_id=query.query_id, candidates=tuple(candidates), notes=notes)
 
     def query_row(self, query: Query) -> Array:
         """(dimension,) unit row that `retrieve` searches with."""
-        return self.described(query).row
+        return self.description(query).row
 
     def space(self, query: Query) -> EmbeddingSpace:
         """The space of the encoder that takes what the query is made of."""
@@ -129,26 +129,26 @@ class SquareFusion:
         head, parts = self.prompt.pieces["task"], list[Part]()
         for number, handle in enumerate(query.images, 1):
             label = self.prompt.fill("reference", number=f" {number}" if len(query.images) > 1 else "")
-            parts += [head + label, self._shown(handle)]
+            parts += [head + label, self._reference_picture(handle)]
             head = ""
         return (Message(role="user", parts=(*parts, self.prompt.fill("change", query=query.text or ""))),)
 
     # ------------------------------------------------------------------
 
-    def _described(self, query: Query) -> Described:
+    def _describe(self, query: Query) -> QueryDescription:
         options, encoder = self._options, self.space(query).encoder
         row = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
-        captions, refused, cost = self._captions(query) if query.images and query.text and options.beta else ([], [], Cost())
+        captions, problems, cost = self._captions(query) if query.images and query.text and options.beta else ([], [], Cost())
         if captions:
             row = unit_row((1 - options.beta) * row + options.beta * text_row(encoder, captions))
         row = without_excluded(row, encoder, query, options.exclude_weight)
-        return Described(row=row, captions=tuple(captions), refused=tuple(refused), cost=cost)
+        return QueryDescription(row=row, captions=tuple(captions), problems=tuple(problems), cost=cost)
 
     def _captions(self, query: Query) -> tuple[list[str], list[str], Cost]:
         """The usable captions, why others are not, and the cost of all."""
         options, prompt = self._options, self.prompt_for(query)
         captions: list[str] = []
-        refused: list[str] = []
+        problems: list[str] = []
         cost = Cost()
         for n in range(options.captions):
             decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed + n)
@@ -157,14 +157,14 @@ class SquareFusion:
             except BackendError as error:
                 if not error.retryable:
                     raise
-                refused.append(f"no caption: {error.message}")
+                problems.append(f"no caption: {error.message}")
                 continue
             cost += answer.cost
             caption, why = caption_of(answer, max_words=options.max_words)
-            (refused if why else captions).append(f"no caption: {why}" if why else caption)
-        return captions, refused, cost
+            (problems if why else captions).append(f"no caption: {why}" if why else caption)
+        return captions, problems, cost
 
-    def _shown(self, handle: ImageHandle) -> Image:
+    def _reference_picture(self, handle: ImageHandle) -> Image:
         picture = handle.open().copy()
         picture.thumbnail((self._options.reference_px, self._options.reference_px))
         return picture
@@ -199,8 +199,8 @@ def build(options: Options, corpus: Corpus, backend: Backend) -> SquareFusion:
     return SquareFusion(options, corpus, backend)
 
 
-class CaptionDouble:
-    """A test double of an MLLM that describes everything alike. Shipped so that nobody patches."""
+class FakeCaptioner:
+    """A fake MLLM that describes everything alike. Shipped so that nobody patches."""
 
     name = "double"
 
@@ -212,4 +212,4 @@ class CaptionDouble:
 
 
 def tiny() -> SquareFusion:
-    return build(Options(), fake_corpus(), CaptionDouble())
+    return build(Options(), fake_corpus(), FakeCaptioner())

@@ -22,11 +22,11 @@ def rank_reward(text: str, positives: Collection[int]) -> float:
     """
     match = _ANSWER.search(text)
     try:
-        listed = [int(piece) for piece in match[1].split(",") if piece.strip()] if match else []
+        ids = [int(piece) for piece in match[1].split(",") if piece.strip()] if match else []
     except ValueError:
         return 0.0
-    found = sum(1 / (listed.index(mark) + 1) ** 3 for mark in positives if mark in listed)
-    return found / sum(1 / place**3 for place in range(1, len(positives) + 1)) if positives else 0.0
+    gain = sum(1 / (ids.index(mark) + 1) ** 3 for mark in positives if mark in ids)
+    return gain / sum(1 / place**3 for place in range(1, len(positives) + 1)) if positives else 0.0
 
 
 def format_reward(text: str, count: int) -> float:
@@ -38,11 +38,11 @@ def format_reward(text: str, count: int) -> float:
     0.4
     """
     match = _FORMAT.search(text)
-    listed = [int(piece) for piece in match[1].split(",")] if match else []
-    if len(listed) < 2:
+    ids = [int(piece) for piece in match[1].split(",")] if match else []
+    if len(ids) < 2:
         return 0.0
-    nearness = (count - abs(len(listed) - count)) / count
-    return nearness * sum(1 <= mark <= count for mark in listed) / len(listed)
+    nearness = (count - abs(len(ids) - count)) / count
+    return nearness * sum(1 <= mark <= count for mark in ids) / len(ids)
 
 
 def total_reward(text: str, positives: Collection[int], count: int) -> float:

@@ -91,7 +91,7 @@ def passages(folder: Path, out: Path) -> None:
 def measured(benchmark: Benchmark, run: Run | None, out: Path) -> dict[str, Any]:
     """The figures of a run that went through a file."""
     name = benchmark.name.partition("/")[0]
-    given = run or benchmark.given
+    given = run or benchmark.shipped_run
     assert given is not None
     path = write_run(out / f"{name}.trec", given)
     return evaluate(benchmark, None, run=read_run(path)).result

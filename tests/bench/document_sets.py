@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Found, Item, Keys
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Item, Keys, ReadItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _items(paths: Sequence[Path], reader: str) -> list[Item]:
     part = make(reader, station="readers")
-    return [entry.item for path in paths for entry in part.read(path, path.name) if isinstance(entry, Found)]
+    return [entry.item for path in paths for entry in part.read(path, path.name) if isinstance(entry, ReadItem)]
 
 
 def _mmlongbench(folder: Path, ocr: str) -> DocumentSet:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import make, module, names, options_of, printed
-from mmrerank.types import Failure, Found, Item
+from mmrerank.types import Failure, Item, ReadItem
 
 READERS = names("readers")
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".tif": "TIFF", ".webp": "WEBP"}
@@ -155,7 +155,7 @@ def test_a_file_that_is_none_is_a_format_error_with_its_path(tmp_path, name, suf
         path.write_bytes(b"" if what == "empty" else bytes(700))
     reader = make(name, station="readers")
     with pytest.raises(FormatError) as error:
-        assert any(isinstance(entry, Found) for entry in reader.read(path, "x")), "nothing is read and nothing is said"
+        assert any(isinstance(entry, ReadItem) for entry in reader.read(path, "x")), "nothing is read and nothing is said"
     assert error.value.path == str(path)
     assert 0 < len(error.value.reason) < 300
     if what != "zeros":
@@ -218,7 +218,7 @@ def test_handles_of_a_file_that_is_gone_fail_when_they_are_opened(sample, name, 
 @pytest.mark.parametrize(("name", "suffix"), PAIRS)
 def test_reading_can_be_left_half_way(sample, name, suffix):
     entries = make(name, station="readers").read(sample(suffix), "file")
-    assert isinstance(next(entries), Found)
+    assert isinstance(next(entries), ReadItem)
     entries.close()
 
 
@@ -230,7 +230,7 @@ def test_a_file_cut_short_never_passes_unnoticed(sample, name, suffix):
     try:
         entries = list(make(name, station="readers").read(path, "file"))
         for entry in entries:
-            if isinstance(entry, Found) and entry.item.image is not None:
+            if isinstance(entry, ReadItem) and entry.item.image is not None:
                 entry.item.image.open()
     except FormatError:
         return

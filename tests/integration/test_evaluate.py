@@ -30,15 +30,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     code = main(["evaluate", *arguments, "--json"])
-    said = capsys.readouterr().out
-    assert code == 0, said
-    return json.loads(said)  # type: ignore[no-any-return]
+    output = capsys.readouterr().out
+    assert code == 0, output
+    return json.loads(output)  # type: ignore[no-any-return]
 
 
 def test_twice_gives_the_same_numbers_and_runs(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = (card, "--rerank", "superglobal", "--depth", "20")
-    first = evaluated(capsys, *asked, "--out", str(tmp_path / "a"))
-    again = evaluated(capsys, *asked, "--out", str(tmp_path / "b"))
+    arguments = (card, "--rerank", "superglobal", "--depth", "20")
+    first = evaluated(capsys, *arguments, "--out", str(tmp_path / "a"))
+    again = evaluated(capsys, *arguments, "--out", str(tmp_path / "b"))
     assert first["measures"] == again["measures"]
     assert first["queries"] == 12
     runs = [(tmp_path / place / "run.trec").read_text(encoding="utf-8") for place in "ab"]
@@ -47,13 +47,13 @@ def test_twice_gives_the_same_numbers_and_runs(card: str, tmp_path: Path, capsys
 
 
 def test_the_result_says_what_made_it(card: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20")
-    origin = found["made_by"]
-    assert found["first_stage"] == origin["first_stage"] == origin["stages"][0]
-    assert str(found["first_stage"]).startswith("composed")
+    result = evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20")
+    origin = result["made_by"]
+    assert result["first_stage"] == origin["first_stage"] == origin["stages"][0]
+    assert str(result["first_stage"]).startswith("composed")
     assert (origin["depth"], origin["candidates"]) == (20, 12 * 20)
     assert all(origin["encoders"].values())  # the hashes of the weights
-    assert found["measures"] == found["systems"][1]["measures"]
+    assert result["measures"] == result["systems"][1]["measures"]
 
 
 def test_the_report_stands_alone_and_shows_pictures(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,8 +68,8 @@ def test_the_report_stands_alone_and_shows_pictures(card: str, tmp_path: Path, c
 def test_a_run_is_measured_reranked_and_compared(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
     run = str(tmp_path / "run.trec")
-    given = evaluated(capsys, card, "--run", run)
-    assert given["measures"] == own["measures"]
+    measured = evaluated(capsys, card, "--run", run)
+    assert measured["measures"] == own["measures"]
     reranked = evaluated(capsys, card, "--run", run, "--rerank", "superglobal", "--depth", "10")
     assert str(reranked["first_stage"]).startswith("run/")
     beside = evaluated(capsys, card, "--compare", run)
@@ -89,8 +89,8 @@ def test_a_card_without_an_encoder_takes_the_one_that_is_named(tmp_path: Path, c
     path.write_text(path.read_text(encoding="utf-8").replace('encoder = "openclip/mini"\n', ""), encoding="utf-8")
     assert main(["evaluate", str(path), "--json"]) == 1
     assert "--encoder" in json.loads(capsys.readouterr().out)["error"]["hint"]
-    found = evaluated(capsys, str(path), "--encoder", "openclip/mini")
-    assert list(found["made_by"]["encoders"]) == ["openclip/mini"]
+    result = evaluated(capsys, str(path), "--encoder", "openclip/mini")
+    assert list(result["made_by"]["encoders"]) == ["openclip/mini"]
     assert main(["evaluate", str(path), "--encoder", "openclip/mini", "--collection", str(tmp_path / "c"), "--json"]) == 1
     assert "has its encoders already" in json.loads(capsys.readouterr().out)["error"]["message"]
 
@@ -114,28 +114,28 @@ def test_groups_and_notes_are_told_to_people_and_programs(tmp_path: Path, capsys
     (tmp_path / "a.trec").write_text("".join(f"{q} Q0 {i} 1 1 t\n" for q, i in (("dress-0", "dress1"), ("shirt-0", "shirt1"))), "utf-8")
     card = tmp_path / "card.toml"
     card.write_text(re.sub(r"(?m)^val = .*$", "val = {}", (DATASETS / "fashioniq.toml").read_text("utf-8")), encoding="utf-8")
-    asked = ["evaluate", str(card), "--data", str(tmp_path), "--run", str(tmp_path / "a.trec"), "--out", str(tmp_path / "out")]
-    assert main(asked) == 0
-    said = capsys.readouterr()
-    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    arguments = ["evaluate", str(card), "--data", str(tmp_path), "--run", str(tmp_path / "a.trec"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    lines = [" ".join(line.split()) for line in output.out.splitlines()]
     assert any(line.startswith("R@10(macro) 0.500 (") for line in lines)  # 1, 1/2 and 0
     assert "shirt: R@10 0.500 R@50 0.500" in lines
-    assert "note: the run 't' holds 2 of 5 queries; the rest count 0" in said.err
+    assert "note: the run 't' holds 2 of 5 queries; the rest count 0" in output.err
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<td>shirt</td><td>0.500</td><td>0.500</td>" in report
     assert "holds 2 of 5 queries" in report
 
 
 def test_the_report_of_a_variant_shows_what_it_changed(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = (card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
-    found = evaluated(capsys, *asked, "--variant", "exclusions")
+    arguments = (card, "--rerank", "superglobal", "--depth", "20", "--out", str(tmp_path))
+    result = evaluated(capsys, *arguments, "--variant", "exclusions")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
-    was, now = found["variant"]["unchanged"][1]["measures"]["R@1"], found["measures"]["R@1"]
+    was, now = result["variant"]["unchanged"][1]["measures"]["R@1"], result["measures"]["R@1"]
     cells = [f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})" for of in (was, now)]
     assert f"<tr><td>R@1</td><td>{cells[0]}</td><td>{cells[1]}</td></tr>" in report
-    assert f"<td>shared of the first ten</td><td>{found['variant']['overlap_10']:.3f}</td>" in report
+    assert f"<td>shared of the first ten</td><td>{result['variant']['overlap_10']:.3f}</td>" in report
     assert '<span class="soft">not</span><figure><img' in report
-    evaluated(capsys, *asked, "--variant", "exclusions(by=text)")
+    evaluated(capsys, *arguments, "--variant", "exclusions(by=text)")
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert re.search(r'<span class="soft">not</span><figure>[^<]', report)
 
@@ -157,9 +157,9 @@ def test_shipped_cards_agree_with_their_files(name: str) -> None:
 
 
 def test_the_handbook_is_asked_by_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    found = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--split", "dev", "--limit", "8")
-    assert str(found["first_stage"]).startswith("lexical")
-    assert set(found["measures"]) == {"Success@1", "Success@5", "RR"}
+    result = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--split", "dev", "--limit", "8")
+    assert str(result["first_stage"]).startswith("lexical")
+    assert set(result["measures"]) == {"Success@1", "Success@5", "RR"}
 
 
 def test_a_file_that_is_no_card_is_an_error_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,12 +181,12 @@ def test_a_split_that_a_server_judges_gives_its_submission(tmp_path: Path, capsy
         path.write_text(json.dumps(content), encoding="utf-8")
     rows = [f"{pair} Q0 {name} {rank} {-rank} other" for pair in (12063, 39059) for rank, name in enumerate(names, 1)]
     (tmp_path / "other.trec").write_text("\n".join(rows), encoding="utf-8")
-    asked = [str(DATASETS / "cirr.toml"), "--data", str(tmp_path), "--split", "test1", "--run", str(tmp_path / "other.trec")]
-    found = evaluated(capsys, *asked, "--out", str(tmp_path / "out"))
-    assert (found["queries"], found["measures"]) == (2, {})
+    arguments = [str(DATASETS / "cirr.toml"), "--data", str(tmp_path), "--split", "test1", "--run", str(tmp_path / "other.trec")]
+    result = evaluated(capsys, *arguments, "--out", str(tmp_path / "out"))
+    assert (result["queries"], result["measures"]) == (2, {})
     subset = json.loads((tmp_path / "out" / "test1_recall_subset.json").read_text(encoding="utf-8"))
     assert subset["39059"] == [names[0], *names[2:4]]
-    assert main(["evaluate", *asked]) == 0
+    assert main(["evaluate", *arguments]) == 0
     assert "a server has them" in capsys.readouterr().out
 
 
@@ -196,23 +196,23 @@ def test_real_captions_are_measured_by_the_run_of_their_vectors(
     row = (real_data / "clip_embeddings" / "flickr8k_vitb32" / "queries.jsonl").read_text(encoding="utf-8").split("\n")[0]
     query = json.loads(row)
     (tmp_path / "run.trec").write_text(f"{query['id']} Q0 {query['positive']} 1 1 t\n", encoding="utf-8")
-    asked = (str(DATASETS / "flickr8k_clip.toml"), "--data", str(real_data / "clip_embeddings" / "flickr8k_vitb32"))
-    found = evaluated(capsys, *asked, "--run", str(tmp_path / "run.trec"))
-    assert found["measures"]["R@1"]["value"] == 0.004
+    arguments = (str(DATASETS / "flickr8k_clip.toml"), "--data", str(real_data / "clip_embeddings" / "flickr8k_vitb32"))
+    result = evaluated(capsys, *arguments, "--run", str(tmp_path / "run.trec"))
+    assert result["measures"]["R@1"]["value"] == 0.004
 
 
 def test_measuring_a_run_indexes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "run.trec").write_text("handbook-02 Q0 picture-search-handbook.pdf#page=1 1 1 t\n", encoding="utf-8")
-    found = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--run", str(tmp_path / "run.trec"))
-    assert found["first_stage"] == "run/t"
+    result = evaluated(capsys, str(DATASETS / "handbook" / "card.toml"), "--run", str(tmp_path / "run.trec"))
+    assert result["first_stage"] == "run/t"
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_model_that_nobody_reaches_is_an_error_and_no_figure(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The order as it came once passed for that of a reranker: R@1 with a gain of 0.000, and exit code 0."""
-    asked = ["evaluate", card, "--depth", "5", "--rerank", "square(retries=0)", "--out", str(tmp_path / "out"), "--no-cache"]
-    assert main([*asked, "--backend", "chat_http(server='http://127.0.0.1:9/v1#m', retries=0)", "--json"]) == 3
+    arguments = ["evaluate", card, "--depth", "5", "--rerank", "square(retries=0)", "--out", str(tmp_path / "out"), "--no-cache"]
+    assert main([*arguments, "--backend", "chat_http(server='http://127.0.0.1:9/v1#m', retries=0)", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "BackendError"
     assert not (tmp_path / "out").exists()
 
@@ -220,25 +220,26 @@ def test_a_model_that_nobody_reaches_is_an_error_and_no_figure(card: str, tmp_pa
 def test_answers_that_cannot_be_read_are_counted_for_all_to_see(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ['{"text": "I cannot say"}', '{"text": "{\\"ranking\\": [2, 1]}"}', '{"text": "neither now"}']
     (tmp_path / "script.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    asked = ["evaluate", card, "--limit", "3", "--depth", "2", "--rerank", "square", "--backend", f"scripted/{tmp_path / 'script.jsonl'}"]
-    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
+    backend = f"scripted/{tmp_path / 'script.jsonl'}"
+    arguments = ["evaluate", card, "--limit", "3", "--depth", "2", "--rerank", "square", "--backend", backend]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "  2 of 3 queries: fallback\n" in capsys.readouterr().out
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert '<small class="worse">2 of 3 queries: fallback</small>' in report
-    assert evaluated(capsys, *asked[1:])["systems"][1]["notes"] == {"fallback": 2, "ok": 1}
+    assert evaluated(capsys, *arguments[1:])["systems"][1]["notes"] == {"fallback": 2, "ok": 1}
 
 
 def test_a_run_of_another_system_has_a_depth_of_its_own_and_no_cost(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluated(capsys, card, "--rerank", "superglobal", "--depth", "7", "--out", str(tmp_path))
     lines = (tmp_path / "run.trec").read_text(encoding="utf-8").splitlines()
     (tmp_path / "short.trec").write_text("\n".join(line for line in lines if int(line.split()[3]) <= 3) + "\n", encoding="utf-8")
-    asked = ["evaluate", card, "--rerank", "superglobal", "--depth", "7", "--compare", str(tmp_path / "short.trec")]
-    assert main([*asked, "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    _, *shown = [line for line in said.splitlines() if line and not line.startswith(" ")][:4]
-    assert [line.rpartition(", ")[2] for line in shown] == ["depth 7", "depth 7", "depth 3"]
-    assert said.count("what it took is not known") == 1
-    assert said.count("0.0 calls, 0 tokens a query") == 2
+    arguments = ["evaluate", card, "--rerank", "superglobal", "--depth", "7", "--compare", str(tmp_path / "short.trec")]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    output = capsys.readouterr().out
+    _, *heads = [line for line in output.splitlines() if line and not line.startswith(" ")][:4]
+    assert [line.rpartition(", ")[2] for line in heads] == ["depth 7", "depth 7", "depth 3"]
+    assert output.count("what it took is not known") == 1
+    assert output.count("0.0 calls, 0 tokens a query") == 2
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     row = next(row for row in report.split("<tr>") if row.startswith("<td>2: "))
     assert "depth 3" in row

@@ -51,13 +51,13 @@ class LangChain:
         return MMRerankCompressor(reranker=reranker, top_n=top, **options)
 
     def rerank(self, adapter: Any, documents: list[Any], query: str = QUERY) -> list[Row]:
-        return [self.row(found) for found in adapter.compress_documents(documents, query)]
+        return [self.row(document) for document in adapter.compress_documents(documents, query)]
 
     async def rerank_later(self, adapter: Any, documents: list[Any]) -> list[Row]:
-        return [self.row(found) for found in await adapter.acompress_documents(documents, QUERY)]
+        return [self.row(document) for document in await adapter.acompress_documents(documents, QUERY)]
 
-    def row(self, found: Any) -> Row:
-        return Row(found.page_content, found.metadata.get("relevance_score"), found.metadata)
+    def row(self, document: Any) -> Row:
+        return Row(document.page_content, document.metadata.get("relevance_score"), document.metadata)
 
 
 class LlamaIndex:
@@ -75,13 +75,13 @@ class LlamaIndex:
         return MMRerankPostprocessor(reranker=reranker, top_n=top, **options)
 
     def rerank(self, adapter: Any, documents: list[Any], query: str = QUERY) -> list[Row]:
-        return [self.row(found) for found in adapter.postprocess_nodes(documents, query_str=query)]
+        return [self.row(document) for document in adapter.postprocess_nodes(documents, query_str=query)]
 
     async def rerank_later(self, adapter: Any, documents: list[Any]) -> list[Row]:
-        return [self.row(found) for found in await adapter.apostprocess_nodes(documents, query_str=QUERY)]
+        return [self.row(document) for document in await adapter.apostprocess_nodes(documents, query_str=QUERY)]
 
-    def row(self, found: Any) -> Row:
-        return Row(found.text, found.score, found.metadata)
+    def row(self, document: Any) -> Row:
+        return Row(document.text, document.score, document.metadata)
 
 
 class Haystack:
@@ -98,13 +98,13 @@ class Haystack:
         return MMRerankRanker(reranker=reranker, top_k=top, **options)
 
     def rerank(self, adapter: Any, documents: list[Any], query: str = QUERY) -> list[Row]:
-        return [self.row(found) for found in adapter.run(query=query, documents=documents)["documents"]]
+        return [self.row(document) for document in adapter.run(query=query, documents=documents)["documents"]]
 
     async def rerank_later(self, adapter: Any, documents: list[Any]) -> list[Row]:
-        return [self.row(found) for found in (await adapter.run_async(query=QUERY, documents=documents))["documents"]]
+        return [self.row(document) for document in (await adapter.run_async(query=QUERY, documents=documents))["documents"]]
 
-    def row(self, found: Any) -> Row:
-        return Row(found.content, found.score, found.meta)
+    def row(self, document: Any) -> Row:
+        return Row(document.content, document.score, document.meta)
 
 
 @pytest.fixture(scope="module", params=[LangChain(), LlamaIndex(), Haystack()], ids=lambda door: door.extra)
@@ -132,10 +132,10 @@ class Reversed:
     name = "reversed"
 
     def __init__(self) -> None:
-        self.seen: list[Candidate] = []
+        self.candidates: list[Candidate] = []
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
-        self.seen = list(candidates)
+        self.candidates = list(candidates)
         return Ranking(query_id=query.query_id, candidates=tuple(reversed(candidates)))
 
 
@@ -144,8 +144,8 @@ def likes(relevance: dict[str, float]) -> FakeBackend:
 
     def choose(prompt: Prompt, choices: Sequence[str]) -> list[float]:
         text = " ".join(part for message in prompt for part in message.parts if isinstance(part, str))
-        found = next(value for word, value in relevance.items() if re.search(rf"\b{word}\b", text))
-        return [found if choice.strip() == "Yes" else 0.0 for choice in choices]
+        share = next(value for word, value in relevance.items() if re.search(rf"\b{word}\b", text))
+        return [share if choice.strip() == "Yes" else 0.0 for choice in choices]
 
     return FakeBackend(choose=choose)
 
@@ -207,10 +207,10 @@ def test_what_is_held_to_be_irrelevant_is_left_out(door: Any) -> None:
 
 def test_nothing_of_the_caller_is_changed(door: Any) -> None:
     documents = plain(door, {"tags": ["a", {"b": 1}], "mmrerank_reason": "an earlier one", "relevance_score": 0.1})
-    before, held = copy.deepcopy(documents), list(documents)
+    before, same = copy.deepcopy(documents), list(documents)
     rows = door.rerank(door.adapter(Reversed()), documents)
     assert documents == before
-    assert all(document is kept for document, kept in zip(documents, held, strict=True))
+    assert all(document is other for document, other in zip(documents, same, strict=True))
     rows[0].metadata["added"] = 1
     assert documents == before
 
@@ -233,8 +233,8 @@ def test_equal_and_missing_ids_survive(door: Any) -> None:
     part = Reversed()
     rows = door.rerank(door.adapter(part), documents)
     assert [row.metadata["n"] for row in rows] == [4, 3, 2, 1, 0]
-    assert len({candidate.item.item_id for candidate in part.seen}) == 5
-    assert part.seen[4].item.item_id == "own"
+    assert len({candidate.item.item_id for candidate in part.candidates}) == 5
+    assert part.candidates[4].item.item_id == "own"
 
 
 def test_nothing_in_gives_nothing_out(door: Any) -> None:

@@ -39,9 +39,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     folder = tmp_path_factory.mktemp("frameworks")
     rows = "".join(f'{{"id": "{name}", "text": "{text}"}}\n' for name, text in PAGES.items())
     (folder / "pages.jsonl").write_text(rows, encoding="utf-8")
-    made = Collection.create(folder / "pages.collection")
-    made.add([folder / "pages.jsonl"])
-    return made
+    collection = Collection.create(folder / "pages.collection")
+    collection.add([folder / "pages.jsonl"])
+    return collection
 
 
 @pytest.fixture
@@ -55,17 +55,17 @@ def test_langchain_finds_pages_of_a_collection(collection: Collection) -> None:
     pytest.importorskip("langchain_core", reason="the extra 'langchain' is not installed")
     from mmrerank.integrations.langchain_adapter import CollectionRetriever, MMRerankCompressor
 
-    found = CollectionRetriever(collection, k=2).invoke("what did the harbour gauge cost?")
+    documents = CollectionRetriever(collection, k=2).invoke("what did the harbour gauge cost?")
     own = collection.search("what did the harbour gauge cost?", k=2).hits
-    assert [document.id for document in found] == [hit.item.item_id for hit in own]
-    assert found[0].page_content == PAGES["harbour"]
-    assert found[0].metadata["item_id"] == found[0].id
-    assert Path(found[0].metadata["path"]).name == "pages.jsonl"
-    assert found[0].metadata["score"] == own[0].score
+    assert [document.id for document in documents] == [hit.item.item_id for hit in own]
+    assert documents[0].page_content == PAGES["harbour"]
+    assert documents[0].metadata["item_id"] == documents[0].id
+    assert Path(documents[0].metadata["path"]).name == "pages.jsonl"
+    assert documents[0].metadata["score"] == own[0].score
     by_folder = CollectionRetriever(collection.path, k=2)
     assert asyncio.run(by_folder.ainvoke("harbour")) == by_folder.invoke("harbour")
-    reranked = MMRerankCompressor(Reversed()).compress_documents(found, "harbour")
-    assert [document.id for document in reranked] == [document.id for document in reversed(found)]
+    reranked = MMRerankCompressor(Reversed()).compress_documents(documents, "harbour")
+    assert [document.id for document in reranked] == [document.id for document in reversed(documents)]
 
 
 def test_langchain_retrieves_with_filter_and_reranker(collection: Collection) -> None:
@@ -102,13 +102,13 @@ def test_llama_index_keeps_image_nodes_whole(tmp_path: Path) -> None:
         text,
     ]
     part = Reversed()
-    asked = QueryBundle(query_str="red", image_path=str(tmp_path / "three.png"))
-    came = MMRerankPostprocessor(part, top_n=3).postprocess_nodes([NodeWithScore(node=n, score=0.1) for n in nodes], query_bundle=asked)
-    assert [type(scored.node) for scored in came] == [TextNode, ImageDocument, ImageNode]
-    assert [scored.node.node_id for scored in came] == ["text", "three", "one"]
+    bundle = QueryBundle(query_str="red", image_path=str(tmp_path / "three.png"))
+    order = MMRerankPostprocessor(part, top_n=3).postprocess_nodes([NodeWithScore(node=n, score=0.1) for n in nodes], query_bundle=bundle)
+    assert [type(scored.node) for scored in order] == [TextNode, ImageDocument, ImageNode]
+    assert [scored.node.node_id for scored in order] == ["text", "three", "one"]
     assert part.colours == [coloured(1).getpixel((0, 0)), coloured(3).getpixel((0, 0)), None]
     assert part.queries[0].images[0].open().getpixel((0, 0)) == coloured(3).getpixel((0, 0))
-    last = came[2].node
+    last = order[2].node
     assert isinstance(last, ImageNode)
     assert last.image == nodes[0].image
     assert last.resolve_image().getvalue() == nodes[0].resolve_image().getvalue()
@@ -132,10 +132,10 @@ def test_haystack_runs_retriever_and_ranker_in_a_pipeline(haystack: Any, collect
     pipeline.add_component("retriever", CollectionRetriever(collection, top_k=2))
     pipeline.add_component("ranker", MMRerankRanker(Reversed()))
     pipeline.connect("retriever.documents", "ranker.documents")
-    found = pipeline.run({"retriever": {"query": "harbour gauge"}, "ranker": {"query": "harbour gauge"}}, {"retriever"})
+    outputs = pipeline.run({"retriever": {"query": "harbour gauge"}, "ranker": {"query": "harbour gauge"}}, {"retriever"})
     own = [hit.item.item_id for hit in collection.search("harbour gauge", k=2).hits]
-    assert [document.id for document in found["retriever"]["documents"]] == own
-    assert [document.id for document in found["ranker"]["documents"]] == own[::-1]
+    assert [document.id for document in outputs["retriever"]["documents"]] == own
+    assert [document.id for document in outputs["ranker"]["documents"]] == own[::-1]
 
 
 def test_haystack_saves_a_pipeline_by_names(haystack: Any, collection: Collection) -> None:
@@ -163,6 +163,6 @@ def test_haystack_reads_the_picture_in_a_blob(haystack: Any) -> None:
     blobs = [ByteStream(data=base64.b64decode(image_base64(n)), mime_type="image/png") for n in (4, 6)]
     documents = [haystack.Document(blob=blob, meta={"n": n}) for n, blob in enumerate(blobs)]
     part = Reversed()
-    came = MMRerankRanker(part, top_k=1).run("red", documents, top_k=2)["documents"]
+    order = MMRerankRanker(part, top_k=1).run("red", documents, top_k=2)["documents"]
     assert part.colours == [coloured(4).getpixel((0, 0)), coloured(6).getpixel((0, 0))]
-    assert [document.blob for document in came] == blobs[::-1]
+    assert [document.blob for document in order] == blobs[::-1]

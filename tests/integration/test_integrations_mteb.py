@@ -39,10 +39,10 @@ def mteb() -> Iterator[Any]:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("something reached for the network")
 
-    found = pytest.importorskip("mteb", reason="the extra 'mteb' is not installed")
+    library = pytest.importorskip("mteb", reason="the extra 'mteb' is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("socket.socket.connect", refuse)
-        yield found
+        yield library
 
 
 def task_of(category: str, queries: list[dict[str, Any]], corpus: list[dict[str, Any]], qrels: Any, top_ranked: Any = None) -> Any:
@@ -66,8 +66,8 @@ def task_of(category: str, queries: list[dict[str, Any]], corpus: list[dict[str,
         )
 
         def load_data(self, **_: Any) -> None:
-            held = {"queries": Dataset.from_list(queries), "corpus": Dataset.from_list(corpus)}
-            self.dataset = {"default": {"test": {**held, "relevant_docs": dict(qrels), "top_ranked": top_ranked}}}
+            parts = {"queries": Dataset.from_list(queries), "corpus": Dataset.from_list(corpus)}
+            self.dataset = {"default": {"test": {**parts, "relevant_docs": dict(qrels), "top_ranked": top_ranked}}}
             self.data_loaded = True
 
     return Miniature()
@@ -101,11 +101,11 @@ def figures(model: Any, task: Any, tmp_path: Path | None = None) -> dict[str, fl
 def search(model: Any, task: Any, top_k: int = 1000) -> dict[str, list[str]]:
     """The documents of each query in the order of their scores, as mteb would ask for them."""
     task.load_data()
-    held = task.dataset["default"]["test"]
-    model.index(held["corpus"], task_metadata=task.metadata, **SETTINGS)
-    found = model.search(held["queries"], task_metadata=task.metadata, top_k=top_k, top_ranked=held["top_ranked"], **SETTINGS)
-    assert all(len(set(scores.values())) == len(scores) for scores in found.values())  # mteb would break a tie by the ids
-    return {query: sorted(scores, key=lambda document: -scores[document]) for query, scores in found.items()}
+    parts = task.dataset["default"]["test"]
+    model.index(parts["corpus"], task_metadata=task.metadata, **SETTINGS)
+    scores_of = model.search(parts["queries"], task_metadata=task.metadata, top_k=top_k, top_ranked=parts["top_ranked"], **SETTINGS)
+    assert all(len(set(scores.values())) == len(scores) for scores in scores_of.values())  # mteb would break a tie by the ids
+    return {query: sorted(scores, key=lambda document: -scores[document]) for query, scores in scores_of.items()}
 
 
 class Reversed:
@@ -114,10 +114,10 @@ class Reversed:
     name = "reversed"
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Query, list[Candidate]]] = []
+        self.calls: list[tuple[Query, list[Candidate]]] = []
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
-        self.seen.append((query, list(candidates)))
+        self.calls.append((query, list(candidates)))
         return Ranking(query_id=query.query_id, candidates=tuple(Candidate(item=c.item) for c in reversed(candidates)))
 
 
@@ -125,10 +125,10 @@ def cosine_order(queries: Any, documents: Any, ids: Sequence[str]) -> list[list[
     return [[ids[n] for n in np.argsort(-(row @ documents.T), kind="stable")] for row in queries]
 
 
-def agrees(found: Mapping[str, float], orders: Mapping[str, Sequence[str]], qrels: Any) -> bool:
+def agrees(figures: Mapping[str, float], orders: Mapping[str, Sequence[str]], qrels: Any) -> bool:
     scored = score(orders, Judgements(qrels=qrels), ["nDCG@10", "R@3", "RR@10"])
     theirs = {"nDCG@10": "ndcg_at_10", "R@3": "recall_at_3", "RR@10": "mrr_at_10"}
-    return all(found[theirs[name]] == pytest.approx(scored.mean(name), abs=1e-5) for name in theirs)
+    return all(figures[theirs[name]] == pytest.approx(scored.mean(name), abs=1e-5) for name in theirs)
 
 
 def test_each_adapter_is_what_mteb_takes_it_for() -> None:
@@ -159,9 +159,9 @@ def test_texts_and_pictures_are_summed_at_length_1() -> None:
     ids = [f"p{n}" for n in range(9)]
     orders = cosine_order(both, encoder.encode([picture(n) for n in range(9)]), ids)
     task = pictures("it2i")
-    found = figures(MMRerankEncoder(encoder), task)
+    values = figures(MMRerankEncoder(encoder), task)
     task.load_data()
-    assert agrees(found, dict(zip(("q0", "q1", "q2"), orders, strict=True)), task.dataset["default"]["test"]["relevant_docs"])
+    assert agrees(values, dict(zip(("q0", "q1", "q2"), orders, strict=True)), task.dataset["default"]["test"]["relevant_docs"])
 
 
 @pytest.mark.parametrize("name", names("encoders"))
@@ -185,7 +185,7 @@ def test_the_whole_pipeline_is_scored_as_its_last_stage_orders() -> None:
     assert "d" not in plain["q2"]
     turned = search(MMRerankSearch(rerank=[part], depth=2), texts())
     assert turned == {query: [*ids[:2][::-1], *ids[2:]] for query, ids in plain.items()}
-    assert part.seen[0][1][0].item.text == "Harbour The gauge cost 1200 pounds."
+    assert part.calls[0][1][0].item.text == "Harbour The gauge cost 1200 pounds."
     assert agrees(figures(MMRerankSearch(rerank=[part], depth=2), texts()), turned, QRELS)
 
 
@@ -195,11 +195,11 @@ def test_rerankers_see_the_pictures_of_query_and_documents() -> None:
     part = Reversed()
     model = MMRerankSearch(encoders=[openclip.tiny()], retriever="composed", rerank=[part])
     search(model, pictures("it2i"))
-    query, candidates = part.seen[1]
+    query, candidates = part.calls[1]
     assert (query.query_id, query.text) == ("q1", "block number 1")
     assert query.images[0].open().tobytes() == picture(21).tobytes()
-    held = {c.item.item_id: c.item.image.open().tobytes() for c in candidates if c.item.image is not None}
-    assert sorted(held.values()) == sorted(picture(n).tobytes() for n in range(9))
+    pixels = {c.item.item_id: c.item.image.open().tobytes() for c in candidates if c.item.image is not None}
+    assert sorted(pixels.values()) == sorted(picture(n).tobytes() for n in range(9))
 
 
 def test_a_reranker_named_gets_the_descriptors_of_the_first_stage() -> None:
@@ -216,11 +216,11 @@ def test_a_reranker_named_gets_the_descriptors_of_the_first_stage() -> None:
 def test_a_reranking_task_gets_all_its_candidates_back_and_no_others() -> None:
     from mmrerank.integrations.mteb_adapter import MMRerankSearch
 
-    given = {"q1": ["e", "c::3#page=1", "d", "b 'two'"], "q2": []}
-    found = search(MMRerankSearch(), texts(given))
-    assert found["q1"][-1] == "d"
-    assert sorted(found["q1"]) == sorted(given["q1"])
-    assert found["q2"] == []
+    shortlists = {"q1": ["e", "c::3#page=1", "d", "b 'two'"], "q2": []}
+    orders = search(MMRerankSearch(), texts(shortlists))
+    assert orders["q1"][-1] == "d"
+    assert sorted(orders["q1"]) == sorted(shortlists["q1"])
+    assert orders["q2"] == []
 
 
 def test_what_the_rerankers_hold_to_be_irrelevant_is_last() -> None:
@@ -247,8 +247,8 @@ def test_a_kept_collection_is_not_encoded_again_and_follows_its_corpus(tmp_path:
     assert again.encoded == 3  # the queries
     changed = pictures("i2i")
     changed.load_data()
-    held = changed.dataset["default"]["test"]
-    held["corpus"] = held["corpus"].select([8, 7])
+    parts = changed.dataset["default"]["test"]
+    parts["corpus"] = parts["corpus"].select([8, 7])
     changed.load_data = lambda **_: None
     assert all(sorted(ids) == ["p7", "p8"] for ids in search(MMRerankSearch(encoders=[again], folder=tmp_path), changed).values())
 
@@ -269,10 +269,10 @@ def test_mteb_takes_no_result_of_another_pipeline_for_ours(tmp_path: Path) -> No
     from mmrerank.integrations.mteb_adapter import MMRerankSearch
 
     plain, shallow, deep = MMRerankSearch(), MMRerankSearch(rerank=[Reversed()], depth=1), MMRerankSearch(rerank=[Reversed()], depth=3)
-    found = [figures(model, texts(), tmp_path) for model in (plain, shallow, deep)]
-    assert found[0] == found[1] != found[2]
+    results = [figures(model, texts(), tmp_path) for model in (plain, shallow, deep)]
+    assert results[0] == results[1] != results[2]
     assert len(list(tmp_path.rglob("Miniature.json"))) == 3
-    assert figures(deep, texts(), tmp_path) == pytest.approx(found[2], abs=1e-5)
+    assert figures(deep, texts(), tmp_path) == pytest.approx(results[2], abs=1e-5)
 
 
 def test_encoders_of_other_weights_are_other_models() -> None:

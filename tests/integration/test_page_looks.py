@@ -11,7 +11,7 @@ import pytest
 from browsing import DESK, PHONE, watched
 from PIL import Image
 
-from tools.screenshots import SHOTS, small, taken
+from tools.screenshots import SHOTS, screenshot, small
 
 PICTURES = Path(__file__).parents[2] / "demos" / "pictures"
 
@@ -119,6 +119,6 @@ def test_the_pictures_in_the_repository_are_those_that_the_command_takes(browser
     assert set(pictures) == {f"page-{shot.name}.png" for shot in SHOTS}
     assert all(file.stat().st_size < 150_000 for file in pictures.values())
     (phone,) = (shot for shot in SHOTS if shot.name == "phone")
-    with Image.open(BytesIO(small(taken(browser, site.address, phone)))) as picture:
+    with Image.open(BytesIO(small(screenshot(browser, site.address, phone)))) as picture:
         assert picture.size == phone.size
         assert picture.mode == "P"

@@ -40,8 +40,8 @@ def test_a_query_with_a_path_and_a_data_uri(tmp_path: Path) -> None:
 
 def test_candidates_keep_their_order_and_scores(tmp_path: Path) -> None:
     file = write(tmp_path / "c.jsonl", {"item_id": "b", "text": "x", "score": 2}, "", {"item_id": "a", "image": data_uri(1), "score": None})
-    found = read_candidates(file)
-    assert [(c.item.item_id, c.score) for c in found] == [("b", 2.0), ("a", None)]
+    candidates = read_candidates(file)
+    assert [(c.item.item_id, c.score) for c in candidates] == [("b", 2.0), ("a", None)]
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_pictures_from_the_net_and_paths_without_a_folder_are_refused(tmp_path: 
 
 
 def test_candidates_of_another_system_are_reranked_by_descriptors_made_now() -> None:
-    given = [Candidate(item=Item(item_id=f"{n}", image=InMemory(picture(n)))) for n in range(5)]
-    source = EncodedOnTheFly(ColourEncoder(), given)
+    candidates = [Candidate(item=Item(item_id=f"{n}", image=InMemory(picture(n)))) for n in range(5)]
+    source = EncodedOnTheFly(ColourEncoder(), candidates)
     reranker = make("superglobal(neighbours=0)", descriptors=source)
-    result = rerank_candidates(Query(images=(InMemory(picture(3)),)), given, [reranker])
+    result = rerank_candidates(Query(images=(InMemory(picture(3)),)), candidates, [reranker])
     assert result.hits[0].item.item_id == "3"
     assert [stage.name for stage in result.stages] == ["given", reranker.name]
     source_of_text = EncodedOnTheFly(ColourEncoder(), [Candidate(item=Item(item_id="t", text="only text"))])

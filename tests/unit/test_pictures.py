@@ -32,7 +32,7 @@ def transparent() -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "form",
     [
         str,
         Path,
@@ -44,15 +44,15 @@ def transparent() -> Image.Image:
     ],
     ids=["text", "path", "bytes", "view", "pil", "uri", "handle"],
 )
-def test_whatever_holds_a_picture_becomes_a_handle(png: Path, given: Callable[[Path], Any]) -> None:
-    opened = mmrerank.picture(given(png)).open()
+def test_whatever_holds_a_picture_becomes_a_handle(png: Path, form: Callable[[Path], Any]) -> None:
+    opened = mmrerank.picture(form(png)).open()
     assert (opened.mode, opened.size, opened.getpixel((0, 0))) == ("RGB", (5, 3), RED)
 
 
 def test_a_pil_picture_is_shown_as_files_are_and_stays_as_it_is() -> None:
-    given = transparent()
-    assert mmrerank.picture(given).open().getpixel((0, 0)) == (255, 255, 255)
-    assert given.mode == "RGBA"
+    source = transparent()
+    assert mmrerank.picture(source).open().getpixel((0, 0)) == (255, 255, 255)
+    assert source.mode == "RGBA"
 
 
 def test_what_stands_for_no_picture_is_refused(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_what_stands_for_no_picture_is_refused(tmp_path: Path) -> None:
         mmrerank.picture(tmp_path / "none.png").open()
 
 
-@pytest.mark.parametrize("given", ["a.png", Path("a.png"), b"\x89PNG", transparent()], ids=["text", "path", "bytes", "pil"])
-def test_a_picture_that_is_no_handle_is_refused_at_once(given: Any) -> None:
-    for fields in ({"images": (given,)}, {"exclude_images": (given,), "text": "a"}):
+@pytest.mark.parametrize("value", ["a.png", Path("a.png"), b"\x89PNG", transparent()], ids=["text", "path", "bytes", "pil"])
+def test_a_picture_that_is_no_handle_is_refused_at_once(value: Any) -> None:
+    for fields in ({"images": (value,)}, {"exclude_images": (value,), "text": "a"}):
         with pytest.raises(InputError, match=r"mmrerank\.picture"):
             Query(**fields)
     with pytest.raises(InputError, match=r"mmrerank\.picture"):
-        Item(item_id="a", image=given)
+        Item(item_id="a", image=value)
 
 
 def test_pictures_come_in_a_tuple(png: Path) -> None:
@@ -84,9 +84,9 @@ def test_a_text_alone_is_one_exclusion_and_not_its_letters() -> None:
 
 
 def test_a_collection_is_searched_by_a_file(tmp_path: Path, photos: Path, colour: ColourEncoder) -> None:
-    made = Collection.create(tmp_path / "c", encoders=[colour])
-    made.add(str(photos))
+    collection = Collection.create(tmp_path / "c", encoders=[colour])
+    collection.add(str(photos))
     stream = io.BytesIO()
     Image.open(photos / "003.png").save(stream, "PNG")
-    for given in (photos / "003.png", stream.getvalue()):
-        assert made.search(Query(images=(mmrerank.picture(given),))).hits[0].item.item_id == "003.png"
+    for source in (photos / "003.png", stream.getvalue()):
+        assert collection.search(Query(images=(mmrerank.picture(source),))).hits[0].item.item_id == "003.png"

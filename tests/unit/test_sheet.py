@@ -14,7 +14,7 @@ from mmrerank.sheet import MARGIN_PX, WIDTH_PX, _wrap, draw_sheet, font_for
 from mmrerank.types import Item, Query, Ranking
 
 
-class Held:
+class PilPicture:
     def __init__(self, image: Image.Image) -> None:
         self.image = image
 
@@ -42,7 +42,7 @@ def has_colour(sheet: Image.Image, colour: tuple[int, int, int]) -> bool:
 
 
 def test_two_hits_stand_side_by_side_and_a_third_below() -> None:
-    red, green, blue = (Held(Image.new("RGB", (50, 40), colour)) for colour in ("#ff0000", "#00ff00", "#0000ff"))
+    red, green, blue = (PilPicture(Image.new("RGB", (50, 40), colour)) for colour in ("#ff0000", "#00ff00", "#0000ff"))
     pixels = np.asarray(draw_sheet(result(hit(1, red), hit(2, green), hit(3, blue))), dtype=int)
     places = {name: np.argwhere(np.abs(pixels - colour).max(axis=2) <= 2) for name, colour in
               {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}.items()}  # fmt: skip
@@ -53,37 +53,39 @@ def test_two_hits_stand_side_by_side_and_a_third_below() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_the_width_is_that_of_a_phone_and_nothing_is_cut(count: int) -> None:
-    sheet = draw_sheet(result(*(hit(n, Held(picture(n))) for n in range(1, count + 1))))
+    sheet = draw_sheet(result(*(hit(n, PilPicture(picture(n))) for n in range(1, count + 1))))
     assert sheet.width == WIDTH_PX
     assert (np.ptp(np.asarray(sheet)[-MARGIN_PX // 2 :], axis=(0, 1)) == 0).all()
 
 
 def test_an_answer_without_pages_is_not_called_nothing_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(sheet_module, "_note", lambda text, width: said.append(text) or Image.new("RGB", (width, 40)))
+    notes: list[str] = []
+    monkeypatch.setattr(sheet_module, "_note", lambda text, width: notes.append(text) or Image.new("RGB", (width, 40)))
     draw_sheet(result(), answer="In 1870.")
     draw_sheet(result())
-    assert said == ["no page is cited", "nothing found"]
+    assert notes == ["no page is cited", "nothing found"]
 
 
 def test_pictures_keep_their_aspect() -> None:
-    pixels = np.asarray(draw_sheet(result(hit(1, Held(Image.new("RGB", (300, 100), "#ff0000"))))), dtype=int)
+    pixels = np.asarray(draw_sheet(result(hit(1, PilPicture(Image.new("RGB", (300, 100), "#ff0000"))))), dtype=int)
     places = np.argwhere(np.abs(pixels - (255, 0, 0)).max(axis=2) <= 2)
     height, width = places.max(axis=0) - places.min(axis=0) + 1
     assert width / height == pytest.approx(3, rel=0.03)
 
 
 def test_the_pictures_of_the_query_and_its_exclusions_are_shown() -> None:
-    query = Query(images=(Held(Image.new("RGB", (40, 40), "#ff00ff")),), exclude_images=(Held(Image.new("RGB", (40, 40), "#00ffff")),))
-    sheet = draw_sheet(result(hit(1, Held(picture(1))), query=query))
+    query = Query(
+        images=(PilPicture(Image.new("RGB", (40, 40), "#ff00ff")),), exclude_images=(PilPicture(Image.new("RGB", (40, 40), "#00ffff")),)
+    )
+    sheet = draw_sheet(result(hit(1, PilPicture(picture(1))), query=query))
     assert has_colour(sheet, (255, 0, 255))
     assert has_colour(sheet, (0, 255, 255))
 
 
 def test_a_picture_that_cannot_be_opened_leaves_its_reason() -> None:
-    shown, broken = draw_sheet(result(hit(1, Held(picture(1))))), draw_sheet(result(hit(1, Broken())))
+    whole, broken = draw_sheet(result(hit(1, PilPicture(picture(1))))), draw_sheet(result(hit(1, Broken())))
     assert has_colour(broken, (180, 35, 24))
-    assert not has_colour(shown, (180, 35, 24))
+    assert not has_colour(whole, (180, 35, 24))
 
 
 def test_text_is_wrapped_to_the_width_and_nothing_is_lost() -> None:

@@ -114,7 +114,7 @@ def _note(sheet: Image.Image, note: Mapping[str, Any]) -> None:
     sheet.paste(Image.new("L", ink.size, 50), (int(x), int(y)), ink)
 
 
-def _worn(sheet: Image.Image, tilt: float, rng: np.random.Generator) -> Image.Image:
+def _scanned(sheet: Image.Image, tilt: float, rng: np.random.Generator) -> Image.Image:
     """The sheet as a scanner sees it: tilted, a little soft, unevenly lit, speckled, with a dark edge."""
     turned = sheet.rotate(tilt, resample=Image.Resampling.BICUBIC, fillcolor=PAPER).filter(ImageFilter.GaussianBlur(0.7))
     pixels = np.asarray(turned, dtype=np.float32)  # (height, width)
@@ -140,7 +140,7 @@ def scan_page(page: Page, seed: int) -> Image.Image:
         _stamp(sheet, page["stamp"])
     if "note" in page:
         _note(sheet, page["note"])
-    return _worn(sheet, page["tilt"], rng)
+    return _scanned(sheet, page["tilt"], rng)
 
 
 def write_scan(ledger: Mapping[str, Any], path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from tools.training import entries_of
 
 
 def draw_curves(log: Path, out: Path) -> None:
@@ -11,8 +12,8 @@ def draw_curves(log: Path, out: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    entries = {entry["step"]: entry for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
-    steps = sorted(entries)
+    entries = {entry["step"]: entry for entry in entries_of(log)}
+    steps = list(entries)
     measured = [step for step in steps if "dev" in entries[step]]
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import random
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from tools.mini_clip.evaluate import Measures, evaluate, measure, read_queries, 
 from tools.mini_clip.losses import LARGEST_SCALE, Average, loss_of, rate
 from tools.mini_clip.model import new_model, write_config, write_tokenizer, write_weights
 from tools.mini_clip.recipe import Recipe, read_recipe
+from tools.training import CHECKPOINT, LOG, append_entry, load_checkpoint, save_checkpoint, weight_groups
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +45,14 @@ class Trainer:
         self.data = data
         self.table = table if table is not None else read_table(data, recipe.model.side_px)
         self.train_table = self.table.part(self.table.rows("train"))
-        resumes = (work / "checkpoint.pt").is_file()
+        resumes = (work / CHECKPOINT).is_file()
         if not resumes:  # a run that goes on keeps the tokenizer its weights know
             work.mkdir(parents=True, exist_ok=True)
             write_tokenizer(work, wordings(self.train_table, recipe.seed), recipe.model)
             write_config(work, recipe.model)
         self.tokenizer = open_clip.get_tokenizer(f"local-dir:{work}")
         self.model: Any = new_model(work, recipe.seed).to(self.device).to(memory_format=torch.channels_last)
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": recipe.optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = weight_groups(self.model, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.average = Average(self.model, recipe.optimizer.average_decay)
         self.step = 0
@@ -82,8 +80,6 @@ class Trainer:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def save(self) -> None:
-        import torch
-
         state = {
             "step": self.step,
             "recipe": self.recipe.as_dict(),
@@ -91,13 +87,10 @@ class Trainer:
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, self.work / "checkpoint.tmp")
-        (self.work / "checkpoint.tmp").replace(self.work / "checkpoint.pt")  # a run that is killed here keeps the old one
+        save_checkpoint(self.work, state)
 
     def resume(self) -> None:
-        import torch
-
-        state = torch.load(self.work / "checkpoint.pt", map_location=self.device, weights_only=True)
+        state = load_checkpoint(self.work, self.device)
         if state["recipe"] != self.recipe.as_dict():
             raise InputError(f"the checkpoint in {self.work} was made by another recipe", hint="Give another --work, or remove it.")
         self.model.load_state_dict(state["model"])
@@ -127,14 +120,9 @@ class Trainer:
                 entry["rate"] = rate(self.step - 1, self.budget.steps, self.recipe)
                 entry["seconds_per_step"] = (time.monotonic() - started) / (self.step - first)
                 entry["scale"] = float(self.model.logit_scale.detach().exp())
-                self._write(entry)
+                append_entry(self.work, entry, logger)
             if self.step % log.checkpoint_every == 0 or last:
                 self.save()
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        with (self.work / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        logger.info("%s", json.dumps(entry))
 
 
 def wordings(table: Table, seed: int) -> list[str]:
@@ -151,7 +139,7 @@ def finish(trainer: Trainer, out: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json", "open_clip_config.json"):
         shutil.copyfile(trainer.work / name, out / name)
     write_weights(out, trainer.average.state)
-    draw_curves(trainer.work / "log.jsonl", trainer.work / "curves.png")
+    draw_curves(trainer.work / LOG, trainer.work / "curves.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from tools.training import entries_of
 
 
 def draw_curves(log: Path, out: Path) -> None:
@@ -12,8 +13,7 @@ def draw_curves(log: Path, out: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    by_step = {entry["step"]: entry for entry in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
-    entries = [by_step[step] for step in sorted(by_step)]
+    entries = entries_of(log)
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)

@@ -285,4 +285,4 @@ def _square() -> square.Square:
 
 @cache
 def _fusion() -> square_fusion.SquareFusion:
-    return square_fusion.build(square_fusion.Options(), fake_corpus(), square_fusion.CaptionDouble())
+    return square_fusion.build(square_fusion.Options(), fake_corpus(), square_fusion.FakeCaptioner())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -20,7 +19,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from tools.mini_mllm.recipe import Budget, Phase, Recipe, read_recipe
 from tools.mini_mllm.samples import Material
 from tools.mini_mllm.tasks import QUESTIONS, TASKS, Settings
 from tools.mini_mllm.vocabulary import GRAMMAR
+from tools.training import CHECKPOINT, LOG, append_entry, load_checkpoint, save_checkpoint, weight_groups
 
 logger = logging.getLogger(__name__)
 PICTURE_PX = 72
@@ -80,13 +80,11 @@ class Trainer:
         self.encoder = Encoder(self.tokenizer, recipe.model.token_px)
         self.processor = new_processor(self.tokenizer, recipe.model)
         self.model: Any = new_model(new_config(self.tokenizer, recipe.model), recipe.seed).to(self.device)
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": recipe.optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = weight_groups(self.model, recipe.optimizer.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
         self.threads, self.ending = self.budget.threads, False
         self.step, self.spent = 0, 60 * spent  # seconds, those of earlier legs included
-        if (work / "checkpoint.pt").is_file():
+        if (work / CHECKPOINT).is_file():
             self.resume()
         elif start is not None:
             self.model.load_state_dict(weights_of(start))
@@ -152,8 +150,6 @@ class Trainer:
 
     def save(self) -> None:
         """Checkpoint, exported folder and curves; a run that is killed here keeps the old checkpoint."""
-        import torch
-
         state = {
             "step": self.step,
             "spent": self.spent,
@@ -161,16 +157,13 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        torch.save(state, self.work / "checkpoint.tmp")
-        (self.work / "checkpoint.tmp").replace(self.work / "checkpoint.pt")
+        save_checkpoint(self.work, state)
         export(self.work / "model", self.model, self.processor)
-        if (self.work / "log.jsonl").is_file():
-            draw_curves(self.work / "log.jsonl", self.work / "curves.png")
+        if (self.work / LOG).is_file():
+            draw_curves(self.work / LOG, self.work / "curves.png")
 
     def resume(self) -> None:
-        import torch
-
-        state = torch.load(self.work / "checkpoint.pt", map_location=self.device, weights_only=True)
+        state = load_checkpoint(self.work, self.device)
         if state["sizes"] != dataclasses.asdict(self.recipe.model):
             raise InputError(f"the checkpoint in {self.work} is of a model of other sizes", hint="Give another --out, or remove it.")
         self.model.load_state_dict(state["model"])
@@ -206,7 +199,7 @@ class Trainer:
             if self.progress >= 1 or self.spent - probed >= 60 * log.probe_minutes:
                 entry["dev"] = self.probes()
                 probed = self.spent
-            self._write(entry)
+            append_entry(self.work, entry, logger)
             sums, logged = {}, self.spent
             if last or self.spent - saved >= 60 * log.save_minutes:
                 self.save()
@@ -216,11 +209,6 @@ class Trainer:
 
     def _end(self, *_: object) -> None:
         self.ending = True  # after the step at hand
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        with (self.work / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        logger.info("%s", json.dumps(entry))
 
     def _tokenizer(self) -> Any:
         """The run's tokenizer: new, or the one its weights know, with a token for each prompt piece that came since."""
@@ -286,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logger.setLevel(logging.INFO)
-    if (options.out / "checkpoint.pt").is_file() and not options.resume:
+    if (options.out / CHECKPOINT).is_file() and not options.resume:
         parser.error(f"{options.out} holds a run; go on with --resume, or give another --out")
     begin = {"minutes": options.minutes, "start": options.start, "spent": options.spent}
     trainer = Trainer(read_recipe(options.recipe), options.data, options.out, **begin)

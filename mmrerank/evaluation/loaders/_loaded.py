@@ -33,7 +33,7 @@ class Loaded:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    given: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
+    first_stage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
     read_with: tuple[str, ...] = ()
 
 
@@ -196,6 +196,15 @@ def word(value: Any, what: str, path: Path) -> str:
     return str(value)
 
 
+def id_of(row: Mapping[str, Any], name: str, what: str, path: Path, line: int | None = None) -> str:
+    """The id in the field `name` of a record, as text.
+
+    Raises:
+        FormatError: it is not there, empty, or neither text nor a whole number.
+    """
+    return word(value_of(row, name, (str, int), path, line), what, path)
+
+
 def words(value: Any, what: str, path: Path) -> tuple[str, ...]:
     """Ids as text, of a list of them or of a single one.
 
@@ -208,8 +217,8 @@ def words(value: Any, what: str, path: Path) -> tuple[str, ...]:
 def unique(ids: Sequence[str], what: str, path: Path) -> None:
     """FormatError where an id stands twice."""
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        earlier: set[str] = set()
+        twice = next(i for i in ids if i in earlier or earlier.add(i))  # type: ignore[func-returns-value]
         raise FormatError(f"the {what} {twice!r} stands twice", path=path)
 
 
@@ -227,13 +236,13 @@ def picture(path: Path) -> ImageHandle:
     return FilePicture(path=path, mislabelled="accept")
 
 
-def named(pattern: str, name: str, path: Path) -> str:
+def file_name(pattern: str, name: str, path: Path) -> str:
     """Official id -> file name by a pattern of `str.format`, which may want a number.
 
     Raises:
         FormatError: the pattern does not take such an id.
 
-    >>> named("{:012d}.jpg", "42", Path()), named("{}.png", "dev-1-0-img0", Path())
+    >>> file_name("{:012d}.jpg", "42", Path()), file_name("{}.png", "dev-1-0-img0", Path())
     ('000000000042.jpg', 'dev-1-0-img0.png')
     """
     try:

@@ -55,8 +55,8 @@ class _Numbers:
 def _numbers(kind: Any, content: Any, count: int) -> list[Any]:
     if not isinstance(kind, _Kind) or kind.kind is None or not isinstance(content, (bytes, str)):
         raise pickle.UnpicklingError("an array of other things than numbers")
-    held = content[: count * kind.kind.itemsize]
-    return list(np.frombuffer(held.encode("latin1") if isinstance(held, str) else held, kind.kind).tolist())
+    own = content[: count * kind.kind.itemsize]
+    return list(np.frombuffer(own.encode("latin1") if isinstance(own, str) else own, kind.kind).tolist())
 
 
 def _number(kind: Any, content: Any) -> Any:
@@ -77,7 +77,7 @@ class _Reader(pickle.Unpickler):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
-        self._left = len(content)  # no file has more bytes in its texts than it has itself, unless it says one of them again and again
+        self._budget = len(content)  # no file has more bytes in its texts than it has itself, unless it says one of them again and again
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _BYTES:
@@ -87,8 +87,8 @@ class _Reader(pickle.Unpickler):
         return _ALLOWED[module, name]
 
     def _bytes(self, text: Any = "", *_: Any) -> bytes:
-        self._left -= len(text)
-        if self._left < 0:
+        self._budget -= len(text)
+        if self._budget < 0:
             raise pickle.UnpicklingError("it says the same text again and again")
         return text.encode("latin1") if isinstance(text, str) else b""
 
@@ -114,14 +114,14 @@ class _Plain:
     """Takes a value apart and checks it, up to `MAX_VALUES`."""
 
     def __init__(self) -> None:
-        self._left = MAX_VALUES
+        self._budget = MAX_VALUES
 
     def of(self, value: Any) -> Any:
-        self._left -= 1
-        if self._left < 0:
+        self._budget -= 1
+        if self._budget < 0:
             raise pickle.UnpicklingError(f"more than {MAX_VALUES} values")
         if isinstance(value, _Numbers):
-            return self.of(value.values(self._left))
+            return self.of(value.values(self._budget))
         if isinstance(value, dict):
             return {str(key): self.of(entry) for key, entry in value.items()}
         if isinstance(value, (list, tuple)):

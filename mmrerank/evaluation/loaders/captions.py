@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.evaluation.loaders._loaded import Loaded, below, files_in, json_of, needed, options_from, unique, value_of, word
+from mmrerank.evaluation.loaders._loaded import Loaded, below, files_in, id_of, json_of, needed, options_from, unique, value_of
 from mmrerank.types import Query
 
 OPTIONS: Mapping[str, Any] = {
@@ -31,27 +31,27 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a picture lacks a field or has too few captions, or an id comes twice.
     """
-    given = options_from(options, OPTIONS, "captions")
-    if not 0 <= given["fold"] <= given["folds"]:
-        raise InputError(f"there is no fold {given['fold']} of {given['folds']}")
-    path, part = needed(data, given["captions"]), given["part"] or split
+    options = options_from(options, OPTIONS, "captions")
+    if not 0 <= options["fold"] <= options["folds"]:
+        raise InputError(f"there is no fold {options['fold']} of {options['folds']}")
+    path, part = needed(data, options["captions"]), options["part"] or split
     images = [image for image in value_of(json_of(path, dict), "images", list, path) if _text(image, "split", path) == part]
-    if given["fold"]:
-        size = len(images) // given["folds"]
-        images = images[size * (given["fold"] - 1) : size * given["fold"]]
+    if options["fold"]:
+        size = len(images) // options["folds"]
+        images = images[size * (options["fold"] - 1) : size * options["fold"]]
     items = [_text(image, "filename", path) for image in images]
     unique(items, "picture", path)
     queries, qrels = [], {}
     for image, item in zip(images, items, strict=True):
-        sentences = value_of(image, "sentences", list, path)[: given["per_picture"]]
-        if len(sentences) < given["per_picture"]:
-            raise FormatError(f"the picture {item!r} has {len(sentences)} captions; expected {given['per_picture']}", path=path)
+        sentences = value_of(image, "sentences", list, path)[: options["per_picture"]]
+        if len(sentences) < options["per_picture"]:
+            raise FormatError(f"the picture {item!r} has {len(sentences)} captions; expected {options['per_picture']}", path=path)
         for sentence in sentences:
-            query_id = word(value_of(_record(sentence, path), "sentid", (str, int), path), "caption", path)
+            query_id = id_of(_record(sentence, path), "sentid", "caption", path)
             queries.append(Query(query_id=query_id, text=value_of(sentence, "raw", str, path)))
             qrels[query_id] = {item: 1}
     unique([query.query_id for query in queries], "caption", path)
-    folder = below(data, given["pictures"])
+    folder = below(data, options["pictures"])
     return Loaded(queries=tuple(queries), qrels=qrels, items=tuple(items), sources=files_in(folder, items))
 
 
@@ -62,5 +62,5 @@ def _record(value: Any, path: Path) -> Mapping[str, Any]:
 
 
 def _text(image: Any, name: str, path: Path) -> str:
-    found: str = value_of(_record(image, path), name, str, path)
-    return found
+    text: str = value_of(_record(image, path), name, str, path)
+    return text

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.evaluation.loaders._loaded import Loaded, below, needed, options_from, rows_of, unique, value_of, word
+from mmrerank.evaluation.loaders._loaded import Loaded, below, id_of, needed, options_from, rows_of, unique, value_of, word
 from mmrerank.types import Query
 
 OPTIONS: Mapping[str, Any] = {
@@ -50,48 +50,48 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a page is none of the document.
     """
-    given = options_from(options, OPTIONS, "documents")
-    if given["within"] not in ("document", "corpus") or bool(given["folder"]) == bool(given["table"]):
+    options = options_from(options, OPTIONS, "documents")
+    if options["within"] not in ("document", "corpus") or bool(options["folder"]) == bool(options["table"]):
         raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
-    given |= {name: given[name].format(part=given["part"] or split) for name in ("queries", "folder")}
-    path = needed(data, given["queries"])
+    options = {**options, **{name: options[name].format(part=options["part"] or split) for name in ("queries", "folder")}}
+    path = needed(data, options["queries"])
     rows = rows_of(path)
-    pages = _Pages(data, given, path)
+    pages = _Pages(data, options, path)
     queries: dict[str, Query] = {}
     qrels: dict[str, dict[str, int]] = {}
     galleries: dict[str, tuple[str, ...]] = {}
     groups: dict[str, str] = {}
-    asked = list(_questions(rows, given, path))
-    unique([question.query_id for question in asked], "query", path)
-    for question in asked:
-        evidence = pages.labelled(_numbers(value_of(question.row, given["evidence"], (list, str), path), path))
+    questions = list(_questions(rows, options, path))
+    unique([question.query_id for question in questions], "query", path)
+    for question in questions:
+        evidence = pages.labelled(_numbers(value_of(question.row, options["evidence"], (list, str), path), path))
         if not evidence:
             continue
-        text, narrowed = value_of(question.row, given["text"], str, path), given["within"] == "document"
+        text, narrowed = value_of(question.row, options["text"], str, path), options["within"] == "document"
         filter = pages.filter(question.document) if narrowed else None
         queries[question.query_id] = Query(query_id=question.query_id, text=text, filter=filter)
         qrels[question.query_id] = {pages.item(question.document, number): 1 for number in evidence}
         if narrowed and (gallery := pages.gallery(question.document)):
             galleries[question.query_id] = gallery
-        if given["group"]:
-            groups[question.query_id] = word(value_of(question.document, given["group"], str, path), "group", path)
+        if options["group"]:
+            groups[question.query_id] = word(value_of(question.document, options["group"], str, path), "group", path)
     return Loaded(
         queries=tuple(queries.values()),
         qrels=qrels,
         sources=pages.sources(rows),
         galleries=galleries,
         groups=groups,
-        read_with=(given["read_with"],) if given["read_with"] else (),
+        read_with=(options["read_with"],) if options["read_with"] else (),
     )
 
 
-def _questions(rows: list[dict[str, Any]], given: Mapping[str, Any], path: Path) -> Iterator[_Question]:
+def _questions(rows: list[dict[str, Any]], options: Mapping[str, Any], path: Path) -> Iterator[_Question]:
     place = 0
     for document in rows:
-        for row in value_of(document, given["questions"], list, path) if given["questions"] else [document]:
+        for row in value_of(document, options["questions"], list, path) if options["questions"] else [document]:
             if not isinstance(row, dict):
                 raise FormatError(f"a question is a {type(row).__name__}; expected an object", path=path)
-            query_id = word(value_of(row, given["query_id"], (str, int), path), "query", path) if given["query_id"] else str(place)
+            query_id = id_of(row, options["query_id"], "query", path) if options["query_id"] else str(place)
             yield _Question(query_id, row, document)
             place += 1
 
@@ -99,42 +99,42 @@ def _questions(rows: list[dict[str, Any]], given: Mapping[str, Any], path: Path)
 def _numbers(value: list[Any] | str, path: Path) -> list[int]:
     """Page numbers, of a list or of a list written as text."""
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        numbers = json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise FormatError(f"the evidence {value!r:.60} is no list of page numbers", path=path) from error
-    if not isinstance(found, list) or not all(isinstance(number, int) and not isinstance(number, bool) for number in found):
+    if not isinstance(numbers, list) or not all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
         raise FormatError(f"the evidence {value!r:.60} is no list of page numbers", path=path)
-    return found
+    return numbers
 
 
 class _Pages:
     """Where the pages of documents are: in PDFs of a folder, or in rows of a table."""
 
-    def __init__(self, data: Path, given: Mapping[str, Any], path: Path) -> None:
-        self._place = below(data, given["folder"] or given["table"])
-        self._given, self._path = given, path
+    def __init__(self, data: Path, options: Mapping[str, Any], path: Path) -> None:
+        self._place = below(data, options["folder"] or options["table"])
+        self._options, self._path = options, path
 
     def _name(self, document: Mapping[str, Any]) -> str:
-        return word(value_of(document, self._given["document"], str, self._path), "document", self._path)
+        return word(value_of(document, self._options["document"], str, self._path), "document", self._path)
 
     def _rows(self, document: Mapping[str, Any]) -> tuple[int, int]:
         """First and last row of a document, from 0."""
-        ends = value_of(document, self._given["rows"], list, self._path)
+        ends = value_of(document, self._options["rows"], list, self._path)
         if len(ends) != 2 or not all(type(end) is int for end in ends) or not 0 <= ends[0] <= ends[1]:
-            raise FormatError(f"{self._given['rows']!r} is {ends!r:.60}; expected the first and the last row", path=self._path)
+            raise FormatError(f"{self._options['rows']!r} is {ends!r:.60}; expected the first and the last row", path=self._path)
         return ends[0], ends[1]
 
     def labelled(self, numbers: list[int]) -> list[int]:
         """The page numbers that may be pages; of PDFs, labels written by hand, some lie before the first."""
-        return numbers if self._given["table"] else [number for number in numbers if number >= self._given["first_page"]]
+        return numbers if self._options["table"] else [number for number in numbers if number >= self._options["first_page"]]
 
     def item(self, document: Mapping[str, Any], number: int) -> str:
         """The item of a page."""
-        page = number - self._given["first_page"]
-        last = self._rows(document)[1] - self._rows(document)[0] if self._given["table"] else page
+        page = number - self._options["first_page"]
+        last = self._rows(document)[1] - self._rows(document)[0] if self._options["table"] else page
         if not 0 <= page <= last:
             raise FormatError(f"{self._name(document)!r} has no page {number}", path=self._path)
-        if self._given["table"]:
+        if self._options["table"]:
             return self._row(self._rows(document)[0] + page)
         return f"{self._name(document)}#page={page + 1}"
 
@@ -143,18 +143,18 @@ class _Pages:
 
     def gallery(self, document: Mapping[str, Any]) -> tuple[str, ...]:
         """All pages of a document, where the records say how many there are."""
-        if not self._given["table"]:
+        if not self._options["table"]:
             return ()
         first, last = self._rows(document)
         return tuple(self._row(place) for place in range(first, last + 1))
 
     def filter(self, document: Mapping[str, Any]) -> str | None:
         """What holds for the pages of a document, where its item ids alone do not tell."""
-        return None if self._given["table"] else "document_id = '" + self._name(document).replace("'", "''") + "'"
+        return None if self._options["table"] else "document_id = '" + self._name(document).replace("'", "''") + "'"
 
     def sources(self, documents: list[dict[str, Any]]) -> tuple[Path, ...]:
         """What is to be indexed. InputError where the folder is there and lacks a document."""
-        if self._given["table"] or not self._place.is_dir():
+        if self._options["table"] or not self._place.is_dir():
             return (self._place,)
         missing = sorted({name for document in documents if not below(self._place, name := self._name(document)).is_file()})
         if missing:

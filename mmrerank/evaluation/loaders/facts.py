@@ -16,10 +16,11 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
+    file_name,
     files_in,
+    id_of,
     json_of,
     lines_of,
-    named,
     needed,
     options_from,
     unique,
@@ -41,13 +42,13 @@ OPTIONS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Question:
     """A question with official ids of the pictures that answer it, and of all that come with it."""
 
     query_id: str
     text: str
     right: tuple[str, ...]
-    shown: tuple[str, ...]
+    pictures: tuple[str, ...]
     group: str = ""
 
 
@@ -58,41 +59,41 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a picture is in no list.
     """
-    given = options_from(options, OPTIONS, "facts")
-    if given["kind"] not in _READ or given["within"] not in ("corpus", "question"):
+    options = options_from(options, OPTIONS, "facts")
+    if options["kind"] not in _READ or options["within"] not in ("corpus", "question"):
         raise InputError("the layout facts takes kind = 'facts' or 'contexts', and within = 'corpus' or 'question'")
-    part = given["part"] or split
-    path, folder = needed(data, given["queries"].format(part=part)), below(data, given["pictures"])
-    asked = [question for question in _READ[given["kind"]](path, part, given["group"]) if question.right]
-    unique([question.query_id for question in asked], "query", path)
-    places = _places(needed(data, given["places"])) if given["places"] else None
-    items = {name: _item(name, places, given, path) for question in asked for name in question.shown}
-    galleries = {q.query_id: tuple(items[name] for name in q.shown) for q in asked} if given["within"] == "question" else {}
+    part = options["part"] or split
+    path, folder = needed(data, options["queries"].format(part=part)), below(data, options["pictures"])
+    questions = [question for question in _READ[options["kind"]](path, part, options["group"]) if question.right]
+    unique([question.query_id for question in questions], "query", path)
+    places = _places(needed(data, options["places"])) if options["places"] else None
+    items = {name: _item(name, places, options, path) for question in questions for name in question.pictures}
+    galleries = {q.query_id: tuple(items[name] for name in q.pictures) for q in questions} if options["within"] == "question" else {}
     return Loaded(
-        queries=tuple(Query(query_id=question.query_id, text=question.text) for question in asked),
-        qrels={question.query_id: {items[name]: 1 for name in question.right} for question in asked},
+        queries=tuple(Query(query_id=question.query_id, text=question.text) for question in questions),
+        qrels={question.query_id: {items[name]: 1 for name in question.right} for question in questions},
         items=tuple(dict.fromkeys(items.values())),
         sources=files_in(folder, list(dict.fromkeys(items.values()))),
         galleries=galleries,
-        groups={question.query_id: question.group for question in asked if question.group},
+        groups={question.query_id: question.group for question in questions if question.group},
         names={item: name for name, item in items.items() if item != name},
     )
 
 
-def _item(name: str, places: Mapping[str, str] | None, given: Mapping[str, Any], path: Path) -> str:
+def _item(name: str, places: Mapping[str, str] | None, options: Mapping[str, Any], path: Path) -> str:
     if places is None:
-        return named(given["picture"], name, path)
+        return file_name(options["picture"], name, path)
     if name not in places:
-        raise FormatError(f"the picture {name!r} is not in {given['places']}", path=path)
+        raise FormatError(f"the picture {name!r} is not in {options['places']}", path=path)
     return places[name]
 
 
 def _places(path: Path) -> dict[str, str]:
     rows = lines_of(path)
-    return {word(value_of(row, "id", (str, int), path, n), "picture", path): value_of(row, "path", str, path, n) for n, row in rows}
+    return {id_of(row, "id", "picture", path, n): value_of(row, "path", str, path, n) for n, row in rows}
 
 
-def _facts(path: Path, split: str, group: str) -> Iterator[_Asked]:
+def _facts(path: Path, split: str, group: str) -> Iterator[_Question]:
     for query_id, row in json_of(path, dict).items():
         if not isinstance(row, dict):
             raise FormatError(f"the question {query_id!r} is a {type(row).__name__}; expected an object", path=path)
@@ -100,21 +101,21 @@ def _facts(path: Path, split: str, group: str) -> Iterator[_Asked]:
             continue
         right, wrong = (_ids(row, name, "image_id", path) for name in ("img_posFacts", "img_negFacts"))
         text = value_of(row, "Q", str, path).strip().strip('"')  # questions stand in quotation marks of their own
-        shown = tuple(dict.fromkeys((*right, *wrong)))
-        yield _Asked(query_id=query_id, text=text, right=right, shown=shown, group=_group(row, group, path))
+        pictures = tuple(dict.fromkeys((*right, *wrong)))
+        yield _Question(query_id=query_id, text=text, right=right, pictures=pictures, group=_group(row, group, path))
 
 
-def _contexts(path: Path, split: str, group: str) -> Iterator[_Asked]:
+def _contexts(path: Path, split: str, group: str) -> Iterator[_Question]:
     for number, row in lines_of(path):
         contexts = value_of(row, "supporting_context", list, path, number)
         pictures = [entry for entry in contexts if isinstance(entry, dict) and entry.get("doc_part") == "image"]
         right = _ids({"contexts": pictures}, "contexts", "doc_id", path) if len(pictures) == len(contexts) else ()
         others = value_of(row, "metadata.image_doc_ids", list, path, number)
-        yield _Asked(
-            query_id=word(value_of(row, "qid", (str, int), path, number), "query", path),
+        yield _Question(
+            query_id=id_of(row, "qid", "query", path, number),
             text=value_of(row, "question", str, path, number),
             right=right,
-            shown=tuple(dict.fromkeys((*right, *(word(name, "picture", path) for name in others)))),
+            pictures=tuple(dict.fromkeys((*right, *(word(name, "picture", path) for name in others)))),
             group=_group(row, group, path),
         )
 
@@ -123,7 +124,7 @@ def _ids(row: Mapping[str, Any], name: str, field: str, path: Path) -> tuple[str
     entries = value_of(row, name, list, path)
     if not all(isinstance(entry, dict) for entry in entries):
         raise FormatError(f"{name!r} holds something else than objects", path=path)
-    return tuple(word(value_of(entry, field, (str, int), path), "picture", path) for entry in entries)
+    return tuple(id_of(entry, field, "picture", path) for entry in entries)
 
 
 def _group(row: Mapping[str, Any], group: str, path: Path) -> str:

@@ -15,14 +15,14 @@ from mmrerank.errors import FormatError
 from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
+    file_name,
     files_in,
-    named,
+    id_of,
     needed,
     options_from,
     picture,
     rows_of,
     value_of,
-    word,
 )
 from mmrerank.types import Query
 
@@ -42,17 +42,17 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record or a picture lacks a field.
     """
-    given = options_from(options, OPTIONS, "galleries")
-    path, folder = needed(data, given["queries"].format(split=split)), below(data, given["pictures"])
+    options = options_from(options, OPTIONS, "galleries")
+    path, folder = needed(data, options["queries"].format(split=split)), below(data, options["pictures"])
     queries: list[Query] = []
     qrels: dict[str, dict[str, int]] = {}
     galleries: dict[str, tuple[str, ...]] = {}
     items: dict[str, str] = {}  # item id -> official id
     for place, row in enumerate(rows_of(path)):
-        target, reference = (_item(value_of(row, what, dict, path), given, path) for what in ("target", "reference"))
-        others = [_item(entry, given, path) for entry in value_of(row, "gallery", list, path)]
+        target, reference = (_item(value_of(row, what, dict, path), options, path) for what in ("target", "reference"))
+        others = [_item(entry, options, path) for entry in value_of(row, "gallery", list, path)]
         items |= {target[0]: target[1], **dict(others)}
-        images = () if given["box"] else (picture(below(folder, reference[0])),)
+        images = () if options["box"] else (picture(below(folder, reference[0])),)
         queries.append(Query(query_id=str(place), text=value_of(row, "condition", str, path), images=images))
         qrels[str(place)] = {target[0]: 1}
         galleries[str(place)] = tuple(dict.fromkeys([target[0], *(item for item, _ in others)]))
@@ -60,21 +60,21 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         queries=tuple(queries),
         qrels=qrels,
         items=tuple(items),
-        sources=() if given["box"] else files_in(folder, list(items)),
+        sources=() if options["box"] else files_in(folder, list(items)),
         galleries=galleries,
         names={item: name for item, name in items.items() if item != name},
     )
 
 
-def _item(entry: Any, given: Mapping[str, Any], path: Path) -> tuple[str, str]:
+def _item(entry: Any, options: Mapping[str, Any], path: Path) -> tuple[str, str]:
     """Item id and official id of a picture or cut-out."""
     if not isinstance(entry, dict):
-        raise FormatError(f"a picture is a {type(entry).__name__}; expected an object with {given['picture_id']!r}", path=path)
-    name = word(value_of(entry, given["picture_id"], (str, int), path), "picture", path)
-    if not given["box"]:
-        return named(given["picture"], name, path), name
-    box = value_of(entry, given["box"], list, path)
+        raise FormatError(f"a picture is a {type(entry).__name__}; expected an object with {options['picture_id']!r}", path=path)
+    name = id_of(entry, options["picture_id"], "picture", path)
+    if not options["box"]:
+        return file_name(options["picture"], name, path), name
+    box = value_of(entry, options["box"], list, path)
     if len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
         raise FormatError(f"a box is left, top, width and height; got {box!r:.60}", path=path)
     cut = "-".join([name, *(f"{side:g}" for side in box)])
-    return named(given["picture"], cut, path), cut
+    return file_name(options["picture"], cut, path), cut

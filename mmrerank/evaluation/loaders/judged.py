@@ -17,6 +17,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
+    id_of,
     needed,
     options_from,
     picture,
@@ -59,32 +60,32 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a judged item is not in the corpus.
     """
-    given = options_from(options, OPTIONS, "judged")
-    given |= {name: given[name].format(split=split) for name in ("queries", "qrels", "corpus", "pictures")}
-    path = needed(data, given["queries"])
-    rows = [row for row in _records(path) if all(str(row.get(name)) == str(value) for name, value in given["where"].items())]
-    queries = tuple(_query(row, data, given, path) for row in rows)
+    options = options_from(options, OPTIONS, "judged")
+    options = {**options, **{name: options[name].format(split=split) for name in ("queries", "qrels", "corpus", "pictures")}}
+    path = needed(data, options["queries"])
+    rows = [row for row in _records(path) if all(str(row.get(name)) == str(value) for name, value in options["where"].items())]
+    queries = tuple(_query(row, data, options, path) for row in rows)
     unique([query.query_id for query in queries], "query", path)
-    corpus = _Corpus(data, given)
-    if given["qrels"]:
-        grades = _file_grades(data, given)
+    corpus = _Corpus(data, options)
+    if options["qrels"]:
+        grades = _file_grades(data, options)
     else:
-        grades = {query.query_id: _grades(row, given, path) for query, row in zip(queries, rows, strict=True)}
-    kept = [(query, row) for query, row in zip(queries, rows, strict=True) if query.query_id in grades]
-    if not kept:
+        grades = {query.query_id: _grades(row, options, path) for query, row in zip(queries, rows, strict=True)}
+    pairs = [(query, row) for query, row in zip(queries, rows, strict=True) if query.query_id in grades]
+    if not pairs:
         raise FormatError(f"none of its {len(queries)} queries is judged", path=path)
-    qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in kept}
-    if given["complete"]:
+    qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in pairs}
+    if options["complete"]:
         corpus.check(qrels, path)
-    first_stage = _given(kept, corpus, given, path) if given["given"] else {}
+    first_stage = _first_stage(pairs, corpus, options, path) if options["given"] else {}
     return Loaded(
-        queries=tuple(query for query, _ in kept),
+        queries=tuple(query for query, _ in pairs),
         qrels=qrels,
         items=corpus.items,
         sources=corpus.sources,
         names=corpus.names(),
         read_with=corpus.read_with,
-        given=first_stage,
+        first_stage=first_stage,
     )
 
 
@@ -99,10 +100,10 @@ def _records(path: Path, columns: Sequence[str] | None = None) -> list[dict[str,
 
 
 def _shards(path: Path) -> list[Path]:
-    found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not found:
+    shards = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not shards:
         raise InputError(f"there is no Parquet file in {path}.")
-    return found
+    return shards
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -133,20 +134,20 @@ def _has_header(path: Path) -> bool:
 # ---------------------------------------------------------------------- queries and judgements
 
 
-def _query(row: Mapping[str, Any], data: Path, given: Mapping[str, Any], path: Path) -> Query:
+def _query(row: Mapping[str, Any], data: Path, options: Mapping[str, Any], path: Path) -> Query:
     def filled(match: re.Match[str]) -> str:
-        return word(value_of(row, match[1], (str, int), path), match[1], path)
+        return id_of(row, match[1], match[1], path)
 
-    images = (picture(below(data, value_of(row, given["image"], str, path))),) if given["image"] else ()
-    text = re.sub(r"\{([^{}]+)\}", filled, given["text"])
-    return Query(query_id=word(value_of(row, given["query_id"], (str, int), path), "query", path), text=text, images=images)
+    images = (picture(below(data, value_of(row, options["image"], str, path))),) if options["image"] else ()
+    text = re.sub(r"\{([^{}]+)\}", filled, options["text"])
+    return Query(query_id=id_of(row, options["query_id"], "query", path), text=text, images=images)
 
 
-def _grades(row: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> dict[str, int]:
-    found = value_of(row, given["relevant"], (dict, list, str, int), path)
-    if not isinstance(found, dict):
-        return dict.fromkeys(words(found, "item", path), 1)
-    return {word(name, "item", path): _grade(grade, path) for name, grade in found.items()}
+def _grades(row: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> dict[str, int]:
+    grades = value_of(row, options["relevant"], (dict, list, str, int), path)
+    if not isinstance(grades, dict):
+        return dict.fromkeys(words(grades, "item", path), 1)
+    return {word(name, "item", path): _grade(grade, path) for name, grade in grades.items()}
 
 
 def _grade(value: Any, path: Path, line: int | None = None) -> int:
@@ -160,17 +161,17 @@ def _grade(value: Any, path: Path, line: int | None = None) -> int:
     return grade
 
 
-def _file_grades(data: Path, given: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    path = needed(data, given["qrels"])
+def _file_grades(data: Path, options: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    path = needed(data, options["qrels"])
     if path.suffix in (".tsv", ".txt"):
         judgements = _columns(path)
     else:
-        names = [given[name] for name in ("judged_query", "judged_item", "grade")]
+        names = [options[name] for name in ("judged_query", "judged_item", "grade")]
         judgements = [(None, [value_of(row, name, (str, int, float), path) for name in names]) for row in _records(path, names)]
     grades: dict[str, dict[str, int]] = {}
     for line, (query_id, name, grade) in judgements:
-        found = grades.setdefault(str(query_id), {})
-        if found.setdefault(str(name), _grade(grade, path, line)) != _grade(grade, path, line):
+        own = grades.setdefault(str(query_id), {})
+        if own.setdefault(str(name), _grade(grade, path, line)) != _grade(grade, path, line):
             raise FormatError(f"{name!r} has two grades for query {query_id!r}", path=path, line=line)
     return grades
 
@@ -186,21 +187,21 @@ def _columns(path: Path) -> list[tuple[int | None, list[Any]]]:
     return [(n, [fields[0], fields[-2], fields[-1]]) for n, fields in lines]
 
 
-def _given(
-    kept: Sequence[tuple[Query, Mapping[str, Any]]], corpus: _Corpus, given: Mapping[str, Any], path: Path
+def _first_stage(
+    pairs: Sequence[tuple[Query, Mapping[str, Any]]], corpus: _Corpus, options: Mapping[str, Any], path: Path
 ) -> dict[str, dict[str, float]]:
     """The first stage that comes with the queries, best first."""
-    found: dict[str, dict[str, float]] = {}
-    for query, row in kept:
+    first_stage: dict[str, dict[str, float]] = {}
+    for query, row in pairs:
         scores: dict[str, float] = {}
-        for entry in value_of(row, given["given"], list, path):
-            name, score = _scored(entry, given["given_score"], path)
+        for entry in value_of(row, options["given"], list, path):
+            name, score = _scored(entry, options["given_score"], path)
             item = corpus.item(word(name, "item", path))
             if item in scores:
                 raise FormatError(f"the first stage of query {query.query_id!r} has {name!r} twice", path=path)
             scores[item] = score
-        found[query.query_id] = scores
-    return found
+        first_stage[query.query_id] = scores
+    return first_stage
 
 
 def _scored(entry: Any, field: str, path: Path) -> tuple[Any, float]:
@@ -220,16 +221,16 @@ def _is_pair(entry: Any) -> bool:
 class _Corpus:
     """What is searched, and how its rows are called."""
 
-    def __init__(self, data: Path, given: Mapping[str, Any]) -> None:
+    def __init__(self, data: Path, options: Mapping[str, Any]) -> None:
         self.sources: tuple[Path, ...] = ()
         self.items: tuple[str, ...] = ()
         self.read_with: tuple[str, ...] = ()
         self._items: dict[str, str] = {}  # official id -> item id, of the rows and of what judgements and first stage name beside them
         self._pattern = "{}"
-        if given["pictures"]:
-            self._take_pictures(below(data, given["pictures"]), given["read_with"])
-        elif given["corpus"]:
-            self._take_tables(data, given)
+        if options["pictures"]:
+            self._take_pictures(below(data, options["pictures"]), options["read_with"])
+        elif options["corpus"]:
+            self._take_tables(data, options)
 
     def item(self, name: str) -> str:
         """The item of an official id."""
@@ -242,9 +243,9 @@ class _Corpus:
     def check(self, qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
         """FormatError where something right is not in the corpus."""
         known = set(self.items)
-        lost = next((item for grades in qrels.values() for item, grade in grades.items() if grade > 0 and item not in known), None)
-        if known and lost is not None:
-            raise FormatError(f"the right item {lost!r} is not in the corpus", path=path)
+        absent = next((item for grades in qrels.values() for item, grade in grades.items() if grade > 0 and item not in known), None)
+        if known and absent is not None:
+            raise FormatError(f"the right item {absent!r} is not in the corpus", path=path)
 
     def _take_pictures(self, folder: Path, read_with: str) -> None:
         self.sources = (folder,)
@@ -252,20 +253,20 @@ class _Corpus:
             self.items = tuple(sorted(file.name for file in folder.iterdir() if file.is_file()))
             self.read_with = (read_with,) if read_with else ()
 
-    def _take_tables(self, data: Path, given: Mapping[str, Any]) -> None:
-        place = below(data, given["corpus"])
+    def _take_tables(self, data: Path, options: Mapping[str, Any]) -> None:
+        place = below(data, options["corpus"])
         self._pattern = f"{place.name}::{{}}"
         if not place.exists():
             self.sources = (place,)
             return
         for shard in _shards(place) if place.is_dir() else [place]:
-            for row in _records(shard, [given["corpus_id"]]):
-                name = word(value_of(row, given["corpus_id"], (str, int), shard), "item", shard)
+            for row in _records(shard, [options["corpus_id"]]):
+                name = id_of(row, options["corpus_id"], "item", shard)
                 if name in self._items:
                     raise FormatError(f"the item {name!r} stands twice", path=shard)
                 self._items[name] = f"{shard.name}::{name}"
             self.sources = (*self.sources, shard) if _has_header(shard) else self.sources  # without one no reader takes it
         self.items = tuple(self._items.values())
-        named = {"id_column": given["corpus_id"], "text_column": given["corpus_text"]}
-        options = ", ".join(f"{name}={value!r}" for name, value in named.items() if value)
-        self.read_with = (f"table({options})",)
+        columns = {"id_column": options["corpus_id"], "text_column": options["corpus_text"]}
+        reader_options = ", ".join(f"{name}={value!r}" for name, value in columns.items() if value)
+        self.read_with = (f"table({reader_options})",)

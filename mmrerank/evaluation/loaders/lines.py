@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
-from mmrerank.evaluation.loaders._loaded import Loaded, lines_of, needed, options_from, unique, value_of, word, words
+from mmrerank.evaluation.loaders._loaded import Loaded, id_of, lines_of, needed, options_from, unique, value_of, words
 from mmrerank.parts import make
 from mmrerank.types import ImageHandle, Query
 
@@ -29,12 +29,12 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a line lacks a field, or an id comes twice.
     """
-    given = options_from(options, OPTIONS, "lines")
-    path = needed(data, given["queries"])
+    options = options_from(options, OPTIONS, "lines")
+    path = needed(data, options["queries"])
     rows = [row for n, row in lines_of(path) if value_of(row, "split", str, path, n) == split and row.get("answerable", True)]
-    ids = [word(value_of(row, "query_id", (str, int), path), "query", path) for row in rows]
+    ids = [id_of(row, "query_id", "query", path) for row in rows]
     unique(ids, "query", path)
-    pictures = Pictures(needed(data, given["pictures"]) if given["pictures"] else None)
+    pictures = Pictures(needed(data, options["pictures"]) if options["pictures"] else None)
     return Loaded(
         queries=tuple(
             Query(query_id=query_id, text=value_of(row, "text", str, path), images=pictures.of(row, path))
@@ -45,7 +45,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
             for query_id, row in zip(ids, rows, strict=True)
         },
         removed={query_id: frozenset({row["image"]}) for query_id, row in zip(ids, rows, strict=True) if row.get("image")},
-        sources=tuple(needed(data, name) for name in given["sources"]),
+        sources=tuple(needed(data, name) for name in options["sources"]),
     )
 
 
@@ -64,8 +64,8 @@ class Pictures:
         """
         if not row.get("image"):
             return ()
-        name, found, key = value_of(row, "image", str, path).partition("::")
-        if self._table is None or name != self._table.name or not found:
+        name, mark, key = value_of(row, "image", str, path).partition("::")
+        if self._table is None or name != self._table.name or not mark:
             raise FormatError(f"the picture {row['image']!r} is of no table that the card names in `pictures`", path=path)
         handle: ImageHandle | None = self._reader.handle(self._table, f"::{key}")
         return (handle,) if handle is not None else ()

@@ -48,20 +48,20 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: the pickle is not of the layout.
     """
-    given = options_from(options, OPTIONS, "revisited")
-    path, folder = needed(data, given["truth"]), below(data, given["pictures"])
+    options = options_from(options, OPTIONS, "revisited")
+    path, folder = needed(data, options["truth"]), below(data, options["pictures"])
     content = plain_pickle(path)
-    names, asked, truth = (_list(content, key, path) for key in ("imlist", "qimlist", "gnd"))
-    if not all(isinstance(name, str) and name for name in (*names, *asked)) or len(asked) != len(truth):
+    names, query_names, truth = (_list(content, key, path) for key in ("imlist", "qimlist", "gnd"))
+    if not all(isinstance(name, str) and name for name in (*names, *query_names)) or len(query_names) != len(truth):
         raise FormatError("expected names of pictures, and as many judgements as queries", path=path)
     unique(names, "picture", path)
-    unique(asked, "query", path)
+    unique(query_names, "query", path)
     items = [f"{name}.jpg" for name in names]
     return Loaded(
-        queries=tuple(_query(name, entry, folder, path) for name, entry in zip(asked, truth, strict=True)),
-        qrels={name: _judged(entry, items, path) for name, entry in zip(asked, truth, strict=True)},
+        queries=tuple(_query(name, entry, folder, path) for name, entry in zip(query_names, truth, strict=True)),
+        qrels={name: _judged(entry, items, path) for name, entry in zip(query_names, truth, strict=True)},
         items=tuple(items),
-        sources=(*files_in(folder, items), *_distractors(data, given)),
+        sources=(*files_in(folder, items), *_distractors(data, options)),
         names=dict(zip(items, names, strict=True)),
     )
 
@@ -69,8 +69,8 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
 def _list(content: Any, key: str, path: Path) -> list[Any]:
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
         raise FormatError(f"lacks the list {key!r}", path=path)
-    found: list[Any] = content[key]
-    return found
+    entries: list[Any] = content[key]
+    return entries
 
 
 def _query(name: str, entry: Any, folder: Path, path: Path) -> Query:
@@ -91,10 +91,10 @@ def _judged(entry: Any, items: list[str], path: Path) -> dict[str, int]:
     return grades
 
 
-def _distractors(data: Path, given: Mapping[str, Any]) -> tuple[Path, ...]:
-    if not given["distractors"]:
+def _distractors(data: Path, options: Mapping[str, Any]) -> tuple[Path, ...]:
+    if not options["distractors"]:
         return ()
-    folder = needed(data, given["distractors"])
-    if given["distractor_count"] and (found := sum(len(files) for _, _, files in os.walk(folder))) != given["distractor_count"]:
-        raise InputError(f"{folder} holds {found} pictures; expected {given['distractor_count']}.")
+    folder = needed(data, options["distractors"])
+    if options["distractor_count"] and (count := sum(len(files) for _, _, files in os.walk(folder))) != options["distractor_count"]:
+        raise InputError(f"{folder} holds {count} pictures; expected {options['distractor_count']}.")
     return (folder,)

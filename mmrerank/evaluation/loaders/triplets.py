@@ -16,10 +16,11 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
+    file_name,
     files_in,
+    id_of,
     json_of,
     judged,
-    named,
     needed,
     options_from,
     picture,
@@ -51,7 +52,7 @@ OPTIONS: Mapping[str, Any] = {
 
 
 @dataclass
-class _Read:
+class _Contents:
     """What was read so far, over the groups."""
 
     queries: list[Query] = field(default_factory=list)
@@ -61,7 +62,7 @@ class _Read:
     galleries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     items: dict[str, str] = field(default_factory=dict)  # item id -> official id of the listed pictures, in the order of the files
-    named: dict[str, str] = field(default_factory=dict)  # the same of those that queries name
+    mentioned: dict[str, str] = field(default_factory=dict)  # the same of those that queries name
 
 
 def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
@@ -71,26 +72,26 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a query names a picture that the list lacks.
     """
-    given = options_from(options, OPTIONS, "triplets")
-    read, folder = _Read(), below(data, given["pictures"].format(split=split))
-    for group in given["groups"] or [""]:
-        path = needed(data, given["queries"].format(split=split, group=group))
-        listed = _listed(data, given, folder, split=split, group=group)
-        read.items |= listed
+    options = options_from(options, OPTIONS, "triplets")
+    contents, folder = _Contents(), below(data, options["pictures"].format(split=split))
+    for group in options["groups"] or [""]:
+        path = needed(data, options["queries"].format(split=split, group=group))
+        gallery = _all_pictures(data, options, folder, split=split, group=group)
+        contents.items |= gallery
         for place, row in enumerate(rows_of(path)):
-            _add(read, _Record(row, path, given), folder, f"{group}-{place}" if group else str(place), group, listed)
-    unique([query.query_id for query in read.queries], "query", path)
-    judged(read.queries, read.qrels, path)
+            _add(contents, _Record(row, path, options), folder, f"{group}-{place}" if group else str(place), group, gallery)
+    unique([query.query_id for query in contents.queries], "query", path)
+    judged(contents.queries, contents.qrels, path)
     return Loaded(
-        queries=tuple(read.queries),
-        qrels=read.qrels,
-        items=tuple(read.items),
-        sources=files_in(folder, list(read.items)),
-        galleries=read.galleries,
-        removed=read.removed,
-        subsets=read.subsets,
-        groups=read.groups,
-        names={item: name for item, name in {**read.named, **read.items}.items() if item != name},
+        queries=tuple(contents.queries),
+        qrels=contents.qrels,
+        items=tuple(contents.items),
+        sources=files_in(folder, list(contents.items)),
+        galleries=contents.galleries,
+        removed=contents.removed,
+        subsets=contents.subsets,
+        groups=contents.groups,
+        names={item: name for item, name in {**contents.mentioned, **contents.items}.items() if item != name},
     )
 
 
@@ -100,29 +101,29 @@ class _Record:
 
     row: Mapping[str, Any]
     path: Path
-    given: Mapping[str, Any]
+    options: Mapping[str, Any]
 
     def has(self, what: str) -> bool:
-        return bool(self.given[what]) and self.given[what].split(".")[0] in self.row
+        return bool(self.options[what]) and self.options[what].split(".")[0] in self.row
 
     def value(self, what: str, kind: Any) -> Any:
-        return value_of(self.row, self.given[what], kind, self.path)
+        return value_of(self.row, self.options[what], kind, self.path)
 
     def pictures(self, what: str, kind: Any = (str, int, list)) -> dict[str, str]:
         """Item id -> official id of the pictures in a field."""
         ids = words(self.value(what, kind), "picture", self.path)
-        return {named(self.given["picture"], name, self.path): name for name in ids}
+        return {file_name(self.options["picture"], name, self.path): name for name in ids}
 
     def text(self) -> str | None:
-        if not self.given["text"]:
+        if not self.options["text"]:
             return None
-        found = self.value("text", (str, list))
-        pieces = [str(piece).strip() for piece in found] if isinstance(found, list) else [found.strip()]
+        value = self.value("text", (str, list))
+        pieces = [str(piece).strip() for piece in value] if isinstance(value, list) else [value.strip()]
         return " and ".join(piece for piece in pieces if piece)
 
 
-def _add(read: _Read, record: _Record, folder: Path, place: str, group: str, listed: Mapping[str, str]) -> None:
-    query_id = word(record.value("query_id", (str, int)), "query", record.path) if record.given["query_id"] else place
+def _add(contents: _Contents, record: _Record, folder: Path, place: str, group: str, gallery: Mapping[str, str]) -> None:
+    query_id = word(record.value("query_id", (str, int)), "query", record.path) if record.options["query_id"] else place
     reference = record.pictures("reference", (str, int))
     item = next(iter(reference))
     query = Query(query_id=query_id, text=record.text(), images=(picture(below(folder, item)),))
@@ -132,35 +133,35 @@ def _add(read: _Read, record: _Record, folder: Path, place: str, group: str, lis
     if record.has("relevant") and not right:
         raise FormatError(f"query {query_id!r} names no right picture", path=record.path)
     known = {**reference, **right, **target, **junk}
-    if listed and (unlisted := next((name for name in known if name not in listed), None)):
+    if gallery and (unlisted := next((name for name in known if name not in gallery), None)):
         raise FormatError(f"query {query_id!r} names the picture {unlisted!r}, which is in no list of them", path=record.path)
-    read.queries.append(query)
-    read.named |= known
+    contents.queries.append(query)
+    contents.mentioned |= known
     if record.has("relevant"):
-        read.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1), **dict.fromkeys(target, 2)}
-    if record.given["remove_reference"]:
-        read.removed[query_id] = frozenset(reference)
+        contents.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1), **dict.fromkeys(target, 2)}
+    if record.options["remove_reference"]:
+        contents.removed[query_id] = frozenset(reference)
     if record.has("subset"):
-        read.subsets[query_id] = frozenset(record.pictures("subset"))
+        contents.subsets[query_id] = frozenset(record.pictures("subset"))
     if group:
-        read.groups[query_id] = group
-        if listed:
-            read.galleries[query_id] = tuple(listed)
+        contents.groups[query_id] = group
+        if gallery:
+            contents.galleries[query_id] = tuple(gallery)
 
 
-def _listed(data: Path, given: Mapping[str, Any], folder: Path, **names: str) -> dict[str, str]:
+def _all_pictures(data: Path, options: Mapping[str, Any], folder: Path, **names: str) -> dict[str, str]:
     """Item id -> official id of all pictures; empty where there is no list, which is an error once there are pictures."""
-    if not given["items"]:
+    if not options["items"]:
         return {}
     try:
-        path = needed(data, given["items"].format(**names))
+        path = needed(data, options["items"].format(**names))
     except InputError:
         if folder.is_dir():
             raise
         return {}
-    ids = _ids(path, given["item_id"])
+    ids = _ids(path, options["item_id"])
     unique(ids, "picture", path)
-    return {named(given["picture"], name, path): name for name in ids}
+    return {file_name(options["picture"], name, path): name for name in ids}
 
 
 def _ids(path: Path, name: str) -> Sequence[str]:
@@ -168,4 +169,4 @@ def _ids(path: Path, name: str) -> Sequence[str]:
         content = json_of(path, dict if text_of(path).lstrip()[:1] == "{" else list)
         return [word(entry, "picture", path) for entry in content]
     rows = rows_of(path) if ".jsonl" in path.suffixes else value_of(json_of(path, dict), "images", list, path)
-    return [word(value_of(row, name, (str, int), path), "picture", path) for row in rows]
+    return [id_of(row, name, "picture", path) for row in rows]

@@ -22,17 +22,17 @@ from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Decoding, Message, Prompt
 
 
-def asked(text: str = "what?", colour: int = 1) -> Prompt:
+def question(text: str = "what?", colour: int = 1) -> Prompt:
     return (Message(role="user", parts=(text, coloured(colour))),)
 
 
 def test_an_answer_is_asked_for_once_and_costs_nothing_again(tmp_path: Path) -> None:
     double = FakeBackend()
-    first = CachedBackend(double, tmp_path).generate([asked("a"), asked("b"), asked("a")])
+    first = CachedBackend(double, tmp_path).generate([question("a"), question("b"), question("a")])
     assert len(double.prompts) == 2
     assert first[0].text == first[2].text != first[1].text
     assert [answer.cost.calls for answer in first] == [1, 1, 0]
-    again = CachedBackend(double, tmp_path).generate([asked("b"), asked("c")])
+    again = CachedBackend(double, tmp_path).generate([question("b"), question("c")])
     assert len(double.prompts) == 3
     assert (again[0].text, again[0].cost.calls, again[0].cost.cached) == (first[1].text, 0, 1)
 
@@ -40,8 +40,8 @@ def test_an_answer_is_asked_for_once_and_costs_nothing_again(tmp_path: Path) -> 
 def test_choices_are_kept_and_only_new_prompts_go_on(tmp_path: Path) -> None:
     double = FakeBackend()
     cached = CachedBackend(double, tmp_path)
-    first = cached.choice_logprobs([asked("a"), asked("b")], ["Yes", "No"])
-    second = cached.choice_logprobs([asked("c"), asked("b"), asked("a")], ["Yes", "No"])
+    first = cached.choice_logprobs([question("a"), question("b")], ["Yes", "No"])
+    second = cached.choice_logprobs([question("c"), question("b"), question("a")], ["Yes", "No"])
     assert np.array_equal(second.logprobs[1:], first.logprobs[::-1])
     assert (second.cost.calls, second.cost.cached, len(double.prompts)) == (1, 2, 3)
     assert second.logprobs.dtype == np.float32
@@ -51,17 +51,17 @@ def test_choices_are_kept_and_only_new_prompts_go_on(tmp_path: Path) -> None:
 def test_impossible_choices_survive(tmp_path: Path) -> None:
     double = FakeBackend(choose=lambda prompt, choices: [-0.1, -np.inf])
     for _ in range(2):
-        assert np.isneginf(CachedBackend(double, tmp_path).choice_logprobs([asked()], ["Yes", "No"]).logprobs[0, 1])
+        assert np.isneginf(CachedBackend(double, tmp_path).choice_logprobs([question()], ["Yes", "No"]).logprobs[0, 1])
     assert len(double.prompts) == 1
 
 
 def test_another_model_or_other_weights_are_asked_themselves(tmp_path: Path) -> None:
-    CachedBackend(FakeBackend(), tmp_path).generate([asked()])
+    CachedBackend(FakeBackend(), tmp_path).generate([question()])
     other, retrained = FakeBackend(), FakeBackend()
     other.name = "other"
     retrained.weights_hash = "f00d"  # type: ignore[attr-defined]
     for double in (other, retrained):
-        CachedBackend(double, tmp_path).generate([asked()])
+        CachedBackend(double, tmp_path).generate([question()])
         assert len(double.prompts) == 1
 
 
@@ -73,7 +73,7 @@ def test_another_model_or_other_weights_are_asked_themselves(tmp_path: Path) -> 
 )
 def test_keys_are_equal_when_and_only_when_the_question_is(one: dict, two: dict, first: Decoding, second: Decoding) -> None:  # type: ignore[type-arg]
     same = (one, first) == (two, second)
-    assert (generation_key(asked(**one), first) == generation_key(asked(**two), second)) == same
+    assert (generation_key(question(**one), first) == generation_key(question(**two), second)) == same
 
 
 def test_roles_order_of_parts_sizes_stops_and_choices_are_in_the_key() -> None:
@@ -94,20 +94,20 @@ def test_roles_order_of_parts_sizes_stops_and_choices_are_in_the_key() -> None:
 def test_a_damaged_cache_is_a_miss_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     double = FakeBackend()
     cached = CachedBackend(double, tmp_path)
-    cached.generate([asked()])
+    cached.generate([question()])
     cached._cache._sql("UPDATE Cache SET value = x'00ff00ff'")
     with caplog.at_level(logging.WARNING):
-        assert cached.generate([asked()])[0].cost.calls == 1
+        assert cached.generate([question()])[0].cost.calls == 1
     assert "cannot be read" in caplog.text
 
 
 def test_an_answer_of_another_shape_is_a_miss(tmp_path: Path) -> None:
     cached = CachedBackend(FakeBackend(), tmp_path)
-    cached._cache.set(f"{cached._of_model}:{generation_key(asked(), Decoding())}", {"text": "x"})
-    cached._cache.set(f"{cached._of_model}:{choices_key(asked(), ['Yes', 'No'])}", [-1.0])
-    assert cached.generate([asked()])[0].cost.calls == 1
-    assert cached.choice_logprobs([asked()], ["Yes", "No"]).cost.calls == 1
-    assert CachedBackend(FakeBackend(), tmp_path).generate([asked()])[0].cost.cached == 1
+    cached._cache.set(f"{cached._of_model}:{generation_key(question(), Decoding())}", {"text": "x"})
+    cached._cache.set(f"{cached._of_model}:{choices_key(question(), ['Yes', 'No'])}", [-1.0])
+    assert cached.generate([question()])[0].cost.calls == 1
+    assert cached.choice_logprobs([question()], ["Yes", "No"]).cost.calls == 1
+    assert CachedBackend(FakeBackend(), tmp_path).generate([question()])[0].cost.cached == 1
 
 
 def overwritten(folder: Path) -> None:
@@ -132,13 +132,13 @@ def test_a_folder_that_cannot_be_used_costs_the_cache_and_not_the_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     first = CachedBackend(FakeBackend(), tmp_path / "cache")
-    answer = first.generate([asked()])[0].text
+    answer = first.generate([question()])[0].text
     first._cache.close()
     damage(tmp_path / "cache")
     with caplog.at_level(logging.WARNING):
         again = CachedBackend(FakeBackend(), tmp_path / "cache")
     assert "not cached" in caplog.text
-    assert (again.generate([asked()])[0].text, again.generate([asked()])[0].cost.calls) == (answer, 1)
+    assert (again.generate([question()])[0].text, again.generate([question()])[0].cost.calls) == (answer, 1)
 
 
 WRITER = """

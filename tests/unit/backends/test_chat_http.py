@@ -19,7 +19,7 @@ from mmrerank.errors import BackendError, InputError
 from mmrerank.types import Decoding, Message, Prompt
 
 
-def asked(text: str, *pictures: Image.Image) -> Prompt:
+def question(text: str, *pictures: Image.Image) -> Prompt:
     return (Message(role="system", parts=("be brief",)), Message(role="user", parts=(text, *pictures)))
 
 
@@ -35,7 +35,7 @@ def words_of(body: dict[str, Any]) -> str:
 def test_the_request_is_a_chat_completion_and_the_picture_the_very_pixels() -> None:
     with serving(lambda body, n: said("red")) as server:
         decoding = Decoding(max_tokens=9, temperature=0.5, stop=("###",), seed=3)
-        (answer,) = client(server.url).generate([asked("which colour?", picture(3))], decoding)
+        (answer,) = client(server.url).generate([question("which colour?", picture(3))], decoding)
     assert (answer.text, answer.finished) == ("red", "stop")
     assert (answer.cost.calls, answer.cost.prompt_tokens, answer.cost.generated_tokens) == (1, 7, 2)
     (body,) = server.requests
@@ -44,9 +44,9 @@ def test_the_request_is_a_chat_completion_and_the_picture_the_very_pixels() -> N
         "model": "some/model", "max_tokens": 9, "temperature": 0.5, "stop": ["###"], "seed": 3,
     }  # fmt: skip
     assert body["messages"][0] == {"role": "system", "content": "be brief"}
-    text, shown = body["messages"][1]["content"]
+    text, image = body["messages"][1]["content"]
     assert text == {"type": "text", "text": "which colour?"}
-    head, _, data = shown["image_url"]["url"].partition(",")
+    head, _, data = image["image_url"]["url"].partition(",")
     assert head == "data:image/png;base64"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), np.asarray(picture(3)))
 
@@ -58,13 +58,13 @@ def test_answers_keep_their_order_although_they_come_out_of_order() -> None:
         return said(f"answer {number}")
 
     with serving(answer) as server:
-        answers = client(server.url, concurrency=4).generate([asked(f"{n}") for n in range(12)])
+        answers = client(server.url, concurrency=4).generate([question(f"{n}") for n in range(12)])
     assert [a.text for a in answers] == [f"answer {n}" for n in range(12)]
 
 
 def test_choices_are_read_from_the_likeliest_tokens_with_their_spellings_added() -> None:
     with serving(lambda body, n: said("Yes", tops={"Yes": -1.0, " Yes": -2.0, "yes": -0.5, "Maybe": -3.0})) as server:
-        scores = client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+        scores = client(server.url).choice_logprobs([question("?")], ["Yes", "No"])
     assert scores.logprobs[0, 0] == pytest.approx(np.logaddexp(-1.0, -2.0))
     assert np.isneginf(scores.logprobs[0, 1])
     assert (server.requests[0]["max_tokens"], server.requests[0]["logprobs"], server.requests[0]["top_logprobs"]) == (1, True, 20)
@@ -72,25 +72,25 @@ def test_choices_are_read_from_the_likeliest_tokens_with_their_spellings_added()
 
 def test_a_server_without_logprobs_or_without_the_choices_says_so() -> None:
     with serving(lambda body, n: said("Yes")) as server, pytest.raises(BackendError, match="no log-probabilities"):
-        client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+        client(server.url).choice_logprobs([question("?")], ["Yes", "No"])
     tops = {"The": -0.1, "A": -2.0}
     with serving(lambda body, n: said("The", tops=tops)) as server, pytest.raises(BackendError, match="begin with 'The', 'A'"):
-        client(server.url).choice_logprobs([asked("?")], ["Yes", "No"])
+        client(server.url).choice_logprobs([question("?")], ["Yes", "No"])
     with pytest.raises(InputError, match="at least one letter"):
-        client("http://127.0.0.1:1").choice_logprobs([asked("?")], ["Yes", ""])
+        client("http://127.0.0.1:1").choice_logprobs([question("?")], ["Yes", ""])
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_what_may_pass_is_tried_again(status: int) -> None:
     with serving(lambda body, n: failed(status, "busy", Retry_After="0") if n < 2 else said("done")) as server:
-        assert client(server.url).generate([asked("?")])[0].text == "done"
+        assert client(server.url).generate([question("?")])[0].text == "done"
     assert len(server.requests) == 3
 
 
 def test_what_does_not_pass_is_given_up_with_what_the_server_said() -> None:
     with serving(lambda body, n: failed(503, "overloaded", Retry_After="0")) as server:
         with pytest.raises(BackendError, match="says 503: overloaded") as caught:
-            client(server.url, retries=2).generate([asked("?")])
+            client(server.url, retries=2).generate([question("?")])
         assert caught.value.retryable
         assert len(server.requests) == 3
 
@@ -99,7 +99,7 @@ def test_what_does_not_pass_is_given_up_with_what_the_server_said() -> None:
 def test_what_cannot_pass_is_not_tried_again(status: int, hint: str) -> None:
     with serving(lambda body, n: failed(status, "no such model")) as server:
         with pytest.raises(BackendError, match="no such model") as caught:
-            client(server.url).generate([asked("?")])
+            client(server.url).generate([question("?")])
         assert not caught.value.retryable
         assert hint in caught.value.hint
         assert "some/model" in caught.value.message
@@ -114,32 +114,32 @@ def test_the_server_says_how_long_to_wait() -> None:
         return failed(429, "slow down", Retry_After="0.3") if n == 0 else said("done")
 
     with serving(answer) as server:
-        client(server.url).generate([asked("?")])
+        client(server.url).generate([question("?")])
     assert waits[1] - waits[0] >= 0.3
 
 
 def test_a_refusal_is_an_answer_and_no_error() -> None:
     with serving(lambda body, n: failed(400, "blocked", code="content_filter")) as server:
-        assert client(server.url).generate([asked("?")])[0].finished == "refused"
+        assert client(server.url).generate([question("?")])[0].finished == "refused"
     with serving(lambda body, n: said("", reason="content_filter")) as server:
-        assert client(server.url).generate([asked("?")])[0].finished == "refused"
+        assert client(server.url).generate([question("?")])[0].finished == "refused"
 
 
 def test_an_answer_cut_off_is_known_as_such() -> None:
     with serving(lambda body, n: said("and then", reason="length")) as server:
-        assert client(server.url).generate([asked("?")])[0].finished == "length"
+        assert client(server.url).generate([question("?")])[0].finished == "length"
 
 
 def test_log_probabilities_of_the_answer_on_request() -> None:
     with serving(lambda body, n: said("Yes", tops={"Yes": -0.25})) as server:
-        assert client(server.url).generate([asked("?")], Decoding(logprobs=True))[0].logprobs == (-0.25,)
-        assert client(server.url).generate([asked("?")])[0].logprobs is None
+        assert client(server.url).generate([question("?")], Decoding(logprobs=True))[0].logprobs == (-0.25,)
+        assert client(server.url).generate([question("?")])[0].logprobs is None
 
 
 @pytest.mark.parametrize("content", ["<html>", {"object": "list"}, {"choices": []}])
 def test_what_is_no_completion_is_refused(content: Any) -> None:
     with serving(lambda body, n: (200, content, {})) as server, pytest.raises(BackendError, match="is no") as caught:
-        client(server.url).generate([asked("?")])
+        client(server.url).generate([question("?")])
     assert not caught.value.retryable
 
 
@@ -148,18 +148,18 @@ def test_a_closed_port_and_a_silent_server_are_told_apart() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(BackendError, match="cannot be reached"):
-        client(f"http://127.0.0.1:{port}", retries=1).generate([asked("?")])
+        client(f"http://127.0.0.1:{port}", retries=1).generate([question("?")])
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with pytest.raises(BackendError, match="did not answer in time"):
-            client(f"http://127.0.0.1:{silent.getsockname()[1]}", retries=0, timeout_s=0.2).generate([asked("?")])
+            client(f"http://127.0.0.1:{silent.getsockname()[1]}", retries=0, timeout_s=0.2).generate([question("?")])
 
 
 def test_the_key_travels_in_the_header_only() -> None:
     with serving(lambda body, n: said("x")) as server:
         backend = ChatHttp(Options(server=f"{server.url}#m"), api_key="secret")
-        backend.generate([asked("?")])
+        backend.generate([question("?")])
     assert server.headers[0]["Authorization"] == "Bearer secret"
     assert "secret" not in backend.name + str(server.requests)
 
@@ -167,7 +167,7 @@ def test_the_key_travels_in_the_header_only() -> None:
 def test_a_body_that_cannot_be_decompressed_is_a_backend_error() -> None:
     packed = (200, "junk", {"Content-Encoding": "gzip"})
     with serving(lambda body, n: packed) as server, pytest.raises(BackendError, match="cannot be decompressed"):
-        client(server.url, retries=0).generate([asked("?")])
+        client(server.url, retries=0).generate([question("?")])
 
 
 def test_the_first_failure_ends_the_rest_without_waiting_for_their_retries() -> None:
@@ -177,7 +177,7 @@ def test_the_first_failure_ends_the_rest_without_waiting_for_their_retries() -> 
     with serving(answer) as server:
         start = time.monotonic()
         with pytest.raises(BackendError, match="no such model"):
-            client(server.url, concurrency=2).generate([asked(f"{n}") for n in range(20)])
+            client(server.url, concurrency=2).generate([question(f"{n}") for n in range(20)])
         assert time.monotonic() - start < 10
         assert len(server.requests) < 20
 
@@ -185,7 +185,7 @@ def test_the_first_failure_ends_the_rest_without_waiting_for_their_retries() -> 
 def test_a_wait_beyond_a_minute_is_left_to_the_caller() -> None:
     with serving(lambda body, n: failed(429, "come back tomorrow", Retry_After="86400")) as server:
         with pytest.raises(BackendError, match="come back tomorrow") as caught:
-            client(server.url).generate([asked("?")])
+            client(server.url).generate([question("?")])
         assert caught.value.retryable
         assert len(server.requests) == 1
 
@@ -193,11 +193,11 @@ def test_a_wait_beyond_a_minute_is_left_to_the_caller() -> None:
 def test_a_key_that_the_server_repeats_is_cut_out_and_redirects_are_not_followed() -> None:
     with serving(lambda body, n: failed(401, "secret-key is no key")) as server:
         with pytest.raises(BackendError, match="is no key") as caught:
-            ChatHttp(Options(server=f"{server.url}#m"), api_key="secret-key").generate([asked("?")])
+            ChatHttp(Options(server=f"{server.url}#m"), api_key="secret-key").generate([question("?")])
         assert "secret-key" not in str(caught.value)
     with serving(lambda body, n: (307, "", {"Location": "http://127.0.0.1:1/"})) as server:
         with pytest.raises(BackendError, match="says 307") as caught:
-            client(server.url).generate([asked("?")])
+            client(server.url).generate([question("?")])
         assert not caught.value.retryable
 
 

@@ -14,11 +14,11 @@ from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Message, Prompt
 
 
-def asked(text: str) -> Prompt:
+def question(text: str) -> Prompt:
     return (Message(role="user", parts=(text,)),)
 
 
-PROMPTS = [asked(f"{n}") for n in range(5)]
+PROMPTS = [question(f"{n}") for n in range(5)]
 
 
 def slow(prompt: Prompt, choices: Sequence[str]) -> list[float]:
@@ -27,38 +27,38 @@ def slow(prompt: Prompt, choices: Sequence[str]) -> list[float]:
 
 
 def test_a_long_run_is_announced_once_and_the_scores_are_the_same() -> None:
-    said: list[str] = []
-    watched = Estimated(FakeBackend(choose=slow), said.append, long_s=0.02)
+    messages: list[str] = []
+    watched = Estimated(FakeBackend(choose=slow), messages.append, long_s=0.02)
     scores = watched.choice_logprobs(PROMPTS, ["Yes", "No"])
     watched.choice_logprobs(PROMPTS, ["Yes", "No"])
     assert np.array_equal(scores.logprobs, FakeBackend(choose=slow).choice_logprobs(PROMPTS, ["Yes", "No"]).logprobs)
     assert scores.cost.calls == 5
-    assert len(said) == 1
-    assert said[0].startswith("double: 4 more calls, at most about")
+    assert len(messages) == 1
+    assert messages[0].startswith("double: 4 more calls, at most about")
 
 
 def test_windows_that_are_still_to_come_count() -> None:
-    said: list[str] = []
-    watched = Estimated(FakeBackend(answer=lambda prompt: "x"), said.append, long_s=0.0)
+    messages: list[str] = []
+    watched = Estimated(FakeBackend(answer=lambda prompt: "x"), messages.append, long_s=0.0)
     watched.expect(7)
     assert [answer.text for answer in watched.generate(PROMPTS[:1])] == ["x"]
-    assert said[0].startswith("double: 6 more calls")
+    assert messages[0].startswith("double: 6 more calls")
 
 
 def test_a_short_run_says_nothing() -> None:
-    said: list[str] = []
-    watched = Estimated(FakeBackend(), said.append)
+    messages: list[str] = []
+    watched = Estimated(FakeBackend(), messages.append)
     assert len(watched.generate(PROMPTS)) == 5
     assert watched.generate([]) == []
-    assert said == []
+    assert messages == []
 
 
 def test_an_answer_from_the_cache_tells_nothing_about_the_rest(tmp_path: Path) -> None:
     cached = CachedBackend(FakeBackend(answer=lambda prompt: "x"), tmp_path)
     cached.generate(PROMPTS[:1])
-    said: list[str] = []
-    watched = Estimated(cached, said.append, long_s=0.0)
+    messages: list[str] = []
+    watched = Estimated(cached, messages.append, long_s=0.0)
     watched.generate(PROMPTS)
-    assert said == []
-    watched.generate([asked("new"), asked("newer")])
-    assert said[0].startswith("double: 1 more calls")
+    assert messages == []
+    watched.generate([question("new"), question("newer")])
+    assert messages[0].startswith("double: 1 more calls")

@@ -29,16 +29,16 @@ from mmrerank.types import Decoding, Message, Prompt
 CHOICES = ("Yes", "No", "Yes, surely", "No 12")
 
 
-def asked(text: str, *pictures: Image.Image) -> Prompt:
+def question(text: str, *pictures: Image.Image) -> Prompt:
     return (Message(role="system", parts=("be brief",)), Message(role="user", parts=(text, *pictures, "is it relevant?")))
 
 
 PROMPTS = (
-    asked("short", picture(1, size=(60, 40))),
-    asked("a question that is quite a bit longer than the first one was", picture(2, size=(50, 90)), picture(3, size=(100, 30))),
-    asked("no picture at all"),
-    asked("wide", picture(4, size=(120, 40))),
-    asked("short", picture(5, size=(33, 47))),
+    question("short", picture(1, size=(60, 40))),
+    question("a question that is quite a bit longer than the first one was", picture(2, size=(50, 90)), picture(3, size=(100, 30))),
+    question("no picture at all"),
+    question("wide", picture(4, size=(120, 40))),
+    question("short", picture(5, size=(33, 47))),
 )
 
 
@@ -85,7 +85,7 @@ class Plain:
 
     @torch.inference_mode()
     def logprobs(self, prompt: Prompt, choices: Sequence[str]) -> list[float]:
-        found = []
+        totals = []
         for choice in choices:
             inputs = self.inputs(prompt)
             total = 0.0
@@ -97,14 +97,14 @@ class Plain:
                     if name in inputs:
                         extra = more if name == "input_ids" else torch.full_like(more, int(name == "attention_mask"))
                         inputs[name] = torch.cat([inputs[name], extra], dim=1)
-            found.append(total)
-        return found
+            totals.append(total)
+        return totals
 
     @torch.inference_mode()
     def greedy(self, prompt: Prompt, count: int) -> list[int]:
         inputs = self.inputs(prompt)
-        made = self.model.generate(**inputs, max_new_tokens=count, do_sample=False)
-        return list(made[0, inputs["input_ids"].shape[1] :].tolist())
+        sequences = self.model.generate(**inputs, max_new_tokens=count, do_sample=False)
+        return list(sequences[0, inputs["input_ids"].shape[1] :].tolist())
 
 
 def test_choices_equal_a_plain_computation_single_batched_and_shuffled(folder: Path, backend: Local) -> None:
@@ -113,8 +113,8 @@ def test_choices_equal_a_plain_computation_single_batched_and_shuffled(folder: P
     batched = backend.choice_logprobs(PROMPTS, CHOICES).logprobs
     single = np.concatenate([backend.choice_logprobs([prompt], CHOICES).logprobs for prompt in PROMPTS])
     shuffled = backend.choice_logprobs([PROMPTS[n] for n in (3, 0, 4, 2, 1)], CHOICES).logprobs[[1, 4, 3, 0, 2]]
-    for found in (batched, single, shuffled):
-        assert np.abs(found - expected).max() < 1e-4
+    for actual in (batched, single, shuffled):
+        assert np.abs(actual - expected).max() < 1e-4
     assert np.ptp(expected[:, 0]) > 1e-4, "the prompts differ, so the comparison can fail"
 
 
@@ -182,10 +182,10 @@ def test_stop_strings_end_each_answer_of_a_batch_by_itself(backend: Local) -> No
     free = Decoding(max_tokens=16, logprobs=True)
     whole = [answer.text for answer in backend.generate(PROMPTS, free)]
     stop = next(letter for letter in whole[0] if letter.isascii())
-    asked_to_stop = replace(free, stop=(stop, "never said"))
-    batched = backend.generate(PROMPTS, asked_to_stop)
+    with_stops = replace(free, stop=(stop, "never said"))
+    batched = backend.generate(PROMPTS, with_stops)
     for prompt, text, answer in zip(PROMPTS, whole, batched, strict=True):
-        (alone,) = backend.generate([prompt], asked_to_stop)
+        (alone,) = backend.generate([prompt], with_stops)
         assert (answer.text, answer.finished) == (alone.text, alone.finished)
         assert answer.text == text.partition(stop)[0]
         assert answer.cost.generated_tokens == alone.cost.generated_tokens
@@ -239,11 +239,11 @@ class WordMarks:
         from transformers import PreTrainedTokenizerFast
 
         words = {word: n for n, word in enumerate(["<unk>", "</s>", "▁", "▁Yes", "Yes", "▁A:", "A:", "\n", "▁A:\n", "A:\n"])}
-        made = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="<unk>", ignore_merges=True))
-        made.pre_tokenizer = pre_tokenizers.Sequence(
+        tokenizer = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="<unk>", ignore_merges=True))
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Split(Regex(r"▁?A:|\n|▁?Yes"), "isolated")]
         )
-        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", eos_token="</s>")
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
         self._opening = opening
 
     def apply_chat_template(self, conversation: Any, **_: Any) -> str:
@@ -258,26 +258,26 @@ def test_a_choice_is_tokenised_as_it_stands_behind_the_template(qwen: Local, ope
 
 
 def test_special_tokens_in_a_text_are_letters(backend: Local) -> None:
-    said = asked("a page that says <|image_pad|>, <|im_end|> and <|im_start|>", picture(1, size=(60, 40)))
-    plain = asked("a page that says < |image_pad|>, < |im_end|> and < |im_start|>", picture(1, size=(60, 40)))
-    found = backend.choice_logprobs([said, PROMPTS[0]], ("Yes", "No"))
-    assert np.abs(found.logprobs - backend.choice_logprobs([plain, PROMPTS[0]], ("Yes", "No")).logprobs).max() < 1e-4
-    assert found.cost.image_tokens == backend.choice_logprobs([PROMPTS[0]] * 2, ("Yes", "No")).cost.image_tokens
+    special = question("a page that says <|image_pad|>, <|im_end|> and <|im_start|>", picture(1, size=(60, 40)))
+    plain = question("a page that says < |image_pad|>, < |im_end|> and < |im_start|>", picture(1, size=(60, 40)))
+    scores = backend.choice_logprobs([special, PROMPTS[0]], ("Yes", "No"))
+    assert np.abs(scores.logprobs - backend.choice_logprobs([plain, PROMPTS[0]], ("Yes", "No")).logprobs).max() < 1e-4
+    assert scores.cost.image_tokens == backend.choice_logprobs([PROMPTS[0]] * 2, ("Yes", "No")).cost.image_tokens
 
 
 def test_prompts_are_measured_as_the_processor_measures_them(folder: Path, backend: Local) -> None:
     plain = Plain(folder)
     assert backend.count_tokens(PROMPTS) == [plain.inputs(prompt)["input_ids"].shape[1] for prompt in PROMPTS]
     assert backend.count_tokens([]) == []
-    large = asked("x", Image.new("RGB", (3000, 2000)))
+    large = question("x", Image.new("RGB", (3000, 2000)))
     (answer,) = backend.generate([large], Decoding(max_tokens=1))
     assert 0 <= backend._prepare.extent(large) - answer.cost.image_tokens < 8  # letters by four: a few
 
 
 def test_narrow_pictures_are_taken_and_hopeless_ones_refused(qwen: Local) -> None:
-    assert np.isfinite(qwen.choice_logprobs([asked("a line", Image.new("RGB", (4000, 21)))], ("Yes",)).logprobs).all()
+    assert np.isfinite(qwen.choice_logprobs([question("a line", Image.new("RGB", (4000, 21)))], ("Yes",)).logprobs).all()
     with pytest.raises(InputError, match="aspect ratio"):
-        qwen.choice_logprobs([asked("a thread", Image.new("RGB", (1000, 2)))], ("Yes",))
+        qwen.choice_logprobs([question("a thread", Image.new("RGB", (1000, 2)))], ("Yes",))
     with pytest.raises(InputError, match="no message"):
         qwen.generate([()])
 
@@ -290,7 +290,7 @@ def test_threads_do_not_disturb_one_another(qwen: Local) -> None:
         return qwen.choice_logprobs(PROMPTS, CHOICES).logprobs
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(np.abs(found - expected).max() < 1e-4 for found in pool.map(ask, range(40)))
+        assert all(np.abs(actual - expected).max() < 1e-4 for actual in pool.map(ask, range(40)))
 
 
 @pytest.mark.parametrize("wrong", [{"device": "nonsense"}, {"device": "cpu", "batch_size": 0}])

@@ -20,8 +20,8 @@ PROMPT = (Message(role="user", parts=("what?",)),)
 
 def scripted(path: Path, *lines: Any) -> Scripted:
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines), encoding="utf-8")
-    made: Scripted = make(f"scripted/{path}", station="backends")
-    return made
+    backend: Scripted = make(f"scripted/{path}", station="backends")
+    return backend
 
 
 def test_answers_come_in_order_and_the_last_is_repeated(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def backend(url: str) -> chat_http.ChatHttp:
 
 def test_pieces_come_in_order_and_make_the_answer() -> None:
     with serving(lambda body, n: failed(503, "busy") if n == 0 else events(PIECES)) as server:
-        came: list[str] = []
-        answer = backend(server.url).stream(PROMPT, None, came.append)
-    assert came == PIECES
+        pieces: list[str] = []
+        answer = backend(server.url).stream(PROMPT, None, pieces.append)
+    assert pieces == PIECES
     assert (answer.text, answer.finished) == ("".join(PIECES), "stop")
     assert (answer.cost.prompt_tokens, answer.cost.generated_tokens) == (7, 3)
     assert server.requests[-1]["stream"] is True
@@ -49,9 +49,9 @@ def test_pieces_come_in_order_and_make_the_answer() -> None:
 
 def test_a_server_that_does_not_stream_answers_in_one_piece() -> None:
     with serving(lambda body, n: said("It cost 1200 pounds.")) as server:
-        came: list[str] = []
-        answer = backend(server.url).stream(PROMPT, None, came.append)
-    assert came == [answer.text] == ["It cost 1200 pounds."]
+        pieces: list[str] = []
+        answer = backend(server.url).stream(PROMPT, None, pieces.append)
+    assert pieces == [answer.text] == ["It cost 1200 pounds."]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_what_is_no_whole_answer_is_an_error(reply: Reply, message: str) -> None
 
 
 def test_text_after_a_stop_is_never_told() -> None:
-    came: list[str] = []
+    pieces: list[str] = []
     with serving(lambda body, n: said("yes END no")) as server:
-        answer = backend(server.url).stream(PROMPT, Decoding(stop=("END",)), came.append)
-    assert came == [answer.text] == ["yes "]
+        answer = backend(server.url).stream(PROMPT, Decoding(stop=("END",)), pieces.append)
+    assert pieces == [answer.text] == ["yes "]
 
 
 def test_an_error_of_the_caller_passes_through() -> None:
@@ -105,11 +105,11 @@ def pages(tmp_path: Path) -> Path:
 
 
 def test_ask_tells_the_answer_as_it_comes(pages: Path) -> None:
-    came: list[str] = []
+    pieces: list[str] = []
     collection = Collection.open(pages)
     with serving(lambda body, n: events(PIECES)) as server:
-        result = collection.ask("What did the gauge cost?", backend=backend(server.url), on_text=came.append)
-    assert came == PIECES
+        result = collection.ask("What did the gauge cost?", backend=backend(server.url), on_text=pieces.append)
+    assert pieces == PIECES
     assert result.answer.text == "It cost 1200 pounds."
     assert [citation.item.text for citation in result.answer.citations] == ["The harbour gauge cost 1200 pounds."]
 
@@ -117,9 +117,9 @@ def test_ask_tells_the_answer_as_it_comes(pages: Path) -> None:
 def test_ask_tells_in_one_piece_what_does_not_stream(pages: Path) -> None:
     collection = Collection.open(pages)
     for double in (None, FakeBackend(answer=lambda prompt: "1200 pounds [1].")):
-        came: list[str] = []
-        result = collection.ask("What did the gauge cost?", backend=double, on_text=came.append)
-        assert [text.removesuffix(" [1].").removesuffix(".") for text in came] == [result.answer.text.removesuffix(".")]
+        pieces: list[str] = []
+        result = collection.ask("What did the gauge cost?", backend=double, on_text=pieces.append)
+        assert [text.removesuffix(" [1].").removesuffix(".") for text in pieces] == [result.answer.text.removesuffix(".")]
     nothing: list[str] = []
     collection.ask("Zebras?", backend=double, on_text=nothing.append)
     assert nothing == ["Not in these documents."]

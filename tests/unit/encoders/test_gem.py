@@ -204,15 +204,15 @@ def test_the_backbone_is_torchvisions_when_the_floor_is_zero():
     reference = ResNet(Bottleneck, [2, 1, 2, 1], num_classes=10).eval()
     names = {"conv1": "f.a", "bn1": "f.a_bn", "conv2": "f.b", "bn2": "f.b_bn", "conv3": "f.c", "bn3": "f.c_bn"}
     names |= {"downsample.0": "proj", "downsample.1": "bn"}
-    held = {"head.fc.weight": torch.zeros(8, 2048), "head.fc.bias": torch.zeros(8), "head.pool.p": torch.ones(1)}
+    weights = {"head.fc.weight": torch.zeros(8, 2048), "head.fc.bias": torch.zeros(8), "head.pool.p": torch.ones(1)}
     for key, value in reference.state_dict().items():
         if key.startswith("layer"):
             stage, block, rest = key.removeprefix("layer").split(".", 2)
             layer, _, kind = rest.rpartition(".")
-            held[f"s{stage}.b{int(block) + 1}.{names[layer]}.{kind}"] = value
+            weights[f"s{stage}.b{int(block) + 1}.{names[layer]}.{kind}"] = value
         elif not key.startswith("fc"):
-            held[f"stem.{key.replace('conv1', 'conv').replace('bn1', 'bn')}"] = value
-    model, depths = backbone_of(held, Path("torchvision"))
+            weights[f"stem.{key.replace('conv1', 'conv').replace('bn1', 'bn')}"] = value
+    model, depths = backbone_of(weights, Path("torchvision"))
     x = torch.randn(2, 3, 70, 101)
     expected = reference.maxpool(reference.relu(reference.bn1(reference.conv1(x))))
     expected = reference.layer4(reference.layer3(reference.layer2(reference.layer1(expected))))
@@ -323,8 +323,8 @@ def test_every_layout_of_one_checkpoint_gives_the_same_rows(tmp_path):
         "bare.pth": {**bare, **head},
         "uncounted.pth": {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")},
     }
-    for name, held in layouts.items():
-        torch.save(held, tmp_path / name)
+    for name, content in layouts.items():
+        torch.save(content, tmp_path / name)
     save_file({**state, **head}, tmp_path / "tensors.safetensors")
     images = [picture(4, 110, 120)]
     rows = [built(tmp_path / name).encode(images) for name in [*layouts, "tensors.safetensors"]]

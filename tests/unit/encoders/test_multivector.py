@@ -77,8 +77,8 @@ def test_inputs_are_made_in_threads(folder: Path) -> None:
 
 
 def test_extreme_pictures_are_taken(folder: Path) -> None:
-    found = encoder(folder).encode_tokens([Image.new("RGB", (1, 1)), Image.new("RGB", (3000, 1)), Image.new("RGBA", (2, 900))])
-    assert all(np.isfinite(rows).all() for rows in found)
+    matrices = encoder(folder).encode_tokens([Image.new("RGB", (1, 1)), Image.new("RGB", (3000, 1)), Image.new("RGBA", (2, 900))])
+    assert all(np.isfinite(rows).all() for rows in matrices)
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 40, 60])

@@ -309,7 +309,7 @@ def test_a_tokenizer_that_the_model_does_not_know_is_an_error(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "message"),
     [
         ("ViT-B32.openai", "Did you mean 'ViT-B-32'?"),
         ("ViT-B-32.laion2b_s34b", "laion2b_s34b_b79k"),
@@ -319,8 +319,8 @@ def test_a_tokenizer_that_the_model_does_not_know_is_an_error(folder, tmp_path):
         ("ViT-B-23:x.pt", "Did you mean 'ViT-B-32'?"),
     ],
 )
-def test_unknown_names_are_answered_with_real_ones(argument, said):
-    with pytest.raises(UnknownName, match=said):
+def test_unknown_names_are_answered_with_real_ones(argument, message):
+    with pytest.raises(UnknownName, match=message):
         make(f"openclip/{argument}")
 
 

@@ -15,15 +15,15 @@ def scores(values: list[float]) -> Scores:
 
 def test_an_interval_holds_its_mean_and_repeats() -> None:
     values = scores(np.random.default_rng(1).random(50).tolist())
-    found = intervals(values)["R@1"]
-    assert found.low < found.value < found.high
-    assert found == intervals(values)["R@1"]
+    result = intervals(values)["R@1"]
+    assert result.low < result.value < result.high
+    assert result == intervals(values)["R@1"]
 
 
 def test_the_interval_is_about_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(1).random(400)
-    found = intervals(scores(values.tolist()))["R@1"]
-    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    result = intervals(scores(values.tolist()))["R@1"]
+    assert result.high - result.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_the_randomisation_test_of_three_wins_is_exact() -> None:
@@ -31,8 +31,8 @@ def test_the_randomisation_test_of_three_wins_is_exact() -> None:
 
 
 def test_no_difference_is_no_evidence() -> None:
-    found = gains(scores([0, 1]), [scores([0, 1])], "R@1")[0]
-    assert (found.p_value, found.ties, found.interval.value) == (1.0, 2, 0.0)
+    result = gains(scores([0, 1]), [scores([0, 1])], "R@1")[0]
+    assert (result.p_value, result.ties, result.interval.value) == (1.0, 2, 0.0)
 
 
 def test_holm_by_hand() -> None:

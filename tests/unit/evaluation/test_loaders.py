@@ -24,20 +24,20 @@ from mmrerank.evaluation.runs import Run
 
 def test_cirr_takes_the_reference_out_and_knows_the_small_gallery(tmp_path: Path) -> None:
     cirr(tmp_path / "data")
-    found = opened(tmp_path, "cirr", queries=2, items=6, first_query="7", last_item="dev-5-0-img0.png")
-    assert found.qrels == {"7": {"dev-1-0-img0.png": 1}, "8": {"dev-2-0-img0.png": 1}}
-    assert found.removed["7"] == {"dev-0-0-img0.png"}
-    assert len(found.subsets["7"]) == 6
-    assert found.names["dev-0-0-img0.png"] == "dev-0-0-img0"
-    assert [source.name for source in found.sources] == ["dev"]
-    assert found.queries[0].images[0].open().size == (40, 30)
+    benchmark = opened(tmp_path, "cirr", queries=2, items=6, first_query="7", last_item="dev-5-0-img0.png")
+    assert benchmark.qrels == {"7": {"dev-1-0-img0.png": 1}, "8": {"dev-2-0-img0.png": 1}}
+    assert benchmark.removed["7"] == {"dev-0-0-img0.png"}
+    assert len(benchmark.subsets["7"]) == 6
+    assert benchmark.names["dev-0-0-img0.png"] == "dev-0-0-img0"
+    assert [source.name for source in benchmark.sources] == ["dev"]
+    assert benchmark.queries[0].images[0].open().size == (40, 30)
 
 
 def test_cirr_test_has_no_judgements_and_a_server(tmp_path: Path) -> None:
     cirr(tmp_path / "data", "test1", "test1", judged=False)
-    found = opened(tmp_path, "cirr", "test1")
-    assert not found.judged
-    assert found.server == "cirr"
+    benchmark = opened(tmp_path, "cirr", "test1")
+    assert not benchmark.judged
+    assert benchmark.server == "cirr"
 
 
 def test_annotations_alone_are_enough_to_measure_runs(tmp_path: Path) -> None:
@@ -50,19 +50,21 @@ def test_annotations_alone_are_enough_to_measure_runs(tmp_path: Path) -> None:
         "shared_concept": "a cup",
     }
     write(tmp_path / "data", {"val.json": [query]})  # beside one another, without the folder `annotations`
-    found = opened(tmp_path, "circo", queries=1)
-    assert found.qrels == {"3": {"000000000007.jpg": 2, "000000000008.jpg": 1}}  # the picture that the query was written for, and the other
-    assert (found.sources, found.items, found.removed) == ((), (), {})
-    assert found.names["000000000042.jpg"] == "42"
+    benchmark = opened(tmp_path, "circo", queries=1)
+    assert benchmark.qrels == {
+        "3": {"000000000007.jpg": 2, "000000000008.jpg": 1}
+    }  # the picture that the query was written for, and the other
+    assert (benchmark.sources, benchmark.items, benchmark.removed) == ((), (), {})
+    assert benchmark.names["000000000042.jpg"] == "42"
 
 
 def test_the_picture_that_a_query_was_written_for_is_told_from_the_other_right_ones(tmp_path: Path) -> None:
     """CIRCO: a perfect run once had a recall of 0, since all right pictures were of grade 1."""
     query = {"id": 3, "reference_img_id": 42, "target_img_id": 7, "gt_img_ids": [7, 8], "relative_caption": "is red"}
     write(tmp_path / "data", {"val.json": [query]})
-    found = replace(opened(tmp_path, "circo"), measures=("R(rel=2)@1", "mAP@5", "R@1", "P@2"))
+    benchmark = replace(opened(tmp_path, "circo"), measures=("R(rel=2)@1", "mAP@5", "R@1", "P@2"))
     runs = [Run(tag="t", rankings={"3": order}) for order in (("7", "8"), ("8", "7"))]
-    measured = [{name: of["value"] for name, of in evaluate(found, None, run=run).result["measures"].items()} for run in runs]
+    measured = [{name: of["value"] for name, of in evaluate(benchmark, None, run=run).result["measures"].items()} for run in runs]
     assert measured[0] == {"R(rel=2)@1": 1.0, "mAP@5": 1.0, "R@1": 0.5, "P@2": 1.0}
     assert measured[1] == {"R(rel=2)@1": 0.0, "mAP@5": 1.0, "R@1": 0.5, "P@2": 1.0}
 
@@ -80,8 +82,8 @@ def test_a_list_of_pictures_is_needed_once_there_are_pictures(tmp_path: Path) ->
             "COCO2017_unlabeled/unlabeled2017/000000000099.jpg": 2,
         },
     )
-    found = opened(tmp_path, "circo", items=2)
-    assert [source.name for source in found.sources] == ["000000000042.jpg", "000000000007.jpg"]  # and not 99
+    benchmark = opened(tmp_path, "circo", items=2)
+    assert [source.name for source in benchmark.sources] == ["000000000042.jpg", "000000000007.jpg"]  # and not 99
 
 
 def test_fashioniq_has_a_gallery_and_a_group_for_each_category(tmp_path: Path) -> None:
@@ -89,19 +91,19 @@ def test_fashioniq_has_a_gallery_and_a_group_for_each_category(tmp_path: Path) -
         names = [f"{group}{m}" for m in range(3)]
         entry = {"candidate": names[0], "target": names[1], "captions": ["is longer", "" if n else " has dots "]}
         write(tmp_path / "data", {f"captions/cap.{group}.val.json": [entry], f"image_splits/split.{group}.val.json": names})
-    found = opened(tmp_path, "fashioniq", queries=3, first_query="dress-0", last_query="toptee-0")
-    assert found.galleries["shirt-0"] == ("shirt0.png", "shirt1.png", "shirt2.png")
-    assert [query.text for query in found.queries] == ["is longer and has dots", "is longer", "is longer"]
-    assert found.groups == {"dress-0": "dress", "shirt-0": "shirt", "toptee-0": "toptee"}
+    benchmark = opened(tmp_path, "fashioniq", queries=3, first_query="dress-0", last_query="toptee-0")
+    assert benchmark.galleries["shirt-0"] == ("shirt0.png", "shirt1.png", "shirt2.png")
+    assert [query.text for query in benchmark.queries] == ["is longer and has dots", "is longer", "is longer"]
+    assert benchmark.groups == {"dress-0": "dress", "shirt-0": "shirt", "toptee-0": "toptee"}
 
 
 def test_pictures_alone_can_be_the_query(tmp_path: Path) -> None:
     query = {"id": "a", "query_image": "a.jpg", "positives": ["b.jpg"], "ignore": ["c.jpg"]}
     rows = [{"image": name} for name in ("a.jpg", "b.jpg", "c.jpg")]
     write(tmp_path / "data", {"dev/queries.jsonl": lines(query), "dev/images.jsonl": lines(*rows)})
-    found = opened(tmp_path, "instance_photos", queries=1, items=3)
-    assert found.queries[0].text is None
-    assert found.qrels == {"a": {"b.jpg": 1, "c.jpg": -1}}
+    benchmark = opened(tmp_path, "instance_photos", queries=1, items=3)
+    assert benchmark.queries[0].text is None
+    assert benchmark.qrels == {"a": {"b.jpg": 1, "c.jpg": -1}}
 
 
 @pytest.mark.parametrize(
@@ -152,25 +154,25 @@ def test_a_picture_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def genecis_row(target: int, *gallery: int) -> dict[str, Any]:
-    shown = [{"val_image_id": n} for n in gallery]
-    return {"condition": "wall", "reference": {"val_image_id": 1}, "target": {"val_image_id": target}, "gallery": shown}
+    pictures = [{"val_image_id": n} for n in gallery]
+    return {"condition": "wall", "reference": {"val_image_id": 1}, "target": {"val_image_id": target}, "gallery": pictures}
 
 
 def test_the_target_is_searched_beside_its_gallery_once(tmp_path: Path) -> None:
     write(tmp_path / "data", {"genecis/focus_object.json": [genecis_row(2, 3, 4), genecis_row(3, 3, 5)]})
-    found = opened(tmp_path, "genecis", queries=2, items=4)
-    assert found.galleries["0"] == ("000000000002.jpg", "000000000003.jpg", "000000000004.jpg")
-    assert found.galleries["1"] == ("000000000003.jpg", "000000000005.jpg")
-    assert found.qrels["1"] == {"000000000003.jpg": 1}
+    benchmark = opened(tmp_path, "genecis", queries=2, items=4)
+    assert benchmark.galleries["0"] == ("000000000002.jpg", "000000000003.jpg", "000000000004.jpg")
+    assert benchmark.galleries["1"] == ("000000000003.jpg", "000000000005.jpg")
+    assert benchmark.qrels["1"] == {"000000000003.jpg": 1}
 
 
 def test_cut_outs_are_items_by_picture_and_box(tmp_path: Path) -> None:
-    shown = [{"image_id": 9, "instance_bbox": [n, 2, 3.5, 4]} for n in range(3)]
-    row = {"condition": "red", "reference": shown[0], "target": shown[1], "gallery": shown[2:]}
+    pictures = [{"image_id": 9, "instance_bbox": [n, 2, 3.5, 4]} for n in range(3)]
+    row = {"condition": "red", "reference": pictures[0], "target": pictures[1], "gallery": pictures[2:]}
     write(tmp_path / "data", {"genecis/focus_attribute.json": [row]})
-    found = opened(tmp_path, "genecis", "focus_attribute")
-    assert found.galleries["0"] == ("9-1-2-3.5-4", "9-2-2-3.5-4")
-    assert found.queries[0].images == ()
+    benchmark = opened(tmp_path, "genecis", "focus_attribute")
+    assert benchmark.galleries["0"] == ("9-1-2-3.5-4", "9-2-2-3.5-4")
+    assert benchmark.queries[0].images == ()
     row["target"] = {"image_id": 9, "instance_bbox": [1, 2]}
     write(tmp_path / "data", {"genecis/focus_attribute.json": [row]})
     with pytest.raises(FormatError, match="left, top, width and height"):
@@ -259,10 +261,10 @@ def test_a_folder_stands_for_its_files_only_where_it_holds_no_others(tmp_path: P
 
 def test_a_run_in_official_ids_is_read_in_item_ids(tmp_path: Path) -> None:
     cirr(tmp_path / "data")
-    found = opened(tmp_path, "cirr")
+    benchmark = opened(tmp_path, "cirr")
     official = Run(tag="other", rankings={"7": ("dev-0-0-img0", "dev-1-0-img0"), "8": ("dev-2-0-img0.png",)})
-    measures = evaluate(found, None, run=official).result["measures"]
+    measures = evaluate(benchmark, None, run=official).result["measures"]
     assert measures["R@1"]["value"] == 1.0  # the reference, first in query 7, is out
     assert measures["R_subset@1"]["value"] == 1.0
     with pytest.raises(MMRerankError, match="holds no item of cirr/val"):
-        evaluate(found, None, run=Run(tag="other", rankings={"7": ("1", "2")}))
+        evaluate(benchmark, None, run=Run(tag="other", rankings={"7": ("1", "2")}))

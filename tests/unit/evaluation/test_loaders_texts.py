@@ -29,10 +29,10 @@ def test_questions_of_documents_are_asked_of_one_or_of_all(tmp_path: Path) -> No
         {**base, "doc_id": "b.pdf", "evidence_pages": "[1]"},
     ]
     write(tmp_path / "data", {"samples.json": rows, "documents/it's.pdf": b"%PDF", "documents/b.pdf": b"%PDF"})
-    found = opened(tmp_path, "mmlongbench_doc", queries=2, first_query="0", last_query="2")
-    assert found.qrels["0"] == {"it's.pdf#page=3": 1, "it's.pdf#page=5": 1}
-    assert found.queries[0].filter == "document_id = 'it''s.pdf'"
-    assert found.groups["2"] == "Guidebook"
+    benchmark = opened(tmp_path, "mmlongbench_doc", queries=2, first_query="0", last_query="2")
+    assert benchmark.qrels["0"] == {"it's.pdf#page=3": 1, "it's.pdf#page=5": 1}
+    assert benchmark.queries[0].filter == "document_id = 'it''s.pdf'"
+    assert benchmark.groups["2"] == "Guidebook"
     assert opened(tmp_path, "mmlongbench_doc", "corpus").queries[0].filter is None
     (tmp_path / "data/documents/b.pdf").unlink()
     with pytest.raises(InputError, match=r"lacks 1 documents, 'b\.pdf'"):
@@ -43,9 +43,9 @@ def test_pages_of_a_table_are_rows_between_the_ends_of_their_document(tmp_path: 
     questions = [{"Q": "which year?", "A": "2015", "page_id": [0, 2], "type": "Chart"}]
     row = {"doc_name": "a.pdf", "domain": "News", "page_indices": [10, 12], "layout_indices": [0, 1], "questions": questions}
     write(tmp_path / "data", {"MMDocIR_annotations.jsonl": lines(row)})
-    found = opened(tmp_path, "mmdocir", queries=1)
-    assert found.qrels == {"0": {"MMDocIR_pages.parquet::11": 1, "MMDocIR_pages.parquet::13": 1}}
-    assert found.galleries["0"] == tuple(f"MMDocIR_pages.parquet::{n}" for n in (11, 12, 13))
+    benchmark = opened(tmp_path, "mmdocir", queries=1)
+    assert benchmark.qrels == {"0": {"MMDocIR_pages.parquet::11": 1, "MMDocIR_pages.parquet::13": 1}}
+    assert benchmark.galleries["0"] == tuple(f"MMDocIR_pages.parquet::{n}" for n in (11, 12, 13))
     questions[0]["page_id"] = [3]
     write(tmp_path / "data", {"MMDocIR_annotations.jsonl": lines(row)})
     with pytest.raises(FormatError, match=r"'a\.pdf' has no page 3"):
@@ -77,9 +77,9 @@ def test_novel_eval_is_measured_as_shipped_and_searched_with_a_header(tmp_path: 
             "corpus.tsv": "0-0\ta\n0-1\tb\n1-0\tc\n",
         },
     )
-    found = opened(tmp_path, "novel_eval", queries=2, items=3, first_item="corpus.tsv::0-0")
-    assert found.qrels["0"] == {"corpus.tsv::0-0": 0, "corpus.tsv::0-1": 2}
-    assert found.sources == ()
+    benchmark = opened(tmp_path, "novel_eval", queries=2, items=3, first_item="corpus.tsv::0-0")
+    assert benchmark.qrels["0"] == {"corpus.tsv::0-0": 0, "corpus.tsv::0-1": 2}
+    assert benchmark.sources == ()
     write(data, {"corpus.tsv": "id\ttext\n0-0\ta\n0-1\tb\n1-0\tc\n"})
     assert opened(tmp_path, "novel_eval", items=3).sources == (data / "corpus.tsv",)
 
@@ -90,9 +90,9 @@ def test_queries_that_no_judgement_names_are_passed_over(tmp_path: Path) -> None
     qrels = "query-id\tcorpus-id\tscore\nb\td2\t1\n"
     data = write(tmp_path / "data", {"queries.jsonl": queries, "corpus.jsonl": corpus, "qrels/test.tsv": qrels})
     options = {"queries": "queries.jsonl", "query_id": "_id", "text": "{text}", "qrels": "qrels/{split}.tsv"}
-    found = judged.load(data, "test", {**options, "corpus": "corpus.jsonl", "corpus_id": "_id"})  # BEIR as it ships
-    assert [query.query_id for query in found.queries] == ["b"]
-    assert found.qrels == {"b": {"corpus.jsonl::d2": 1}}
+    benchmark = judged.load(data, "test", {**options, "corpus": "corpus.jsonl", "corpus_id": "_id"})  # BEIR as it ships
+    assert [query.query_id for query in benchmark.queries] == ["b"]
+    assert benchmark.qrels == {"b": {"corpus.jsonl::d2": 1}}
     write(data, {"qrels/test.tsv": "query-id\tcorpus-id\tscore\n"})
     with pytest.raises(FormatError, match="none of its 2 queries is judged"):
         judged.load(data, "test", options)
@@ -105,10 +105,10 @@ def test_vidore_is_read_from_shards_and_pages_keep_their_shard(tmp_path: Path) -
     for shard in range(2):
         pages = [{"corpus_id": 2 * shard + n, "image": {"bytes": b"", "path": None}, "markdown": "text"} for n in range(2)]
         parquet(place / f"corpus/test-{shard}.parquet", pages)
-    found = opened(tmp_path, "vidore_v3", "vidore_v3_hr", queries=2, items=4, first_query="1")
-    assert found.qrels == {"1": {"test-0.parquet::1": 2}, "2": {"test-1.parquet::2": 2}}
-    assert found.read_with == ("table(id_column='corpus_id', text_column='markdown')",)
-    assert found.names["test-1.parquet::3"] == "3"
+    benchmark = opened(tmp_path, "vidore_v3", "vidore_v3_hr", queries=2, items=4, first_query="1")
+    assert benchmark.qrels == {"1": {"test-0.parquet::1": 2}, "2": {"test-1.parquet::2": 2}}
+    assert benchmark.read_with == ("table(id_column='corpus_id', text_column='markdown')",)
+    assert benchmark.names["test-1.parquet::3"] == "3"
 
 
 def dl(tmp_path: Path, **change: Any) -> Benchmark:
@@ -119,30 +119,30 @@ def dl(tmp_path: Path, **change: Any) -> Benchmark:
 
 
 def test_a_first_stage_that_comes_with_the_queries_is_a_run(tmp_path: Path) -> None:
-    found = dl(tmp_path)
-    assert found.given is not None
-    assert found.given.rankings == {"q1": ("corpus.jsonl::9", "corpus.jsonl::8")}
-    assert found.given.scores == {"q1": (4.5, 4.0)}
-    assert found.qrels == {"q1": {"corpus.jsonl::8": 3, "corpus.jsonl::9": 0}}
+    benchmark = dl(tmp_path)
+    assert benchmark.shipped_run is not None
+    assert benchmark.shipped_run.rankings == {"q1": ("corpus.jsonl::9", "corpus.jsonl::8")}
+    assert benchmark.shipped_run.scores == {"q1": (4.5, 4.0)}
+    assert benchmark.qrels == {"q1": {"corpus.jsonl::8": 3, "corpus.jsonl::9": 0}}
 
 
 def test_official_ids_are_known_without_the_table(tmp_path: Path) -> None:
     """A run in the ids of MS MARCO once scored 0 where corpus.jsonl is not there: only its rows gave names to the items."""
-    found = dl(tmp_path)
-    assert found.missing == (tmp_path / "data" / "corpus.jsonl",)
+    benchmark = dl(tmp_path)
+    assert benchmark.missing == (tmp_path / "data" / "corpus.jsonl",)
     official, ours = (Run(tag="t", rankings={"q1": (f"{mark}8", f"{mark}9")}) for mark in ("", "corpus.jsonl::"))
-    assert evaluate(found, None, run=official).result["measures"]["nDCG@10"]["value"] == 1.0
-    assert found.in_item_ids(official).rankings == ours.rankings
-    beside = evaluate(found, None, compare=[official]).result["systems"][1]
+    assert evaluate(benchmark, None, run=official).result["measures"]["nDCG@10"]["value"] == 1.0
+    assert benchmark.in_item_ids(official).rankings == ours.rankings
+    beside = evaluate(benchmark, None, compare=[official]).result["systems"][1]
     assert beside["measures"]["nDCG@10"]["value"] == 1.0
     with pytest.raises(InputError, match="holds no item of trec_dl"):
-        evaluate(found, None, run=Run(tag="t", rankings={"q1": ("seven", "six")}))
+        evaluate(benchmark, None, run=Run(tag="t", rankings={"q1": ("seven", "six")}))
 
 
 def test_a_pool_may_lack_right_items(tmp_path: Path) -> None:
     write(tmp_path / "data", {"corpus.jsonl": lines({"id": "9", "text": "b"})})
-    found = dl(tmp_path)
-    assert (found.items, found.qrels["q1"]["corpus.jsonl::8"]) == (("corpus.jsonl::9",), 3)
+    benchmark = dl(tmp_path)
+    assert (benchmark.items, benchmark.qrels["q1"]["corpus.jsonl::8"]) == (("corpus.jsonl::9",), 3)
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_webqa_keeps_questions_that_pictures_answer(tmp_path: Path) -> None:
 
     content = {"a": entry("val", [1, 2], [3]), "b": entry("val", [], [4]), "c": entry("train", [5], [])}
     write(tmp_path / "data", {"WebQA_train_val.json": content})
-    found = opened(tmp_path, "webqa", queries=1, items=3)
-    assert found.qrels == {"a": {"1.jpg": 1, "2.jpg": 1}}
-    assert found.queries[0].text == "What colour?"
+    benchmark = opened(tmp_path, "webqa", queries=1, items=3)
+    assert benchmark.qrels == {"a": {"1.jpg": 1, "2.jpg": 1}}
+    assert benchmark.queries[0].text == "What colour?"
     assert opened(tmp_path, "webqa", "val_question").galleries == {"a": ("1.jpg", "2.jpg", "3.jpg")}
 
 
@@ -205,9 +205,9 @@ def test_multimodalqa_is_read_packed_and_by_the_places_of_its_pictures(tmp_path:
     questions = gzip.compress(lines(entry("a", "image"), entry("b", "image", "text"), entry("c", "table")).encode())
     places = gzip.compress(lines({"id": "image1", "path": "One.jpg"}, {"id": "image2", "path": "Two.png"}).encode())
     write(tmp_path / "data", {"dataset/MMQA_dev.jsonl.gz": questions, "dataset/MMQA_images.jsonl.gz": places})
-    found = opened(tmp_path, "multimodalqa", queries=1, items=2)
-    assert found.qrels == {"a": {"One.jpg": 1}}
-    assert found.items == ("One.jpg", "Two.png")
+    benchmark = opened(tmp_path, "multimodalqa", queries=1, items=2)
+    assert benchmark.qrels == {"a": {"One.jpg": 1}}
+    assert benchmark.items == ("One.jpg", "Two.png")
     write(tmp_path / "data", {"dataset/MMQA_images.jsonl.gz": gzip.compress(lines({"id": "image1", "path": "One.jpg"}).encode())})
     with pytest.raises(FormatError, match="'image2' is not in dataset/MMQA_images"):
         opened(tmp_path, "multimodalqa")

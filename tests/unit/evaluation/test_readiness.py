@@ -23,9 +23,9 @@ def benchmark_(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
 
 @pytest.fixture(scope="module")
 def collection(benchmark_: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    made, _ = collection_for(benchmark_, tmp_path_factory.mktemp("collections"))
-    assert made is not None
-    return made
+    collected, _ = collection_for(benchmark_, tmp_path_factory.mktemp("collections"))
+    assert collected is not None
+    return collected
 
 
 def right_of(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
@@ -62,13 +62,13 @@ def test_queries_that_a_run_lacks_are_told_and_count_0(benchmark_: Benchmark, co
     right = right_of(benchmark_)
     half = Run(tag="half", rankings=dict(list(right.items())[:2]))
     whole = Run(tag="whole", rankings=right)
-    told = "the run 'half' holds 2 of 4 queries; the rest count 0"
+    note = "the run 'half' holds 2 of 4 queries; the rest count 0"
     judged = replace(benchmark_, measures=("R@10", "AUC"))
     alone = evaluate(judged, None, run=half)
-    assert alone.result["notes"] == [told]
+    assert alone.result["notes"] == [note]
     assert alone.result["measures"]["R@10"]["value"] == 0.5
-    assert evaluate(judged, None, run=whole, compare=[half]).result["notes"] == [told]
-    assert evaluate(judged, collection, run=half, rerank=["superglobal"]).result["notes"] == [told]
+    assert evaluate(judged, None, run=whole, compare=[half]).result["notes"] == [note]
+    assert evaluate(judged, collection, run=half, rerank=["superglobal"]).result["notes"] == [note]
 
 
 def test_a_run_about_other_queries_is_no_first_stage(benchmark_: Benchmark, collection: Collection) -> None:
@@ -95,10 +95,10 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path: Path) -> None:
     for picture in sorted((data / "img_raw/dev").iterdir()):
         picture.unlink()
     (data / "img_raw/dev").rmdir()
-    found = opened(tmp_path, "cirr")
-    assert (found.sources, found.missing) == ((), (data / "img_raw/dev",))
+    benchmark = opened(tmp_path, "cirr")
+    assert (benchmark.sources, benchmark.missing) == ((), (data / "img_raw/dev",))
     with pytest.raises(InputError, match=r"nothing to index here: there is no .*img_raw/dev") as raised:
-        evaluate(found, None)
+        evaluate(benchmark, None)
     assert "NLVR2" in raised.value.hint
 
 
@@ -122,7 +122,7 @@ def test_an_encoder_that_does_not_take_the_queries_is_told_before_anything_is_in
 
 
 def test_what_needs_no_encoder_is_indexed_without(benchmark_: Benchmark, tmp_path: Path) -> None:
-    made, report = collection_for(replace(benchmark_, encoder="none"), tmp_path, searched_by="lexical")
-    assert made is not None
+    collected, report = collection_for(replace(benchmark_, encoder="none"), tmp_path, searched_by="lexical")
+    assert collected is not None
     assert report is not None
-    assert (made.manifest.encoders, report.added) == ((), len(made))
+    assert (collected.manifest.encoders, report.added) == ((), len(collected))

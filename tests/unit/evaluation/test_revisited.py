@@ -39,8 +39,8 @@ def test_plain_values_come_out_of_every_protocol(tmp_path: Path, protocol: int) 
         "one": np.int64(2**40),
         "none": np.array([]),
     }
-    found = plain_pickle(write(tmp_path, values, protocol) / "set" / "gnd.pkl")
-    assert found == {"list": ["a", [1, -2.5], None, True], "numbers": [1, 2, 3], "reals": [0.5], "one": 2**40, "none": []}
+    content = plain_pickle(write(tmp_path, values, protocol) / "set" / "gnd.pkl")
+    assert content == {"list": ["a", [1, -2.5], None, True], "numbers": [1, 2, 3], "reals": [0.5], "one": 2**40, "none": []}
 
 
 class Command:
@@ -95,11 +95,11 @@ def test_places_become_grades_and_the_query_is_its_box(tmp_path: Path) -> None:
     data = write(tmp_path, truth())
     for n, name in enumerate("abcq"):
         picture(n).save(data / "set" / "jpg" / f"{name}.jpg")
-    found = revisited.load(data, "test", OPTIONS)
-    assert found.qrels == {"q": {"a.jpg": 2, "b.jpg": 1, "c.jpg": 1}}
-    assert found.items == ("a.jpg", "b.jpg", "c.jpg")
-    assert [source.name for source in found.sources] == ["a.jpg", "b.jpg", "c.jpg"]  # the query's picture is not searched
-    assert found.queries[0].images[0].open().size == (10, 20)
+    loaded = revisited.load(data, "test", OPTIONS)
+    assert loaded.qrels == {"q": {"a.jpg": 2, "b.jpg": 1, "c.jpg": 1}}
+    assert loaded.items == ("a.jpg", "b.jpg", "c.jpg")
+    assert [source.name for source in loaded.sources] == ["a.jpg", "b.jpg", "c.jpg"]  # the query's picture is not searched
+    assert loaded.queries[0].images[0].open().size == (10, 20)
 
 
 def test_distractors_are_counted(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_names_that_repeat_or_lead_out_are_errors(tmp_path: Path) -> None:
 
 
 def test_the_same_text_said_again_and_again_takes_no_memory(tmp_path: Path) -> None:
-    said = b"x" * 2**20
-    text = b"X" + len(said).to_bytes(4, "little") + said + b"q\x000"  # a text of 1 MiB, remembered as number 0
+    letters = b"x" * 2**20
+    text = b"X" + len(letters).to_bytes(4, "little") + letters + b"q\x000"  # a text of 1 MiB, remembered as number 0
     again = b"h\x01h\x00\x85R"  # its bytes once more, by six bytes of the file
     (tmp_path / "gnd.pkl").write_bytes(b"\x80\x02" + text + b"c_codecs\nencode\nq\x010](" + again * 500 + b"e.")
     tracemalloc.start()

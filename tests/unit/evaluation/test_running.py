@@ -13,7 +13,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.report import render
-from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.running import Outcome, first_stage, limited, outcome_of, run_benchmark
 from mmrerank.evaluation.runs import Run
 from mmrerank.pipeline import rerankers_of
 
@@ -24,9 +24,9 @@ def benchmark_(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
 
 
 def collected(benchmark: Benchmark, folder: Path, encoder: str = "openclip/mini") -> Collection:
-    made = Collection.create(folder, encoders=[encoder])
-    made.add(benchmark.sources)
-    return made
+    collection = Collection.create(folder, encoders=[encoder])
+    collection.add(benchmark.sources)
+    return collection
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +50,26 @@ def test_shards_and_batch_sizes_change_no_ranking(benchmark_: Benchmark, collect
 def test_what_the_protocol_removes_wastes_no_place(benchmark_: Benchmark, collection: Collection) -> None:
     first = first_stage(benchmark_, collection)
     for query in benchmark_.queries:
-        found = first.retrieve(query, 10).item_ids
-        assert len(found) == 10
-        assert not benchmark_.removed[query.query_id] & set(found)
+        ids = first.retrieve(query, 10).item_ids
+        assert len(ids) == 10
+        assert not benchmark_.removed[query.query_id] & set(ids)
 
 
 def test_a_query_with_a_gallery_is_searched_in_it(benchmark_: Benchmark, collection: Collection) -> None:
     query = benchmark_.queries[0]
     gallery = tuple(item.item_id for item in collection.items()[:7])
-    held = replace(benchmark_, galleries={query.query_id: gallery}, removed={})
-    assert set(first_stage(held, collection).retrieve(query, 50).item_ids) == set(gallery)
+    narrowed = replace(benchmark_, galleries={query.query_id: gallery}, removed={})
+    assert set(first_stage(narrowed, collection).retrieve(query, 50).item_ids) == set(gallery)
 
 
 def test_a_run_is_kept_to_the_gallery_of_its_query_reranked_or_not(benchmark_: Benchmark, collection: Collection) -> None:
     query = benchmark_.queries[0]
     ids = [item.item_id for item in collection.items()]
-    held = replace(benchmark_, queries=(query,), galleries={query.query_id: tuple(ids[:5])}, removed={})
+    narrowed = replace(benchmark_, queries=(query,), galleries={query.query_id: tuple(ids[:5])}, removed={})
     run = Run(tag="whole", rankings={query.query_id: tuple(reversed(ids))})
     inside = tuple(reversed(ids[:5]))
-    assert first_stage(held, collection, run=run).retrieve(query, 9).item_ids == inside
-    assert given_outcome(held, run, 10).systems[0].rankings[query.query_id] == inside
+    assert first_stage(narrowed, collection, run=run).retrieve(query, 9).item_ids == inside
+    assert outcome_of(narrowed, run, 10).systems[0].rankings[query.query_id] == inside
 
 
 @pytest.mark.parametrize("line", ['{"split": "test"}', '{"split": "test", "query_id": "q", "text": "x", "relevant": [["a"]]}'])
@@ -88,14 +88,14 @@ def test_a_limited_benchmark_is_spread_over_the_whole(benchmark_: Benchmark) -> 
 
 def test_a_run_about_other_queries_is_refused(benchmark_: Benchmark) -> None:
     with pytest.raises(InputError, match="no query of few-emoji"):
-        given_outcome(benchmark_, Run(tag="other", rankings={"stranger": ("a",)}), 10)
+        outcome_of(benchmark_, Run(tag="other", rankings={"stranger": ("a",)}), 10)
 
 
 def test_without_a_collection_only_a_run_can_be_measured(benchmark_: Benchmark) -> None:
     query = benchmark_.queries[0].query_id
     run = Run(tag="bm25", rankings={query: tuple(benchmark_.qrels[query])})
-    found = evaluate(benchmark_, None, run=run)
-    assert found.result["measures"]["R@1"]["value"] == pytest.approx(1 / 6, abs=1e-6)
+    evaluated = evaluate(benchmark_, None, run=run)
+    assert evaluated.result["measures"]["R@1"]["value"] == pytest.approx(1 / 6, abs=1e-6)
     with pytest.raises(InputError, match="nothing to index"):
         evaluate(benchmark_, None)
 
@@ -111,14 +111,14 @@ def test_the_ceiling_of_a_run_alone_leaves_out_what_the_protocol_removes(benchma
     query = benchmark_.queries[0]
     (reference,), right = benchmark_.removed[query.query_id], next(iter(benchmark_.qrels[query.query_id]))
     run = Run(tag="t", rankings={query.query_id: (reference, "wrong", right)}, scores={query.query_id: (3.0, 2.0, 1.0)})
-    found = evaluate(replace(benchmark_, queries=(query,)), None, run=run, depth=2)
-    assert found.result["ceiling"]["R@1"] == 1.0
-    assert found.outcome.systems[0].rankings[query.query_id] == ("wrong", right)
-    assert found.outcome.systems[0].scores[query.query_id] == (2.0, 1.0)
+    evaluated = evaluate(replace(benchmark_, queries=(query,)), None, run=run, depth=2)
+    assert evaluated.result["ceiling"]["R@1"] == 1.0
+    assert evaluated.outcome.systems[0].rankings[query.query_id] == ("wrong", right)
+    assert evaluated.outcome.systems[0].scores[query.query_id] == (2.0, 1.0)
 
 
 def test_the_report_shows_words_as_words(benchmark_: Benchmark, collection: Collection) -> None:
-    shown = replace(benchmark_, queries=tuple(replace(q, text="<script>alert(1)</script>") for q in benchmark_.queries))
-    found = evaluate(shown, collection, rerank=["superglobal"], depth=10)
-    page = render(found.result, found.outcome, collection.item)
+    hostile = replace(benchmark_, queries=tuple(replace(q, text="<script>alert(1)</script>") for q in benchmark_.queries))
+    evaluated = evaluate(hostile, collection, rerank=["superglobal"], depth=10)
+    page = render(evaluated.result, evaluated.outcome, collection.item)
     assert "<script>" not in page

@@ -19,8 +19,8 @@ IDS = st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable())
 @given(st.dictionaries(IDS, st.lists(IDS, unique=True, min_size=1, max_size=9), min_size=1, max_size=4))
 def test_a_run_is_read_back(tmp_path: Path, rankings: dict[str, list[str]]) -> None:
     run = Run(tag="t", rankings={query: tuple(ids) for query, ids in rankings.items()}, made_by={"depth": 3})
-    found = read_run(write_run(tmp_path / "a.trec", run))
-    assert (found.rankings, found.made_by) == (run.rankings, run.made_by)
+    back = read_run(write_run(tmp_path / "a.trec", run))
+    assert (back.rankings, back.made_by) == (run.rankings, run.made_by)
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=20))

@@ -46,8 +46,8 @@ RANKINGS = {"12063": ITEMS, "12064": tuple(reversed(ITEMS))}
 
 
 def test_cirr_takes_two_files_without_the_reference() -> None:
-    found = submission(cirr(), RANKINGS)
-    recall, subset = found["test1_recall.json"], found["test1_recall_subset.json"]
+    files = submission(cirr(), RANKINGS)
+    recall, subset = files["test1_recall.json"], files["test1_recall_subset.json"]
     assert list(recall) == ["version", "metric", "12063", "12064"]
     assert (recall["version"], recall["metric"], subset["metric"]) == ("rc2", "recall", "recall_subset")
     assert recall["12063"] == NAMES[1:51]
@@ -95,9 +95,9 @@ def test_a_benchmark_without_a_server_has_no_submission() -> None:
 
 def test_evaluate_writes_the_submission_beside_the_run(tmp_path: Path) -> None:
     official = Run(tag="other", rankings={query: tuple(item.removesuffix(".png") for item in ids) for query, ids in RANKINGS.items()})
-    found = evaluate(cirr(), None, run=official)
-    assert found.result["measures"] == {}
-    paths = write(found, tmp_path / "out")
+    evaluated = evaluate(cirr(), None, run=official)
+    assert evaluated.result["measures"] == {}
+    paths = write(evaluated, tmp_path / "out")
     assert [path.name for path in paths] == ["run.trec", "result.json", "test1_recall.json", "test1_recall_subset.json"]
     assert json.loads(paths[2].read_text())["12063"] == NAMES[1:51]
     part = evaluate(limited(cirr(), 1), None, run=official)  # a part of the queries is no submission

@@ -17,7 +17,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.cards import DATASETS
 from mmrerank.evaluation.evaluate import collection_for, evaluate
-from mmrerank.evaluation.running import Outcome, first_stage, given_outcome, limited, run_benchmark
+from mmrerank.evaluation.running import Outcome, first_stage, limited, outcome_of, run_benchmark
 from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.stability import kendall_tau, stability
 from mmrerank.evaluation.variants import VARIANTS, Setting, altered, make_variant, suitable
@@ -31,9 +31,9 @@ def benchmark_(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
 
 @pytest.fixture(scope="module")
 def collection(benchmark_: Benchmark, tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    made = Collection.create(tmp_path_factory.mktemp("collection") / "c", encoders=["openclip/mini"])
-    made.add(benchmark_.sources)
-    return made
+    collected = Collection.create(tmp_path_factory.mktemp("collection") / "c", encoders=["openclip/mini"])
+    collected.add(benchmark_.sources)
+    return collected
 
 
 class Reversing:
@@ -83,8 +83,8 @@ def test_paraphrases_keep_everything_but_the_words(benchmark_: Benchmark, collec
 def test_paraphrases_from_a_file(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
     own = benchmark_.queries[0].query_id
     (tmp_path / "words.jsonl").write_text(json.dumps({"query_id": own, "text": "other words"}), encoding="utf-8")
-    found = changed(benchmark_, collection, f"paraphrased(file='{tmp_path / 'words.jsonl'}')").queries
-    assert [query.text for query in found] == ["other words", *(query.text for query in benchmark_.queries[1:])]
+    queries = changed(benchmark_, collection, f"paraphrased(file='{tmp_path / 'words.jsonl'}')").queries
+    assert [query.text for query in queries] == ["other words", *(query.text for query in benchmark_.queries[1:])]
 
 
 def test_a_broken_file_of_paraphrases_is_named(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_hard_negatives_keep_to_the_gallery_of_the_query(benchmark_: Benchmark, 
     query = benchmark_.queries[0]
     (right, *_) = benchmark_.qrels[query.query_id]
     gallery = (right, *(item.item_id for item in collection.items() if item.item_id != right))[:6]
-    held = replace(benchmark_, queries=(query,), galleries={query.query_id: gallery}, removed={})
-    first = first_stage(held, collection)
-    plain = run_benchmark(held, collection, first, depth=2)
-    setting = altered(make_variant("hard_negatives"), Setting(benchmark=held, first=first, rerank=()), collection.version, plain)
+    narrowed = replace(benchmark_, queries=(query,), galleries={query.query_id: gallery}, removed={})
+    first = first_stage(narrowed, collection)
+    plain = run_benchmark(narrowed, collection, first, depth=2)
+    setting = altered(make_variant("hard_negatives"), Setting(benchmark=narrowed, first=first, rerank=()), collection.version, plain)
     assert set(setting.first.retrieve(query, 20).item_ids) == set(gallery)
 
 
@@ -146,18 +146,18 @@ def test_what_is_excluded_is_the_best_placed_wrong_item(benchmark_: Benchmark, c
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Benchmark, Collection]:
     """Six questions of the handbook over its pages, which have text and pictures; `lexical` searches."""
-    asked = limited(open_benchmark(DATASETS / "handbook" / "card.toml"), 6)
-    made, _ = collection_for(asked, tmp_path_factory.mktemp("handbook"))
-    assert made is not None
-    return asked, made
+    questions = limited(open_benchmark(DATASETS / "handbook" / "card.toml"), 6)
+    collection, _ = collection_for(questions, tmp_path_factory.mktemp("handbook"))
+    assert collection is not None
+    return questions, collection
 
 
 def test_exclusions_that_the_first_stage_passes_over_are_refused_before_anything_runs(pages: tuple[Benchmark, Collection]) -> None:
     """Shares of 1.000 once said that BM25 was stable, and it had not looked at the excluded pictures."""
-    seen: list[int] = []
+    steps: list[int] = []
     with pytest.raises(InputError, match=r"exclusions\(by='picture'\): lexical.* takes no heed"):
-        evaluate(*pages, variant="exclusions", progress=lambda done, _: seen.append(done))
-    assert seen == []
+        evaluate(*pages, variant="exclusions", progress=lambda done, _: steps.append(done))
+    assert steps == []
 
 
 def test_exclusions_that_no_reranker_heeds_are_told(pages: tuple[Benchmark, Collection]) -> None:
@@ -167,16 +167,16 @@ def test_exclusions_that_no_reranker_heeds_are_told(pages: tuple[Benchmark, Coll
 
 def test_excluding_a_few_words_takes_out_their_page_and_leaves_the_rest(pages: tuple[Benchmark, Collection]) -> None:
     """The whole text of a page once was the exclusion, and every page that shared a word with it was gone."""
-    found = evaluate(*pages, variant="exclusions(by=text)")
+    evaluated = evaluate(*pages, variant="exclusions(by=text)")
     plain = evaluate(*pages).outcome.systems[0].rankings
-    for query in found.outcome.benchmark.queries:
-        before, after = plain[query.query_id], found.outcome.systems[0].rankings[query.query_id]
-        wrong = next(item for item in before if item not in found.outcome.benchmark.qrels[query.query_id])
+    for query in evaluated.outcome.benchmark.queries:
+        before, after = plain[query.query_id], evaluated.outcome.systems[0].rankings[query.query_id]
+        wrong = next(item for item in before if item not in evaluated.outcome.benchmark.qrels[query.query_id])
         assert len(query.exclude_text[0].split()) == 5
         assert wrong not in after
         assert len(before) - len(after) <= 3
-    assert 0.5 < found.result["variant"]["overlap_10"] < 1
-    assert found.result["notes"] == []
+    assert 0.5 < evaluated.result["variant"]["overlap_10"] < 1
+    assert evaluated.result["notes"] == []
 
 
 def test_without_a_picture_or_a_text_nothing_is_excluded(benchmark_: Benchmark, collection: Collection) -> None:
@@ -189,8 +189,8 @@ def test_the_second_picture_is_not_the_first_where_the_reference_stays_in_the_ra
     benchmark_: Benchmark, collection: Collection
 ) -> None:
     """CIRCO, FashionIQ: the nearest neighbour of a reference picture that can be found is itself."""
-    kept = replace(benchmark_, removed={})
-    for query in changed(kept, collection, "two_pictures").queries:
+    unfiltered = replace(benchmark_, removed={})
+    for query in changed(unfiltered, collection, "two_pictures").queries:
         own, other = (image.open().convert("RGB").tobytes() for image in query.images)
         assert own != other
 
@@ -203,12 +203,12 @@ def test_a_variant_that_cannot_be_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "strangers.jsonl").write_text(json.dumps({"query_id": "stranger", "text": "x"}), encoding="utf-8")
-    seen: list[int] = []
+    steps: list[int] = []
     without = replace(benchmark_.queries[-1], images=())
-    given = replace(benchmark_, queries=(*benchmark_.queries[:-1], without)) if variant == "two_pictures" else benchmark_
+    altered_benchmark = replace(benchmark_, queries=(*benchmark_.queries[:-1], without)) if variant == "two_pictures" else benchmark_
     with pytest.raises((InputError, UnknownName)):
-        evaluate(given, collection, variant=variant, progress=lambda done, _: seen.append(done))
-    assert seen == []
+        evaluate(altered_benchmark, collection, variant=variant, progress=lambda done, _: steps.append(done))
+    assert steps == []
 
 
 def test_a_variant_that_does_not_suit_the_queries_says_so(benchmark_: Benchmark, collection: Collection) -> None:
@@ -221,10 +221,10 @@ def test_a_variant_that_does_not_suit_the_queries_says_so(benchmark_: Benchmark,
 
 def test_the_order_of_what_two_rankings_share_counts_where_they_share_two() -> None:
     queries = tuple(Query(query_id=name, text="x") for name in ("apart", "turned"))
-    asked = Benchmark(name="b", queries=queries, qrels={query.query_id: {"a": 1} for query in queries}, measures=("R@1",))
+    benchmark = Benchmark(name="b", queries=queries, qrels={query.query_id: {"a": 1} for query in queries}, measures=("R@1",))
 
     def outcome(**rankings: tuple[str, ...]) -> Outcome:
-        return given_outcome(asked, Run(tag="t", rankings=rankings), 10)
+        return outcome_of(benchmark, Run(tag="t", rankings=rankings), 10)
 
     before = outcome(apart=("a", "b"), turned=("a", "b"))
     assert stability(before, outcome(apart=("c", "d"), turned=("b", "a")))["kendall_tau"] == -1.0

@@ -11,7 +11,7 @@ from mmrerank.errors import BackendError
 from mmrerank.evaluation._watched import ENOUGH, Watched
 from mmrerank.types import ChoiceScores, Decoding, Generated, Message, Prompt
 
-ASKED: Prompt = (Message(role="user", parts=("a",)),)
+PROMPT: Prompt = (Message(role="user", parts=("a",)),)
 
 
 class Away:
@@ -30,7 +30,7 @@ class Away:
 def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -> None:
     watched = Watched(Away())
     watched.check(ENOUGH, 100)  # nothing was asked of it
-    for ask in (lambda: watched.generate([ASKED]), lambda: watched.choice_logprobs([ASKED], ["Yes"])):
+    for ask in (lambda: watched.generate([PROMPT]), lambda: watched.choice_logprobs([PROMPT], ["Yes"])):
         with pytest.raises(BackendError):
             ask()
     watched.check(ENOUGH - 1, 100)
@@ -42,8 +42,8 @@ def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -
 
 def test_one_answer_is_something_to_measure() -> None:
     watched = Watched(tiny())
-    watched.generate([ASKED])
+    watched.generate([PROMPT])
     watched._backend = Away()
     with pytest.raises(BackendError):
-        watched.generate([ASKED])
+        watched.generate([PROMPT])
     watched.check(3, 3)

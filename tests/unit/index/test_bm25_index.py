@@ -12,7 +12,7 @@ import pytest
 
 from mmrerank.errors import DamagedData, InputError, ManifestError, ShapeError
 from mmrerank.index import bm25_index
-from mmrerank.index._words import ENGLISH, Words, captions, named, opening
+from mmrerank.index._words import ENGLISH, Words, captions, mentions, opening
 from mmrerank.index.bm25_index import Options, build
 from mmrerank.parts import make
 
@@ -34,8 +34,8 @@ def filled(name: str = "bm25_index", pages: dict[int, str] = PAGES) -> Any:
 
 
 def words(text: str, *, query: bool = False) -> list[str]:
-    made = Words(str, ENGLISH)
-    return made.of_query(text) if query else made.of(text)
+    terms = Words(str, ENGLISH)
+    return terms.of_query(text) if query else terms.of(text)
 
 
 @pytest.mark.parametrize(
@@ -107,20 +107,20 @@ def test_words_of_a_query(query: str, terms: list[str]) -> None:
     ],
 )
 def test_a_query_finds_the_texts_that_share_its_words(query: str, ids: list[int]) -> None:
-    found = filled().search(query, 10)
-    assert sorted(found.ids.tolist()) == sorted(ids)
-    assert found.ids.tolist()[:1] == ids[:1] or query == "pump"
-    assert (found.scores > 0).all()
-    assert found.ids.dtype == np.int64
-    assert found.scores.dtype == np.float32
+    hits = filled().search(query, 10)
+    assert sorted(hits.ids.tolist()) == sorted(ids)
+    assert hits.ids.tolist()[:1] == ids[:1] or query == "pump"
+    assert (hits.scores > 0).all()
+    assert hits.ids.dtype == np.int64
+    assert hits.scores.dtype == np.float32
 
 
 def test_scores_are_the_formula() -> None:
     """Robertson & Zaragoza 2009 with Lucene's idf, written out."""
     texts = ["red red box", "blue box", "green lamp in a red room", "box"]
     k1, b, mean = 1.5, 0.75, sum(len(text.split()) for text in texts) / 4
-    found = filled("bm25_index(stemmer=none, opening=0, captions=0)", dict(enumerate(texts))).search("red box", 4)
-    for number, score in zip(found.ids, found.scores, strict=True):
+    hits = filled("bm25_index(stemmer=none, opening=0, captions=0)", dict(enumerate(texts))).search("red box", 4)
+    for number, score in zip(hits.ids, hits.scores, strict=True):
         counts, length, expected = Counter(texts[number].split()), len(texts[number].split()), 0.0
         for word in ("red", "box"):
             frequency = sum(word in text.split() for text in texts)
@@ -142,8 +142,8 @@ def test_a_score_is_the_sum_of_its_parts() -> None:
     """BM25 over the text, BM25 over the first 30 words as texts of their own, a constant for a caption."""
 
     def scores(name: str, pages: dict[int, str]) -> dict[int, float]:
-        found = filled(name, pages).search("growth in Table 3", 10)
-        return dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+        hits = filled(name, pages).search("growth in Table 3", 10)
+        return dict(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
 
     words = scores("bm25_index(opening=0, captions=0)", REPORT)
     openings = scores("bm25_index(opening=0, captions=0)", {n: " ".join(text.split()[:30]) for n, text in REPORT.items()})
@@ -172,7 +172,7 @@ def test_an_opening_and_a_caption_lift_their_page() -> None:
 )
 def test_a_caption_begins_its_line(text: str, names: set[str]) -> None:
     assert captions(text) == names
-    assert named(f"so {text}") >= names
+    assert mentions(f"so {text}") >= names
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_ties_go_by_id_and_k_cuts() -> None:
 @pytest.mark.parametrize("allowed", [[], [7], [11, 7, 7, 4, -1, 999], [4], list(PAGES)])
 def test_a_filter_keeps_the_order_and_the_scores(allowed: list[int]) -> None:
     everything, some = filled().search("seal pump", 10), filled().search("seal pump", 10, allowed=np.array(allowed, np.int64))
-    kept = np.isin(everything.ids, allowed)
-    assert some.ids.tolist() == everything.ids[kept].tolist()
-    assert some.scores.tolist() == everything.scores[kept].tolist()
+    inside = np.isin(everything.ids, allowed)
+    assert some.ids.tolist() == everything.ids[inside].tolist()
+    assert some.scores.tolist() == everything.scores[inside].tolist()
 
 
 @pytest.mark.parametrize("pages", [{}, {3: ""}, {3: "", 5: " … "}])
@@ -294,6 +294,6 @@ def test_a_word_of_few_texts_is_rarer_than_one_of_many_and_an_unknown_one_the_ra
     index.fit(np.arange(4), ["pump seal", "pump valve", "pump motor", "pump valve"])
     idf = index.idf("What of the pump, the valves, the seal and the turbine?")
     assert list(idf) == ["pump", "valv", "seal", "turbin"]  # stems; words of grammar are left out
-    expected = [math.log(1 + (4 - held + 0.5) / (held + 0.5)) for held in (4, 2, 1, 0)]
+    expected = [math.log(1 + (4 - holders + 0.5) / (holders + 0.5)) for holders in (4, 2, 1, 0)]
     assert list(idf.values()) == pytest.approx(expected)
     assert min(build(Options()).idf("pump").values()) > 0  # an empty index

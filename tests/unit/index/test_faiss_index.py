@@ -43,8 +43,8 @@ def plain(rows: Array = ROWS, ids: Keys = IDS) -> Any:
     return twin
 
 
-def recall(found: Any, expected: Any) -> float:
-    return float(np.mean([len(np.intersect1d(one.ids, other.ids)) / len(other.ids) for one, other in zip(found, expected, strict=True)]))
+def recall(actual: Any, expected: Any) -> float:
+    return float(np.mean([len(np.intersect1d(one.ids, other.ids)) / len(other.ids) for one, other in zip(actual, expected, strict=True)]))
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def test_recall_is_what_the_kind_is_for(indexes: dict[str, Any], options: str) -
 def test_a_filter_has_one_meaning_on_every_kind(indexes: dict[str, Any], options: str, share: float) -> None:
     allowed = IDS[: max(1, int(share * len(IDS)))]
     for k in (1, 10, 100):
-        found, expected = indexes[options].search(QUERIES, k, allowed=allowed), plain().search(QUERIES, k, allowed=allowed)
-        assert [len(one.ids) for one in found] == [min(k, len(allowed))] * len(QUERIES)
-        assert all(np.isin(one.ids, allowed).all() for one in found)
-        assert recall(found, expected) > (0.55 if "links=4" in options else 0.88)
+        actual, expected = indexes[options].search(QUERIES, k, allowed=allowed), plain().search(QUERIES, k, allowed=allowed)
+        assert [len(one.ids) for one in actual] == [min(k, len(allowed))] * len(QUERIES)
+        assert all(np.isin(one.ids, allowed).all() for one in actual)
+        assert recall(actual, expected) > (0.55 if "links=4" in options else 0.88)
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -80,9 +80,9 @@ def test_a_filter_far_from_the_query_still_fills_k(indexes: dict[str, Any], opti
     nearness = ROWS @ QUERIES[0]
     for far in (0.3, 0.55, 0.8):  # filtered inside FAISS, fetched deeper, fetched deeper
         allowed = IDS[np.argsort(nearness)[: int(far * len(IDS))]]
-        found = indexes[options].search(QUERIES[:1], 20, allowed=allowed)[0]
-        assert len(found.ids) == 20
-        assert np.isin(found.ids, allowed).all()
+        hits = indexes[options].search(QUERIES[:1], 20, allowed=allowed)[0]
+        assert len(hits.ids) == 20
+        assert np.isin(hits.ids, allowed).all()
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -99,9 +99,9 @@ def test_tombstones_never_show_and_wear_the_index(options: str) -> None:
     index = filled(options, ROWS[:2000], IDS[:2000])
     nearest = index.search(QUERIES[:1], 400)[0].ids
     index.remove(nearest)
-    found = index.search(QUERIES[:1], 50)[0]
-    assert not np.isin(found.ids, nearest).any()
-    assert len(found.ids) == 50
+    hits = index.search(QUERIES[:1], 50)[0]
+    assert not np.isin(hits.ids, nearest).any()
+    assert len(hits.ids) == 50
     assert not index.needs_rebuild
     index.remove(index.ids[:150])
     assert index.needs_rebuild
@@ -111,10 +111,10 @@ def test_tombstones_never_show_and_wear_the_index(options: str) -> None:
 def test_ties_beyond_the_edge_go_by_id(options: str) -> None:
     rows, ids = np.tile(corners(24), (60, 1)), shuffled_ids(60 * 48, seed=5)  # sixty copies of each row, far more than are spared
     index = filled(options, rows, ids)
-    found = index.search(corners(24)[:1], 5)[0]
-    assert found.scores.tolist() == [1.0] * 5
+    hits = index.search(corners(24)[:1], 5)[0]
+    assert hits.scores.tolist() == [1.0] * 5
     if options == 'kind="flat"':
-        assert found.ids.tolist() == sorted(ids[::48].tolist())[:5]
+        assert hits.ids.tolist() == sorted(ids[::48].tolist())[:5]
 
 
 def test_half_storage_is_half_the_file_and_scores_are_near(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_file_that_faiss_cannot_read_is_damaged(tmp_path: Path, monkeypatch: p
     assert len(index) == 5000
 
 
-@pytest.mark.parametrize(("asked", "n", "lists"), [(0, 1, 1), (0, 38, 1), (0, 390, 10), (0, 100_000, 1265), (50, 100, 2), (50, 10_000, 50)])
-def test_lists_follow_the_first_rows(asked: int, n: int, lists: int) -> None:
-    assert lists_for(asked, n) == lists
+@pytest.mark.parametrize(("wish", "n", "lists"), [(0, 1, 1), (0, 38, 1), (0, 390, 10), (0, 100_000, 1265), (50, 100, 2), (50, 10_000, 50)])
+def test_lists_follow_the_first_rows(wish: int, n: int, lists: int) -> None:
+    assert lists_for(wish, n) == lists
     assert lists * ROWS_PER_LIST <= max(n, ROWS_PER_LIST)
 
 
@@ -227,9 +227,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         copies.append((OnGpu(index), tuple(gpus)))
         return copies[-1][0]
 
-    made = {"StandardGpuResources": object, "get_num_gpus": lambda: 2, "index_cpu_to_gpu": one, "index_cpu_to_gpu_multiple_py": several}
-    double = SimpleNamespace(**{**vars(faiss), **made}, copies=copies)
-    monkeypatch.setattr(faiss_index, "loaded", lambda: double)
+    functions = {
+        "StandardGpuResources": object,
+        "get_num_gpus": lambda: 2,
+        "index_cpu_to_gpu": one,
+        "index_cpu_to_gpu_multiple_py": several,
+    }
+    double = SimpleNamespace(**{**vars(faiss), **functions}, copies=copies)
+    monkeypatch.setattr(faiss_index, "faiss_module", lambda: double)
     return double
 
 
@@ -284,6 +289,6 @@ def test_fetching_deeper_serves_every_kind(options: str) -> None:
     index._selectors_work = False
     for share in (0.02, 0.2, 0.6):
         allowed = IDS[: int(share * len(IDS))]
-        found = index.search(QUERIES, 50, allowed=allowed)
-        assert [len(one.ids) for one in found] == [50] * len(QUERIES)
-        assert recall(found, plain().search(QUERIES, 50, allowed=allowed)) > 0.85
+        hits = index.search(QUERIES, 50, allowed=allowed)
+        assert [len(one.ids) for one in hits] == [50] * len(QUERIES)
+        assert recall(hits, plain().search(QUERIES, 50, allowed=allowed)) > 0.85

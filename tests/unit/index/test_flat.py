@@ -31,17 +31,17 @@ def test_blocks_of_any_size_give_one_answer(engine: str, block: int, monkeypatch
     rows, ids, queries = structured(133, 17, seed=1), shuffled_ids(133, seed=1), structured(8, 17, seed=2)
     index = filled(engine, rows, ids)
     for k in (1, 10, 133, 200):
-        for query, found in zip(queries, index.search(queries, k, allowed=ids[::2]), strict=True):
-            assert found.ids.tolist() == plainly(ids, rows, query, k, ids[::2])
+        for query, hits in zip(queries, index.search(queries, k, allowed=ids[::2]), strict=True):
+            assert hits.ids.tolist() == plainly(ids, rows, query, k, ids[::2])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_ties_across_blocks_go_by_id(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_exact, "ROWS", 5)
     rows, ids = np.tile(corners(4), (6, 1)), shuffled_ids(48, seed=4)
-    found = filled(engine, rows, ids).search(corners(4)[:1], 9)[0]
-    assert found.ids.tolist() == plainly(ids, rows, corners(4)[0], 9)
-    assert found.scores.tolist() == [1.0] * 6 + [0.0] * 3
+    hits = filled(engine, rows, ids).search(corners(4)[:1], 9)[0]
+    assert hits.ids.tolist() == plainly(ids, rows, corners(4)[0], 9)
+    assert hits.scores.tolist() == [1.0] * 6 + [0.0] * 3
 
 
 def test_either_engine_loads_what_the_other_saved(tmp_path: Path) -> None:
@@ -65,5 +65,5 @@ def test_a_device_that_torch_lacks_is_an_input_error() -> None:
 def test_removing_frees_the_rows() -> None:
     index = filled("numpy", structured(40, 8, seed=1), shuffled_ids(40, seed=1))
     index.remove(index.ids[:30])
-    assert index._engine.stored().shape == (10, 8)
+    assert index._engine.to_numpy().shape == (10, 8)
     assert not index.needs_rebuild

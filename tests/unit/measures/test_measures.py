@@ -88,8 +88,8 @@ def published(ranks: np.ndarray[Any, Any], positive: list[int], junk: list[int],
     places = np.array([place - (passed < place).sum() for place in places])
     total = 0.0
     for j, rank in enumerate(places):
-        left = 1.0 if rank == 0 else j / rank
-        total += (left + (j + 1) / (rank + 1)) / (2 * len(positive))
+        before = 1.0 if rank == 0 else j / rank
+        total += (before + (j + 1) / (rank + 1)) / (2 * len(positive))
     cut = min(int(places.max()) + 1, k)
     return total, float((places + 1 <= cut).sum() / cut)
 
@@ -104,8 +104,8 @@ def test_revisited_oxford_against_the_published_definition(seed: int) -> None:
     for setting, (positive, junk) in settings.items():
         names = [f"mAP({setting})", *(f"mP@{k}({setting})" for k in (1, 5, 10))]
         scores = score({"q": [str(n) for n in ranks]}, Judgements(qrels=qrels), names)
-        wanted = [published(ranks, positive, junk, 1)[0], *(published(ranks, positive, junk, k)[1] for k in (1, 5, 10))]
-        np.testing.assert_allclose([scores.values[name][0] for name in names], wanted, atol=1e-9)
+        expected = [published(ranks, positive, junk, 1)[0], *(published(ranks, positive, junk, k)[1] for k in (1, 5, 10))]
+        np.testing.assert_allclose([scores.values[name][0] for name in names], expected, atol=1e-9)
 
 
 def test_a_query_without_hard_positives_is_left_out_of_hard() -> None:
@@ -125,5 +125,5 @@ def test_bm25_on_trec_dl19_as_published(real_data: Path) -> None:
 def test_the_mean_of_ones_is_one_however_many_there_are() -> None:
     for count in range(1, 400):
         queries = [str(n) for n in range(count)]
-        found = score(dict.fromkeys(queries, ("a",)), Judgements(qrels={query: {"a": 1} for query in queries}), ["R@1"])
-        assert found.mean("R@1") == 1.0, count
+        scores = score(dict.fromkeys(queries, ("a",)), Judgements(qrels={query: {"a": 1} for query in queries}), ["R@1"])
+        assert scores.mean("R@1") == 1.0, count

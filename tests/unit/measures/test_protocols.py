@@ -12,7 +12,7 @@ import pytest
 
 from mmrerank.errors import UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.running import given_outcome
+from mmrerank.evaluation.running import outcome_of
 from mmrerank.evaluation.runs import Run
 from mmrerank.evaluation.summary import summary
 from mmrerank.measures.names import parse_measure
@@ -45,11 +45,11 @@ def test_revisited_oxford_as_the_official_script(setup: str) -> None:
     names = {f"mAP({setup})": ("mAP", "AP", None), **{f"mP@{k}({setup})": ("mP", "P", str(k)) for k in (1, 5, 10)}}
     scores = score(rankings, judged, list(names))
     for name, (mean, per_query, k) in names.items():
-        wanted = expected[setup][per_query] if k is None else expected[setup][per_query][k]
-        np.testing.assert_allclose(scores.values[name], np.array(wanted, dtype=float), rtol=0, atol=1e-9)  # null is NaN on both sides
+        values = expected[setup][per_query] if k is None else expected[setup][per_query][k]
+        np.testing.assert_allclose(scores.values[name], np.array(values, dtype=float), rtol=0, atol=1e-9)  # null is NaN on both sides
         assert scores.mean(name) == pytest.approx(expected[setup][mean] if k is None else expected[setup][mean][k], abs=1e-9)
-    left_out = int(np.isnan(scores.values[f"mAP({setup})"]).sum())
-    assert left_out == {"easy": 3, "medium": 1, "hard": 4}[setup]
+    uncounted = int(np.isnan(scores.values[f"mAP({setup})"]).sum())
+    assert uncounted == {"easy": 3, "medium": 1, "hard": 4}[setup]
 
 
 @pytest.mark.parametrize("setup", SETUPS)
@@ -58,9 +58,9 @@ def test_a_ranking_cut_behind_rank_10_changes_no_precision_at_10(setup: str) -> 
     cut = {query: ids[:20] for query, ids in whole.items()}
     deep = {query: ids for query, ids in cut.items() if sum(item not in judged.qrels[query] for item in ids) >= 10}  # none passed over
     assert len(deep) > 5
-    kept, names = Judgements(qrels={query: judged.qrels[query] for query in deep}), [f"mP@{k}({setup})" for k in (1, 5, 10)]
+    judgements, names = Judgements(qrels={query: judged.qrels[query] for query in deep}), [f"mP@{k}({setup})" for k in (1, 5, 10)]
     for name in names:
-        np.testing.assert_array_equal(score(deep, kept, names).values[name], score(whole, kept, names).values[name])
+        np.testing.assert_array_equal(score(deep, judgements, names).values[name], score(whole, judgements, names).values[name])
 
 
 # ---------------------------------------------------------------------- composed image retrieval
@@ -129,9 +129,9 @@ def test_a_summary_tells_the_categories_and_their_mean() -> None:
     rankings, qrels, groups = fashion()
     queries = tuple(Query(query_id=query, text="in green") for query in rankings)
     benchmark = Benchmark(name="fashion", queries=queries, qrels=qrels, measures=("R@10", "R@50"), groups=groups)
-    told = summary(given_outcome(benchmark, Run(tag="t", rankings=rankings, scores={}), 10))["systems"][0]["groups"]
-    assert told["dress"] == pytest.approx({"R@10": 1 / 3, "R@50": 2 / 3}, abs=1e-6)
-    assert told["mean of groups"] == pytest.approx({"R@10": (1 / 3 + 1 + 1 / 2) / 3, "R@50": (2 / 3 + 1 + 1) / 3}, abs=1e-6)
+    groups_by_name = summary(outcome_of(benchmark, Run(tag="t", rankings=rankings, scores={}), 10))["systems"][0]["groups"]
+    assert groups_by_name["dress"] == pytest.approx({"R@10": 1 / 3, "R@50": 2 / 3}, abs=1e-6)
+    assert groups_by_name["mean of groups"] == pytest.approx({"R@10": (1 / 3 + 1 + 1 / 2) / 3, "R@50": (2 / 3 + 1 + 1) / 3}, abs=1e-6)
 
 
 # ---------------------------------------------------------------------- pages

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, ReadItem
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +47,12 @@ def written(tmp_path: Path) -> Callable[[str, bytes], Path]:
 
 
 @pytest.fixture
-def sorted_out() -> Callable[..., tuple[list[Found], list[Failure]]]:
+def sorted_out() -> Callable[..., tuple[list[ReadItem], list[Failure]]]:
     """sorted_out(reader, path): what the reader found and what failed, under the file's own name."""
 
-    def sort(reader: Any, path: Path) -> tuple[list[Found], list[Failure]]:
+    def sort(reader: Any, path: Path) -> tuple[list[ReadItem], list[Failure]]:
         results = list(reader.read(path, path.name))
-        return [r for r in results if isinstance(r, Found)], [r for r in results if isinstance(r, Failure)]
+        return [r for r in results if isinstance(r, ReadItem)], [r for r in results if isinstance(r, Failure)]
 
     return sort
 

@@ -373,14 +373,14 @@ def test_suffixes_of_one_format_are_the_same_and_unknown_ones_claim_nothing(pict
 def test_a_file_is_one_item(picture, encoded, written, sorted_out):
     path = written("harbour/boat.jpg", encoded(picture, "JPEG", exif=exif(6)))
     reader = make("images")
-    (found,), failures = sorted_out(reader, path)
+    (entry,), failures = sorted_out(reader, path)
     assert not failures
-    assert (found.item.item_id, found.item.document_id, found.item.page_number, found.item.text) == ("boat.jpg", None, None, None)
-    assert found.item.metadata == {"height": 24, "width": 16}
+    assert (entry.item.item_id, entry.item.document_id, entry.item.page_number, entry.item.text) == ("boat.jpg", None, None, None)
+    assert entry.item.metadata == {"height": 24, "width": 16}
     assert reader.count(path) == 1
-    assert same(found.item.image.open(), reader.handle(path, "").open())
-    assert found.item.image.open().size == (16, 24)
-    assert len(found.content_hash) == 32
+    assert same(entry.item.image.open(), reader.handle(path, "").open())
+    assert entry.item.image.open().size == (16, 24)
+    assert len(entry.content_hash) == 32
 
 
 def test_the_hash_follows_the_content_only(picture, encoded, written, sorted_out):
@@ -393,9 +393,9 @@ def test_the_hash_follows_the_content_only(picture, encoded, written, sorted_out
 def test_reading_does_not_decode(picture, encoded, written, sorted_out):
     """Damage behind the header shows when the picture is opened, in the thread that decodes."""
     data = encoded(picture.resize((200, 200)).quantize(64), "GIF")
-    (found,), _ = sorted_out(make("images"), written("cut.gif", data[:-300]))
+    (entry,), _ = sorted_out(make("images"), written("cut.gif", data[:-300]))
     with pytest.raises(FormatError, match=r"truncated: "):
-        found.item.image.open()
+        entry.item.image.open()
 
 
 @pytest.mark.parametrize(
@@ -411,8 +411,8 @@ def test_the_options_reach_the_picture(picture, encoded, written, options, reaso
 
 
 def test_an_accepted_mislabelled_file_opens(picture, encoded, written, sorted_out):
-    (found,), _ = sorted_out(make("images(mislabelled=accept)"), written("a.jpg", encoded(picture, "PNG")))
-    assert same(found.item.image.open(), picture)
+    (entry,), _ = sorted_out(make("images(mislabelled=accept)"), written("a.jpg", encoded(picture, "PNG")))
+    assert same(entry.item.image.open(), picture)
 
 
 def test_what_is_no_file_is_a_format_error(tmp_path):

@@ -22,8 +22,8 @@ def places(tmp_path: Path, picture: Image.Image) -> Places:
         for name in names:
             picture.save(tmp_path / folder / name)
         reader = make(f"images(ocr=never, pages={pages})")
-        found = {name: next(iter(reader.read(tmp_path / folder / name, f"{folder}/{name}"))).item for name in names}
-        return {name: (item.document_id, item.page_number) for name, item in found.items()}
+        items = {name: next(iter(reader.read(tmp_path / folder / name, f"{folder}/{name}"))).item for name in names}
+        return {name: (item.document_id, item.page_number) for name, item in items.items()}
 
     return of
 

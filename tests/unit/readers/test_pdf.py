@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from mmrerank.errors import FormatError
 from mmrerank.parts import make
 from mmrerank.readers import pdf
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, ReadItem
 
 
 def items(reader, path: Path):
-    found = list(reader.read(path, path.name))
-    assert all(isinstance(entry, Found) for entry in found)
-    return [entry.item for entry in found]
+    entries = list(reader.read(path, path.name))
+    assert all(isinstance(entry, ReadItem) for entry in entries)
+    return [entry.item for entry in entries]
 
 
 def test_pages_become_items_in_order(pdf_of, written):
@@ -171,10 +171,10 @@ def test_a_page_that_cannot_be_loaded_is_one_failure(pdf_of, written, sorted_out
     data = pdf_of(["one", "two", "three"], pageCompression=0)
     start = data.index(b"/Type /Page\n", data.index(b"/Type /Page\n") + 1)
     broken = data[:start] + b"/Type /Pag3\n" + data[start + 12 :]
-    found, failures = sorted_out(make("pdf"), path := written("a.pdf", broken))
+    entries, failures = sorted_out(make("pdf"), path := written("a.pdf", broken))
     if not failures:
         pytest.skip("this pdfium loads such a page")
-    assert [entry.item.text for entry in found] == ["one", "three"]
+    assert [entry.item.text for entry in entries] == ["one", "three"]
     assert failures == [Failure(path="a.pdf#page=2", reason="page 2 cannot be loaded")]
     with pytest.raises(FormatError, match="page 2"):
         make("pdf").handle(path, "#page=2").open()
@@ -279,7 +279,7 @@ def test_damaged_files_only_give_items_failures_or_a_format_error(pdf_of, writte
         warnings.simplefilter("error")
         try:
             for entry in make("pdf(max_side_px=200, max_pages=50)").read(path, "a.pdf"):
-                if isinstance(entry, Found):
+                if isinstance(entry, ReadItem):
                     assert entry.item.image.open().mode == "RGB"
         except FormatError as error:
             assert error.reason  # noqa: PT017 - either outcome is right

@@ -14,7 +14,7 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import make
 from mmrerank.readers import _parquet, _rows
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, ReadItem
 
 TABLES = ["t.parquet", "t.jsonl", "t.ndjson", "t.csv", "t.tsv"]
 
@@ -51,7 +51,7 @@ def table(tmp_path):
 
 
 def keys(entries) -> list[str]:
-    return [(entry.item.item_id if isinstance(entry, Found) else entry.path).split("::", 1)[1] for entry in entries]
+    return [(entry.item.item_id if isinstance(entry, ReadItem) else entry.path).split("::", 1)[1] for entry in entries]
 
 
 # ---------------------------------------------------------------- what a row becomes
@@ -66,15 +66,15 @@ def test_rows_become_items(table, png, picture, sorted_out, name):
     ]
     path = table(name, rows)
     reader = make("table")
-    found, failures = sorted_out(reader, path)
+    entries, failures = sorted_out(reader, path)
     assert failures == []
     assert reader.count(path) == 3
-    assert [entry.item.item_id for entry in found] == [f"{name}::boat", f"{name}::007", f"{name}::words"]
-    assert [entry.item.text for entry in found] == [row["text"] for row in rows]
-    assert found[0].item.metadata == {"year": 1999, "score": 0.5}
-    assert found[1].item.metadata == {"year": 2001, "score": 1.5, "note": "x; y\tz"}
-    assert found[2].item.image is None
-    assert np.array_equal(np.asarray(found[0].item.image.open()), np.asarray(picture))
+    assert [entry.item.item_id for entry in entries] == [f"{name}::boat", f"{name}::007", f"{name}::words"]
+    assert [entry.item.text for entry in entries] == [row["text"] for row in rows]
+    assert entries[0].item.metadata == {"year": 1999, "score": 0.5}
+    assert entries[1].item.metadata == {"year": 2001, "score": 1.5, "note": "x; y\tz"}
+    assert entries[2].item.image is None
+    assert np.array_equal(np.asarray(entries[0].item.image.open()), np.asarray(picture))
     assert np.array_equal(np.asarray(reader.handle(path, "::007").open()), np.asarray(picture))
     assert reader.handle(path, "::words") is None
     with pytest.raises(FormatError, match="no row under this key"):
@@ -83,9 +83,9 @@ def test_rows_become_items(table, png, picture, sorted_out, name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_rows_without_a_key_are_numbered_from_1(table, sorted_out, name):
-    found, _ = sorted_out(make("table"), path := table(name, [{"caption": "a"}, {"caption": "b"}]))
-    assert [entry.item.item_id for entry in found] == [f"{name}::1", f"{name}::2"]
-    assert [entry.item.text for entry in found] == ["a", "b"]
+    entries, _ = sorted_out(make("table"), path := table(name, [{"caption": "a"}, {"caption": "b"}]))
+    assert [entry.item.item_id for entry in entries] == [f"{name}::1", f"{name}::2"]
+    assert [entry.item.text for entry in entries] == ["a", "b"]
     assert make("table").handle(path, "::2") is None
 
 
@@ -93,9 +93,9 @@ def test_rows_without_a_key_are_numbered_from_1(table, sorted_out, name):
 def test_the_options_name_other_columns(table, png, sorted_out, name):
     rows = [{"sku": 12, "photo": png, "beschreibung": "Boot", "text": "kept", "key": "k"}]
     reader = make("table(id_column=sku, image_column=photo, text_column=beschreibung)")
-    (found,), _ = sorted_out(reader, path := table(name, rows))
-    assert (found.item.item_id, found.item.text, found.item.metadata) == (f"{name}::12", "Boot", {"text": "kept", "key": "k"})
-    assert reader.handle(path, "::12").open().size == found.item.image.open().size == (24, 16)
+    (entry,), _ = sorted_out(reader, path := table(name, rows))
+    assert (entry.item.item_id, entry.item.text, entry.item.metadata) == (f"{name}::12", "Boot", {"text": "kept", "key": "k"})
+    assert reader.handle(path, "::12").open().size == entry.item.image.open().size == (24, 16)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
@@ -112,9 +112,9 @@ def test_pictures_as_hugging_face_writes_them(table, png, tmp_path, sorted_out):
         {"id": 3, "image": {"bytes": None, "path": None}, "label": 5},
     ]
     path = table("t.parquet", rows)
-    found, failures = sorted_out(make("table"), path)
-    assert [entry.item.metadata for entry in found] == [{"label": 3}, {"label": 4}]
-    assert all(entry.item.image.open().size == (24, 16) for entry in found)
+    entries, failures = sorted_out(make("table"), path)
+    assert [entry.item.metadata for entry in entries] == [{"label": 3}, {"label": 4}]
+    assert all(entry.item.image.open().size == (24, 16) for entry in entries)
     assert [make("table").handle(path, f"::{n}").open().size for n in (1, 2)] == [(24, 16)] * 2
     assert failures == [Failure(path="t.parquet::3", reason="neither a picture nor a text")]
 
@@ -125,26 +125,26 @@ def test_pictures_by_path_below_the_folder_of_the_table(table, png, tmp_path, so
     (tmp_path / "pictures/a.png").write_bytes(png)
     column = {"t.parquet": "image", "t.jsonl": "image_path", "t.ndjson": "path", "t.csv": "filename", "t.tsv": "file"}[name]
     path = table(name, [{"id": "a", column: "pictures/a.png"}, {"id": "b", column: str(tmp_path / "pictures" / "a.png")}])
-    found, failures = sorted_out(make("table"), path)
+    entries, failures = sorted_out(make("table"), path)
     assert failures == []
-    assert all(entry.item.image.open().size == (24, 16) for entry in found)
-    assert all(entry.item.metadata == {} for entry in found)
+    assert all(entry.item.image.open().size == (24, 16) for entry in entries)
+    assert all(entry.item.metadata == {} for entry in entries)
     assert make("table").handle(path, "::a").open().size == (24, 16)
 
 
 def test_a_path_column_that_names_no_picture_is_metadata(table, sorted_out):
-    (found,), _ = sorted_out(make("table"), table("t.jsonl", [{"id": "a", "text": "words", "file": "chapter1.tex", "path": "x"}]))
-    assert found.item.image is None
-    assert found.item.metadata == {"file": "chapter1.tex", "path": "x"}
+    (entry,), _ = sorted_out(make("table"), table("t.jsonl", [{"id": "a", "text": "words", "file": "chapter1.tex", "path": "x"}]))
+    assert entry.item.image is None
+    assert entry.item.metadata == {"file": "chapter1.tex", "path": "x"}
 
 
 def test_data_uris(table, png, sorted_out):
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    found, failures = sorted_out(
+    entries, failures = sorted_out(
         make("table"),
         table("t.jsonl", [{"id": 1, "image": uri}, {"id": 2, "image": "data:image/png,x"}, {"id": 3, "image": uri[:-5] + "*"}]),
     )
-    assert found[0].item.image.open().size == (24, 16)
+    assert entries[0].item.image.open().size == (24, 16)
     assert [failure.reason.split(":")[0] for failure in failures] == [
         "its 'image' is a data URI without base64",
         "the base64 in its 'image' is broken",
@@ -171,8 +171,8 @@ def test_no_path_outside_and_no_url(table, tmp_path, png, sorted_out, name, valu
     (tmp_path / "link").symlink_to(outside)
     path = table(name, [{"id": "a", "image": value, "text": "x"}, {"id": "b", "image": "ok.png", "text": "x"}])
     (tmp_path / "ok.png").write_bytes(png)
-    (found,), (failure,) = sorted_out(make("table"), path)
-    assert (found.item.item_id, failure.path) == (f"{name}::b", f"{name}::a")
+    (entry,), (failure,) = sorted_out(make("table"), path)
+    assert (entry.item.item_id, failure.path) == (f"{name}::b", f"{name}::a")
     assert failure.reason.startswith(reason)
     with pytest.raises(FormatError):
         make("table").handle(path, "::a").open()
@@ -184,16 +184,16 @@ def test_a_mislabelled_file_is_refused_and_bytes_carry_no_name(table, png, tmp_p
     with pytest.raises(FormatError, match="rename it"):
         make("table").handle(path, "::1").open()
     assert make("table(mislabelled=accept)").handle(path, "::1").open().size == (24, 16)
-    (found,), _ = sorted_out(make("table"), table("u.parquet", [{"image": {"bytes": png, "path": "a.jpg"}}]))
-    assert found.item.image.open().size == (24, 16)
+    (entry,), _ = sorted_out(make("table"), table("u.parquet", [{"image": {"bytes": png, "path": "a.jpg"}}]))
+    assert entry.item.image.open().size == (24, 16)
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_empty_and_repeated_keys_are_failures(table, sorted_out, name):
     rows = [{"id": value, "text": f"{n}"} for n, value in enumerate(["a", "", "a", None, "b", "a"])]
     path = table(name, rows)
-    found, failures = sorted_out(make("table"), path)
-    assert [entry.item.text for entry in found] == ["0", "4"]
+    entries, failures = sorted_out(make("table"), path)
+    assert [entry.item.text for entry in entries] == ["0", "4"]
     assert [failure.reason.split(";")[0] for failure in failures] == [
         "its key in 'id' is empty",
         "its key came before in this table",
@@ -206,8 +206,8 @@ def test_empty_and_repeated_keys_are_failures(table, sorted_out, name):
 @pytest.mark.parametrize("key", [1.5, True, [1], {"a": 1}, "a\x01b", "a\ud800"])
 def test_keys_that_are_none(written, sorted_out, key):
     path = written("t.jsonl", (json.dumps({"id": key, "text": "x"}) + "\n").encode())
-    found, (failure,) = sorted_out(make("table"), path)
-    assert (found, failure.path) == ([], "t.jsonl::line=1")
+    entries, (failure,) = sorted_out(make("table"), path)
+    assert (entries, failure.path) == ([], "t.jsonl::line=1")
     assert failure.reason.startswith("its key in 'id' is ")
 
 
@@ -246,13 +246,13 @@ def test_values_of_parquet_become_plain_metadata(tmp_path, sorted_out):
         "nan": [float("nan")],
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    found, failures = sorted_out(make("table"), tmp_path / "t.parquet")
+    entries, failures = sorted_out(make("table"), tmp_path / "t.parquet")
     if failures:  # nanoseconds need pandas
         assert failures[0].reason.startswith("a value cannot be read")
         del columns["fine"]
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-        found, _ = sorted_out(make("table"), tmp_path / "t.parquet")
-    metadata = dict(found[0].item.metadata)
+        entries, _ = sorted_out(make("table"), tmp_path / "t.parquet")
+    metadata = dict(entries[0].item.metadata)
     metadata.pop("fine", None)
     assert metadata == {
         "when": "2020-01-02T03:04:05",
@@ -268,8 +268,8 @@ def test_values_of_parquet_become_plain_metadata(tmp_path, sorted_out):
 def test_text_that_is_not_utf8_costs_its_row_only(tmp_path, sorted_out):
     text = pa.StringArray.from_buffers(3, pa.py_buffer(np.array([0, 1, 2, 3], np.int32)), pa.py_buffer(b"a\xffc"))
     pq.write_table(pa.table({"text": text}), tmp_path / "t.parquet")
-    found, (failure,) = sorted_out(make("table"), tmp_path / "t.parquet")
-    assert [entry.item.text for entry in found] == ["a", "c"]
+    entries, (failure,) = sorted_out(make("table"), tmp_path / "t.parquet")
+    assert [entry.item.text for entry in entries] == ["a", "c"]
     assert (failure.path, failure.reason[:22]) == ("t.parquet::row=2", "a value cannot be read")
 
 
@@ -285,7 +285,7 @@ def test_rows_are_found_again_across_row_groups_and_batches(table, encoded, monk
     reader = make("table")
     for n in np.random.default_rng(1).permutation(50):
         assert reader.handle(path, f"::{names[n]}").open().size == (n + 1, 3)
-    monkeypatch.setattr(_parquet, "_KEPT_BYTES", 0)  # as for row groups too large to keep
+    monkeypatch.setattr(_parquet, "_CACHE_BYTES", 0)  # as for row groups too large to keep
     for n in (0, 17, 49):
         assert make("table").handle(path, f"::{names[n]}").open().size == (n + 1, 3)
 
@@ -298,8 +298,8 @@ def test_a_broken_row_group_is_one_failure_and_the_rest_goes_on(table, sorted_ou
     for place in range(column.data_page_offset, column.data_page_offset + column.total_compressed_size):
         data[place] = 0xFF
     path.write_bytes(bytes(data))
-    found, (failure,) = sorted_out(make("table"), path)
-    assert keys(found) == [str(n) for n in (*range(10), *range(20, 30))]
+    entries, (failure,) = sorted_out(make("table"), path)
+    assert keys(entries) == [str(n) for n in (*range(10), *range(20, 30))]
     assert (failure.path, failure.reason[:32]) == ("t.parquet::row=11", "rows 11 to 20 cannot be read: a ")
 
 
@@ -339,8 +339,8 @@ def test_a_broken_line_is_a_failure_with_its_number(written, sorted_out):
         b'{"id": "c", "text": "2"}',
     ]
     path = written("t.jsonl", b"\r\n".join(lines))
-    found, failures = sorted_out(make("table"), path)
-    assert keys(found) == ["a", "c"]
+    entries, failures = sorted_out(make("table"), path)
+    assert keys(entries) == ["a", "c"]
     assert [(f.path, f.reason) for f in failures] == [
         ("t.jsonl::line=3", "not JSON: Expecting value at character 7"),
         ("t.jsonl::line=4", "not an object"),
@@ -358,16 +358,16 @@ def test_a_line_above_the_limit_is_a_failure(written, sorted_out, monkeypatch, n
         ["id,text", "a,1", "b," + "x" * 200, "c,2"] if name == "t.csv" else ['{"id":"a","text":"1"}', "x" * 200, '{"id":"c","text":"2"}']
     )
     path = written(name, "\n".join(lines).encode())
-    found, (failure,) = sorted_out(make("table"), path)
-    assert keys(found) == ["a", "c"]
+    entries, (failure,) = sorted_out(make("table"), path)
+    assert keys(entries) == ["a", "c"]
     assert failure.reason.startswith("longer than")
     assert make("table").count(path) == 3
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_row(written, sorted_out):
     for name, data in (("t.jsonl", b'\xef\xbb\xbf{"id": "a", "text": "x"}\n'), ("t.csv", b"\xef\xbb\xbfid,text\na,x\n")):
-        found, failures = sorted_out(make("table"), path := written(name, data))
-        assert (keys(found), failures) == (["a"], [])
+        entries, failures = sorted_out(make("table"), path := written(name, data))
+        assert (keys(entries), failures) == (["a"], [])
         assert make("table").handle(path, "::a") is None
 
 
@@ -375,7 +375,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(written, sorted_out):
 def test_values_nested_deeply_are_text_or_a_failure(written, depth):
     data = b'{"id": "a", "text": "x", "deep": ' + b"[" * depth + b"]" * depth + b"}\n"
     (entry,) = make("table").read(written("t.jsonl", data), "t")
-    if isinstance(entry, Found):
+    if isinstance(entry, ReadItem):
         assert entry.item.metadata == {"deep": "[" * depth + "]" * depth}
     else:
         assert "nested too deeply" in entry.reason
@@ -383,8 +383,8 @@ def test_values_nested_deeply_are_text_or_a_failure(written, depth):
 
 def test_columns_of_later_lines_count(written, png, sorted_out):
     line = json.dumps({"id": "b", "image": base64.b64encode(png).decode()})
-    found, _ = sorted_out(make("table"), path := written("t.jsonl", b'{"id": "a", "text": "x"}\n' + line.encode()))
-    assert [entry.item.image is None for entry in found] == [True, False]
+    entries, _ = sorted_out(make("table"), path := written("t.jsonl", b'{"id": "a", "text": "x"}\n' + line.encode()))
+    assert [entry.item.image is None for entry in entries] == [True, False]
     assert make("table").handle(path, "::a") is None
     assert make("table").handle(path, "::b").open().size == (24, 16)
 
@@ -529,9 +529,9 @@ def test_damaged_tables_only_give_items_failures_or_a_format_error(table, png, n
     except FormatError as error:
         assert error.reason  # noqa: PT017 - either outcome is right
         return
-    assert all(isinstance(entry, (Found, Failure)) for entry in entries)
+    assert all(isinstance(entry, (ReadItem, Failure)) for entry in entries)
     for entry in entries:
-        if isinstance(entry, Found) and entry.item.image is not None:
+        if isinstance(entry, ReadItem) and entry.item.image is not None:
             for handle in (entry.item.image, reader.handle(path, entry.item.item_id[1:])):
                 try:
                     handle.open()

@@ -13,7 +13,7 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import make
 from mmrerank.readers._tar import _pax_records
-from mmrerank.types import Failure, Found
+from mmrerank.types import Failure, ReadItem
 
 
 def tar_of(members, format=tarfile.PAX_FORMAT) -> bytes:
@@ -85,9 +85,9 @@ def test_members_that_share_a_key_are_one_item(shard, jpg, png, picture, sorted_
 
 def test_a_picture_is_found_again_by_its_key(shard, jpg, png, sorted_out):
     path = shard([*((f"{n}.jpg", jpg) for n in range(5)), ("x.png", png), ("t.txt", b"words")])
-    found, _ = sorted_out(make("webdataset"), path)
+    entries, _ = sorted_out(make("webdataset"), path)
     reader = make("webdataset")
-    for entry in reversed(found):
+    for entry in reversed(entries):
         again = reader.handle(path, entry.item.item_id[len(path.name) :])
         if entry.item.image is None:
             assert again is None
@@ -107,19 +107,19 @@ def test_the_hash_follows_every_part_that_is_used(written, jpg, png):
 
 
 def test_the_first_picture_of_a_sample_counts(written, jpg, png, sorted_out):
-    (found,), _ = sorted_out(make("webdataset"), written("a.tar", tar_of([("k.1.png", png), ("k.2.jpg", jpg), ("k.txt", b"x")])))
-    assert found.item.image.open().getpixel((1, 0)) == (10, 0, 1)
+    (entry,), _ = sorted_out(make("webdataset"), written("a.tar", tar_of([("k.1.png", png), ("k.2.jpg", jpg), ("k.txt", b"x")])))
+    assert entry.item.image.open().getpixel((1, 0)) == (10, 0, 1)
 
 
 def test_a_mislabelled_member_is_refused_unless_accepted(shard, png, sorted_out):
     path = shard([("k.jpg", png)])
-    (found,), _ = sorted_out(make("webdataset"), path)
-    for picture in (found.item.image, make("webdataset").handle(path, "::k")):
+    (entry,), _ = sorted_out(make("webdataset"), path)
+    for picture in (entry.item.image, make("webdataset").handle(path, "::k")):
         with pytest.raises(FormatError, match=r"holds a PNG but is named \.jpg"):
             picture.open()
     accepting = make("webdataset(mislabelled=accept)")
-    (found,), _ = sorted_out(accepting, path)
-    assert found.item.image.open().size == accepting.handle(path, "::k").open().size == (24, 16)
+    (entry,), _ = sorted_out(accepting, path)
+    assert entry.item.image.open().size == accepting.handle(path, "::k").open().size == (24, 16)
 
 
 def test_links_devices_folders_and_strays_are_passed_over(shard, jpg, sorted_out):
@@ -134,8 +134,8 @@ def test_links_devices_folders_and_strays_are_passed_over(shard, jpg, sorted_out
         ("./folder/._k.jpg", jpg),
         ("./folder/k.jpg", jpg),
     ]
-    found, failures = sorted_out(make("webdataset"), shard(members))
-    assert [entry.item.item_id.split("::")[1] for entry in found] == ["folder/k"]
+    entries, failures = sorted_out(make("webdataset"), shard(members))
+    assert [entry.item.item_id.split("::")[1] for entry in entries] == ["folder/k"]
     assert failures == []
 
 
@@ -144,16 +144,16 @@ def test_sparse_members_are_passed_over(written, jpg, sorted_out):
     header = tarfile.TarInfo.frombuf(bytes(data[:512]), "utf-8", "strict")
     header.type = tarfile.GNUTYPE_SPARSE
     block = header.tobuf(tarfile.GNU_FORMAT)
-    found, failures = sorted_out(make("webdataset"), written("a.tar", block[:512] + bytes(data[512:])))
-    assert ([entry.item.item_id for entry in found], failures) == (["a.tar::k"], [])
+    entries, failures = sorted_out(make("webdataset"), written("a.tar", block[:512] + bytes(data[512:])))
+    assert ([entry.item.item_id for entry in entries], failures) == (["a.tar::k"], [])
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_long_and_foreign_names(written, jpg, sorted_out, format):
     long = "/".join(["folder" * 5] * 6)
     names = [f"{long}/k", "naïve-字", "👩‍🚀"] if format != tarfile.USTAR_FORMAT else [f"{long[:140]}/k", "plain"]
-    found, failures = sorted_out(make("webdataset"), written("a.tar", tar_of([(f"{n}.jpg", jpg) for n in names], format=format)))
-    assert [entry.item.item_id for entry in found] == [f"a.tar::{name}" for name in names]
+    entries, failures = sorted_out(make("webdataset"), written("a.tar", tar_of([(f"{n}.jpg", jpg) for n in names], format=format)))
+    assert [entry.item.item_id for entry in entries] == [f"a.tar::{name}" for name in names]
     assert failures == []
 
 
@@ -168,9 +168,9 @@ def test_long_and_foreign_names(written, jpg, sorted_out, format):
 )
 def test_keys_that_are_none_are_failures(shard, jpg, sorted_out, name, reason):
     path = shard([(name, jpg), ("good.jpg", jpg)])
-    found, (failure,) = sorted_out(make("webdataset"), path)
+    entries, (failure,) = sorted_out(make("webdataset"), path)
     assert reason in failure.reason
-    assert [entry.item.item_id for entry in found] == [f"{path.name}::good"]
+    assert [entry.item.item_id for entry in entries] == [f"{path.name}::good"]
 
 
 def test_a_name_that_is_not_utf8_is_a_failure(written, jpg, sorted_out):
@@ -197,16 +197,16 @@ def test_a_name_that_is_not_utf8_is_a_failure(written, jpg, sorted_out):
 )
 def test_a_sample_that_is_no_item_is_one_failure(shard, jpg, sorted_out, members, reason):
     path = shard([*members, ("good.jpg", jpg)])
-    found, (failure,) = sorted_out(make("webdataset"), path)
-    assert (len(found), failure.path) == (1, f"{path.name}::k")
+    entries, (failure,) = sorted_out(make("webdataset"), path)
+    assert (len(entries), failure.path) == (1, f"{path.name}::k")
     assert failure.reason.startswith(reason)
     assert make("webdataset").count(path) == 2
 
 
 def test_a_key_that_comes_again_is_a_failure_each_time(shard, jpg, png, sorted_out):
     path = shard([("k.jpg", jpg), ("other.jpg", jpg), ("k.jpg", png), ("k.jpg", png)])
-    found, failures = sorted_out(make("webdataset"), path)
-    assert [entry.item.item_id for entry in found] == [f"{path.name}::k", f"{path.name}::other"]
+    entries, failures = sorted_out(make("webdataset"), path)
+    assert [entry.item.item_id for entry in entries] == [f"{path.name}::k", f"{path.name}::other"]
     assert [(f.path, f.reason) for f in failures] == [(f"{path.name}::k", "its key came before in this archive")] * 2
     assert make("webdataset").count(path) == 4
     assert make("webdataset").handle(path, "::k").open().size == (24, 16)
@@ -214,8 +214,8 @@ def test_a_key_that_comes_again_is_a_failure_each_time(shard, jpg, png, sorted_o
 
 def test_values_that_are_no_plain_metadata(written, sorted_out):
     data = b'{"nan": NaN, "big": 123456789012345678901234567890, "half": "\\ud800x", "nul": "a\\u0000b", "flag": true, "deep": {"a": [1]}}'
-    (found,), _ = sorted_out(make("webdataset"), written("a.tar", tar_of([("k.txt", b"x"), ("k.json", data), ("k.cls", b"cat")])))
-    assert found.item.metadata == {
+    (entry,), _ = sorted_out(make("webdataset"), written("a.tar", tar_of([("k.txt", b"x"), ("k.json", data), ("k.cls", b"cat")])))
+    assert entry.item.metadata == {
         "big": "123456789012345678901234567890",
         "half": "?x",
         "nul": "ab",
@@ -230,18 +230,18 @@ def test_values_that_are_no_plain_metadata(written, sorted_out):
 
 def test_a_member_above_the_limit_is_a_failure(shard, jpg, sorted_out):
     path = shard([("big.jpg", jpg + bytes(3000)), ("k.jpg", jpg)])
-    found, (failure,) = sorted_out(make(f"webdataset(max_member_bytes={len(jpg) + 100})"), path)
-    assert ([entry.item.item_id for entry in found], failure.path) == ([f"{path.name}::k"], f"{path.name}::big")
+    entries, (failure,) = sorted_out(make(f"webdataset(max_member_bytes={len(jpg) + 100})"), path)
+    assert ([entry.item.item_id for entry in entries], failure.path) == ([f"{path.name}::k"], f"{path.name}::big")
     assert "above the limit" in failure.reason
 
 
 def test_too_many_members_end_the_reading(shard, sorted_out):
     path = shard([(f"{n}.txt", b"x") for n in range(20)])
     reader = make("webdataset(max_members=5)")
-    found, (failure,) = sorted_out(reader, path)
-    assert 4 <= len(found) <= 6
+    entries, (failure,) = sorted_out(reader, path)
+    assert 4 <= len(entries) <= 6
     assert failure.reason.startswith("more than 5 members")
-    assert reader.count(path) == len(found) + 1
+    assert reader.count(path) == len(entries) + 1
 
 
 def test_a_gzip_bomb_is_left_at_the_limit(written, sorted_out):
@@ -249,8 +249,8 @@ def test_a_gzip_bomb_is_left_at_the_limit(written, sorted_out):
     path = written("a.tar.gz", gzip.compress(data))
     assert path.stat().st_size < 100_000
     reader = make(f"webdataset(max_unpacked_bytes={2**20})")
-    (found,), (failure,) = sorted_out(reader, path)
-    assert found.item.text == "words"
+    (entry,), (failure,) = sorted_out(reader, path)
+    assert entry.item.text == "words"
     assert failure.reason.startswith("unpacks to more than 1 MiB")
     assert reader.count(path) == 2
 
@@ -264,21 +264,21 @@ def test_a_cut_archive_gives_what_came_before_and_says_where_it_broke(written, j
         cut = gzip.compress(whole, compresslevel=0, mtime=0)
         cut = cut[: 2 * per_sample + 700]  # stored, so nearly the same place
     path = written("a.tgz" if compressed else "a.tar", cut)
-    found, (failure,) = sorted_out(make("webdataset"), path)
+    entries, (failure,) = sorted_out(make("webdataset"), path)
     assert failure.reason.startswith("truncated: ")
-    assert make("webdataset").count(path) == len(found) + 1
+    assert make("webdataset").count(path) == len(entries) + 1
     if not compressed:
-        assert [entry.item.item_id for entry in found] == ["a.tar::0", "a.tar::1"]
+        assert [entry.item.item_id for entry in entries] == ["a.tar::0", "a.tar::1"]
         assert failure.path == f"a.tar::byte={2 * per_sample + 512}"
         assert failure.reason.endswith(f"2 samples before byte {2 * per_sample + 512} were read")
-    assert all(entry.item.image.open() for entry in found)
+    assert all(entry.item.image.open() for entry in entries)
     assert make("webdataset").handle(path, "::0").open().size == (24, 16)
 
 
 def test_an_archive_without_its_end_mark_is_reported(written, jpg, sorted_out):
     whole = tar_of([("a.jpg", jpg), ("b.jpg", jpg)])
-    found, (failure,) = sorted_out(make("webdataset"), written("a.tar", whole[: 2 * (512 + -(-len(jpg) // 512) * 512)]))
-    assert len(found) == 2
+    entries, (failure,) = sorted_out(make("webdataset"), written("a.tar", whole[: 2 * (512 + -(-len(jpg) // 512) * 512)]))
+    assert len(entries) == 2
     assert failure.reason.startswith("ends without its end mark")
 
 
@@ -293,15 +293,15 @@ def test_an_archive_without_its_end_mark_is_reported(written, jpg, sorted_out):
 def test_an_end_that_is_none_is_reported(written, jpg, sorted_out, tail, reason):
     whole = tar_of([("a.jpg", jpg), ("b.jpg", jpg)])
     path = written("a.tar", whole[: 2 * (512 + -(-len(jpg) // 512) * 512)] + tail)
-    found, (failure,) = sorted_out(make("webdataset"), path)
-    assert (len(found), make("webdataset").count(path)) == (2, 3)
+    entries, (failure,) = sorted_out(make("webdataset"), path)
+    assert (len(entries), make("webdataset").count(path)) == (2, 3)
     assert failure.reason.startswith(reason)
 
 
 def test_rubbish_between_members_breaks_there(written, jpg, sorted_out):
     two = tar_of([("a.jpg", jpg), ("b.jpg", jpg)])[: 2 * (512 + -(-len(jpg) // 512) * 512)]
-    found, (failure,) = sorted_out(make("webdataset"), written("a.tar", two + b"\x07" * 1024))
-    assert [entry.item.item_id for entry in found] == ["a.tar::a"]  # b may have had more members
+    entries, (failure,) = sorted_out(make("webdataset"), written("a.tar", two + b"\x07" * 1024))
+    assert [entry.item.item_id for entry in entries] == ["a.tar::a"]  # b may have had more members
     assert failure.reason.startswith("damaged: no member begins here")
 
 
@@ -390,10 +390,10 @@ def test_damaged_shards_only_give_items_failures_or_a_format_error(written, jpg,
     except FormatError as error:
         assert error.reason  # noqa: PT017 - either outcome is right
         return
-    assert all(isinstance(entry, (Found, Failure)) for entry in entries)
+    assert all(isinstance(entry, (ReadItem, Failure)) for entry in entries)
     assert reader.count(path) == len(entries)
     for entry in entries:
-        if isinstance(entry, Found) and entry.item.image is not None:
+        if isinstance(entry, ReadItem) and entry.item.image is not None:
             try:
                 entry.item.image.open()
             except FormatError as error:

@@ -16,8 +16,8 @@ from mmrerank.retrievers._max_sim import max_sim
 
 
 def rows(seed: int, count: int) -> np.ndarray:
-    made = np.random.default_rng(seed).standard_normal((count, 6)).astype(np.float32)
-    return made / np.linalg.norm(made, axis=1, keepdims=True)
+    matrix = np.random.default_rng(seed).standard_normal((count, 6)).astype(np.float32)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 
 
 def plainly(query: np.ndarray, page: np.ndarray) -> float:
@@ -73,29 +73,29 @@ def test_a_collection_keeps_token_vectors_and_ranks_by_them(folder: Path, tmp_pa
 
 
 def test_only_proposals_are_compared(folder: Path, tmp_path: Path, encoder: multivector.Multivector) -> None:
-    made = Collection.create(tmp_path / "c", encoders=[encoder])
-    made.add([folder])
-    dense = [hit.item.item_id for hit in made.search("x", k=2, retriever="dense").hits]
-    few = made.search("x", k=2, retriever="late_interaction(proposals=2)").hits
+    collection = Collection.create(tmp_path / "c", encoders=[encoder])
+    collection.add([folder])
+    dense = [hit.item.item_id for hit in collection.search("x", k=2, retriever="dense").hits]
+    few = collection.search("x", k=2, retriever="late_interaction(proposals=2)").hits
     assert sorted(hit.item.item_id for hit in few) == sorted(dense)
-    only = made.search(Query(text="x", filter="item_id = '4.png'"), retriever="late_interaction").hits
+    only = collection.search(Query(text="x", filter="item_id = '4.png'"), retriever="late_interaction").hits
     assert [hit.item.item_id for hit in only] == ["4.png"]
 
 
 def test_it_joins_a_collection_that_has_another_encoder(folder: Path, tmp_path: Path, encoder: multivector.Multivector) -> None:
-    made = Collection.create(tmp_path / "c", encoders=[ColourEncoder()])
-    made.add([folder])
-    report = made.add([folder], encoders=[encoder])
+    collection = Collection.create(tmp_path / "c", encoders=[ColourEncoder()])
+    collection.add([folder])
+    report = collection.add([folder], encoders=[encoder])
     assert (report.updated, report.added) == (7, 0)
     picture(8, (60, 90)).save(folder / "8.png")
-    made.add([folder])
-    assert len(made.search("a door", k=9, retriever="late_interaction").hits) == 8
+    collection.add([folder])
+    assert len(collection.search("a door", k=9, retriever="late_interaction").hits) == 8
     with pytest.raises(InputError, match="many vectors"):
-        made.search(Query(images=(made.item("1.png").image,)), retriever="late_interaction(encoder=colour)")  # type: ignore[arg-type]
+        collection.search(Query(images=(collection.item("1.png").image,)), retriever="late_interaction(encoder=colour)")  # type: ignore[arg-type]
 
 
 def test_what_it_does_not_take_is_said(folder: Path, tmp_path: Path, encoder: multivector.Multivector) -> None:
-    made = Collection.create(tmp_path / "c", encoders=[encoder])
-    made.add([folder])
+    collection = Collection.create(tmp_path / "c", encoders=[encoder])
+    collection.add([folder])
     with pytest.raises(InputError, match="just that"):
-        made.search(Query(text="a", exclude_text=("b",)), retriever="late_interaction")
+        collection.search(Query(text="a", exclude_text=("b",)), retriever="late_interaction")

@@ -41,10 +41,10 @@ def best(collection: Collection, name: str, k: int = 3, **query: str) -> list[st
 @pytest.mark.parametrize("document", ["first.pdf", "o'hara.pdf"])
 def test_a_filter_keeps_to_one_document(reports: Collection, name: str, document: str) -> None:
     quoted = document.replace("'", "''")
-    found = best(reports, name, 40, text="pump seal", filter=f"document_id = '{quoted}'")
-    assert found[0] == f"{document}#page=7"
-    assert len(found) == 30
-    assert {item_id.split("#")[0] for item_id in found} == {document}
+    ids = best(reports, name, 40, text="pump seal", filter=f"document_id = '{quoted}'")
+    assert ids[0] == f"{document}#page=7"
+    assert len(ids) == 30
+    assert {item_id.split("#")[0] for item_id in ids} == {document}
 
 
 def test_a_page_that_is_named_comes_first(reports: Collection) -> None:
@@ -57,9 +57,9 @@ def test_a_page_that_is_named_comes_first(reports: Collection) -> None:
 
 
 def test_a_named_page_outside_the_filter_stays_out(reports: Collection) -> None:
-    found = best(reports, "lexical", 40, text="pump on page 21", filter="page_number < 10 OR page_number = 15")
-    assert len(found) == 20
-    assert not any(item_id.endswith("=21") for item_id in found)
+    ids = best(reports, "lexical", 40, text="pump on page 21", filter="page_number < 10 OR page_number = 15")
+    assert len(ids) == 20
+    assert not any(item_id.endswith("=21") for item_id in ids)
 
 
 def test_scores_tell_the_match_from_what_was_added(reports: Collection) -> None:
@@ -99,7 +99,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 
 
 @pytest.mark.parametrize(
-    ("excluded", "kept"),
+    ("excluded", "expected"),
     [
         (("tide gauge",), {"n1", "n2", "n3", "n4"}),  # once every item that shared a single word was left out
         (("tide",), {"n1", "n3", "n4"}),
@@ -110,10 +110,10 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
         (("?!",), {"n0", "n1", "n2", "n3", "n4"}),
     ],
 )
-def test_what_holds_all_words_of_an_exclusion_is_left_out(notes: Collection, excluded: tuple[str, ...], kept: set[str]) -> None:
+def test_what_holds_all_words_of_an_exclusion_is_left_out(notes: Collection, excluded: tuple[str, ...], expected: set[str]) -> None:
     query = Query(text="tide gauge pump", exclude_text=excluded)
-    found = make("lexical", corpus=notes.version).retrieve(query, 500).item_ids
-    assert {item_id.partition("::")[2] for item_id in found} & {f"n{n}" for n in range(5)} == kept
+    ids = make("lexical", corpus=notes.version).retrieve(query, 500).item_ids
+    assert {item_id.partition("::")[2] for item_id in ids} & {f"n{n}" for n in range(5)} == expected
 
 
 def test_an_exclusion_of_most_matches_leaves_as_many_as_asked_for(notes: Collection) -> None:

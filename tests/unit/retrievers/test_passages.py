@@ -40,9 +40,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory, encoder: sentence.Sente
             canvas.drawString(72, 800 - 20 * line, word)
         canvas.showPage()
     canvas.save()
-    made = Collection.create(place / "c", encoders=[encoder])
-    made.add([place / "report.pdf"])
-    return made
+    reports = Collection.create(place / "c", encoders=[encoder])
+    reports.add([place / "report.pdf"])
+    return reports
 
 
 def twin(encoder: sentence.Sentence) -> dict[str, float]:
@@ -75,8 +75,8 @@ def test_only_proposals_are_compared_and_filters_hold(collection: Collection) ->
     mean = collection.version.space_of(collection.manifest.encoders[0])
     row = mean.encoder.encode_queries([QUESTION])[0]  # type: ignore[attr-defined]
     assert first.item.item_id == mean.nearest(row, 1)[0].item.item_id
-    kept = collection.search(Query(text=QUESTION, filter="page_number > 7"), k=9, retriever="dense").hits
-    assert sorted(hit.item.page_number for hit in kept) == [8, 9]  # type: ignore[type-var]
+    hits = collection.search(Query(text=QUESTION, filter="page_number > 7"), k=9, retriever="dense").hits
+    assert sorted(hit.item.page_number for hit in hits) == [8, 9]  # type: ignore[type-var]
 
 
 def test_an_exclusion_is_subtracted_before_passages_are_compared(collection: Collection, encoder: sentence.Sentence) -> None:
@@ -88,8 +88,8 @@ def test_an_exclusion_is_subtracted_before_passages_are_compared(collection: Col
 
 
 def test_it_fuses_with_words(collection: Collection) -> None:
-    found = collection.search(words_of(8)[0], k=3, retriever="hybrid(weights=(2.0, 1.0))").hits
-    assert all("dense rank" in hit.reason for hit in found)
+    hits = collection.search(words_of(8)[0], k=3, retriever="hybrid(weights=(2.0, 1.0))").hits
+    assert all("dense rank" in hit.reason for hit in hits)
 
 
 class OneRow:
@@ -118,6 +118,6 @@ def test_pages_added_later_have_passages_too(tmp_path: Path, encoder: sentence.S
         canvas = Canvas(str(tmp_path / f"{name}.pdf"))
         canvas.drawString(72, 700, f"{name} " * 20)
         canvas.save()
-        made = Collection.open_or_create(tmp_path / "c")
-        made.add([tmp_path / f"{name}.pdf"], encoders=[encoder])
-    assert len(made.search("two", k=5, retriever="dense").hits) == 2
+        notes = Collection.open_or_create(tmp_path / "c")
+        notes.add([tmp_path / f"{name}.pdf"], encoders=[encoder])
+    assert len(notes.search("two", k=5, retriever="dense").hits) == 2

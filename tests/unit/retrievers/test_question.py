@@ -29,7 +29,7 @@ def test_pages_that_are_named(question: str, pages: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "left"),
+    ("question", "rest"),
     [
         ("How many bars? Please write the answer in integer format.", "How many bars?"),
         ("What is the debt?Answer in millions.", "What is the debt?"),
@@ -37,8 +37,8 @@ def test_pages_that_are_named(question: str, pages: set[int]) -> None:
         ('Which? List them in a list. e.g., ["1", "2"]', "Which?"),
     ],
 )
-def test_the_form_of_the_answer_is_left_out(question: str, left: str) -> None:
-    assert subject(question) == left
+def test_the_form_of_the_answer_is_left_out(question: str, rest: str) -> None:
+    assert subject(question) == rest
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,8 @@ def test_alpha_outside_0_to_1_is_refused(alpha: float) -> None:
 
 
 def test_lexical_leaves_out_matches_of_an_exclusion() -> None:
-    found = make("lexical", corpus=fake_corpus()).retrieve(Query(text="red", exclude_text=("door", "boat")), 10)
-    assert found.item_ids == ("red-bird", "red-chair", "red-lamp")
+    ranking = make("lexical", corpus=fake_corpus()).retrieve(Query(text="red", exclude_text=("door", "boat")), 10)
+    assert ranking.item_ids == ("red-bird", "red-chair", "red-lamp")
 
 
 def test_lexical_needs_text() -> None:
@@ -107,11 +107,11 @@ def test_lexical_needs_text() -> None:
 
 
 def test_hybrid_names_the_rank_in_each_part_and_never_adds_scores() -> None:
-    found = make("hybrid(constant=1.0)", corpus=fake_corpus()).retrieve(Query(text="red door"), 5)
-    best = found.candidates[0]
+    ranking = make("hybrid(constant=1.0)", corpus=fake_corpus()).retrieve(Query(text="red door"), 5)
+    best = ranking.candidates[0]
     assert best.item.item_id == "red-door"
     assert best.score == pytest.approx(1.0)  # 1/(1+1) from each part, whatever BM25 and the cosine were
-    assert found.notes.reasons["red-door"] == "lexical rank 1, dense rank 1"
+    assert ranking.notes.reasons["red-door"] == "lexical rank 1, dense rank 1"
 
 
 def test_hybrid_weights_its_parts() -> None:

@@ -48,21 +48,21 @@ QUERY = Query(query_id="q", text="in green", images=(Blank(9),))
 CAPTION = "a green door"
 
 
-def fusion(options: str = "", said: str = CAPTION, encoder: HashEncoder | None = None) -> tuple[SquareFusion, FakeBackend]:
-    corpus, double = fake_corpus(), FakeBackend(answer=lambda prompt: said)
+def fusion(options: str = "", answer: str = CAPTION, encoder: HashEncoder | None = None) -> tuple[SquareFusion, FakeBackend]:
+    corpus, double = fake_corpus(), FakeBackend(answer=lambda prompt: answer)
     if encoder is not None:
         corpus._space.encoder = encoder  # type: ignore[attr-defined]
-    made: SquareFusion = make(f"square_fusion({options})", corpus=corpus, backend=double)
-    return made, double
+    retriever: SquareFusion = make(f"square_fusion({options})", corpus=corpus, backend=double)
+    return retriever, double
 
 
-def row(options: str = "", said: str = CAPTION, encoder: HashEncoder | None = None, query: Query = QUERY) -> list[float]:
-    return fusion(options, said, encoder or Plane())[0].query_row(query).tolist()
+def row(options: str = "", answer: str = CAPTION, encoder: HashEncoder | None = None, query: Query = QUERY) -> list[float]:
+    return fusion(options, answer, encoder or Plane())[0].query_row(query).tolist()
 
 
 def composed(query: Query, options: str = "") -> Array:
-    found: Array = make(f"composed({options})", corpus=fake_corpus()).query_row(query)
-    return found
+    row: Array = make(f"composed({options})", corpus=fake_corpus()).query_row(query)
+    return row
 
 
 def test_the_worked_example() -> None:
@@ -97,8 +97,8 @@ def test_exclusions_are_subtracted_and_not_told_to_the_captioner() -> None:
     query = Query(text="in green", images=(Blank(9),), exclude_text=("window",))
     expected = np.array([0.429772, 0.902938]) - 0.25 * np.array([0.0, -1.0])
     assert row("alpha=0.8, exclude_weight=0.25", query=query) == pytest.approx((expected / np.linalg.norm(expected)).tolist(), abs=1e-6)
-    made, double = fusion(encoder=Plane())
-    made.query_row(query)
+    retriever, double = fusion(encoder=Plane())
+    retriever.query_row(query)
     assert "window" not in str([part for part in double.prompts[0][0].parts if isinstance(part, str)])
 
 
@@ -111,17 +111,17 @@ def test_several_captions_are_averaged_and_drawn_with_several_seeds() -> None:
             seeds.append(decoding.seed)
             return [Generated(text=["red door", "", "blue bird"][decoding.seed - 4], cost=Cost(calls=1))]
 
-    made = make("square_fusion(captions=3, temperature=0.9, seed=4, beta=1.0)", corpus=fake_corpus(), backend=Several())
+    retriever = make("square_fusion(captions=3, temperature=0.9, seed=4, beta=1.0)", corpus=fake_corpus(), backend=Several())
     mean = HashEncoder().encode(["red door", "blue bird"]).mean(axis=0)
-    assert np.allclose(made.query_row(QUERY), mean / np.linalg.norm(mean), atol=1e-6)
+    assert np.allclose(retriever.query_row(QUERY), mean / np.linalg.norm(mean), atol=1e-6)
     assert seeds == [4, 5, 6]
-    notes = made.retrieve(QUERY, 2).notes
+    notes = retriever.retrieve(QUERY, 2).notes
     assert (notes.status, notes.cost.calls) == ("completed", 3)
     assert notes.messages == ("caption: red door", "caption: blue bird", "no caption: the answer is empty")
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("answer", "why"),
     [
         ("", "the answer is empty"),
         (" \n ``` \n", "the answer is empty"),
@@ -131,10 +131,10 @@ def test_several_captions_are_averaged_and_drawn_with_several_seeds() -> None:
         ("As an AI model, I do not see.", "the model refused"),
     ],
 )
-def test_what_is_no_caption_leaves_the_row_of_composed_and_says_so(said: str, why: str) -> None:
-    made, double = fusion(said=said)
-    ranking = made.retrieve(QUERY, 3)
-    assert (made.query_row(QUERY) == composed(QUERY)).all()
+def test_what_is_no_caption_leaves_the_row_of_composed_and_says_so(answer: str, why: str) -> None:
+    retriever, double = fusion(answer=answer)
+    ranking = retriever.retrieve(QUERY, 3)
+    assert (retriever.query_row(QUERY) == composed(QUERY)).all()
     assert ranking.notes.status == "fallback"
     assert why in ranking.notes.messages[0]
     assert all(reason.endswith(" (no caption)") for reason in ranking.notes.reasons.values())
@@ -146,8 +146,8 @@ def test_a_time_out_is_a_missing_caption_and_an_unknown_model_an_error() -> None
         def answer(prompt: Prompt) -> str:
             raise BackendError("no answer came", retryable=retryable)
 
-        made: SquareFusion = make("square_fusion", corpus=fake_corpus(), backend=FakeBackend(answer=answer))
-        return made
+        retriever: SquareFusion = make("square_fusion", corpus=fake_corpus(), backend=FakeBackend(answer=answer))
+        return retriever
 
     ranking = failing(True).retrieve(QUERY, 3)
     assert (ranking.notes.status, ranking.notes.messages) == ("fallback", ("no caption: no answer came",))
@@ -181,35 +181,35 @@ def test_an_answer_cut_short_or_filtered_is_no_caption() -> None:
 
 @pytest.mark.parametrize("query", [Query(text="red door"), Query(images=(Blank(9),)), Query(text="red door", exclude_images=(Blank(9),))])
 def test_a_query_of_one_modality_is_searched_as_by_composed_without_a_call(query: Query) -> None:
-    made, double = fusion()
-    ranking = made.retrieve(query, 5)
+    retriever, double = fusion()
+    ranking = retriever.retrieve(query, 5)
     plain = make("composed", corpus=fake_corpus()).retrieve(query, 5)
     assert (ranking.candidates, ranking.notes.reasons) == (plain.candidates, plain.notes.reasons)
     assert double.prompts == []
 
 
 def test_beta_0_asks_nobody() -> None:
-    made, double = fusion("beta=0.0, alpha=0.3")
-    assert (made.query_row(QUERY) == composed(QUERY, "alpha=0.3")).all()
+    retriever, double = fusion("beta=0.0, alpha=0.3")
+    assert (retriever.query_row(QUERY) == composed(QUERY, "alpha=0.3")).all()
     assert double.prompts == []
 
 
 def test_one_caption_and_one_ranking_a_query_and_none_when_asked_for_the_row_again() -> None:
-    made, double = fusion()
+    retriever, double = fusion()
     square = build_square(SquareOptions(), double)
-    first = made.retrieve(QUERY, 20)
-    made.query_row(QUERY)
-    assert isinstance(made, RowRetriever)
-    assert made.retrieve(QUERY, 20) == first
+    first = retriever.retrieve(QUERY, 20)
+    retriever.query_row(QUERY)
+    assert isinstance(retriever, RowRetriever)
+    assert retriever.retrieve(QUERY, 20) == first
     assert len(double.prompts) == 1
-    shown = [replace(candidate, item=replace(candidate.item, image=Blank(n))) for n, candidate in enumerate(first.candidates)]
-    square.rerank(QUERY, shown)
+    candidates = [replace(candidate, item=replace(candidate.item, image=Blank(n))) for n, candidate in enumerate(first.candidates)]
+    square.rerank(QUERY, candidates)
     assert len(double.prompts) == 2
 
 
 def test_the_caption_is_a_message_and_each_reason() -> None:
-    made, _ = fusion(said="a green door " + "and a lamp " * 12)
-    ranking = made.retrieve(QUERY, 2)
+    retriever, _ = fusion(answer="a green door " + "and a lamp " * 12)
+    ranking = retriever.retrieve(QUERY, 2)
     best = ranking.candidates[0]
     assert ranking.notes.status == "ok"
     assert ranking.notes.messages == (f"caption: a green door {'and a lamp ' * 12}".strip(),)
@@ -220,14 +220,14 @@ def test_the_caption_is_a_message_and_each_reason() -> None:
 
 
 def test_the_captioner_sees_task_reference_change_and_the_caller_keeps_his_picture() -> None:
-    made, double = fusion("reference_px=100")
+    retriever, double = fusion("reference_px=100")
     large = Image.new("RGB", (300, 150))
 
-    class Kept:
+    class Handle:
         def open(self) -> Image.Image:
             return large
 
-    made.query_row(Query(text="in {green}", images=(Kept(), Blank(3))))
+    retriever.query_row(Query(text="in {green}", images=(Handle(), Blank(3))))
     (message,) = double.prompts[0]
     assert [isinstance(part, str) for part in message.parts] == [True, False, True, False, True]
     assert [part.size for part in message.parts if not isinstance(part, str)] == [(100, 50), (3, 2)]

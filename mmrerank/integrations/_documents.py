@@ -30,7 +30,7 @@ FILES = ("file_path", "path", "source")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ForeignDocument:
     """One document of a framework, as far as a reranker sees it."""
 
     name: str | None  # its id there, which may be missing or that of others too
@@ -51,31 +51,31 @@ class Unavailable:
         raise FormatError(self.why, path=self.name)
 
 
-def candidates_of(given: Sequence[Given]) -> list[Candidate]:
+def candidates_of(documents: Sequence[ForeignDocument]) -> list[Candidate]:
     """Candidates in the order given, each with an id of its own.
 
     An id that nobody else has stays as it is, so that descriptors and messages find it; others get their place.
     """
-    items = zip(unique_ids([one.name for one in given]), given, strict=True)
+    items = zip(unique_ids([one.name for one in documents]), documents, strict=True)
     return [Candidate(item=Item(item_id=name, text=one.text or None, image=one.picture), score=one.score) for name, one in items]
 
 
-def unique_ids(wanted: Sequence[str | None]) -> list[str]:
+def unique_ids(names: Sequence[str | None]) -> list[str]:
     """
     >>> unique_ids(["a", "b", None, "b"])
     ['a', 'b (place 2)', 'document (place 3)', 'b (place 4)']
     """
-    count = Counter(wanted)
-    taken = {name for name in wanted if name}
-    names = []
-    for place, name in enumerate(wanted, 1):
+    count = Counter(names)
+    others = {name for name in names if name}
+    ids = []
+    for place, name in enumerate(names, 1):
         if not name or count[name] > 1:
             name = f"{name or 'document'} (place {place})"
-            while name in taken:
+            while name in others:
                 name += "'"
-            taken.add(name)
-        names.append(name)
-    return names
+            others.add(name)
+        ids.append(name)
+    return ids
 
 
 def picture_in(fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | None:
@@ -89,8 +89,8 @@ def picture_in(fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | 
         if value is not None and not (isinstance(value, str) and not value):
             return picture(value, folder)
     for key in FILES:
-        if isinstance(fields.get(key), str | Path) and (named := _file(str(fields[key]), fields.get("page_number"))):
-            return picture(named, folder)
+        if isinstance(fields.get(key), str | Path) and (place := _file(str(fields[key]), fields.get("page_number"))):
+            return picture(place, folder)
     return None
 
 
@@ -99,7 +99,7 @@ def picture(value: Any, folder: Path | None) -> ImageHandle:
     if isinstance(value, Mapping) and "url" in value:  # {"url": "data:..."}, as in chat messages
         value = value["url"]
     if isinstance(value, str | Path):
-        return _named(str(value), folder)
+        return _picture_at(str(value), folder)
     try:
         return pictures.picture(value)
     except InputError as error:
@@ -113,24 +113,24 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def _named(named: str, folder: Path | None) -> ImageHandle:
-    if "://" in named and not named.startswith("data:"):
-        return Unavailable(named[:100], "lies on a network, and nothing is fetched from there; give a path, a data URI or bytes")
+def _picture_at(reference: str, folder: Path | None) -> ImageHandle:
+    if "://" in reference and not reference.startswith("data:"):
+        return Unavailable(reference[:100], "lies on a network, and nothing is fetched from there; give a path, a data URI or bytes")
     try:
-        if folder is not None and not named.startswith("data:"):
-            place = (folder / named.partition("#page=")[0]).resolve()
+        if folder is not None and not reference.startswith("data:"):
+            place = (folder / reference.partition("#page=")[0]).resolve()
             if not place.is_relative_to(folder.resolve()):
-                return Unavailable(named[:100], f"lies outside {folder}, where the pictures are to be")
-        return picture_from(named, folder or Path())
+                return Unavailable(reference[:100], f"lies outside {folder}, where the pictures are to be")
+        return picture_from(reference, folder or Path())
     except (ValueError, OSError, FormatError) as error:
-        return Unavailable(named[:100], str(error))
+        return Unavailable(reference[:100], str(error))
 
 
-def _file(named: str, page: Any) -> str | None:
+def _file(path: str, page: Any) -> str | None:
     """What to open of a file that a document was made from: a picture as it is, a page of a PDF, nothing of others."""
-    if "://" in named:
+    if "://" in path:
         return None
-    suffix = Path(named).suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix == ".pdf" and isinstance(page, int) and page >= 1:
-        return f"{named}#page={page}"
-    return named if suffix in PICTURE_SUFFIXES else None
+        return f"{path}#page={page}"
+    return path if suffix in PICTURE_SUFFIXES else None
