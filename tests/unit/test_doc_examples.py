@@ -81,8 +81,8 @@ class Workspace:
             code = main(words)
         assert code == 0, errors.getvalue()
         if into is not None and key not in self._made:
-            shutil.copytree(into, kept := self.folder.parent / f"made-{len(self._made)}")
-            self._made[key] = (kept, out.getvalue())
+            shutil.copytree(into, copy := self.folder.parent / f"made-{len(self._made)}")
+            self._made[key] = (copy, out.getvalue())
         return out.getvalue()
 
 
@@ -130,13 +130,13 @@ def test_another_output_would_be_seen(workspace: Workspace) -> None:
 # ---------------------------------------------------------------------- blocks that are shown
 
 
-def shown(language: str) -> list[Any]:
+def blocks_in(language: str) -> list[Any]:
     """The blocks of this language in all pages, each with the page it stands on."""
     pairs = [(page, block) for page in PAGES for block in blocks(page.read_text(encoding="utf-8")) if block.language == language]
     return [pytest.param(block, id=f"{name_of(page)}-{n}") for n, (page, block) in enumerate(pairs)]
 
 
-@pytest.mark.parametrize("block", shown("python"))
+@pytest.mark.parametrize("block", blocks_in("python"))
 def test_python_is_python_and_imports_what_there_is(block: Block) -> None:
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mmrerank":
@@ -144,7 +144,7 @@ def test_python_is_python_and_imports_what_there_is(block: Block) -> None:
             assert source is None or all(hasattr(source, alias.name) for alias in node.names), block.text
 
 
-@pytest.mark.parametrize("block", shown("sh"))
+@pytest.mark.parametrize("block", blocks_in("sh"))
 def test_commands_and_the_names_in_them_are_those_of_the_program(block: Block) -> None:
     group: Any = get_command(app)
     for verb, *words in command_lines(block.text):

@@ -18,7 +18,7 @@ def page() -> str:
 
 def command(name: str, verb: Any) -> str:
     """One command: what it does, how it is written, a table of what it takes."""
-    arguments = " ".join(shown_argument(p) for p in verb.params if p.param_type_name == "argument")
+    arguments = " ".join(argument_form(p) for p in verb.params if p.param_type_name == "argument")
     lines = [
         f"## {name}\n",
         f"{inspect.cleandoc(verb.help or '')}\n",
@@ -30,14 +30,14 @@ def command(name: str, verb: Any) -> str:
     return "\n".join([*lines, ""])
 
 
-def shown_argument(parameter: Any) -> str:
+def argument_form(parameter: Any) -> str:
     word = str(parameter.metavar or parameter.name.upper())
     return word if parameter.required or word.startswith("[") else f"[{word}]"
 
 
 def spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return f"`{shown_argument(parameter)}`"
+        return f"`{argument_form(parameter)}`"
     return ", ".join(f"`{flag}`" for flag in parameter.opts)
 
 

@@ -101,10 +101,10 @@ def comments_of(module: ModuleType) -> dict[str, str]:
     names = {field.name for field in dataclasses.fields(module.Options)}
     matches = ((re.match(r"\s+(\w+)\s*:", line), start + n) for n, line in enumerate(lines))
     comments = {match[1]: beside[n] for match, n in matches if match and match[1] in names and n in beside}
-    return told_together(module.Options.__doc__ or "", names) | comments
+    return described_together(module.Options.__doc__ or "", names) | comments
 
 
-def told_together(docstring: str, names: set[str]) -> dict[str, str]:
+def described_together(docstring: str, names: set[str]) -> dict[str, str]:
     """What a docstring says of several options at once, as "kind, storage: see above. links: how many."."""
     text = " ".join(docstring.split())
     matches = re.finditer(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*): ", text)
