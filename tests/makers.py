@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mmrerank.testing.samples import InMemory as InMemory
+from mmrerank.testing.samples import coloured as coloured
 from mmrerank.types import Array, Modality
 
 
@@ -17,21 +18,6 @@ def picture(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
     """A non-square picture of random blocks, unlike for unlike seeds."""
     blocks = np.random.default_rng(seed).integers(0, 255, (3, 4, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """The handle of a picture in memory."""
-
-    picture: Image.Image
-
-    def open(self) -> Image.Image:
-        return self.picture
-
-
-def coloured(number: int, size: tuple[int, int] = (24, 16)) -> Image.Image:
-    """A picture of one colour, another for each number up to 1000, so that a fake model can tell which it is shown."""
-    return Image.new("RGB", size, (number % 10 * 25, number // 10 % 10 * 25, 200 - number // 100 * 20))
 
 
 def write_pictures(folder: Path, numbers: range) -> None:

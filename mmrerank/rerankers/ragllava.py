@@ -65,6 +65,8 @@ class Options:
 class RagLLaVA:
     """Reranks pointwise by P(Yes)."""
 
+    pointwise = True  # a score depends on the query and this candidate alone
+
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("ragllava", options)
         self.prompt = read_prompt(options.prompt, PIECES)

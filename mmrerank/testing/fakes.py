@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.ordering import levelled
-from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt
+from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt, Query
 
 
 class FakeBackend:
@@ -89,6 +89,20 @@ class FakeSpace:
     def rows(self, item_ids: Sequence[str]) -> Array:
         places = {item.item_id: n for n, item in enumerate(self._items)}
         return self._rows[[places[item_id] for item_id in item_ids]]
+
+
+class FakeDescriptors:
+    """A row for any query and any item, drawn from the hash of what it is called; the rows mean nothing."""
+
+    def of_query(self, query: Query) -> Array:
+        row: Array = self._rows([f"query {query.query_id} {query.text}"])[0]
+        return row
+
+    def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
+        return self._rows([f"item {item_id}" for item_id in item_ids])
+
+    def _rows(self, names: Sequence[str]) -> Array:
+        return HashEncoder().encode(names)
 
 
 class FakeCorpus:

@@ -1,10 +1,9 @@
-"""What every reader must do, asked of every file in mmrerank/readers/.
+"""Every reader keeps the contract; a new file in `mmrerank/readers/` is found by itself.
 
 A reader that takes a new suffix needs a sample of it: add a maker to SAMPLES below.
 """
 
 import csv
-import dataclasses
 import gzip
 import io
 import json
@@ -18,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmrerank.errors import FormatError
-from mmrerank.parts import make, module, names, options_of, printed
-from mmrerank.types import Failure, Item, ReadItem
+from mmrerank.parts import module, names
+from mmrerank.testing import ReaderContract
 
 READERS = names("readers")
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".tif": "TIFF", ".webp": "WEBP"}
@@ -92,146 +90,28 @@ SAMPLES = {  # suffix -> writes a sound file with at least one picture
 PAIRS = [(name, suffix) for name in READERS for suffix in sorted(module(name, station="readers").tiny().suffixes)]
 
 
-@pytest.fixture
-def sample(tmp_path):
-    def write(suffix: str) -> Path:
-        if suffix not in SAMPLES:
-            pytest.fail(f"no sample of {suffix}: add a maker to SAMPLES in tests/contracts/test_readers.py")
-        path = tmp_path / f"sample{suffix}"
-        SAMPLES[suffix](path)
-        return path
+class TestReader(ReaderContract):
+    """One suffix of one reader at a time, so that a failure names it."""
 
-    return write
+    samples = SAMPLES
+
+    @pytest.fixture(autouse=True, params=PAIRS, ids=lambda pair: "-".join(pair))
+    def _named(self, request: pytest.FixtureRequest) -> None:
+        self.part, self.suffix = request.param
+
+    def suffixes(self) -> list[str]:
+        return [self.suffix]
+
+    def test_its_tiny_has_the_default_options(self) -> None:
+        assert self.options() == self.module.Options()
 
 
-def test_there_are_readers():
+def test_there_are_readers() -> None:
     assert {"images", "pdf", "table", "webdataset"} <= set(READERS)
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_a_reader_has_options_build_and_tiny(name):
-    part = module(name, station="readers")
-    assert part.__doc__
-    options = part.Options()
-    assert options.__dataclass_params__.frozen
-    for reader in (part.build(options), part.tiny()):
-        assert all(callable(getattr(reader, verb)) for verb in ("count", "read", "handle"))
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_the_printed_name_parses_back(name):
-    part = module(name, station="readers")
-    reader = part.tiny()
-    assert options_of(reader.name, part.Options) == part.Options()
-    assert make(reader.name, station="readers").name == reader.name
-    numbers = {f.name: f.default + 1 for f in dataclasses.fields(part.Options) if isinstance(f.default, int)}
-    changed = part.Options(**numbers)
-    assert options_of(part.build(changed).name, part.Options) == changed or any(
-        not f.metadata.get("in_name", True) for f in dataclasses.fields(changed)
-    )
-    assert part.build(changed).name == printed(name, changed)
-
-
-def test_names_are_unique_and_no_suffix_has_two_readers():
-    built = [module(name, station="readers").tiny().name for name in READERS]
-    assert len(set(built)) == len(built)
+def test_names_are_unique_and_no_suffix_has_two_readers() -> None:
+    printed_names = [module(name, station="readers").tiny().name for name in READERS]
+    assert len(set(printed_names)) == len(printed_names)
     suffixes = [suffix for _, suffix in PAIRS]
     assert len(set(suffixes)) == len(suffixes)
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_suffixes_are_lower_case_with_a_dot(name, suffix):
-    assert suffix == suffix.lower()
-    assert suffix.startswith(".")
-
-
-@pytest.mark.parametrize("what", ["missing", "empty", "folder", "zeros"])
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_a_file_that_is_none_is_a_format_error_with_its_path(tmp_path, name, suffix, what):
-    path = tmp_path / f"x{suffix}"
-    if what == "folder":
-        path.mkdir()
-    elif what != "missing":
-        path.write_bytes(b"" if what == "empty" else bytes(700))
-    reader = make(name, station="readers")
-    with pytest.raises(FormatError) as error:
-        assert any(isinstance(entry, ReadItem) for entry in reader.read(path, "x")), "nothing is read and nothing is said"
-    assert error.value.path == str(path)
-    assert 0 < len(error.value.reason) < 300
-    if what != "zeros":
-        with pytest.raises(FormatError):
-            reader.count(path)
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_a_sound_file_gives_as_many_items_as_it_counts_and_the_same_each_time(sample, name, suffix):
-    path = sample(suffix)
-    reader = make(name, station="readers")
-    entries = list(reader.read(path, "folder/file"))
-    assert [entry for entry in entries if isinstance(entry, Failure)] == []
-    assert reader.count(path) == len(entries) > 0
-    again = list(make(name, station="readers").read(path, "folder/file"))
-    assert [(e.item.item_id, e.content_hash) for e in again] == [(e.item.item_id, e.content_hash) for e in entries]
-    ids = [entry.item.item_id for entry in entries]
-    assert len(set(ids)) == len(ids)
-    assert all(item_id.startswith("folder/file") for item_id in ids)
-    assert any(entry.item.image is not None for entry in entries)
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_items_are_plain_and_their_hash_is_blake2b_128(sample, name, suffix):
-    for entry in make(name, station="readers").read(sample(suffix), "file"):
-        item: Item = entry.item
-        assert len(entry.content_hash) == 32
-        assert int(entry.content_hash, 16) >= 0
-        assert item.image is not None or (item.text or "").strip()
-        assert all(isinstance(key, str) and isinstance(value, (str, int, float, bool)) for key, value in item.metadata.items())
-        assert json.loads(json.dumps(dict(item.metadata))) == item.metadata
-        assert (item.page_number is None) == (item.document_id is None)
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_the_picture_found_again_is_the_picture_read(sample, name, suffix):
-    path = sample(suffix)
-    entries = list(make(name, station="readers").read(path, "file"))
-    reader = make(name, station="readers")
-    for entry in reversed(entries):
-        again = reader.handle(path, entry.item.item_id[len("file") :])
-        assert (again is None) == (entry.item.image is None)
-        if again is not None:
-            first, second = entry.item.image.open(), again.open()
-            assert first.mode == second.mode == "RGB"
-            assert np.array_equal(np.asarray(first), np.asarray(second))
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_handles_of_a_file_that_is_gone_fail_when_they_are_opened(sample, name, suffix):
-    """Making the items of a result must not need the files; opening a picture does."""
-    path = sample(suffix)
-    fragments = [e.item.item_id[len("file") :] for e in make(name, station="readers").read(path, "file") if e.item.image is not None]
-    path.unlink()
-    picture = make(name, station="readers").handle(path, fragments[0])
-    with pytest.raises(FormatError):
-        picture.open()
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_reading_can_be_left_half_way(sample, name, suffix):
-    entries = make(name, station="readers").read(sample(suffix), "file")
-    assert isinstance(next(entries), ReadItem)
-    entries.close()
-
-
-@pytest.mark.parametrize(("name", "suffix"), PAIRS)
-def test_a_file_cut_short_never_passes_unnoticed(sample, name, suffix):
-    path = sample(suffix)
-    whole = len(list(make(name, station="readers").read(path, "file")))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
-    try:
-        entries = list(make(name, station="readers").read(path, "file"))
-        for entry in entries:
-            if isinstance(entry, ReadItem) and entry.item.image is not None:
-                entry.item.image.open()
-    except FormatError:
-        return
-    assert any(isinstance(entry, Failure) for entry in entries) or len(entries) < whole
