@@ -71,8 +71,8 @@ class Workspace:
 
     def command(self, words: list[str]) -> str:
         """What a command prints."""
-        key = " ".join(words)
         into = self.folder / words[words.index("--into") + 1] if words[0] == "index" else None
+        key = " ".join(word for word in words if into is None or word != into.name)
         if into is not None and key in self._made and not into.exists():
             folder, output = self._made[key]
             shutil.copytree(folder, into)

@@ -35,8 +35,8 @@ def benchmark(file: Path) -> str:
         "counts": counts(card.get("counts", {})),
         "traps": "; ".join(map(str, card.get("traps", {}).values())),
     }
-    lines = [f"| {key} | {cell(value)} |" for key, value in rows.items() if isinstance(value, str) and value]
-    return "\n".join([f"## {card['title']} {{ #{card['name']} }}\n", "| | |", "|---|---|", *lines, ""])
+    head, *lines = [f"| {key} | {cell(value)} |" for key, value in rows.items() if isinstance(value, str) and value]
+    return "\n".join([f"## {card['title']} {{ #{card['name']} }}\n", head, "|---|---|", *lines, ""])
 
 
 def counts(table: dict[str, Any]) -> str:
@@ -60,7 +60,7 @@ def recipe(file: Path) -> str:
             f"Take it when {data['take_it_when']}.\n",
             *options,
             "",
-            "| measured | |",
+            "| measured | value |",
             "|---|---|",
             *rows,
             "",

@@ -10,6 +10,7 @@ from typing import Any
 import mmrerank
 
 PACKAGE = Path(__file__).parents[2] / "mmrerank"
+FIRST = ("documents", "types", "parts", "errors", "pictures", "handles", "pipeline")  # of the root: what a user meets first
 ELSEWHERE = {"cli", "mini"}  # the command line has its own page, the models their cards
 
 
@@ -22,7 +23,8 @@ def rooms() -> list[str]:
 def public_modules(room: str) -> list[str]:
     """Dotted names of a room's modules whose names do not begin with an underscore."""
     if room == "ground":
-        return [f"mmrerank.{file.stem}" for file in sorted(PACKAGE.glob("*.py")) if not file.stem.startswith("_")]
+        stems = {file.stem for file in PACKAGE.glob("*.py") if not file.stem.startswith("_")}
+        return [f"mmrerank.{stem}" for stem in sorted(stems, key=lambda stem: (stem not in FIRST, (*FIRST, stem).index(stem), stem))]
     files = sorted((PACKAGE / room).rglob("*.py"))
     names = [file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files]
     return [".".join(parts) for parts in names if not any(part.startswith("_") for part in parts)]
