@@ -122,8 +122,8 @@ class FakeCorpus:
         return [Candidate(item=item, score=float(score)) for score, item in best]
 
     def idf(self, text: str) -> dict[str, float]:
-        held = [set((item.text or "").lower().split()) for item in self._items]
-        return {word: 1 / (1 + sum(word in words for words in held)) for word in text.lower().split()}
+        texts = [set((item.text or "").lower().split()) for item in self._items]
+        return {word: 1 / (1 + sum(word in words for words in texts)) for word in text.lower().split()}
 
 
 def fake_corpus() -> Corpus:

@@ -66,6 +66,7 @@ DONE = (
     "mmrerank/readers",
     "mmrerank/retrievers",
     "mmrerank/sheet.py",
+    "mmrerank/testing",
     "mmrerank/types.py",
 )
 

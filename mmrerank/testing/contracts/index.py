@@ -163,7 +163,7 @@ class RowIndexContract(NamedOptionsContract):
         assert len(index) == COUNT, f"nothing was added: {COUNT} rows before, {len(index)} after"
         assert len(index.search(QUERIES, 99)[0].ids) == COUNT, "a refused row is found"
 
-    def test_inputs_are_read_and_never_kept_or_changed(self) -> None:
+    def test_inputs_are_copied_and_never_changed(self) -> None:
         ids, rows, queries, allowed = IDS.copy(), ROWS.astype(np.float64), QUERIES.copy(), IDS[:9].copy()
         for array in (ids, rows, queries, allowed):
             array.setflags(write=False)
@@ -211,13 +211,13 @@ class TextIndexContract(NamedOptionsContract):
         assert len(index) == 0, f"tiny() is empty; got {len(index)} texts"
         assert len(index.search("red door", 3).ids) == 0, "an empty index finds something"
 
-    def test_all_texts_are_held_and_what_is_fitted_anew_takes_their_place(self) -> None:
+    def test_all_texts_are_there_and_what_is_fitted_anew_takes_their_place(self) -> None:
         index = self.full()
         assert index.ids.tolist() == sorted(IDS[: len(TEXTS)].tolist()), "the ids are ascending, those of empty texts among them"
         index.fit(np.array([3]), ["red door"])
         assert index.ids.tolist() == [3], f"fit takes the place of what was there; got {index.ids.tolist()}"
 
-    def test_texts_that_share_a_word_are_found_and_no_others(self) -> None:
+    def test_texts_that_share_a_word_are_neighbours_and_no_others(self) -> None:
         assert sorted(self.hits("red")) == [0, 2], f"'red' stands in texts 0 and 2; got {sorted(self.hits('red'))}"
         for text in ("zebra", "", "?!"):
             assert self.hits(text) == [], f"{text!r} shares no word with any text; got {self.hits(text)}"

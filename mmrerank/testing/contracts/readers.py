@@ -13,7 +13,7 @@ import numpy as np
 
 from mmrerank.errors import FormatError
 from mmrerank.testing.contracts._part import NamedOptionsContract, refused
-from mmrerank.types import Failure, Item
+from mmrerank.types import Failure, Item, ReadItem
 
 PLAIN = (str, int, float, bool)
 
@@ -116,15 +116,15 @@ class ReaderContract(NamedOptionsContract):
                     assert len(digest) == 32, f"{suffix}: a hash has 32 hexadecimal digits; got {digest!r}"
                     assert set(digest) <= set("0123456789abcdef"), f"{suffix}: a hash has 32 hexadecimal digits; got {digest!r}"
 
-    def test_the_picture_found_again_is_the_picture_read(self) -> None:
+    def test_the_picture_of_a_handle_is_the_picture_read(self) -> None:
         for suffix in self.suffixes():
             with self.folder() as folder:
                 path = self.sample(folder, suffix)
                 entries, reader = self.entries(path), self.reader()
                 for entry in reversed(entries):
-                    self._is_found_again(reader, path, entry.item)
+                    self._is_the_same_picture(reader, path, entry.item)
 
-    def _is_found_again(self, reader: Any, path: Path, item: Item) -> None:
+    def _is_the_same_picture(self, reader: Any, path: Path, item: Item) -> None:
         handle = reader.handle(path, item.item_id[len("file") :])
         assert (handle is None) == (item.image is None), f"{item.item_id}: a handle is there if and only if the item has a picture"
         if handle is not None and item.image is not None:
@@ -148,7 +148,7 @@ class ReaderContract(NamedOptionsContract):
         for suffix in self.suffixes():
             with self.folder() as folder:
                 entries = self.reader().read(self.sample(folder, suffix), "file")
-                assert not isinstance(next(entries), Failure), f"{suffix}: the first entry of a sound file is a failure"
+                assert isinstance(next(entries), ReadItem), f"{suffix}: the first entry of a sound file is no item"
                 entries.close()
 
     def test_a_file_cut_short_never_passes_unnoticed(self) -> None:
@@ -163,7 +163,7 @@ class ReaderContract(NamedOptionsContract):
         try:
             entries = self.entries(path)
             for entry in entries:
-                if not isinstance(entry, Failure) and entry.item.image is not None:
+                if isinstance(entry, ReadItem) and entry.item.image is not None:
                     entry.item.image.open()
         except FormatError:
             return True

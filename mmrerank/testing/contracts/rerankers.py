@@ -128,7 +128,11 @@ class RerankerContract(NamedOptionsContract):
             answers: list[str] = []
             candidates = self.candidates(9)
             backend = FakeBackend(answer=lambda prompt, text=text, answers=answers: answers.append(text) or text)  # type: ignore[misc]
-            ranking = self.build(self.options(), backend=backend).rerank(self.query(), candidates)
+            try:
+                reranker = self.build(self.options(), backend=backend)
+            except InputError:  # it needs what only a real one has, such as a fitted file: override `options` with some that build
+                return
+            ranking = reranker.rerank(self.query(), candidates)
             if not answers:  # it compares likelihoods and reads no text
                 return
             assert list(ranking.item_ids) == samples.ids_of(candidates), f"the answer {text!r} names no order, and the order changed"
