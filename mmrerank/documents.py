@@ -1,22 +1,39 @@
-"""Texts, pictures, pages or items in a row, reranked in one line: `rerank("a red door", [Path("a.jpg"), "a text", ...], "ragllava")`."""
+"""Texts, pictures, pages or items in a row, reranked in one line: `rerank("a red door", [Path("a.jpg"), "a text", ...], "ragllava")`.
+
+The picture of a mapping is looked for under `image`, `image_path` and `image_url`, then in the file that `file_path`, `path` or `source`
+names (a picture, or with `page_number` a page of a PDF). It may be a path, `report.pdf#page=3`, a data URI, bytes, a PIL image or an
+open handle. Nothing is fetched from a network. A picture that cannot be had is an error only when a reranker looks at it,
+so that the rerankers can say so and go on with the others.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mmrerank import pictures
 from mmrerank.backends import backend_of
-from mmrerank.errors import InputError
+from mmrerank.errors import FormatError, InputError
+from mmrerank.json_io import picture_from
 from mmrerank.parts import as_tuple, make
-from mmrerank.pictures import picture, query_of
+from mmrerank.pictures import query_of
 from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
 from mmrerank.readers import PICTURE_SUFFIXES
 from mmrerank.results import Hit, Reranked, RerankResult
-from mmrerank.types import Backend, Candidate, Encoder, Item, Query, Reranker
+from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Query, Reranker
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IDS, TEXTS = ("item_id", "id"), ("text", "content")  # keys of a mapping, the first that is there counts
+PICTURES = ("image", "image_path", "image_url")
+FILES = ("file_path", "path", "source")
+UNNAMED = "document"  # the id of what brings none, until it gets its place
 EXPECTED = "Expected a text, a pathlib.Path, bytes, a PIL picture, an Item, a Candidate or a mapping with text and image."
 
 
@@ -68,21 +85,16 @@ def rerank(
 
 
 def candidates_of(documents: Sequence[Any]) -> list[Candidate]:
-    """Candidates in the order of the documents, each with an id of its own: the one it brings, or its place.
+    """Candidates in the order of the documents, each with an id of its own.
 
-    >>> [candidate.item.item_id for candidate in candidates_of(["a", {"text": "b", "id": "page 7"}, {"text": "c", "id": "page 7"}])]
-    ['0', 'page 7', 'page 7 (2)']
+    >>> [candidate.item.item_id for candidate in candidates_of(["a", {"text": "b", "id": "page 7"}])]
+    ['document (place 1)', 'page 7']
     """
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Sequence):
         raise InputError(f"documents come in a list; got {type(documents).__name__}", hint=EXPECTED)
-    candidates: list[Candidate] = []
-    ids: set[str] = set()
-    for place, document in enumerate(documents):
-        candidate = _candidate(document, place)
-        item_id = _free(candidate.item.item_id, place, ids)
-        ids.add(item_id)
-        candidates.append(candidate if item_id == candidate.item.item_id else _renamed(candidate, item_id))
-    return candidates
+    candidates = [_candidate(document, place) for place, document in enumerate(documents)]
+    ids = unique_ids([candidate.item.item_id if candidate.item.item_id != UNNAMED else None for candidate in candidates])
+    return [replace(c, item=replace(c.item, item_id=item_id)) for c, item_id in zip(candidates, ids, strict=True)]
 
 
 def _candidate(document: Any, place: int) -> Candidate:
@@ -91,40 +103,114 @@ def _candidate(document: Any, place: int) -> Candidate:
     if isinstance(document, Item):
         return Candidate(item=document)
     if isinstance(document, str):
-        return Candidate(item=Item(item_id=str(place), text=document or None))
+        return Candidate(item=Item(item_id=UNNAMED, text=document or None))
     if isinstance(document, Mapping):
         return _from_mapping(document, place)
     try:
-        return Candidate(item=Item(item_id=str(place), image=picture(document)))
+        return Candidate(item=Item(item_id=UNNAMED, image=pictures.picture(document)))
     except InputError as error:
         raise InputError(f"document {place}: {error.message}", hint=EXPECTED) from error
 
 
 def _from_mapping(document: Mapping[str, Any], place: int) -> Candidate:
     text = next((document[key] for key in TEXTS if document.get(key) is not None), None)
-    image, score = document.get("image"), document.get("score")
+    image = picture_in(document, None)
     if text is not None and not isinstance(text, str):
         raise InputError(f"document {place}: its text is a {type(text).__name__}", hint=EXPECTED)
     if text is None and image is None:
         fields = ", ".join(map(str, document)) or "none"
         raise InputError(f"document {place} has neither text nor image; its fields are {fields}", hint=EXPECTED)
-    item_id = next((str(document[key]) for key in IDS if document.get(key) is not None), str(place))
-    metadata = {str(key): value for key, value in document.items() if key not in (*IDS, *TEXTS, "image", "score")}
-    handle = picture(Path(image) if isinstance(image, str) and not image.startswith("data:") else image) if image is not None else None
-    item = Item(item_id=item_id, text=text or None, image=handle, metadata=metadata)
-    return Candidate(item=item, score=float(score) if isinstance(score, int | float) else None)
+    item_id = next((str(document[key]) for key in IDS if document.get(key) is not None), UNNAMED)
+    metadata = {str(key): value for key, value in document.items() if key not in (*IDS, *TEXTS, *PICTURES, "score")}
+    return Candidate(item=Item(item_id=item_id, text=text or None, image=image, metadata=metadata), score=number(document.get("score")))
 
 
-def _free(item_id: str, place: int, ids: set[str]) -> str:
-    """The id, with a number behind it where another document has it already."""
-    number, name = 2, item_id
-    while name in ids:
-        name, number = f"{item_id} ({number})", number + 1
-    return name
+def unique_ids(names: Sequence[str | None]) -> list[str]:
+    """
+    >>> unique_ids(["a", "b", None, "b"])
+    ['a', 'b (place 2)', 'document (place 3)', 'b (place 4)']
+    """
+    count = Counter(names)
+    others = {name for name in names if name}
+    ids = []
+    for place, name in enumerate(names, 1):
+        if not name or count[name] > 1:
+            name = f"{name or 'document'} (place {place})"
+            while name in others:
+                name += "'"
+            others.add(name)
+        ids.append(name)
+    return ids
 
 
-def _renamed(candidate: Candidate, item_id: str) -> Candidate:
-    return replace(candidate, item=replace(candidate.item, item_id=item_id))
+def picture_in(fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | None:
+    """The picture that the metadata of a document names, or None.
+
+    Args:
+        folder: where paths are looked up, and which they may not leave; None takes them as they are.
+    """
+    for key in PICTURES:
+        value = fields.get(key)
+        if value is not None and not (isinstance(value, str) and not value):
+            return picture(value, folder)
+    for key in FILES:
+        if isinstance(fields.get(key), str | Path) and (place := _file(str(fields[key]), fields.get("page_number"))):
+            return picture(place, folder)
+    return None
+
+
+def picture(value: Any, folder: Path | None) -> ImageHandle:
+    """The picture that a path, a data URI, bytes, a PIL image or a handle stands for; `Unavailable` for anything else."""
+    if isinstance(value, Mapping) and "url" in value:  # {"url": "data:..."}, as in chat messages
+        value = value["url"]
+    if isinstance(value, str | Path):
+        return _picture_at(str(value), folder)
+    try:
+        return pictures.picture(value)
+    except InputError as error:
+        return Unavailable("picture", error.message)
+
+
+def number(value: Any) -> float | None:
+    """The score that this is, or None."""
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        return None
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A picture that is named but cannot be had, with why."""
+
+    name: str
+    why: str
+
+    def open(self) -> Image.Image:
+        """FormatError, always."""
+        raise FormatError(self.why, path=self.name)
+
+
+def _picture_at(reference: str, folder: Path | None) -> ImageHandle:
+    if "://" in reference and not reference.startswith("data:"):
+        return Unavailable(reference[:100], "lies on a network, and nothing is fetched from there; give a path, a data URI or bytes")
+    try:
+        if folder is not None and not reference.startswith("data:"):
+            place = (folder / reference.partition("#page=")[0]).resolve()
+            if not place.is_relative_to(folder.resolve()):
+                return Unavailable(reference[:100], f"lies outside {folder}, where the pictures are to be")
+        return picture_from(reference, folder or Path())
+    except (ValueError, OSError, FormatError) as error:
+        return Unavailable(reference[:100], str(error))
+
+
+def _file(path: str, page: Any) -> str | None:
+    """What to open of a file that a document was made from: a picture as it is, a page of a PDF, nothing of others."""
+    if "://" in path:
+        return None
+    suffix = Path(path).suffix.lower()
+    if suffix == ".pdf" and isinstance(page, int) and page >= 1:
+        return f"{path}#page={page}"
+    return path if suffix in PICTURE_SUFFIXES else None
 
 
 def _parts(

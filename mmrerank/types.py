@@ -102,14 +102,23 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotedPicture:
+    """A picture worth a look, such as the grid that a model was shown. It says nothing of the ranking that the rest does not."""
+
+    name: str  # tells it apart among the pictures of one ranking
+    picture: Image = field(repr=False)  # RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a stage has to say of its ranking: repairs, reasons, cost."""
+    """What a stage has to say of its ranking: repairs, reasons, cost, pictures worth a look."""
 
     status: Status = "ok"
     messages: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)  # item_id -> why it stands where it stands
     irrelevant: frozenset[str] = frozenset()  # item_ids that the method holds to be no answer; they keep their place
     cost: Cost = Cost()
+    pictures: tuple[NotedPicture, ...] = field(default=(), compare=False, repr=False)  # not kept where rankings of many queries are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +266,47 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class OneItemReader(Reader, Protocol):
+    """A reader each of whose files is one item: none is opened to be counted, and several are read side by side."""
+
+    one_item: Literal[True]
+
+
+@runtime_checkable
+class NamedOnlyReader(Reader, Protocol):
+    """A reader whose files are read when they are named, and passed over in folders."""
+
+    named_only: Literal[True]
+
+
+@runtime_checkable
+class TextReader(Reader, Protocol):
+    """A reader of files that can be searched by their text, without a picture encoder."""
+
+    def has_texts(self, path: Path) -> bool:
+        """Whether the items of this file, or those it begins with, have text to be searched by."""
+        ...
+
+
+@runtime_checkable
+class PageReader(Reader, Protocol):
+    """A reader of pages, whose text may be readable one day and whose place may depend on other files."""
+
+    def outdated(self, note: str) -> bool:
+        """Whether a page that got this note for its missing text would be read otherwise now."""
+        ...
+
+
+@runtime_checkable
+class NeighbourReader(Reader, Protocol):
+    """A reader for which the other files of a folder decide what page of which document a file is."""
+
+    def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
+        """Document id and page number of the file now; (None, None) for one that is no page."""
+        ...
+
+
 class Encoder(Protocol):
     """Pictures and texts -> descriptors."""
 
@@ -383,6 +433,15 @@ class Answerer(Protocol):
     name: str
 
     def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
+
+
+@runtime_checkable
+class WrappingPart(Protocol):
+    """What the module of a part declares that works through another one: what that one needs, it needs too."""
+
+    def inner(self, options: Any) -> str:
+        """The name of the part within, for these options of the part around it."""
+        ...
 
 
 class Reranker(Protocol):

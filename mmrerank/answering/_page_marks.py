@@ -52,8 +52,8 @@ def _is_word(before: str, after: str) -> bool:
 
 def _numbers(mark: str, count: int) -> list[int]:
     """The numbers of one mark; of a range its two ends and the pages between them."""
-    found: list[int] = []
+    numbers: list[int] = []
     for first, last in _RANGE.findall(mark):
         ends = sorted((int(first), int(last or first)))
-        found += sorted({*ends, *range(max(1, ends[0]), min(count, ends[1]) + 1)})
-    return found
+        numbers += sorted({*ends, *range(max(1, ends[0]), min(count, ends[1]) + 1)})
+    return numbers

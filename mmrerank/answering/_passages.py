@@ -107,18 +107,18 @@ def matches(question: str, texts: Sequence[str], idf: Mapping[str, float] | None
     """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first.
 
     Args:
-        rarity: what each term of the question weighs; None: by how few of these passages have it. A few pages say little of
+        idf: what each term of the question weighs; None: by how few of these passages have it. A few pages say little of
             that: what none of them has may be a rare name or a word that any other page has.
     """
-    found = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    weight = idf if idf is not None else _rarity(found, set(english().of_query(question)))
-    asked, total = frozenset(weight), math.fsum(weight.values()) or 1.0
+    passages = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
+    weight = idf if idf is not None else _idf(passages, set(english().of_query(question)))
+    terms, total = frozenset(weight), math.fsum(weight.values()) or 1.0
 
-    def covered(terms: frozenset[str]) -> float:
-        return math.fsum(weight[term] for term in sorted(terms & asked)) / total
+    def covered(words: frozenset[str]) -> float:
+        return math.fsum(weight[term] for term in sorted(words & terms)) / total
 
-    pages = [covered(frozenset().union(*(p.terms for p in found if p.page == page))) for page in range(len(texts))]
-    scored = [Match(passage=p, coverage=covered(p.terms), page_coverage=pages[p.page]) for p in found]
+    pages = [covered(frozenset().union(*(p.terms for p in passages if p.page == page))) for page in range(len(texts))]
+    scored = [Match(passage=p, coverage=covered(p.terms), page_coverage=pages[p.page]) for p in passages]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
 
 
@@ -129,14 +129,14 @@ def nearest(question: str, answer: str, texts: Sequence[str]) -> int | None:
     >>> nearest("When was the mill built?", "In 1870.", ["The mill.", "Built in 1870.", "The mill was built in 1870."])
     2
     """
-    said, asked = frozenset(english().of_query(answer)), frozenset(english().of(question))
-    told = said - asked or said
+    terms = frozenset(english().of_query(answer))
+    new = terms - frozenset(english().of(question)) or terms
     for match in matches(f"{question} {answer}", texts):
-        if told and 2 * len(told & match.passage.terms) >= len(told):
+        if new and 2 * len(new & match.passage.terms) >= len(new):
             return match.passage.page
     return None
 
 
-def _rarity(found: Sequence[Passage], asked: set[str]) -> dict[str, float]:
-    frequency = Counter(term for passage in found for term in passage.terms & asked)
-    return {term: math.log(1 + (len(found) + 1) / (frequency[term] + 0.5)) for term in asked}
+def _idf(passages: Sequence[Passage], terms: set[str]) -> dict[str, float]:
+    frequency = Counter(term for passage in passages for term in passage.terms & terms)
+    return {term: math.log(1 + (len(passages) + 1) / (frequency[term] + 0.5)) for term in terms}

@@ -64,10 +64,10 @@ class Extractive:
     def _support(self, match: Match) -> float:
         return (1 - self._options.page_weight) * match.coverage + self._options.page_weight * match.page_coverage
 
-    def _best_of_pages(self, found: Sequence[Match]) -> list[Match]:
+    def _best_of_pages(self, ranked: Sequence[Match]) -> list[Match]:
         """The best passage of each page, best page first."""
         best: dict[int, Match] = {}
-        for match in found:
+        for match in ranked:
             best.setdefault(match.passage.page, match)
         return sorted(best.values(), key=lambda m: (-(self._support(m) + self._options.rank_weight / (m.passage.page + 1)), m.passage.page))
 
@@ -78,7 +78,7 @@ def _citation(candidates: Sequence[Candidate], match: Match) -> Citation:
 
 
 def build(options: Options, corpus: Corpus | None = None) -> Extractive:
-    """Quotes the best passage; without a corpus, words are as rare as they are among the pages given."""
+    """Quotes the best passage; without a corpus, words are as rare as they are among these pages."""
     return Extractive(options, corpus)
 
 

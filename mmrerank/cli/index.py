@@ -11,7 +11,7 @@ from mmrerank.cli import _output
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
-    from mmrerank.ingest.files import SourceFile
+    from mmrerank.ingest.files import Listing
 
 
 def index(
@@ -35,11 +35,11 @@ def index(
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     from mmrerank.ingest.notes import bounded, noted
 
-    collection = _opened(into, paths, encoder, recipe)
-    named = [name for name in (encoder, text_encoder) if name and name != "none"]
     readers = _readers(read_mislabelled, ocr_language)
+    collection, listing = _opened(into, paths, readers, encoder, recipe)
+    named = [name for name in (encoder, text_encoder) if name and name != "none"]
     with _output.progress_bar("indexing") as progress:
-        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress)
+        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress, listing=listing)
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
     result = {
@@ -71,27 +71,27 @@ def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
     """Names of the readers whose options are not the defaults."""
     language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
     options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
-    return [f"{name}({', '.join(given)})" for name, given in options.items() if given]
+    return [f"{name}({', '.join(values)})" for name, values in options.items() if values]
 
 
-def _opened(into: Path, paths: list[Path], encoder: str | None, recipe: str | None) -> Any:
+def _opened(into: Path, paths: list[Path], readers: list[str], encoder: str | None, recipe: str | None) -> tuple[Any, Listing | None]:
+    """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
     from mmrerank.index import read_recipe
-    from mmrerank.ingest.files import of_texts_alone
 
     if (into / "collection.toml").exists():
         if recipe is not None:
             raise InputError(
                 f"{into} exists; its index cannot be changed by --recipe", hint="Leave --recipe out, or index into a new folder."
             )
-        return Collection.open(into)
-    files = _files(paths)
-    chosen = encoder or ("none" if of_texts_alone(files) else DEFAULT_ENCODER)
+        return Collection.open(into), None
+    listing = _listing(paths, readers)
+    chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name)
+    return Collection.open_or_create(into, encoders=[] if chosen == "none" else [chosen], index=index_name), listing
 
 
-def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
+def _listing(paths: list[Path], read_with: list[str]) -> Listing:
     """What there is to index, before a collection is made or an encoder loaded for it.
 
     Raises:
@@ -100,11 +100,11 @@ def _files(paths: list[Path]) -> tuple[SourceFile, ...]:
     from mmrerank.ingest.files import list_files, readers, with_roots
     from mmrerank.ingest.notes import passed_over
 
-    listing = list_files(paths, with_roots(paths, ()), readers())
+    listing = list_files(paths, with_roots(paths, ()), readers(read_with))
     if not listing.files:
         unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
         raise _nothing(paths, (*unread, *passed_over(listing)))
-    return listing.files
+    return listing
 
 
 def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:

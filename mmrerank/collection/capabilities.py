@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
-from mmrerank.parts import make, module, names
-from mmrerank.types import Reranker
+from mmrerank.parts import make, module, names, options_of
+from mmrerank.types import Reranker, WrappingPart
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 BOTH = frozenset({"text", "image"})
@@ -46,14 +46,16 @@ def fields(version: CollectionVersion) -> list[str]:
 
 def needs(name: str, station: str) -> set[str]:
     """What must be given to build a part: "backend", "descriptors", "corpus"."""
-    asked = list(inspect.signature(module(name, station=station).build).parameters.values())[1:]
-    return {parameter.name for parameter in asked if parameter.default is parameter.empty}
+    factory = module(name, station=station)
+    parameters = list(inspect.signature(factory.build).parameters.values())[1:]
+    own = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    return own | needs(factory.inner(options_of(name, factory.Options)), station) if isinstance(factory, WrappingPart) else own
 
 
 def rerankers(given: Iterable[str]) -> list[str]:
     """The rerankers that can be built from these resources by their name alone."""
     held = set(given)
-    return [name for name in names("rerankers") if needs(name, "rerankers") <= held and _is_whole(name)]
+    return [name for name in names("rerankers") if _is_whole(name) and needs(name, "rerankers") <= held]
 
 
 def with_key(parts: Iterable[str | Reranker], api_key: str | None) -> list[str | Reranker]:
@@ -66,7 +68,7 @@ def _takes_key(name: str) -> bool:
 
 
 def _is_whole(name: str) -> bool:
-    """Whether the name says enough: a part that reaches a server needs its address too."""
+    """Whether the name says enough: a part that reaches a server needs its address too, one with a calibration its file."""
     try:
         return bool(needs(name, "rerankers")) or make(name, station="rerankers") is not None
     except InputError:

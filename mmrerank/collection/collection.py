@@ -20,7 +20,7 @@ from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
-from mmrerank.ingest.files import list_files, readers, with_roots
+from mmrerank.ingest.files import Listing, list_files, readers, with_roots
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
@@ -156,6 +156,7 @@ class Collection:
         read_with: Sequence[str | Reader] = (),
         commit_items: int = 1000,
         progress: Progress | None = None,
+        listing: Listing | None = None,
     ) -> IngestReport:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
@@ -166,6 +167,7 @@ class Collection:
             read_with: readers to use instead of their namesakes with default options.
             commit_items: how many items are written in one commit; a kill loses at most those.
             progress: called with the items done and expected.
+            listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
 
         Raises:
             InputError: a path does not exist, or is a file that no reader takes.
@@ -175,12 +177,12 @@ class Collection:
         with self._writing():
             doubles = self.table.drop_doubles()
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
-            listing = list_files(places, roots, readers(as_tuple(read_with)))
+            files = list_files(places, roots, readers(as_tuple(read_with)), earlier=listing)
             for part in further:
                 self._enrol(part)
             self._write(roots=roots)
             parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
-            report = Ingest(self.table, listing, parts, commit_items=commit_items, progress=progress).run()
+            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
         note = f"{doubles} rows that stood twice were dropped"

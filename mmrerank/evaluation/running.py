@@ -200,19 +200,25 @@ def run_benchmark(
         depth: how many candidates the rerankers see.
         progress: called with the queries done and expected.
     """
-    kept = max(depth, _kept(benchmark.measures, len(collection)))
+    length = max(depth, _length(benchmark.measures, len(collection)))
     results: list[SearchResult] = []
     for done, query in enumerate(benchmark.queries, 1):
-        results.append(collection.search(query, k=kept, retriever=first, rerank=rerank, depth=depth))
+        results.append(_without_pictures(collection.search(query, k=length, retriever=first, rerank=rerank, depth=depth)))
         if progress is not None:
             progress(done, len(benchmark.queries))
     names = [first.name, *(part.name for part in rerank)]
     systems = tuple(_system(tuple(names[: n + 1]), results) for n in range(len(names)))
-    seen = sum(min(depth, len(result.stages[0].ranking.candidates)) for result in results)
-    return Outcome(benchmark=benchmark, depth=depth, candidates=seen, systems=systems)
+    count = sum(min(depth, len(result.stages[0].ranking.candidates)) for result in results)
+    return Outcome(benchmark=benchmark, depth=depth, candidates=count, systems=systems)
 
 
-def _kept(measures: Iterable[str], size: int) -> int:
+def _without_pictures(result: SearchResult) -> SearchResult:
+    """The result without the pictures that rerankers noted: a grid for each of thousands of queries is gigabytes."""
+    rankings = [replace(stage.ranking, notes=replace(stage.ranking.notes, pictures=())) for stage in result.stages]
+    return replace(result, stages=tuple(replace(stage, ranking=one) for stage, one in zip(result.stages, rankings, strict=True)))
+
+
+def _length(measures: Iterable[str], size: int) -> int:
     parsed = [parse_measure(name) for name in measures]
     if any(measure.family.startswith("revisited") or measure.family == "subset" for measure in parsed):
         return min(size, LONG_LENGTH)
@@ -243,8 +249,8 @@ def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
     head = tuple(c for c in stages[-1].ranking.candidates if c.item.item_id not in irrelevant)
     if len(stages) == 1 or irrelevant:
         return head
-    held = {candidate.item.item_id for candidate in head}
-    rest = (c for c in stages[0].ranking.candidates if c.item.item_id not in held)
+    head_ids = {candidate.item.item_id for candidate in head}
+    rest = (c for c in stages[0].ranking.candidates if c.item.item_id not in head_ids)
     return (*head, *(replace(c, score=None) for c in rest))
 
 

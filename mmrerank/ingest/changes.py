@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError
 from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_of
-from mmrerank.readers import RACY_NS
+from mmrerank.readers import RACY_NS, Unopened
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
-from mmrerank.types import Failure, Reader, ReadItem
+from mmrerank.types import Failure, NeighbourReader, PageReader, Reader, ReadItem
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
 
 Row = Mapping[str, Any]
 
 
-def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
-    """File id -> item id -> bookkeeping fields, for everything known at or below the listed places."""
-    known: dict[str, dict[str, Row]] = defaultdict(dict)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread(Failure):
+    """A file that could not be opened: the next run tries again, though its time and size may be the same."""
+
+
+def rows_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
+    """File id -> item id -> bookkeeping fields, of everything that the table has at or below the listed places."""
+    rows: dict[str, dict[str, Row]] = defaultdict(dict)
     starts = {start for place in listing.places for start in beginnings(place, listing.roots)}
     if "" in starts or len(starts) > FEW:  # thousands of single files: one pass over the table instead of one for each
         starts = {""}
@@ -32,16 +37,16 @@ def known_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
     for start in sorted(starts):
         for row in table.known(start):
             if is_listed(row["file"]):
-                known[row["file"]][row["item_id"]] = row
-    return known
+                rows[row["file"]][row["item_id"]] = row
+    return rows
 
 
-def gone_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
-    """The ids whose files are no longer there. What is there and was passed over, such as a table or a hidden file, is not gone;
+def deleted_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
+    """The ids whose files are no longer there. What is there and was passed over, such as a table or a hidden file, is not deleted;
     nor is what lies in a folder that cannot be listed."""
     names = lru_cache(maxsize=1024)(lambda folder: frozenset(os.listdir(folder)))
 
-    def is_gone(path: Path) -> bool:
+    def is_deleted(path: Path) -> bool:
         try:
             return path.name not in names(path.parent) or path.is_dir()
         except (FileNotFoundError, NotADirectoryError):
@@ -49,7 +54,7 @@ def gone_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
         except OSError:
             return False
 
-    return {file_id for file_id in file_ids if is_gone(path_of(file_id, roots))}
+    return {file_id for file_id in file_ids if is_deleted(path_of(file_id, roots))}
 
 
 def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> bool:
@@ -71,14 +76,14 @@ def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> b
 
 def _outdated(reader: Reader, row: Row) -> bool:
     """Whether the reader has become able to read what it could not read then."""
-    asked: Callable[[str], bool] | None = getattr(reader, "outdated", None)
-    return bool(row.get("text_note")) and asked is not None and asked(str(row["text_note"]))
+    return bool(row.get("text_note")) and isinstance(reader, PageReader) and reader.outdated(str(row["text_note"]))
 
 
 def _moved(file: SourceFile, row: Row) -> bool:
     """Whether the file has become another page, since its neighbours came or went."""
-    asked: Callable[..., object] | None = getattr(file.reader, "place", None)
-    return asked is not None and row["state"] == "ready" and asked(file.path, file.file_id) != (row["document_id"], row["page_number"])
+    if row["state"] != "ready" or not isinstance(file.reader, NeighbourReader):
+        return False
+    return file.reader.place(file.path, file.file_id) != (row["document_id"], row["page_number"])
 
 
 def encoders_of(row: Row) -> set[str]:
@@ -88,21 +93,23 @@ def encoders_of(row: Row) -> set[str]:
 
 def entries_once(file: SourceFile) -> Iterator[ReadItem | Failure]:
     """The reader's entries; an error over the whole file becomes the last one, an id that comes again a failure of its own."""
-    seen: set[str] = set()
+    ids: set[str] = set()
     for entry in _entries(file):
         item_id = entry.path if isinstance(entry, Failure) else entry.item.item_id
-        if item_id not in seen:
-            seen.add(item_id)
+        if item_id not in ids:
+            ids.add(item_id)
             yield entry
             continue
-        number = next(n for n in range(2, len(seen) + 3) if f"{item_id} ({n})" not in seen)
+        number = next(n for n in range(2, len(ids) + 3) if f"{item_id} ({n})" not in ids)
         again = f"{item_id} ({number})"
-        seen.add(again)
+        ids.add(again)
         yield replace(entry, path=again) if isinstance(entry, Failure) else Failure(path=again, reason=f"the id {item_id!r} came before")
 
 
 def _entries(file: SourceFile) -> Iterator[ReadItem | Failure]:
     try:
         yield from file.reader.read(file.path, file.file_id)
+    except Unopened as error:
+        yield Unread(path=file.file_id, reason=error.reason)
     except FormatError as error:
         yield Failure(path=file.file_id, reason=error.reason)

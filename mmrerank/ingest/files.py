@@ -11,17 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
-from mmrerank.errors import DamagedData, FormatError, InputError
+from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
-from mmrerank.readers import is_page, why_not
 from mmrerank.store.manifest import FILE, Root
-from mmrerank.types import Failure, Reader, ReadItem
-
-TABLES = "table"  # read only when named: beside pictures, a table mostly describes them
-LOOKED_AT = 100  # rows of a table, to see whether it has pictures
+from mmrerank.types import Failure, NamedOnlyReader, Reader, TextReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +31,37 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What lies below the paths that were given."""
+    """What lies below some paths."""
 
     files: tuple[SourceFile, ...]
     places: tuple[Path, ...]  # the files and folders that were listed
     roots: tuple[Root, ...]
     failures: tuple[Failure, ...] = ()  # folders that could not be listed
-    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders, as paths below what was given
+    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders, as paths below those that were listed
     linked: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
+
+    @property
+    def has_texts_alone(self) -> bool:
+        """Whether every file can be searched by its text without a picture encoder: PDFs, pictures of pages where OCR reads them,
+        tables whose rows begin without a picture. Their readers say so, and open no more than tables for it."""
+        return all(isinstance(file.reader, TextReader) and file.reader.has_texts(file.path) for file in self.files)
+
+    def is_of(self, paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader]) -> bool:
+        """Whether it lists these paths under these roots, for these readers."""
+        is_read_so = {file.reader.name for file in self.files} <= {reader.name for reader in by_suffix.values()}
+        return is_read_so and (self.places, self.roots) == (tuple(map(located, paths)), tuple(roots))
 
 
 def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
-    """Suffix -> reader: every reader with its defaults, and those given instead of their namesakes.
+    """Suffix -> reader: every reader with its defaults, and these instead of their namesakes.
 
     >>> readers()[".pdf"].name.split("(")[0]
     'pdf'
     """
-    given = [make(reader, station="readers") if isinstance(reader, str) else reader for reader in names_or_parts]
-    replaced = {reader.name.split("(")[0] for reader in given}
-    parts = [make(name, station="readers") for name in names("readers") if name not in replaced]
-    return {suffix: reader for reader in (*parts, *given) for suffix in reader.suffixes}
+    chosen = [make(reader, station="readers") if isinstance(reader, str) else reader for reader in names_or_parts]
+    namesakes = {reader.name.split("(")[0] for reader in chosen}
+    parts = [make(name, station="readers") for name in names("readers") if name not in namesakes]
+    return {suffix: reader for reader in (*parts, *chosen) for suffix in reader.suffixes}
 
 
 def _no_ids(prefix: str) -> bool:
@@ -65,7 +72,7 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
     """The roots with a new one for each path that lies below none of them.
 
     Args:
-        taken: whether known ids begin with a prefix; asked where a root is away, such as a disk that is not plugged in.
+        taken: whether ids in the collection begin with a prefix; asked where a root is away, such as a disk that is not plugged in.
 
     Raises:
         InputError: a path does not exist.
@@ -80,13 +87,13 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
 
 
 def _free_prefix(name: str, roots: tuple[Root, ...], taken: Callable[[str], bool]) -> str:
-    used = {root.prefix for root in roots}
-    if not used:
+    prefixes = {root.prefix for root in roots}
+    if not prefixes:
         return ""
-    away = not all(Path(root.path).is_dir() for root in roots)
+    is_away = not all(Path(root.path).is_dir() for root in roots)
     choices = (f"{name}/" if n == 1 else f"{name}-{n}/" for n in count(1))
-    free = (c for c in choices if c not in used and not any((Path(root.path) / c).exists() for root in roots))
-    return next(c for c in free if not (away and taken(c)))
+    free = (c for c in choices if c not in prefixes and not any((Path(root.path) / c).exists() for root in roots))
+    return next(c for c in free if not (is_away and taken(c)))
 
 
 def located(path: Path) -> Path:
@@ -100,16 +107,16 @@ def file_id_of(path: Path, roots: Sequence[Root]) -> str:
     Raises:
         InputError: it lies below no root.
     """
-    resolved = located(path)
-    return _id_of(resolved, roots, folder=resolved.is_dir())
+    place = located(path)
+    return _id_of(place, roots, folder=place.is_dir())
 
 
-def _id_of(resolved: Path, roots: Sequence[Root], *, folder: bool = False) -> str:
-    holding = [root for root in roots if resolved.is_relative_to(root.path)]
-    if not holding:
-        raise InputError(f"{resolved} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
-    root = max(holding, key=lambda r: len(r.path))
-    below = resolved.relative_to(root.path).as_posix()
+def _id_of(place: Path, roots: Sequence[Root], *, folder: bool = False) -> str:
+    around = [root for root in roots if place.is_relative_to(root.path)]
+    if not around:
+        raise InputError(f"{place} lies below none of the indexed folders: {', '.join(root.path for root in roots)}")
+    root = max(around, key=lambda r: len(r.path))
+    below = place.relative_to(root.path).as_posix()
     below = "" if below == "." else below
     return root.prefix + below + ("/" if below and folder else "")
 
@@ -120,28 +127,28 @@ def path_of(file_id: str, roots: Sequence[Root]) -> Path:
     Raises:
         DamagedData: no root has a prefix of it.
     """
-    holding = [root for root in roots if file_id.startswith(root.prefix)]
-    if not holding:
+    candidates = [root for root in roots if file_id.startswith(root.prefix)]
+    if not candidates:
         raise DamagedData(f"the file {file_id!r} belongs to no root of the collection", hint="Restore its collection.toml.")
-    root = max(holding, key=lambda r: len(r.prefix))
+    root = max(candidates, key=lambda r: len(r.prefix))
     return Path(root.path) / file_id[len(root.prefix) :]
 
 
 def below(places: Iterable[Path], roots: Sequence[Root]) -> Callable[[str], bool]:
     """Tells of a file id whether its file is one of these places or lies below one."""
-    known = frozenset(places)
-    folders = frozenset(place.parent for place in known)
+    whole = frozenset(places)
+    folders = frozenset(place.parent for place in whole)
 
     @lru_cache(maxsize=4096)
-    def asked(folder: str) -> tuple[bool, bool]:  # whether all in it is meant, whether something in it may be
+    def extent(folder: str) -> tuple[bool, bool]:  # whether all in it is meant, whether something in it may be
         place = path_of(folder, roots)
-        return place in known or not known.isdisjoint(place.parents), place in folders
+        return place in whole or not whole.isdisjoint(place.parents), place in folders
 
-    def told(file_id: str) -> bool:
-        everything, something = asked(file_id[: file_id.rfind("/") + 1])
-        return everything or (something and path_of(file_id, roots) in known)
+    def is_below(file_id: str) -> bool:
+        everything, something = extent(file_id[: file_id.rfind("/") + 1])
+        return everything or (something and path_of(file_id, roots) in whole)
 
-    return told
+    return is_below
 
 
 def beginnings(place: Path, roots: Sequence[Root]) -> set[str]:
@@ -151,15 +158,20 @@ def beginnings(place: Path, roots: Sequence[Root]) -> set[str]:
     return inside | {root.prefix + place.relative_to(root.path).as_posix() for root in around}
 
 
-def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str, Reader]) -> Listing:
+def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader], *, earlier: Listing | None = None) -> Listing:
     """Every readable file below the paths, each once, in the order of the names.
 
     Hidden files and folders, collections, and inside folders also tables are passed over. A file that is named itself
     must have a reader.
 
+    Args:
+        earlier: what was listed a moment ago; where it is of the same paths, roots and readers, nothing is walked again.
+
     Raises:
         InputError: a named file has a suffix that no reader takes.
     """
+    if earlier is not None and earlier.is_of(paths, roots, by_suffix):
+        return earlier
     files: dict[str, SourceFile] = {}
     failures: list[Failure] = []
     ignored: list[str] = []
@@ -170,7 +182,7 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: dict[str
             reader = _reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
-            if reader is None or (path.is_dir() and reader.name.startswith(TABLES)):
+            if reader is None or (path.is_dir() and isinstance(reader, NamedOnlyReader)):
                 ignored.append(str(path / file.relative_to(whole)))
                 continue
             file_id = _id_of(file, roots)
@@ -194,38 +206,16 @@ def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
 
 
 def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked: list[Path]) -> Iterable[Path]:
-    def refused(error: OSError) -> None:
+    def refuse(error: OSError) -> None:
         place = Path(error.filename)
         failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
 
     whole = folder.resolve()
     # os.path where Path would raise over a folder that may not be looked into
-    for place, folders, names_here in os.walk(whole, onerror=refused):
+    for place, folders, names_here in os.walk(whole, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not os.path.exists(os.path.join(place, f, FILE)))
         links = (Path(place) / f for f in folders if os.path.islink(os.path.join(place, f)))
         linked += [folder / link.relative_to(whole) for link in links if not link.resolve().is_relative_to(whole)]
         for name in sorted(names_here):
             if not name.startswith("."):
                 yield Path(place) / name
-
-
-def of_texts_alone(files: Iterable[SourceFile]) -> bool:
-    """Whether every file can be searched by its text without a picture encoder: PDFs, pictures of pages where OCR reads them, tables
-    whose rows begin without a picture."""
-    return all(map(_is_of_text, files))
-
-
-def _is_of_text(file: SourceFile) -> bool:
-    kind = file.reader.name.partition("(")[0]
-    if kind == "images":
-        return is_page(file.path) and why_not("auto") is None
-    return kind == "pdf" or (kind == "table" and _begins_without_pictures(file))
-
-
-def _begins_without_pictures(table: SourceFile) -> bool:
-    try:
-        entries = list(islice(table.reader.read(table.path, table.file_id), LOOKED_AT))
-    except FormatError:
-        return False
-    items = [entry.item for entry in entries if isinstance(entry, ReadItem)]
-    return bool(items) and all(item.image is None for item in items)

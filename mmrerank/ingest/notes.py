@@ -43,16 +43,16 @@ def text_notes(snapshot: Snapshot) -> dict[str, str]:
 def lines_of(notes: Mapping[str, str]) -> Iterator[str]:
     """One line for each reason, the most frequent first: how many pages it holds for, and some of them."""
     for why, count in Counter(notes.values()).most_common():
-        yield f"{_count(count, 'page')}: {why}: {_some([item_id for item_id, given in notes.items() if given == why])}"
+        yield f"{_count(count, 'page')}: {why}: {_some([item_id for item_id, reason in notes.items() if reason == why])}"
 
 
 def passed_over(listing: Listing) -> Iterator[str]:
     """A line for the files that were not read, and one for the folders that were not entered."""
     if listing.ignored:
         kinds = Counter(PurePath(path).suffix.lower() or "without suffix" for path in listing.ignored).most_common(NAMED)
-        told = ", ".join(f"{n} {kind}" for kind, n in kinds)
+        counts = ", ".join(f"{n} {kind}" for kind, n in kinds)
         why = "no reader takes them, or they are tables, which are read when they are named"
-        yield f"{_count(len(listing.ignored), 'file')} passed over ({told}): {_some(listing.ignored)}: {why}"
+        yield f"{_count(len(listing.ignored), 'file')} passed over ({counts}): {_some(listing.ignored)}: {why}"
     if listing.linked:
         yield f"{_count(len(listing.linked), 'linked folder')} passed over: {_some(listing.linked)}: read when they are named"
 
@@ -61,14 +61,14 @@ def with_wordless(result: AskResult, snapshot: Snapshot) -> AskResult:
     """The result; where no answer was found, with a note on the pages among those asked that have no words, if there are any."""
     if result.answer.found or NOTE not in snapshot.fields:
         return result
-    asked = result.search.query.filter
-    keys = snapshot.where(WORDLESS if asked is None else f"({asked}) AND {WORDLESS}")
+    condition = result.search.query.filter
+    keys = snapshot.where(WORDLESS if condition is None else f"({condition}) AND {WORDLESS}")
     if not len(keys):
         return result
     fields, _ = snapshot.records(keys[:LISTED])
     why = Counter(row[NOTE] for row in fields).most_common(1)[0][0]
-    said = f"{_count(len(keys), 'page')} without words, so that no word finds them: {why} (`mmrerank info` names them)"
-    notes = replace(result.answer.notes, messages=(*result.answer.notes.messages, said))
+    message = f"{_count(len(keys), 'page')} without words, so that no word finds them: {why} (`mmrerank info` names them)"
+    notes = replace(result.answer.notes, messages=(*result.answer.notes.messages, message))
     return replace(result, answer=replace(result.answer, notes=notes))
 
 

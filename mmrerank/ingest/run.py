@@ -2,8 +2,10 @@
 
     list -> [reader thread] -> [decode threads] -> encode (caller's thread) -> [writer thread] -> Lance commits
 
-What is unchanged since it was last seen is passed over; every file that cannot be read becomes a row in state "failed";
-a kill loses at most what the last commit did not hold, and the next run does only that.
+A file that is one item, a picture, is read by the thread that decodes it: once, so that a folder on a network share is read by several
+threads at a time and no more pictures are in memory than threads are at work. What is unchanged since the last run is passed over;
+every file that cannot be read becomes a row in state "failed"; a kill loses at most what the last commit did not hold, and the next
+run does only that.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from mmrerank.errors import FormatError
 from mmrerank.ingest import notes
-from mmrerank.ingest.changes import encoders_of, entries_once, gone_files, is_current, known_by_file
+from mmrerank.ingest.changes import Row, Unread, deleted_files, encoders_of, entries_once, is_current, rows_by_file
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
-from mmrerank.types import Array, Encoder, Failure, ReadItem
+from mmrerank.types import Array, Encoder, Failure, Item, OneItemReader, ReadItem
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # items done, items expected
 COMMIT_AFTER_S = 10.0
 DECODE_THREADS = max(2, min(8, os.cpu_count() or 2))
@@ -42,6 +45,7 @@ class IngestReport:
     failed: tuple[Failure, ...]
     seconds: float
     stage_seconds: Mapping[str, float]  # thread-seconds at work
+    stage_busy_s: Mapping[str, float]  # of them, on each of the threads that can do the work
     text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
     ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
@@ -60,8 +64,7 @@ class IngestReport:
     @property
     def stage_shares(self) -> Mapping[str, float]:
         """Stage -> share of the run during which its threads were at work, 0..1."""
-        threads = {"decode": DECODE_THREADS}
-        return {stage: s / threads.get(stage, 1) / self.seconds for stage, s in self.stage_seconds.items()}
+        return {stage: busy_s / self.seconds for stage, busy_s in self.stage_busy_s.items()}
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ class _Tally:
     updated: int = 0
     unchanged: int = 0
     failed: list[Failure] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # of the items that files have now
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
     text_notes: dict[str, str] = field(default_factory=dict)
 
@@ -81,14 +84,18 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """One item on its way: what was found or why not, and which encoders it still needs."""
+    """One item on its way: its row, or why it is none, and which encoders it still needs."""
 
     file: SourceFile
-    base: Record
-    found: ReadItem | None
+    record: Record
+    item: Item | None = None  # until it is decoded: its picture may have the bytes of a file
     wanted: tuple[str, ...] = ()  # encoder slugs
     whole: bool = True  # False: only descriptors are added to a row that stays
     inputs: Mapping[str, Any] = field(default_factory=dict)  # slug -> prepared input, None where the item has nothing for it
+
+    @property
+    def is_failed(self) -> bool:
+        return self.record.state == "failed"
 
 
 class Ingest:
@@ -102,7 +109,7 @@ class Ingest:
         self._clock = StageClock()
         self._tally = _Tally()
         self._commit_items = commit_items
-        self._known = known_by_file(table, listing)
+        self._rows = rows_by_file(table, listing)
         self._counts: dict[str, int] = {}
         self._uncounted: set[str] = set()
         self._expected = len(listing.failures)
@@ -117,7 +124,7 @@ class Ingest:
         todo = self._plan()
         if todo:
             self._flow(todo)
-        removed = self._remove_gone()
+        removed = self._remove_missing()
         self._touch()
         self._progress(self._tally.found, self._expected)
         return self._report(removed, time.perf_counter() - start)
@@ -138,7 +145,7 @@ class Ingest:
         """Counts the items of every file and keeps what is current; returns the files that must be read."""
         todo = []
         for file in self._listing.files:
-            rows = self._known.get(file.file_id)
+            rows = self._rows.get(file.file_id)
             if rows and is_current(file, rows, set(self._encoders)):
                 self._counts[file.file_id] = len(rows)
                 self._expected += len(rows)
@@ -154,9 +161,9 @@ class Ingest:
         self._tally.failed.extend(self._listing.failures)
         return todo
 
-    def _keep(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def _keep(self, rows: Mapping[str, Row]) -> None:
         for item_id, row in rows.items():
-            self._tally.seen.add(item_id)
+            self._tally.ids.add(item_id)
             if row["state"] == "failed":
                 self._tally.failed.append(Failure(path=item_id, reason=row["reason"]))
                 continue
@@ -164,38 +171,45 @@ class Ingest:
             if note := row.get(notes.NOTE):
                 self._tally.text_notes[item_id] = str(note)
 
-    def _works(self, files: Iterable[SourceFile]) -> Iterator[_Work]:
+    def _tasks(self, files: Iterable[SourceFile]) -> Iterator[SourceFile | _Work]:
+        """Files that are one item as they are, to be read where they are decoded; of others each item."""
         for file in files:
-            base = self._base(file)
-            known = self._known.get(file.file_id, {})
-            for entry in entries_once(file):
-                if isinstance(entry, Failure):
-                    yield _Work(file=file, base=_failed(base, entry), found=None)
-                else:
-                    yield self._work(file, base, entry, known.get(entry.item.item_id))
+            if isinstance(file.reader, OneItemReader):
+                yield file
+            else:
+                yield from self._works(file)
 
-    def _work(self, file: SourceFile, base: Record, found: ReadItem, row: Mapping[str, Any] | None) -> _Work:
-        item = found.item
-        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", found.content_hash, base.reader)
+    def _works(self, file: SourceFile) -> Iterator[_Work]:
+        base = self._base(file)
+        rows = self._rows.get(file.file_id, {})
+        for entry in entries_once(file):
+            if isinstance(entry, Failure):
+                yield _Work(file=file, record=_failed(base, entry))
+            else:
+                yield self._work(file, base, entry, rows.get(entry.item.item_id))
+
+    def _work(self, file: SourceFile, base: Record, entry: ReadItem, row: Row | None) -> _Work:
+        item = entry.item
+        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", entry.content_hash, base.reader)
         described = encoders_of(row) if same and row is not None else set()
         record = replace(
             base,
             item_id=item.item_id,
             fragment=item.item_id[len(file.file_id) :],
-            content_hash=found.content_hash,
+            content_hash=entry.content_hash,
             document_id=item.document_id,
             page_number=item.page_number,
             text=item.text,
             metadata=item.metadata,
         )
         wanted = tuple(slug for slug in self._encoders if slug not in described)
-        return _Work(file=file, base=record, found=found, wanted=wanted, whole=not same)
+        return _Work(file=file, record=record, item=item, wanted=wanted, whole=not same)
 
     def _base(self, file: SourceFile) -> Record:
         try:
             stat = file.path.stat()
             size, mtime_ns = stat.st_size, stat.st_mtime_ns
-        except OSError:  # gone or unreadable since it was listed; reading it says so
+        except OSError:  # deleted or unreadable since it was listed; reading it says so
             size, mtime_ns = -1, -1
         return Record(
             item_id=file.file_id,
@@ -212,31 +226,47 @@ class Ingest:
 
     def _prepared(self, todo: Iterable[SourceFile]) -> Iterator[_Work]:
         in_flight = 3 * self._batch_size() + DECODE_THREADS
-        works = in_background(self._timed("read", self._works(todo)), ahead=in_flight)
-        return ordered_map(self._prepare, works, workers=DECODE_THREADS, in_flight=in_flight)
+        tasks = in_background(self._timed("read", self._tasks(todo)), ahead=in_flight)
+        for works in ordered_map(self._prepare, tasks, workers=DECODE_THREADS, in_flight=in_flight):
+            yield from works
 
-    def _prepare(self, work: _Work) -> _Work:
-        if work.found is None or not work.wanted:
-            return work
-        with self._clock.working("decode"):
+    def _prepare(self, task: SourceFile | _Work) -> list[_Work]:
+        if isinstance(task, _Work):
+            return [self._decoded(task)]
+        with self._clock.working("read", threads=DECODE_THREADS):
+            works = list(self._works(task))
+        return [self._decoded(work) for work in works]
+
+    def _decoded(self, work: _Work) -> _Work:
+        """The work with the inputs of its encoders in place of the item, whose bytes are not kept any longer."""
+        if work.item is None or not work.wanted:
+            return replace(work, item=None)
+        with self._clock.working("decode", threads=DECODE_THREADS):
             try:
-                return replace(work, inputs={slug: self._input(self._encoders[slug], work.found) for slug in work.wanted})
+                return replace(work, item=None, inputs=self._inputs(work.item, work.wanted))
             except FormatError as error:
-                return replace(work, base=_failed(work.base, Failure(path=work.base.item_id, reason=error.reason)), found=None)
+                failure = Failure(path=work.record.item_id, reason=error.reason)
+                return replace(work, item=None, record=_failed(work.record, failure))
 
-    @staticmethod
-    def _input(encoder: Encoder, found: ReadItem) -> Any:
-        item = found.item
-        if encoder.reads == "text":
-            return encoder.prepare(item.text) if item.text and item.text.strip() else None
-        return encoder.prepare(item.image.open()) if item.image is not None else None
+    def _inputs(self, item: Item, slugs: Iterable[str]) -> dict[str, Any]:
+        """Slug -> what the encoder prepares of the item; its picture is opened once for all of them. None where it has nothing for one."""
+        inputs: dict[str, Any] = dict.fromkeys(slugs)
+        picture = None
+        for slug in inputs:
+            encoder = self._encoders[slug]
+            if encoder.reads == "text":
+                inputs[slug] = encoder.prepare(item.text) if item.text and item.text.strip() else None
+            elif item.image is not None:
+                picture = picture if picture is not None else item.image.open()
+                inputs[slug] = encoder.prepare(picture)
+        return inputs
 
     def _encoded(self, todo: Iterable[SourceFile]) -> Iterator[list[_Work]]:
         prepared = self._prepared(todo)
         while group := list(islice(prepared, self._batch_size())):
             for work in group:
                 self._count(work)
-            yield self._with_descriptors([work for work in group if work.found is None or work.whole or work.wanted])
+            yield self._with_descriptors([work for work in group if work.is_failed or work.whole or work.wanted])
 
     def _with_descriptors(self, group: list[_Work]) -> list[_Work]:
         rows: list[dict[str, Array | None]] = [dict.fromkeys(work.wanted) for work in group]
@@ -250,8 +280,8 @@ class Ingest:
                     rows[n][slug] = row
                 for n, vectors in zip(places, many, strict=False):  # empty for encoders of one row an item
                     tokens[n][slug] = vectors
-        bases = [replace(w.base, descriptors=row, tokens=t) for w, row, t in zip(group, rows, tokens, strict=True)]
-        return [replace(work, base=base, inputs={}) for work, base in zip(group, bases, strict=True)]
+        records = [replace(w.record, descriptors=row, tokens=t) for w, row, t in zip(group, rows, tokens, strict=True)]
+        return [replace(work, record=record, inputs={}) for work, record in zip(group, records, strict=True)]
 
     def _batch_size(self) -> int:
         return max([int(getattr(encoder, "batch_size", 32)) for encoder in self._encoders.values()], default=256)
@@ -259,15 +289,15 @@ class Ingest:
     # ------------------------------------------------------------------ counting and writing
 
     def _count(self, work: _Work) -> None:
-        item_id = work.base.item_id
-        known = self._known.get(work.file.file_id, {}).get(item_id)
-        self._tally.seen.add(item_id)
+        item_id = work.record.item_id
+        row = self._rows.get(work.file.file_id, {}).get(item_id)
+        self._tally.ids.add(item_id)
         self._expected += work.file.file_id in self._uncounted
-        if work.found is not None and (note := work.base.metadata.get(notes.NOTE)):
+        if not work.is_failed and (note := work.record.metadata.get(notes.NOTE)):
             self._tally.text_notes[item_id] = str(note)
-        if work.found is None:
-            self._tally.failed.append(Failure(path=item_id, reason=work.base.reason or ""))
-        elif known is None or known["state"] == "failed":
+        if work.is_failed:
+            self._tally.failed.append(Failure(path=item_id, reason=work.record.reason or ""))
+        elif row is None or row["state"] == "failed":
             self._tally.added += 1
         elif work.whole or work.wanted:
             self._tally.updated += 1
@@ -277,31 +307,32 @@ class Ingest:
 
     def _commit(self, works: list[_Work]) -> None:
         with self._clock.working("write"):
-            self._table.write([work.base for work in works if work.whole])
+            self._table.write([work.record for work in works if work.whole])
             self._fill([work for work in works if not work.whole])
 
     def _fill(self, works: list[_Work]) -> None:
         for slug in self._encoders:
-            some = [work for work in works if slug in work.base.descriptors]
-            if not some:
+            records = [
+                (work.record, self._rows[work.file.file_id][work.record.item_id]) for work in works if slug in work.record.descriptors
+            ]
+            if not records:
                 continue
-            known = [self._known[work.file.file_id][work.base.item_id] for work in some]
-            seen = [",".join(sorted(encoders_of(row) | set(work.base.descriptors))) for row, work in zip(known, some, strict=True)]
-            columns: dict[str, list[Any]] = {PREFIX + slug: [work.base.descriptors[slug] for work in some], "encoders": seen}
+            slugs = [",".join(sorted(encoders_of(row) | set(record.descriptors))) for record, row in records]
+            columns: dict[str, list[Any]] = {PREFIX + slug: [record.descriptors[slug] for record, _ in records], "encoders": slugs}
             if hasattr(self._encoders[slug], "encode_tokens"):
-                columns[TOKENS + slug] = [work.base.tokens.get(slug) for work in some]
-            self._table.fill([work.base.item_id for work in some], columns)
+                columns[TOKENS + slug] = [record.tokens.get(slug) for record, _ in records]
+            self._table.fill([record.item_id for record, _ in records], columns)
 
-    def _remove_gone(self) -> int:
-        """Removes what was not met of files that were read and of files that are gone; returns how many items that were, failed
+    def _remove_missing(self) -> int:
+        """Removes what was not met of files that were read and of files that were deleted; returns how many items that were, failed
         files aside."""
-        missed = {name: [row for i, row in rows.items() if i not in self._tally.seen] for name, rows in self._known.items()}
-        listed = {file.file_id for file in self._listing.files}
-        away = gone_files((name for name, rows in missed.items() if rows and name not in listed), self._listing.roots)
-        gone = [row for name, rows in missed.items() if name in listed or name in away for row in rows]
-        self._table.remove([row["item_id"] for row in gone])
+        rest = {name: [row for i, row in rows.items() if i not in self._tally.ids] for name, rows in self._rows.items()}
+        names = {file.file_id for file in self._listing.files}
+        deleted = deleted_files((name for name, rows in rest.items() if rows and name not in names), self._listing.roots)
+        rows = [row for name, some in rest.items() if name in names or name in deleted for row in some]
+        self._table.remove([row["item_id"] for row in rows])
         self._table.refresh()
-        return sum(row["state"] == "ready" for row in gone)
+        return sum(row["state"] == "ready" for row in rows)
 
     def _touch(self) -> None:
         """Notes that files whose content is the same have a new time or count, so that the next run passes them over."""
@@ -311,7 +342,7 @@ class Ingest:
         fields = ("file_size", "file_mtime_ns", "file_items", "seen_ns")
         self._table.fill(ids, {name: [getattr(record, name) for record in records] for name in fields})
 
-    def _timed(self, stage: str, values: Iterator[_Work]) -> Iterator[_Work]:
+    def _timed(self, stage: str, values: Iterator[T]) -> Iterator[T]:
         while True:
             with self._clock.working(stage):
                 value = next(values, None)
@@ -331,6 +362,7 @@ class Ingest:
             failed=tuple(tally.failed),
             seconds=seconds,
             stage_seconds=dict(self._clock.seconds),
+            stage_busy_s=dict(self._clock.busy_s),
             text_notes=tally.text_notes,
             ignored=self._listing.ignored,
             linked_folders=self._listing.linked,
@@ -354,6 +386,7 @@ def _failed(base: Record, failure: Failure) -> Record:
         fragment=failure.path[len(base.file) :],
         state="failed",
         reason=failure.reason,
+        file_items=-1 if isinstance(failure, Unread) else base.file_items,
         content_hash="",
         text=None,
     )

@@ -20,20 +20,23 @@ _END = object()
 
 
 class StageClock:
-    """Seconds that each stage was at work, over all of its threads."""
+    """Seconds that each stage was at work, over all of its threads; `busy_s` is divided among the threads that can do the work."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.busy_s: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def working(self, stage: str) -> Iterator[None]:
+    def working(self, stage: str, *, threads: int = 1) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
         finally:
+            seconds = time.perf_counter() - start
             with self._lock:
-                self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+                self.busy_s[stage] = self.busy_s.get(stage, 0.0) + seconds / threads
 
 
 def in_background(values: Iterable[T], *, ahead: int) -> Iterator[T]:
@@ -116,10 +119,10 @@ class BackgroundWriter(Generic[T]):
         ended = False
         while not ended:
             try:
-                got = self._queue.get(timeout=0.2)
-                ended = got is _END
+                value = self._queue.get(timeout=0.2)
+                ended = value is _END
                 if not ended and self._error is None:
-                    group.append(got)  # type: ignore[arg-type]
+                    group.append(value)  # type: ignore[arg-type]
             except Empty:
                 pass
             if group and (ended or len(group) >= self._size or time.monotonic() - since > self._after_s):

@@ -129,8 +129,8 @@ def check(part: str | Reranker, options: Mapping[str, Any], *, station: str = "r
         if not callable(getattr(part, "rerank", None)):
             raise InputError(f"a reranker is a name or a part with rerank(); got {type(part).__name__}")
         return
-    asked = inspect.signature(module(part, station=station).build).parameters
-    missing = [option for resource, option in RESOURCES.items() if resource in asked and options[option] is None]
+    parameters = inspect.signature(module(part, station=station).build).parameters
+    missing = [option for resource, option in RESOURCES.items() if resource in parameters and options[option] is None]
     if missing:
         raise InputError(f"{part!r} needs {', '.join(missing)}", hint=f"Give {missing[0]} as a part or by its name.")
 

@@ -4,7 +4,7 @@
 
 Documents come back as copies in the reranker's order. `Document.score` is the reranker's, or None where it gives an order only;
 `mmrerank_reason`, and `mmrerank_notes` where the order was mended, go to `meta`. A picture is the `blob` of an image type, or what
-`meta` names: `file_path` with `page_number` for PDFs as in Haystack's own image components, and the others of `_documents.py`.
+`meta` names: `file_path` with `page_number` for PDFs as in Haystack's own image components, and the others of `mmrerank/documents.py`.
 Documents of equal id are kept apart, where Haystack's own rankers merge them. Components are saved by names; parts cannot be.
 Haystack loads a saved pipeline with them only where the module is allowed, as in
 `Pipeline.loads(text, allowed_modules=["mmrerank.integrations.haystack_adapter"])`.
@@ -20,9 +20,10 @@ from typing import Any
 
 from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
+from mmrerank.documents import number, picture, picture_in
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._documents import ForeignDocument, number, picture, picture_in
+from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.types import Backend, Encoder, ImageHandle, Reranker, Retriever
 
 try:

@@ -5,7 +5,7 @@
 
 Documents come back as copies in the reranker's order, with `relevance_score` in their metadata as LangChain's own
 cross-encoder compressors write it (absent where the method gives an order only), `mmrerank_reason`, and `mmrerank_notes` where
-the order was mended. Pictures are found in the metadata as `_documents.py` says; `page`, which the PDF loaders count from 0,
+the order was mended. Pictures are found in the metadata as `mmrerank/documents.py` says; `page`, which the PDF loaders count from 0,
 serves as the page number. For a backend with a cache or an API key, pass the part that `mmrerank.backends.open_backend` makes.
 """
 
@@ -17,9 +17,10 @@ from typing import Any
 
 from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
+from mmrerank.documents import number, picture_in
 from mmrerank.errors import MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._documents import ForeignDocument, number, picture_in
+from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.types import Backend, Encoder, Reranker, Retriever
 
 try:

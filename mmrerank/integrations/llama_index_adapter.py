@@ -5,7 +5,7 @@
 Nodes come back as copies of their own class in the reranker's order, image nodes with their image. `NodeWithScore.score` is the
 reranker's, or None where it gives an order only. `mmrerank_reason`, and `mmrerank_notes` where the order was mended, go to the
 node's metadata and are kept from prompts and embeddings. Pictures are `image` (base64), `image_path` or a data URI in `image_url` of
-an image node, the `image_resource` of others, or what the metadata names (`_documents.py`). A picture at a web address is
+an image node, the `image_resource` of others, or what the metadata names (`mmrerank/documents.py`). A picture at a web address is
 not fetched. The `image_path` of a query bundle is asked with.
 """
 
@@ -16,9 +16,10 @@ import binascii
 from pathlib import Path
 from typing import Any
 
+from mmrerank.documents import Unavailable, number, picture, picture_in
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._documents import ForeignDocument, Unavailable, number, picture, picture_in
+from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.types import Backend, Encoder, ImageHandle, Reranker
 
 try:

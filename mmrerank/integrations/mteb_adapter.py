@@ -71,7 +71,7 @@ class MMRerankEncoder:
         Raises:
             InputError: the task has nothing that the encoder takes.
         """
-        rows = [self._rows(batch, asked=prompt_type == PromptType.query) for batch in inputs]
+        rows = [self._rows(batch, for_queries=prompt_type == PromptType.query) for batch in inputs]
         return np.concatenate(rows) if rows else np.zeros((0, self.model.dimension), dtype=np.float32)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
@@ -82,16 +82,16 @@ class MMRerankEncoder:
         """(n,) cosines row by row, as a tensor."""
         return pairwise_cos_sim(embeddings1, embeddings2)
 
-    def _rows(self, batch: Mapping[str, Any], *, asked: bool) -> Array:
-        found: list[Array] = []
+    def _rows(self, batch: Mapping[str, Any], *, for_queries: bool) -> Array:
+        parts: list[Array] = []
         if "text" in batch and "text" in self.model.takes:
-            encode = getattr(self.model, "encode_queries", self.model.encode) if asked else self.model.encode
-            found.append(encode(list(batch["text"])))
+            encode = getattr(self.model, "encode_queries", self.model.encode) if for_queries else self.model.encode
+            parts.append(encode(list(batch["text"])))
         if "image" in batch and "image" in self.model.takes:
-            found.append(self.model.encode([PilPicture(picture).open() for picture in batch["image"]]))
-        if not found:
+            parts.append(self.model.encode([PilPicture(picture).open() for picture in batch["image"]]))
+        if not parts:
             raise InputError(f"{self.model.name!r} takes {' and '.join(sorted(self.model.takes))}; the task has {', '.join(sorted(batch))}")
-        total = np.sum(found, axis=0)
+        total = np.sum(parts, axis=0)
         rows: Array = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
         return rows
 

@@ -1,16 +1,35 @@
-"""What a model said -> a permutation of the candidates, always, with a status that says how much of it was the model's."""
+"""What a model answered -> an order of the candidates, always a whole one, with a status that says how much of it was the model's.
+
+    '{"ranking": [3, 1]}'  --parse_ranking-->  marks [3, 1]  --order_of(marks, 4)-->  positions (2, 0, 1, 3), "completed"
+
+Marks are the numbers 1..count under which candidates were shown, positions count them from 0. A method with a form of answer of its own
+parses that itself and hands its marks to `order_of`. Below stands what is said about the marks beside their order.
+
+Source: ours.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrerank.types import Backend, Candidate, Cost, Notes, Query, Ranking, Status
+from mmrerank.types import Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
+EXCERPT_LETTERS = 80
+MOST_OBJECTS = 100  # braces looked at from the end, so that no answer takes long to read
+INNERMOST = re.compile(r"\[([^\[\]]*)\]")
+INTEGER = re.compile(r"-?\d{1,9}")
+NAMED = re.compile(
+    r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$",
+    re.MULTILINE | re.IGNORECASE,
+)
+
+
+# Marks -> an order ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +54,7 @@ def order_of(marks: Sequence[int] | None, count: int) -> Order:
     missing = [position for position in range(count) if position not in set(usable)]
     dropped = len(marks or ()) - len(usable)
     if not usable and count:
-        return Order(positions=tuple(range(count)), status="fallback", message="no ranking in the answer; the order stays as it came")
+        return order_as_it_came(count, "no ranking in the answer; the order stays as it came")
     positions = (*usable, *missing)
     left = f"{len(missing)} of {count} marks were missing and keep their order"
     if dropped:
@@ -44,38 +63,21 @@ def order_of(marks: Sequence[int] | None, count: int) -> Order:
     return Order(positions=positions, status="completed", message=left) if missing else Order(positions=positions, status="ok")
 
 
+def order_as_it_came(count: int, why: str) -> Order:
+    """The order of what gave none, with the reason.
+
+    >>> order_as_it_came(2, "no answer: timed out")
+    Order(positions=(0, 1), status='fallback', message='no answer: timed out')
+    """
+    return Order(positions=tuple(range(count)), status="fallback", message=why)
+
+
 def worst(statuses: Iterable[Status]) -> Status:
     """The gravest of several; `ok` when there are none."""
     return max(statuses, key=SEVERITY.index, default="ok")
 
 
-def announce(backend: Backend, prompts: int) -> None:
-    """Tells a backend that keeps watch over the time how many prompts are coming."""
-    expect = getattr(backend, "expect", None)
-    if expect is not None:
-        expect(prompts)
-
-
-def unscored(
-    query: Query,
-    candidates: Sequence[Candidate],
-    positions: Sequence[int],
-    *,
-    status: Status,
-    messages: Sequence[str],
-    reasons: Mapping[str, str],
-    cost: Cost,
-) -> Ranking:
-    """The candidates in that order, without scores: a new order never wears old ones."""
-    notes = Notes(status=status, messages=tuple(message for message in messages if message), reasons=reasons, cost=cost)
-    return Ranking(query_id=query.query_id, candidates=tuple(Candidate(item=candidates[p].item) for p in positions), notes=notes)
-
-
-SAID_LETTERS = 80
-_NAMED = r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$"
-_INNERMOST = re.compile(r"\[([^\[\]]*)\]")
-_INTEGER = re.compile(r"-?\d{1,9}")
-MOST_OBJECTS = 100  # braces looked at from the end, so that no answer takes long to read
+# An answer -> marks ------------------------------------------------------------------
 
 
 def parse_ranking(text: str) -> list[int] | None:
@@ -88,20 +90,14 @@ def parse_ranking(text: str) -> list[int] | None:
     >>> parse_ranking("Best first: [2, 1].")
     [2, 1]
     """
-    ranking = next((found["ranking"] for found in _objects(text) if isinstance(found.get("ranking"), list)), None)
+    ranking = next((entry["ranking"] for entry in json_objects(text) if isinstance(entry.get("ranking"), list)), None)
     if ranking is not None:
         return [_whole(entry) for entry in ranking]
-    lists = (_integers(found[1]) for found in reversed(list(_INNERMOST.finditer(text))))
+    lists = (_integers(match[1]) for match in reversed(list(INNERMOST.finditer(text))))
     return next((numbers for numbers in lists if numbers), None)
 
 
-def _integers(inside: str) -> list[int]:
-    """The integers between commas; none where anything else stands there. A comma at the end is let pass."""
-    pieces = [piece.strip(' \t\r\n"') for piece in inside.rstrip(", \t\r\n").split(",")]
-    return [int(piece) for piece in pieces] if all(map(_INTEGER.fullmatch, pieces)) else []
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def json_objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in a text, from the one that begins last to the one that begins first."""
     decoder = json.JSONDecoder()
     for start in [match.start() for match in re.finditer(r"\{", text)][: -MOST_OBJECTS - 1 : -1]:
@@ -114,11 +110,20 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _whole(entry: Any) -> int:
     """The mark an entry names: 3, 3.0, "3" or "mark 3"; 0 for anything else."""
     if isinstance(entry, str):
-        found = re.fullmatch(r"\D*?(-?\d{1,9})\D*", entry)
-        return int(found[1]) if found else 0
+        match = re.fullmatch(r"\D*?(-?\d{1,9})\D*", entry)
+        return int(match[1]) if match else 0
     if isinstance(entry, bool) or not isinstance(entry, int | float) or entry != entry or abs(entry) > 1e9:
         return 0
     return int(entry) if int(entry) == entry else 0
+
+
+def _integers(inside: str) -> list[int]:
+    """The integers between commas; none where anything else stands there. A comma at the end is let pass."""
+    pieces = [piece.strip(' \t\r\n"') for piece in inside.rstrip(", \t\r\n").split(",")]
+    return [int(piece) for piece in pieces] if all(map(INTEGER.fullmatch, pieces)) else []
+
+
+# What an answer says beside the order ------------------------------------------------------------------
 
 
 def named_marks(text: str, count: int) -> dict[int, str]:
@@ -127,11 +132,14 @@ def named_marks(text: str, count: int) -> dict[int, str]:
     >>> named_marks('1: a red door\\n(2) - a boat\\n{"ranking": [2, 1]}', 2)
     {1: 'a red door', 2: 'a boat'}
     """
-    lines = re.findall(_NAMED, text, re.MULTILINE | re.IGNORECASE)
-    return {int(mark): short(line) for mark, line in lines if 1 <= int(mark) <= count}
+    return {int(mark): short(line) for mark, line in NAMED.findall(text) if 1 <= int(mark) <= count}
 
 
-def short(text: str) -> str:
-    """The text on one line, cut to `SAID_LETTERS`."""
+def short(text: str, letters: int = EXCERPT_LETTERS) -> str:
+    """The text on one line, cut to so many letters.
+
+    >>> short("a red\\n door", 6)
+    'a red…'
+    """
     line = " ".join(text.split())
-    return line if len(line) <= SAID_LETTERS else line[: SAID_LETTERS - 1].rstrip() + "…"
+    return line if len(line) <= letters else line[: letters - 1].rstrip() + "…"

@@ -76,11 +76,11 @@ def _check(pieces: Mapping[str, Any], needed: Mapping[str, Set[str]], path: Path
         raise FormatError(f"expected the pieces {_list(needed)}; got {_list(pieces)}", path=path, hint=_FORM)
     for name, wanted in needed.items():
         try:
-            found = {field for _, field, _, _ in string.Formatter().parse(pieces[name]) if field is not None}
+            placeholders = {field for _, field, _, _ in string.Formatter().parse(pieces[name]) if field is not None}
         except (ValueError, TypeError) as error:
             raise FormatError(f"piece {name!r}: {error}", path=path, hint="Double the braces that are meant as such.") from error
-        if found != set(wanted):
-            raise FormatError(f"piece {name!r}: expected the placeholders {_list(wanted)}; got {_list(found)}", path=path)
+        if placeholders != set(wanted):
+            raise FormatError(f"piece {name!r}: expected the placeholders {_list(wanted)}; got {_list(placeholders)}", path=path)
 
 
 def _list(names: Any) -> str:

@@ -108,8 +108,8 @@ def draw_grid(pictures: Sequence[Image.Image], *, side: int | None = None, cell_
         raise InputError(f"a grid of {layout.side} x {layout.side} holds {layout.side**2} pictures; got {len(pictures)}")
     canvas = Image.new("RGB", (layout.canvas_px, layout.canvas_px), "white")
     for position, picture in enumerate(pictures):
-        shown = fitted(picture, cell_px)
-        canvas.paste(shown, layout.picture(position, shown.size)[:2])
+        cell_picture = fitted(picture, cell_px)
+        canvas.paste(cell_picture, layout.picture(position, cell_picture.size)[:2])
         draw_mark(canvas, layout, position)
     return canvas
 

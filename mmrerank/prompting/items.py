@@ -1,7 +1,11 @@
-"""How an item is shown to a model: as its picture, its text, or both.
+"""What of an item a model sees: its picture within a pixel budget, its text up to so many words, or both.
+
+    item --way_of--> "image", "text" or "both" --exhibit--> Exhibit(picture, text)          why not, where it cannot be shown
 
 `auto` chooses by rule, per item and query: no text -> the picture; the query asks after a table, chart, figure, colour or
 layout -> both; else the text. For many questions over documents the text layer beats the pixels.
+
+`gather` does this for all candidates of a query: one that cannot be shown costs nobody else anything.
 
 Source: ours.
 """
@@ -10,16 +14,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
 
 from PIL import Image
 
-from mmrerank.errors import InputError
-from mmrerank.types import ImageHandle, Item
+from mmrerank.errors import FormatError, InputError
+from mmrerank.types import Candidate, ImageHandle, Item, Part
 
-Shown: TypeAlias = Literal["image", "text", "both"]
-Asked: TypeAlias = Literal["auto", "image", "text", "both"]
+T = TypeVar("T")
+Way: TypeAlias = Literal["image", "text", "both"]
+ModalityChoice: TypeAlias = Literal["auto", "image", "text", "both"]
+MAX_PIXELS = 1_003_520  # 1,280 tokens of 28 x 28
 LOOKS = re.compile(
     r"\b(tables?|charts?|figures?|fig|graphs?|plots?|diagrams?|drawings?|pictures?|photos?|images?|maps?|logos?|icons?|bars?|"
     r"columns?|rows?|axis|legend|colou?rs?|red|green|blue|yellow|orange|purple|shown|look|layout|left|right|top|bottom)\b",
@@ -27,17 +34,50 @@ LOOKS = re.compile(
 )
 
 
-def shown_as(item: Item, question: str, asked: Asked) -> Shown:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """What a model sees of one item."""
+
+    way: Way
+    picture: Image.Image | None = None  # RGB, within the pixel budget
+    text: str = ""  # words with one blank between them
+
+    @property
+    def parts(self) -> list[Part]:
+        """The picture, then the text, as parts of a message."""
+        return [*([] if self.picture is None else [self.picture]), *([self.text] if self.text else [])]
+
+
+def exhibit(item: Item, question: str, modality: ModalityChoice, *, words: int, max_pixels: int = MAX_PIXELS) -> Exhibit:
+    """What a model sees of an item that is looked at for this question.
+
+    Args:
+        words: how many of the item's text are shown.
+        max_pixels: of its picture, which is made smaller where it has more.
+
+    Raises:
+        InputError: the item has neither a picture nor a text, or not the one that was asked for.
+        FormatError: its picture cannot be opened.
+    """
+    way = way_of(item, question, modality)
+    return Exhibit(
+        way=way,
+        picture=within(picture_of(item), max_pixels) if way != "text" else None,
+        text=" ".join((item.text or "").split()[:words]) if way != "image" else "",
+    )
+
+
+def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
     """How this item is shown for this question; what it lacks is left out of `both`.
 
     Raises:
         InputError: it has neither a picture nor a text, or not the one that was asked for.
     """
     has = {"text": bool((item.text or "").strip()), "image": item.image is not None}
-    if asked == "auto":
-        wanted: Shown = "both" if LOOKS.search(question) else "text" if has["text"] else "image"
+    if modality == "auto":
+        wanted: Way = "both" if LOOKS.search(question) else "text" if has["text"] else "image"
     else:
-        wanted = asked
+        wanted = modality
     if wanted == "both" and all(has.values()):
         return "both"
     if wanted == "both":
@@ -48,14 +88,57 @@ def shown_as(item: Item, question: str, asked: Asked) -> Shown:
     return wanted
 
 
-def choices(shown: Iterable[tuple[str, Shown]]) -> Iterator[str]:
+class Display:
+    """Shows the items of one query, and remembers how each was shown."""
+
+    def __init__(
+        self, question: str, modality: ModalityChoice, *, page_words: int, caption_words: int | None = None, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        self._question, self._modality = question, modality
+        self._page_words, self._max_pixels = page_words, max_pixels
+        self._caption_words = page_words if caption_words is None else caption_words
+        self._ways: list[tuple[str, Way]] = []
+
+    def show(self, item: Item) -> Exhibit:
+        """As `exhibit` does; what is no page of a document is cut to `caption_words`."""
+        words = self._caption_words if item.page_number is None else self._page_words
+        view = exhibit(item, self._question, self._modality, words=words, max_pixels=self._max_pixels)
+        self._ways.append((item.item_id, view.way))
+        return view
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What `auto` chose, in lines; nothing where nothing was to be chosen."""
+        return tuple(choices(self._ways)) if self._modality == "auto" else ()
+
+
+def choices(ways: Iterable[tuple[str, Way]]) -> Iterator[str]:
     """What was chosen, one line for each way, from (item_id, how) pairs."""
-    pairs = list(shown)
+    pairs = list(ways)
     for way in ("image", "text", "both"):
         ids = [item_id for item_id, how in pairs if how == way]
         if ids:
             more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
             yield f"shown as {way}: {', '.join(ids[:5])}{more}"
+
+
+def gather(
+    candidates: Sequence[Candidate], show: Callable[[Item], T], among: Iterable[int] | None = None
+) -> tuple[dict[int, T], dict[int, str]]:
+    """What is shown of each candidate, and why the others cannot be shown; both by position.
+
+    Args:
+        show: raises InputError or FormatError for an item that cannot be shown.
+        among: the positions to show; all when None.
+    """
+    exhibits: dict[int, T] = {}
+    obstacles: dict[int, str] = {}
+    for position in range(len(candidates)) if among is None else among:
+        try:
+            exhibits[position] = show(candidates[position].item)
+        except (FormatError, InputError) as error:
+            obstacles[position] = error.message
+    return exhibits, obstacles
 
 
 def picture_of(item: Item) -> Image.Image:

@@ -1,4 +1,8 @@
-"""Which column of a table is what: key, picture, text, and the rest as metadata."""
+"""Which column of a table is what: key, picture, text, and the rest as metadata.
+
+What the libraries lack: those that read such tables (`datasets` for one) must be told the types beforehand, fetch what is a URL and follow
+a path wherever it leads. Here columns go by their names, a path stays below the table's folder, and a row that is wrong costs that row.
+"""
 
 from __future__ import annotations
 

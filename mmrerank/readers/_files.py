@@ -16,6 +16,7 @@ from mmrerank.errors import FormatError
 T = TypeVar("T")
 MIB = 2**20
 _CHUNK = MIB
+SPARE_BYTES = 256 * MIB  # of this process: whoever reads far ahead of the decoding opens files again beyond it
 RACY_NS = 2_000_000_000  # coarser than the clock of any file system: what changed this shortly ago may change again within one tick
 # suffix -> the picture format that belongs to it
 PICTURE_SUFFIXES = {
@@ -92,21 +93,46 @@ def _text_kind(head: bytes) -> str:
     return "text" if printable else "unknown binary data"
 
 
+class Unopened(FormatError):
+    """A file that could not be opened: rights or a disk may be back the next time, and nothing in the file tells."""
+
+
 def opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
     """The regular file at `path`, open for reading.
 
     Raises:
-        FormatError: missing, not readable, not a regular file, empty, or above `max_bytes`.
+        Unopened: missing or not readable.
+        FormatError: not a regular file, empty, or above `max_bytes`.
     """
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise FormatError(f"cannot be opened: {getattr(error, 'strerror', None) or error}", path=path) from error
+        raise Unopened(_refusal(error), path=path) from error
     reason = _unusable(os.fstat(file.fileno()), max_bytes)
     if reason:
         file.close()
         raise FormatError(reason, path=path)
     return file
+
+
+def status_of(path: Path, *, max_bytes: int | None = None) -> os.stat_result:
+    """What the system says of the regular file at `path`, which is not opened for it.
+
+    Raises:
+        Unopened: missing.
+        FormatError: not a regular file, empty, or above `max_bytes`.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise Unopened(_refusal(error), path=path) from error
+    if reason := _unusable(status, max_bytes):
+        raise FormatError(reason, path=path)
+    return status
+
+
+def _refusal(error: OSError | ValueError) -> str:
+    return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -151,8 +177,9 @@ def hash_of(*parts: bytes | str) -> str:
     return digest.hexdigest()
 
 
-def hash_of_file(path: Path) -> str:
-    """blake2b-128 hex of a file's bytes, read in pieces; equals `hash_of` of its bytes.
+def hashed(path: Path, *, whole_bytes: int) -> tuple[str, bytes | None]:
+    """blake2b-128 hex of a file's bytes, which equals `hash_of` of them, and the bytes where they are no more than `whole_bytes`;
+    those of a larger file are read in pieces and not kept.
 
     Raises:
         FormatError: as `opened`, or an error while reading.
@@ -160,11 +187,42 @@ def hash_of_file(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with opened(path) as file:
         try:
+            if os.fstat(file.fileno()).st_size <= whole_bytes:
+                content = file.read()
+                digest.update(content)
+                return digest.hexdigest(), content
             while block := file.read(_CHUNK):
                 digest.update(block)
         except OSError as error:
             raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
-    return digest.hexdigest()
+    return digest.hexdigest(), None
+
+
+class Spare:
+    """Bytes that were read for their hash and wait to be decoded, so that no file is read twice. Made by `spared`."""
+
+    waiting = 0  # bytes, of all that there are
+    lock = threading.RLock()  # reentrant: the garbage collector may end one while another is made
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Spare | None], tuple[bytes]]:
+        return spared, (self.data,)  # a copy is counted too
+
+    def __del__(self) -> None:
+        kind = type(self)  # the name of the class may be gone when the interpreter ends
+        with kind.lock:
+            kind.waiting -= len(self.data)
+
+
+def spared(data: bytes) -> Spare | None:
+    """The bytes, kept; None where those that wait already would come to more than `SPARE_BYTES`: then the file is opened again."""
+    with Spare.lock:
+        if Spare.waiting + len(data) > SPARE_BYTES:
+            return None
+        Spare.waiting += len(data)
+    return Spare(data)
 
 
 class Recent(Generic[T]):

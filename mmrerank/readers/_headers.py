@@ -2,7 +2,9 @@
 
 Source: ITU-T T.81 (JPEG), PNG third edition, WebP container specification, GIF89a, BMP as Microsoft documents it.
 Text, profiles, thumbnails and further frames are where bombs and broken writers live, and none of it is wanted here. So the
-size is refused before anything is decoded, and the decoder never sees a metadata block. Cost: microseconds, plus the
+size is refused before anything is decoded, and the decoder never sees a metadata block. What the libraries lack: `Image.open` parses
+metadata first, has one limit on pixels for the whole process that warns before it refuses, and fills a JPEG that was cut short with grey
+where the process is set so. Cost: microseconds, plus the
 checksums of a PNG (about 1 ms a megabyte).
 """
 

@@ -1,5 +1,6 @@
 """Rows of a Parquet file in bounded batches, and single rows again from row groups that are kept for a while.
 
+pyarrow decodes. What it lacks: one row group or one value that is broken is an error of the whole file there, and here of its rows.
 Cost: decoding what is read. A row read again costs its row group once, up to `_CACHE_BYTES` of them stay; a larger row group
 is decoded up to the row each time.
 """

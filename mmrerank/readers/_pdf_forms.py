@@ -1,4 +1,8 @@
-"""What was filled into the form fields of a PDF page: it is drawn, but it does not belong to the page's text layer."""
+"""What was filled into the form fields of a PDF page: it is drawn, but it does not belong to the page's text layer.
+
+What the libraries lack: pypdfium2 draws forms and knows nothing of their values, nor of the labels that are printed beside them; so pdfium
+is asked here, field by field, within limits on fields, options and letters.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 
 from mmrerank.errors import FormatError
 from mmrerank.handles import as_rgb
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, read_bytes
+from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Spare, read_bytes
 from mmrerank.readers._headers import Header, header
 from mmrerank.readers._tiff import Damaged
 
@@ -63,10 +63,11 @@ class FilePicture:
     path: Path
     mislabelled: Mislabelled = "refuse"
     limits: Limits = LIMITS
+    spare: Spare | None = field(default=None, repr=False, compare=False)  # what was read just now
 
     def open(self) -> Image.Image:
         """The picture as RGB, upright; FormatError as `decode`."""
-        data = read_bytes(self.path, max_bytes=self.limits.max_bytes)
+        data = self.spare.data if self.spare is not None else read_bytes(self.path, max_bytes=self.limits.max_bytes)
         return decode(data, path=self.path, suffix=self.path.suffix, mislabelled=self.mislabelled, limits=self.limits)
 
 

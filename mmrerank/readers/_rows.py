@@ -83,9 +83,9 @@ def _text(line: _Line) -> str:
         raise ValueError(f"not UTF-8 at byte {error.start}") from error
 
 
-def _check_text(path: Path) -> None:
-    with opened(path) as file:
-        head = file.read(512)
+def _check_text(file: BinaryIO, path: Path) -> None:
+    head = file.read(512)
+    file.seek(0)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FormatError("is UTF-16; save it as UTF-8", path=path)
     if b"\0" in head:
@@ -98,9 +98,10 @@ class JsonLines:
     typed = True
 
     def __init__(self, path: Path) -> None:
-        _check_text(path)
         self._path = path
-        first = next((row for row in self.rows() if not row.problem), None)
+        with opened(path) as file:
+            _check_text(file, path)
+            first = next((row for row in self._rows(file) if not row.problem), None)
         self.columns = tuple(first.values) if first is not None else ()
 
     def count(self) -> int:
@@ -108,13 +109,16 @@ class JsonLines:
             return sum(1 for line in _lines(file, self._path) if line.content is None or line.content.strip())
 
     def rows(self) -> Iterator[Row]:
-        number = 0
         with opened(self._path) as file:
-            for line in _lines(file, self._path):
-                if line.content is not None and not line.content.strip():
-                    continue
-                number += 1
-                yield self._row(number, line)
+            yield from self._rows(file)
+
+    def _rows(self, file: BinaryIO) -> Iterator[Row]:
+        number = 0
+        for line in _lines(file, self._path):
+            if line.content is not None and not line.content.strip():
+                continue
+            number += 1
+            yield self._row(number, line)
 
     def values_at(self, locator: tuple[int, int]) -> Mapping[str, Any]:
         with opened(self._path) as file:
@@ -185,9 +189,9 @@ class Delimited:
     typed = False
 
     def __init__(self, path: Path) -> None:
-        _check_text(path)
         self._path = path
         with opened(path) as file:
+            _check_text(file, path)
             first = next(_lines(file, path))
             try:
                 header = _text(first)

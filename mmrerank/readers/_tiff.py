@@ -2,7 +2,9 @@
 
 Source: Adobe TIFF 6.0, section 2; BigTIFF as libtiff documents it. Cameras and scanners write many private, broken or
 enormous tags beside the dozen that describe the pixels. A copy of the directory with only those is appended and the header
-pointed at it, so that nothing downstream parses (or warns about) the rest. Cost: microseconds, no decoding.
+pointed at it, so that nothing downstream parses (or warns about) the rest. What the libraries lack: Pillow reads every tag of any claimed
+size before it knows the picture's, warns of those that it doubts, and libtiff writes to stderr; neither can be told which tags to read.
+Cost: microseconds, no decoding.
 """
 
 from __future__ import annotations

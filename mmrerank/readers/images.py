@@ -4,7 +4,8 @@ JPEG (with MPO), PNG, WebP, GIF, BMP and TIFF; of several frames the first. A fi
 refused unless `mislabelled="accept"`, because a folder of renamed files usually means that something else went wrong too.
 Pictures of pages (`_page_pictures.py`) make a document of their folder and are read by OCR where it is there, as pages of a PDF
 without text are; `text_source` and `text_note` in their metadata mean the same.
-Cost: one read for the hash; nothing is decoded until the picture is opened, except for OCR: 0.5 to 3 s a page on one core.
+Cost: one read, whose bytes serve the hash, OCR and the picture of the item, as long as few of them wait (`SPARE_BYTES`); nothing is
+decoded until the picture is opened, except for OCR: 0.5 to 3 s a page on one core.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import PICTURE_SUFFIXES, hash_of, opened, read_bytes
-from mmrerank.readers._page_pictures import Pages, place_of
+from mmrerank.readers._files import PICTURE_SUFFIXES, Spare, hash_of, read_bytes, spared, status_of
+from mmrerank.readers._page_pictures import Pages, is_page, place_of
 from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
 from mmrerank.types import ImageHandle, Item, ReadItem
 
@@ -37,6 +39,7 @@ class ImageReader:
     """Picture files -> items with `height` and `width` (pixels, upright) as metadata."""
 
     suffixes = frozenset(PICTURE_SUFFIXES)
+    one_item: Literal[True] = True
 
     def __init__(self, options: Options) -> None:
         self.name = printed("images", options)
@@ -45,9 +48,14 @@ class ImageReader:
         self._limits = Limits(max_pixels=options.max_pixels, max_bytes=options.max_bytes)
 
     def count(self, path: Path) -> int:
-        """1 for a non-empty file; FormatError for anything else."""
-        opened(path, max_bytes=self._limits.max_bytes).close()
+        """1 for a non-empty file, which is not opened for it; FormatError for anything else."""
+        status_of(path, max_bytes=self._limits.max_bytes)
         return 1
+
+    def has_texts(self, path: Path) -> bool:
+        """Whether the picture is a page that OCR reads here."""
+        is_read = is_page(path) if self._options.pages == "auto" else self._options.pages == "all"
+        return is_read and _ocr.why_not(self._options.ocr) is None
 
     def read(self, path: Path, item_id: str) -> Iterator[ReadItem]:
         """The one item of this file.
@@ -58,7 +66,7 @@ class ImageReader:
         data = read_bytes(path, max_bytes=self._limits.max_bytes)
         header = inspect(data, path=path, suffix=path.suffix, mislabelled=self._mislabelled, limits=self._limits)
         height, width = header.size
-        item = Item(item_id=item_id, image=self._picture(path), metadata={"height": height, "width": width})
+        item = Item(item_id=item_id, image=self._picture(path, spared(data)), metadata={"height": height, "width": width})
         entry = ReadItem(item=item, content_hash=hash_of(data))
         document_id, number = self.place(path, item_id)
         yield entry if document_id is None else self._page(entry, path, document_id, number)
@@ -72,7 +80,7 @@ class ImageReader:
         page = ReadItem(item=item, content_hash=hash_of(entry.content_hash, document_id, str(number)))
         if (why := _ocr.why_not(options.ocr)) is not None:
             return _ocr.noted(page, why)
-        return _ocr.with_text(page, self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)
+        return _ocr.with_text(page, item.image or self._picture(path), language=options.ocr_language, timeout_s=options.ocr_timeout_s)
 
     def outdated(self, note: str) -> bool:
         """Whether a page with this note in its metadata would be read otherwise now."""
@@ -84,8 +92,8 @@ class ImageReader:
             raise FormatError(f"a picture file has no part {fragment!r}", path=path)
         return self._picture(path)
 
-    def _picture(self, path: Path) -> FilePicture:
-        return FilePicture(path=path, mislabelled=self._mislabelled, limits=self._limits)
+    def _picture(self, path: Path, spare: Spare | None = None) -> FilePicture:
+        return FilePicture(path=path, mislabelled=self._mislabelled, limits=self._limits, spare=spare)
 
 
 def build(options: Options) -> ImageReader:

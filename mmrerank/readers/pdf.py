@@ -6,8 +6,8 @@ it has none: `text_source` is "ocr", `text_note` the reason. OCR that fails cost
 pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
 meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
 takes to render; its pixels are bounded.
-Cost: hashing the file once, 3 to 4 ms a page for the text, as bare pdfium; 20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s
-of one core for OCR.
+Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 3 to 4 ms a page for the text, as bare pdfium;
+20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import hash_of, hash_of_file, looks_like, opened
+from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
 from mmrerank.readers._pdf_text import words_of
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _LOCK = threading.RLock()  # reentrant: a generator may be closed by the garbage collector of the thread that holds it
 _OPEN_DOCUMENTS = 4
+_WHOLE_BYTES = 32 * MIB  # up to here a document that is read through is opened from the bytes that were read for its hash
 _MAX_BOOKMARKS = 50_000
 _PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_* of fpdfview.h
 _FRAGMENT = re.compile(r"#page=([1-9]\d{0,8})", re.ASCII)
@@ -61,14 +62,18 @@ class _Documents:
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[Path, int, int], Any] = OrderedDict()
 
-    def get(self, path: Path) -> Any:
-        """The open document; FormatError when it cannot be opened."""
-        with opened(path) as file:
-            status = os.fstat(file.fileno())
-            key = (path, status.st_mtime_ns, status.st_size)
-            if key not in self._open:
-                self._make_room(path)
-                self._open[key] = _load(path, file.read(1024))
+    def get(self, path: Path, *, content: bytes | None = None, status: os.stat_result | None = None) -> Any:
+        """The open document; FormatError when it cannot be opened.
+
+        Args:
+            content: its bytes, where they were read just now.
+            status: what the system said of it before that.
+        """
+        status = status or status_of(path)
+        key = (path, status.st_mtime_ns, status.st_size)
+        if key not in self._open:
+            self._make_room(path)
+            self._open[key] = _load(path, content)
         self._open.move_to_end(key)
         return self._open[key]
 
@@ -95,11 +100,16 @@ def close_documents() -> None:
 atexit.register(close_documents)  # before pypdfium2's own farewell, which names every document still open on stderr
 
 
-def _load(path: Path, head: bytes) -> Any:
-    raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", None)
+def _load(path: Path, content: bytes | None) -> Any:
+    if content is None:
+        raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", None)
+    else:
+        raw = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
     if not raw:
-        raise FormatError(_why_not(pdfium.FPDF_GetLastError(), head), path=path)
+        code = pdfium.FPDF_GetLastError()
+        raise FormatError(_why_not(code, _head(path) if content is None else content[:1024]), path=path)
     document = pypdfium2.PdfDocument(raw)  # with a path it would take a document without pages for the error of an earlier one
+    document.content = content  # pdfium reads it for as long as the document is open
     try:
         document.init_forms()  # so that what was filled into a form is rendered too
     except pypdfium2.PdfiumError as error:
@@ -108,6 +118,11 @@ def _load(path: Path, head: bytes) -> Any:
         document.close()
         raise FormatError("empty: 0 pages", path=path)
     return document
+
+
+def _head(path: Path) -> bytes:
+    with opened(path) as file:
+        return file.read(1024)
 
 
 def _why_not(code: int, head: bytes) -> str:
@@ -188,10 +203,12 @@ class PdfReader:
         Raises:
             FormatError: the file cannot be opened, needs a password, has no pages or claims too many.
         """
-        pages = self.count(path)
-        file_hash = hash_of_file(path)
+        status = status_of(path)
+        file_hash, content = hashed(path, whole_bytes=_WHOLE_BYTES)
         with _LOCK:
-            document = _DOCUMENTS.get(path)
+            document = _DOCUMENTS.get(path, content=content, status=status)
+            del content  # the document has it, where it was not open yet
+            pages = self.count(path)
             shared = _title(document)
             sections = _sections(document, pages)
         entries = (self._page(path, item_id, n, file_hash, shared | _section(sections[n - 1])) for n in range(1, pages + 1))
@@ -222,6 +239,10 @@ class PdfReader:
             return entry
         options, picture = self._options, replace(self._picture(path, entry.item.page_number), dpi=_ocr.DPI)
         return _ocr.with_text(entry, picture, language=options.ocr_language, timeout_s=options.ocr_timeout_s, dpi=_ocr.DPI)
+
+    def has_texts(self, path: Path) -> bool:
+        """True: a page without text of its own is read by OCR, or noted."""
+        return True
 
     def outdated(self, note: str) -> bool:
         """Whether a page with this note in its metadata would be read otherwise now."""

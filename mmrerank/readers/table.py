@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers._columns import Columns, PictureAt, columns_of
-from mmrerank.readers._files import Recent, hash_of, hash_of_file
+from mmrerank.readers._files import SPARE_BYTES, Recent, hash_of, hashed, spared
 from mmrerank.readers._metadata import empty
 from mmrerank.readers._parquet import Parquet
 from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, Mislabelled
@@ -34,6 +36,7 @@ _SOURCES: Mapping[str, type[Parquet | JsonLines | Delimited]] = {
     ".csv": Delimited,
     ".tsv": Delimited,
 }
+_LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,7 @@ class TableReader:
     """Tables -> items with the columns that are not key, picture or text as metadata."""
 
     suffixes = frozenset(_SOURCES)
+    named_only: Literal[True] = True  # beside pictures, a table mostly describes them
 
     def __init__(self, options: Options) -> None:
         self.name = printed("table", options)
@@ -182,6 +186,19 @@ class TableReader:
             keys.add(key)
             yield self._entry(table.columns, row, f"{item_id}::{key}", f"{path}::{key}")
 
+    def has_texts(self, path: Path) -> bool:
+        """Whether its first rows are items without pictures."""
+        items = 0
+        try:
+            for row in islice(self.read(path, path.name), _LOOKED_AT):
+                if isinstance(row, ReadItem):
+                    if row.item.image is not None:
+                        return False
+                    items += 1
+        except FormatError:
+            return False
+        return items > 0
+
     def handle(self, path: Path, fragment: str) -> ImageHandle | None:
         """The picture of the row that `::KEY` names; None where it has none. FormatError for any other fragment."""
         if not fragment.startswith("::") or len(fragment) < 3:
@@ -197,16 +214,25 @@ class TableReader:
         try:
             picture = columns.picture_of(row.values)
             text, metadata = columns.described(row.values)
-            image = _opening(picture, name, self._options.mislabelled, self._limits) if picture is not None else None
+            content, image = self._picture(picture, name)
             item = Item(item_id=row_id, image=image, text=text, metadata=metadata)
             if empty(item):
                 raise ValueError("neither a picture nor a text")
-            content = hash_of_file(picture) if isinstance(picture, Path) else picture or b""
         except FormatError as error:
             return Failure(path=row_id, reason=f"its picture {Path(error.path).name}: {error.reason}")
         except ValueError as error:
             return Failure(path=row_id, reason=str(error))
         return ReadItem(item=item, content_hash=hash_of(json.dumps([text, metadata], sort_keys=True), content))
+
+    def _picture(self, picture: PictureAt | None, name: str) -> tuple[str | bytes, ImageHandle | None]:
+        """What the content hash of a row is made of its picture, and the picture; a file is read once for both."""
+        if picture is None:
+            return b"", None
+        if not isinstance(picture, Path):
+            return picture, _opening(picture, name, self._options.mislabelled, self._limits)
+        file_hash, data = hashed(picture, whole_bytes=min(self._limits.max_bytes, SPARE_BYTES))
+        spare = spared(data) if data is not None else None
+        return file_hash, FilePicture(path=picture, mislabelled=self._options.mislabelled, limits=self._limits, spare=spare)
 
 
 def build(options: Options) -> TableReader:

@@ -4,15 +4,15 @@ Source: the WebDataset file format. The key is a member's path up to the first d
 its content: a picture (the first one of a sample counts), `.txt` (its text), `.json` (metadata, and the text where there is no
 `.txt`), `.cls` (metadata). Other kinds are passed over. Shards are hostile until read: nothing is extracted, members, their
 sizes and what a gzip stream unpacks to are bounded.
-Cost: one pass to read. Opening a picture later reads just that member of a plain tar, but unpacks a gzip stream up to it:
-keep shards that are searched as plain `.tar`.
+Cost: one pass to count and one to read; the pictures of the items read have their bytes, as long as few of them wait. Opening a
+picture later reads just that member of a plain tar, but unpacks a gzip stream up to it: keep shards that are searched as plain `.tar`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, hash_of
+from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, Spare, hash_of, spared
 from mmrerank.readers._metadata import TEXT_FIELDS, clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
 from mmrerank.readers._tar import Archive, Broken, Member, archive
@@ -148,6 +148,8 @@ class MemberPicture:
     key: str
     mislabelled: Mislabelled = "refuse"
     limits: Limits = LIMITS
+    kind: str = field(default="", compare=False)  # of the bytes in `spare`
+    spare: Spare | None = field(default=None, repr=False, compare=False)  # what was read just now
 
     def open(self) -> Image.Image:
         """The picture as RGB, upright.
@@ -156,6 +158,8 @@ class MemberPicture:
             FormatError: the shard cannot be read, has no such sample, or its picture cannot be opened.
         """
         name = f"{self.path}::{self.key}"
+        if self.spare is not None:
+            return decode(self.spare.data, path=name, suffix=_suffix(self.kind), mislabelled=self.mislabelled, limits=self.limits)
         member = _INDEXES.get(self.path).get(self.key)
         if member is None:
             raise FormatError("the archive has no picture under this key", path=name)
@@ -236,9 +240,10 @@ class WebDatasetReader:
     def _image(self, sample: _Sample, path: Path, compressed: bool) -> ImageHandle | None:
         if sample.picture is None:
             return None
+        data = sample.contents[sample.picture]
         if not compressed:
-            return self._picture(path, sample.key)
-        data = sample.contents[sample.picture]  # it is here; finding it again would unpack the stream once more
+            return replace(self._picture(path, sample.key), kind=sample.picture, spare=spared(data))
+        # finding it again would unpack the stream once more
         name, suffix = f"{path}::{sample.key}", _suffix(sample.picture)
         return BytesPicture(data=data, name=name, suffix=suffix, mislabelled=self._options.mislabelled, limits=self._limits)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mmrerank.errors import FormatError, InputError, ManifestError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mmrerank.errors import InputError
+from mmrerank.rerankers._fitted import Judged, judged_values, load, origin, save
+from mmrerank.types import Reranker
 
 NATURAL = 0.5
 
@@ -23,7 +20,7 @@ NATURAL = 0.5
 class Threshold:
     """Where "relevant" begins, for one model and one prompt."""
 
-    eta: float  # kept when P(Yes) >= eta
+    eta: float  # relevant when P(Yes) >= eta
     backend: str
     prompt_digest: str
     relevant: int  # how many judged probabilities it was fitted on
@@ -31,9 +28,7 @@ class Threshold:
 
     def save(self, path: str | Path) -> None:
         """Writes it as TOML, for `ragllava(threshold=PATH)`."""
-        import tomli_w
-
-        Path(path).write_text(tomli_w.dumps(asdict(self)), encoding="utf-8")
+        save(self, path)
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str, prompt_digest: str) -> Threshold:
@@ -43,22 +38,32 @@ class Threshold:
             FormatError: the file is absent or not of that form.
             ManifestError: it was fitted with another model or prompt, whose probabilities mean something else.
         """
-        try:
-            found = cls(**tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            hint = "Fit one: ragllava's fit_threshold(...).save(PATH)."
-            raise FormatError(f"no threshold can be read: {error}", path=path, hint=hint) from error
-        if (found.backend, found.prompt_digest) != (backend, prompt_digest):
-            raise ManifestError(
-                f"the threshold in {path} was fitted with {found.backend!r} and prompt {found.prompt_digest}; "
-                f"now it is {backend!r} and prompt {prompt_digest}.",
-                hint="Fit it again, or use threshold=0.5.",
-            )
-        return found
+        hint, otherwise = "Fit one: ragllava's fit_threshold(...).save(PATH).", "Fit it again, or use threshold=0.5."
+        return load(cls, path, "threshold", hint=hint, otherwise=otherwise, now={"backend": backend, "prompt_digest": prompt_digest})
+
+
+def fit_threshold(reranker: Reranker, judged: Judged) -> Threshold:
+    """The adaptive eta for a reranker whose scores are probabilities.
+
+    Args:
+        judged: queries, their candidates, and the ids of those that are relevant. Never from the set that is reported.
+
+    Raises:
+        InputError: there is no relevant or no irrelevant candidate among them.
+    """
+    values = judged_values(reranker, judged, lambda candidate: candidate.score)
+    good, bad = (_flat(side) for side in zip(*values, strict=True)) if values else ([], [])
+    backend, prompt_digest = origin(reranker)
+    eta = equal_error_threshold(good, bad)
+    return Threshold(eta=eta, backend=backend, prompt_digest=prompt_digest, relevant=len(good), irrelevant=len(bad))
+
+
+def _flat(lists: Iterable[list[float]]) -> list[float]:
+    return [value for values in lists for value in values]
 
 
 def equal_error_threshold(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float:
-    """The eta at which the share of relevant ones kept equals the share of irrelevant ones dropped.
+    """The eta at which the share of relevant ones above it equals the share of irrelevant ones below it.
 
     With A(t) = share of relevant p >= t (falling) and B(t) = share of irrelevant p < t (rising), the middle of where
     |A - B| is least. 0.5 when the relevant ones do not stand above the irrelevant ones at all.
@@ -77,17 +82,18 @@ def equal_error_threshold(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) ->
         return NATURAL
     edges = np.unique(np.concatenate([[0.0], good, bad, [1.0]]))
     middles = (edges[:-1] + edges[1:]) / 2  # A - B is constant between two edges
-    kept = 1 - np.searchsorted(good, middles, side="left") / len(good)
-    dropped = np.searchsorted(bad, middles, side="left") / len(bad)
-    apart = np.abs(kept - dropped)
+    above_eta = 1 - np.searchsorted(good, middles, side="left") / len(good)
+    below_eta = np.searchsorted(bad, middles, side="left") / len(bad)
+    apart = np.abs(above_eta - below_eta)
     least = np.flatnonzero(apart <= apart.min() + 1e-12)
     return float((edges[least[0]] + edges[least[-1] + 1]) / 2)
 
 
 def _probabilities(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
-    found = np.sort(np.asarray(values, dtype=np.float64).ravel())
-    if not len(found):
+    probabilities = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    if not len(probabilities):
         raise InputError(f"a threshold needs probabilities of {what} candidates; got none")
-    if not (np.isfinite(found).all() and found[0] >= 0 and found[-1] <= 1):
-        raise InputError(f"probabilities lie in 0..1; those of {what} candidates run from {found[0]} to {found[-1]}")
-    return found
+    low, high = probabilities[0], probabilities[-1]
+    if not (np.isfinite(probabilities).all() and low >= 0 and high <= 1):
+        raise InputError(f"probabilities lie in 0..1; those of {what} candidates run from {low} to {high}")
+    return probabilities

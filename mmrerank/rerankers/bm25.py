@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from mmrerank.index import english
+from mmrerank.ordering import best_first, levelled
 from mmrerank.parts import printed
 from mmrerank.types import Array, Candidate, Notes, Query, Ranking
 
@@ -44,36 +45,37 @@ class Bm25:
         """
         if not query.text:
             why = "the query has no text, whose words are looked for; the order stays as it came"
-            kept = tuple(Candidate(item=candidate.item) for candidate in candidates)
-            return Ranking(query_id=query.query_id, candidates=kept, notes=Notes(status="fallback", messages=(why,)))
+            unmoved = tuple(Candidate(item=candidate.item) for candidate in candidates)
+            return Ranking(query_id=query.query_id, candidates=unmoved, notes=Notes(status="fallback", messages=(why,)))
         texts = [Counter(english().of(candidate.item.text or "")) for candidate in candidates]
         terms = english().of_query(query.text)
         raw, most = self._scores(terms, texts)
         for excluded in query.exclude_text:
             against, of = self._scores(english().of_query(excluded), texts)
             raw = np.maximum(raw - against * np.float32(most / of if of else 0), 0)
-        ranked = [_scored(candidates[n], float(raw[n]), most) for n in np.argsort(-raw, kind="stable").tolist()]
-        held = {c.item.item_id: sum(term in text for term in set(terms)) for c, text in zip(candidates, texts, strict=True)}
+        raw = levelled(raw)
+        ranked = [_scored(candidates[n], float(raw[n]), most) for n in best_first(raw)]
+        matches = {c.item.item_id: sum(term in text for term in set(terms)) for c, text in zip(candidates, texts, strict=True)}
         silent = sum(not text for text in texts)
         return Ranking(
             query_id=query.query_id,
             candidates=tuple(ranked),
             notes=Notes(
                 messages=(f"{silent} of {len(texts)} candidates have no text",) if silent else (),
-                reasons={c.item.item_id: f"BM25 {c.raw_score:.3f}, {held[c.item.item_id]} of {len(set(terms))} words" for c in ranked},
+                reasons={c.item.item_id: f"BM25 {c.raw_score:.3f}, {matches[c.item.item_id]} of {len(set(terms))} words" for c in ranked},
             ),
         )
 
     def _scores(self, terms: Sequence[str], texts: Sequence[Counter[str]]) -> tuple[Array, float]:
         """(n,) BM25 of each text, and what it cannot exceed."""
         length = np.array([text.total() for text in texts], np.float32)
-        held_back = self._options.k1 * (1 - self._options.b + self._options.b * length / max(float(length.mean() if texts else 0), 1.0))
+        damping = self._options.k1 * (1 - self._options.b + self._options.b * length / max(float(length.mean() if texts else 0), 1.0))
         raw, most = np.zeros(len(texts), np.float32), 0.0
         for term, times in Counter(terms).items():
             frequency = np.array([text[term] for text in texts], np.float32)  # (n,)
             holders = int((frequency > 0).sum())
             idf = float(np.log(1 + (len(texts) - holders + 0.5) / (holders + 0.5)))
-            raw += times * idf * frequency / np.maximum(frequency + held_back, 1e-9)
+            raw += times * idf * frequency / np.maximum(frequency + damping, 1e-9)
             most += times * idf
         return raw, most
 

@@ -23,16 +23,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import httpx
+import numpy as np
 from PIL import Image
 from pydantic import Field
 
 from mmrerank.backends import RequestRefused, RetryPolicy, data_uri, post
-from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.ordering import levelled
+from mmrerank.errors import BackendError, InputError
+from mmrerank.ordering import ROUNDING
 from mmrerank.parts import printed, runtime_option
-from mmrerank.prompting.answers import order_of
-from mmrerank.prompting.items import open_within
-from mmrerank.types import Candidate, Cost, ImageHandle, Item, Notes, Query, Ranking
+from mmrerank.prompting.items import MAX_PIXELS, open_within
+from mmrerank.rerankers._pointwise import Scores, pointwise
+from mmrerank.types import Candidate, Cost, ImageHandle, Item, Query, Ranking
 
 FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
 KEY = "Pass the service's key: api_key=... in Python, MMRERANK_RERANK_KEY on the command line."
@@ -45,7 +46,7 @@ LARGE, QUALITY = 224 * 224, 90  # pixels from which a picture travels as JPEG, a
 class Options:
     server: str = ""  # URL of the endpoint, and after # the model
     dialect: Literal["jina", "cohere", "tei"] = "jina"  # what the service speaks
-    max_pixels: int = 1_003_520  # of each picture
+    max_pixels: int = MAX_PIXELS  # of each picture
     timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)  # without a byte from the service
     retries: Annotated[int, Field(ge=0)] = runtime_option(4)
     backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)
@@ -61,7 +62,7 @@ class RerankHttp:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=options.timeout_s, transport=transport)
         self.close = weakref.finalize(self, self._client.close)
-        self._patience = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
+        self._retries = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates as the service orders them, with its scores.
@@ -73,33 +74,30 @@ class RerankHttp:
             BackendError: the service cannot be reached or refuses.
             InputError: the dialect cannot carry the query.
         """
-        documents, unsent = self._documents(candidates)
-        field = "texts" if self._options.dialect == "tei" else "documents"
-        reply = self._reply({**self._asked(query), field: list(documents.values())}) if documents else []
-        places = list(documents)
-        order = order_of([index + 1 for index, _ in reply], len(places))
-        scores = {places[index]: score for index, score in reversed(reply) if 0 <= index < len(places)}
-        ranked = [_scored(candidates[places[n]], scores.get(places[n])) for n in order.positions]
-        ranked += [_scored(candidates[n], None) for n in unsent]
-        messages = [order.message, *(f"{candidates[n].item.item_id}: not sent: {why}" for n, why in unsent.items())]
-        notes = Notes(
-            status="completed" if unsent and order.status == "ok" else order.status,
-            messages=tuple(message for message in messages if message),
-            reasons={candidates[n].item.item_id: f"the service gives {score:.3f}" for n, score in scores.items()},
-            cost=Cost(calls=int(bool(documents))),
+        return pointwise(
+            query,
+            candidates,
+            show=self._document,
+            judge=lambda documents: self._judge(query, documents),
+            label="the service gives",
+            unshown="not sent",
+            rounding=ROUNDING,
+            at_once=max(len(candidates), 1),  # a service may compare them
         )
-        return Ranking(query_id=query.query_id, candidates=tuple(ranked), notes=notes)
 
-    def _documents(self, candidates: Sequence[Candidate]) -> tuple[dict[int, Any], dict[int, str]]:
-        """What is sent of each candidate, by its place, and why the others are not."""
-        documents: dict[int, Any] = {}
-        unsent: dict[int, str] = {}
-        for n, candidate in enumerate(candidates):
-            try:
-                documents[n] = self._document(candidate.item)
-            except (FormatError, InputError) as error:
-                unsent[n] = error.message
-        return documents, unsent
+    def _judge(self, query: Query, documents: Sequence[Any]) -> Scores:
+        """The score of each document; NaN for those that do not come back."""
+        field = "texts" if self._options.dialect == "tei" else "documents"
+        results = self._results({**self._query_fields(query), field: list(documents)})
+        raw = np.full(len(documents), np.nan)
+        strangers = 0
+        for index, score in results:
+            if 0 <= index < len(documents) and np.isnan(raw[index]):
+                raw[index] = score
+            else:
+                strangers += 1
+        messages = [f"{strangers} results were repeated or out of range and dropped"] if strangers else []
+        return Scores(raw=raw, messages=messages, cost=Cost(calls=1))
 
     def _document(self, item: Item) -> Any:
         text = (item.text or "").strip()
@@ -110,8 +108,7 @@ class RerankHttp:
             raise InputError("it has no text" if self._options.dialect != "jina" else "it has neither a picture nor a text")
         return text
 
-    def _asked(self, query: Query) -> dict[str, Any]:
-        """The fields of the query."""
+    def _query_fields(self, query: Query) -> dict[str, Any]:
         model = {"model": self._model} if self._model else {}
         if self._options.dialect != "jina":
             if query.images or not query.text:
@@ -129,23 +126,19 @@ class RerankHttp:
         opened = open_within(picture, self._options.max_pixels)
         return _jpeg_uri(opened) if opened.width * opened.height >= LARGE else data_uri(opened)
 
-    def _reply(self, body: Mapping[str, Any]) -> list[tuple[int, float]]:
+    def _results(self, body: Mapping[str, Any]) -> list[tuple[int, float]]:
         """The (index, score) of each result, best first."""
         try:
-            said = post(self._client, self._url, body, self._patience, threading.Event())
+            reply = post(self._client, self._url, body, self._retries, threading.Event())
         except RequestRefused as refused:
-            hint = HINTS.get(refused.status, "")
             message = f"{self._url} refuses (status {refused.status}): {refused}"
-            raise BackendError(message, retryable=refused.retryable, hint=hint) from refused
+            raise BackendError(message, retryable=refused.retryable, hint=HINTS.get(refused.status, "")) from refused
         try:
-            lines = said if isinstance(said, list) else said["results"]
-            found = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
+            lines = reply if isinstance(reply, list) else reply["results"]
+            pairs = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
         except (LookupError, TypeError, ValueError) as error:
             raise BackendError(f"{self._url} answers with something that is no ranking", hint=FORM) from error
-        scores = levelled([score for _, score in found])
-        return sorted(
-            ((index, float(score)) for (index, _), score in zip(found, scores, strict=True)), key=lambda pair: (-pair[1], pair[0])
-        )
+        return sorted(pairs, key=lambda pair: -pair[1])  # of a repeated one the best counts
 
 
 def _jpeg_uri(picture: Image.Image) -> str:
@@ -153,10 +146,6 @@ def _jpeg_uri(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def _scored(candidate: Candidate, score: float | None) -> Candidate:
-    return Candidate(item=candidate.item, score=score, raw_score=score)
 
 
 def _address(server: str) -> tuple[str, str]:

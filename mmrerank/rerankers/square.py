@@ -18,19 +18,21 @@ Cost per query: one generation with one grid, whatever the depth; `shuffles` of 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.prompting.answers import Order, named_marks, order_of, parse_ranking, short, unscored, worst
+from mmrerank.prompting.answers import Order, named_marks, order_as_it_came, order_of, parse_ranking, short, worst
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
-from mmrerank.prompting.items import picture_of
-from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, Part, Prompt, Query, Ranking, Status
+from mmrerank.prompting.items import gather, picture_of
+from mmrerank.rerankers._rankings import attempt, obstacle_notes, unscored
+from mmrerank.testing.fakes import FakeBackend, turned
+from mmrerank.types import Backend, Candidate, Cost, Decoding, ImageHandle, Message, NotedPicture, Part, Prompt, Query, Ranking, Status
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +61,7 @@ class Options:
     shuffles: int = 0  # 0: one grid in the incoming order; n: n grids, each shuffled, their orders merged by mean place
     max_tokens: int = 512
     temperature: float = 0.0
-    retries: int = 2  # after a time-out or refusal; after an unreadable answer only when the temperature is above 0
+    retries: int = 2  # after a refusal; after an unreadable answer only when the temperature is above 0; time-outs are the backend's
     seed: int = 0
     grids: str | None = runtime_option(None)  # folder to which every grid is written as QUERY_ID.png
 
@@ -70,13 +72,14 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Round:
+class Round:
     """What came of one grid."""
 
-    cells: tuple[int, ...]  # which of the drawn candidates is in each cell
-    order: Order  # of the drawn candidates
-    said: dict[int, str]  # what the model says of a drawn candidate before the JSON
+    cells: tuple[int, ...]  # which of the drawn pictures is in each cell
+    order: Order  # of the drawn pictures
+    lines: Mapping[int, str]  # what the model says of a drawn picture before the JSON
     cost: Cost
+    picture: NotedPicture
 
 
 class Square:
@@ -85,35 +88,43 @@ class Square:
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("square", options)
         self.prompt = read_prompt(options.prompt, PIECES)
-        self._options, self._backend = options, backend
+        self.backend = backend
+        self._options = options
         self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates with their first `depth` in the model's order, all without scores; see `notes.status`.
 
         Marks the model left out follow in the incoming order. A candidate of the head whose picture does not open is not
-        drawn and stays right behind the head. Without a usable answer everything stays as it came (`fallback`).
+        drawn and stays right behind the head. Without a usable answer everything stays as it came (`fallback`). The grids are
+        among the notes.
 
         Raises:
             FormatError: a picture of the query cannot be opened.
             BackendError: the model cannot be reached or does not take the prompt, so that asking again is of no use.
         """
-        pictures, undrawn = self._pictures(candidates[: self._options.depth])
+        count = min(self._options.depth, len(candidates))
+        pictures, obstacles = gather(candidates, lambda item: fitted(picture_of(item), self._options.cell_px), range(count))
         rounds = self._rounds(query, list(pictures.values()))
-        answered = [found for found in rounds if found.order.status != "fallback"]
-        if not answered:
-            return self._unmoved(query, candidates, rounds, undrawn)
-        drawn = list(pictures)
-        head = [drawn[n] for n in mean_places([found.order.positions for found in answered])]
-        reasons = {n: _reason(answered, drawn.index(n), rank, n + 1) for rank, n in enumerate(head, 1)} | undrawn
+        answered = [one for one in rounds if one.order.status != "fallback"]
+        drawn, head, why, reasons = list(pictures), list(range(count)), "", dict[int, str]()
+        undrawn, undrawn_reasons = obstacle_notes(candidates, obstacles, "not in the grid")
+        if answered:
+            moved = [drawn[n] for n in mean_places([one.order.positions for one in answered])]
+            head = [*moved, *obstacles]
+            reasons = {n: _reason(answered, drawn.index(n), rank, n + 1) for rank, n in enumerate(moved, 1)} | undrawn_reasons
+        elif rounds or obstacles:
+            why = rounds[0].order.message if rounds else "fewer than two pictures can be drawn"
+            reasons = {n: f"keeps its place: {undrawn_reasons.get(n, why)}" for n in head}
         return unscored(
             query,
             candidates,
-            [*head, *undrawn, *range(len(drawn) + len(undrawn), len(candidates))],
-            status=_status(rounds, whole=not undrawn),
-            messages=[*_mended(rounds), *(f"{candidates[n].item.item_id}: {why}" for n, why in undrawn.items())],
-            reasons={candidates[n].item.item_id: reason for n, reason in reasons.items()},
-            cost=sum((found.cost for found in rounds), Cost()),
+            [*head, *range(count, len(candidates))],
+            status="fallback" if why else _status(rounds, whole=not obstacles),
+            messages=[*(_mended(rounds) if rounds else [why]), *undrawn],
+            reasons=reasons,
+            cost=sum((one.cost for one in rounds), Cost()),
+            pictures=[one.picture for one in rounds],
         )
 
     def prompt_for(self, query: Query, grid: Image, count: int) -> Prompt:
@@ -121,92 +132,67 @@ class Square:
         text = self.prompt
         parts: list[Part] = [text.fill("task", count=count)]
         for number, handle in enumerate(query.images, 1):
-            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._shown(handle)]
+            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._reference(handle)]
         if query.text:
             parts.append(text.fill("changed" if query.images else "wanted", query=query.text))
         else:
             parts.append(text.pieces["alike"])
         parts += [text.fill("excluded", text=excluded) for excluded in query.exclude_text]
         for handle in query.exclude_images:
-            parts += [text.pieces["excluded_picture"], self._shown(handle)]
+            parts += [text.pieces["excluded_picture"], self._reference(handle)]
         return (Message(role="user", parts=(*_joined([*parts, text.pieces["grid"]]), grid)),)
 
     # ------------------------------------------------------------------
 
-    def _rounds(self, query: Query, pictures: Sequence[Image]) -> list[_Round]:
+    def _rounds(self, query: Query, pictures: Sequence[Image]) -> list[Round]:
         """One round, or one for each shuffle; none where there is nothing to order."""
         return [self._round(query, pictures, n) for n in range(max(1, self._options.shuffles))] if len(pictures) > 1 else []
 
-    def _round(self, query: Query, pictures: Sequence[Image], number: int) -> _Round:
+    def _round(self, query: Query, pictures: Sequence[Image], number: int) -> Round:
         """Draws one grid and asks for its order."""
         options = self._options
         cells = list(range(len(pictures)))
         if options.shuffles:
             random.Random(f"{options.seed}/{number}/{query.query_id}").shuffle(cells)
         grid = draw_grid([pictures[n] for n in cells], cell_px=options.cell_px, gutter_px=options.gutter_px)
+        name = query.query_id + (f"-{number + 1}" if options.shuffles else "")
         if options.grids is not None:
-            write_grid(grid, Path(options.grids), query.query_id + (f"-{number + 1}" if options.shuffles else ""))
-        text, why, cost = self._ask(self.prompt_for(query, grid, len(cells)), len(cells))
-        if why:
-            order = Order(positions=tuple(range(len(cells))), status="fallback", message=why)
-            return _Round(cells=tuple(cells), order=order, said={}, cost=cost)
-        # marks become numbers of drawn candidates before the missing ones are added, which then follow as they came
+            write_grid(grid, Path(options.grids), name)
+        text, why, cost = self._answer(self.prompt_for(query, grid, len(cells)), len(cells))
+        # marks become numbers of drawn pictures before the missing ones are added, which then follow as they came
         marks = [cells[mark - 1] + 1 if 1 <= mark <= len(cells) else 0 for mark in parse_ranking(text) or ()]
-        said = {cells[mark - 1]: line for mark, line in named_marks(text, len(cells)).items()}
-        return _Round(cells=tuple(cells), order=order_of(marks, len(cells)), said=said, cost=cost)
+        return Round(
+            cells=tuple(cells),
+            order=order_as_it_came(len(cells), why) if why else order_of(marks, len(cells)),
+            lines={cells[mark - 1]: line for mark, line in named_marks(text, len(cells)).items()},
+            cost=cost,
+            picture=NotedPicture(name=name, picture=grid),
+        )
 
-    def _ask(self, prompt: Prompt, count: int) -> tuple[str, str, Cost]:
-        """An answer with a usable ranking, or why there is none, and the cost of all attempts.
+    def _answer(self, prompt: Prompt, count: int) -> tuple[str, str, Cost]:
+        """An answer with a usable ranking, or "" and why there is none; and the cost of all attempts.
 
-        A greedy answer that cannot be read would come back word for word, from the cache or anew: it is not asked for again.
+        A greedy answer that cannot be read would come back word for word, from the cache or anew: it is not asked for again. Nor is
+        one that did not come in time, which the backend has tried again itself.
         """
         why, cost = "", Cost()
-        for attempt in range(1 + self._options.retries):
-            try:
-                (answer,) = self._backend.generate([prompt], replace(self._decoding, seed=self._decoding.seed + attempt))
-            except BackendError as error:
-                if not error.retryable:
-                    raise
-                why = f"no answer: {error.message}"
-                continue
+        for number in range(1 + self._options.retries):
+            decoding = replace(self._decoding, seed=self._decoding.seed + number)
+            answers, silence = attempt(partial(self.backend.generate, [prompt], decoding))
+            if answers is None:
+                return "", silence, cost
+            (answer,) = answers
             cost += answer.cost
             if any(1 <= mark <= count for mark in parse_ranking(answer.text) or ()):
                 return answer.text, "", cost
-            why = UNUSABLE[answer.finished]
-            why += f": {short(answer.text)}" if answer.text.strip() else ""
+            why = UNUSABLE[answer.finished] + (f": {short(answer.text)}" if answer.text.strip() else "")
             if answer.finished != "refused" and not self._options.temperature:
                 break
         return "", why, cost
 
-    def _pictures(self, head: Sequence[Candidate]) -> tuple[dict[int, Image], dict[int, str]]:
-        """The pictures that can be drawn, by position and as small as their cell, and why the others cannot."""
-        pictures: dict[int, Image] = {}
-        undrawn: dict[int, str] = {}
-        for n, candidate in enumerate(head):
-            try:
-                pictures[n] = fitted(picture_of(candidate.item), self._options.cell_px)
-            except (FormatError, InputError) as error:
-                undrawn[n] = f"not in the grid: {error.message}"
-        return pictures, undrawn
-
-    def _shown(self, handle: ImageHandle) -> Image:
+    def _reference(self, handle: ImageHandle) -> Image:
         picture = handle.open()
         return fitted(picture, self._options.reference_px) if max(picture.size) > self._options.reference_px else picture
-
-    def _unmoved(self, query: Query, candidates: Sequence[Candidate], rounds: Sequence[_Round], undrawn: dict[int, str]) -> Ranking:
-        """The order as it came: nothing to order, or no usable answer."""
-        head = candidates[: self._options.depth]
-        why = rounds[0].order.message if rounds else "fewer than two pictures can be drawn" if undrawn else ""
-        messages = [*_mended(rounds), *(f"{head[n].item.item_id}: {reason}" for n, reason in undrawn.items())]
-        return unscored(
-            query,
-            candidates,
-            range(len(candidates)),
-            status="fallback" if why else "ok",
-            messages=messages if rounds else [why, *messages],
-            reasons={candidate.item.item_id: f"keeps its place: {undrawn.get(n, why)}" for n, candidate in enumerate(head) if why},
-            cost=sum((found.cost for found in rounds), Cost()),
-        )
 
 
 def mean_places(orders: Sequence[Sequence[int]]) -> list[int]:
@@ -233,27 +219,27 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
     return joined
 
 
-def _mended(rounds: Sequence[_Round]) -> list[str]:
+def _mended(rounds: Sequence[Round]) -> list[str]:
     """What was mended in each round."""
     if len(rounds) == 1:
         return [rounds[0].order.message]
-    return [f"grid {n}: {found.order.message}" for n, found in enumerate(rounds, 1) if found.order.message]
+    return [f"grid {n}: {one.order.message}" for n, one in enumerate(rounds, 1) if one.order.message]
 
 
-def _status(rounds: Sequence[_Round], *, whole: bool) -> Status:
+def _status(rounds: Sequence[Round], *, whole: bool) -> Status:
     """The gravest of the rounds, of which a lost one beside answered ones is a repair; at least `completed` unless the head is whole."""
-    statuses: list[Status] = ["repaired" if found.order.status == "fallback" else found.order.status for found in rounds]
+    statuses: list[Status] = ["repaired" if one.order.status == "fallback" else one.order.status for one in rounds]
     return worst([*statuses, "ok" if whole else "completed"])
 
 
-def _reason(rounds: Sequence[_Round], drawn: int, rank: int, before: int) -> str:
-    """Why a candidate stands where it stands, and what the model said of it."""
-    marks = ", ".join(str(found.cells.index(drawn) + 1) for found in rounds[:MARKS_NAMED])
+def _reason(rounds: Sequence[Round], drawn: int, rank: int, before: int) -> str:
+    """Why a candidate stands where it stands, and what the model says of it."""
+    marks = ", ".join(str(one.cells.index(drawn) + 1) for one in rounds[:MARKS_NAMED])
     marks += ", …" if len(rounds) > MARKS_NAMED else ""
     grids = "the grid" if len(rounds) == 1 else f"{len(rounds)} grids"
-    said = next((found.said[drawn] for found in rounds if drawn in found.said), "")
-    moved = f"mark {marks} in {grids}, placed {_ordinal(rank)}; was {_ordinal(before)}"
-    return f"{moved}: {said}" if said else moved
+    line = next((one.lines[drawn] for one in rounds if drawn in one.lines), "")
+    move = f"mark {marks} in {grids}, placed {_ordinal(rank)}; was {_ordinal(before)}"
+    return f"{move}: {line}" if line else move
 
 
 def _ordinal(number: int) -> str:
@@ -266,4 +252,4 @@ def build(options: Options, backend: Backend) -> Square:
 
 
 def tiny() -> Square:
-    return build(Options(), FakeBackend(answer=lambda prompt: '{"ranking": [3, 1, 2]}'))
+    return build(Options(), FakeBackend(answer=turned(r"a grid of (\d+) pictures", '{"ranking": [{}]}')))

@@ -96,10 +96,10 @@ def _refined(query: Array, shortlist: Array, options: Options) -> _Refined:
         empty = np.zeros(0, dtype=np.float32)
         return _Refined(empty, empty, np.zeros(0, dtype=np.int64))
     with np.errstate(over="ignore", invalid="ignore"):  # descriptors far from unit length; the check below speaks for them
-        found = _adaptive(q, C, options) if options.neighbours == "adaptive" else _published(q, C, options.neighbours, options)
-    if not np.isfinite(found.scores).all():
+        refined = _adaptive(q, C, options) if options.neighbours == "adaptive" else _published(q, C, options.neighbours, options)
+    if not np.isfinite(refined.scores).all():
         raise InputError("the refined scores overflow", hint="Descriptors are expected as unit rows.")
-    return found
+    return refined
 
 
 def _published(q: Array, C: Array, neighbours: int, options: Options) -> _Refined:
@@ -240,13 +240,13 @@ class SuperGlobal:
         rows = self._descriptors.of_items(query, [candidate.item.item_id for candidate in candidates])
         if len(rows) != len(candidates):
             raise ShapeError(f"expected {len(candidates)} descriptors, one per candidate of {query.query_id!r}; got {len(rows)}")
-        found = _refined(self._descriptors.of_query(query), rows, self._options)
-        scores = levelled(found.scores)
+        refined = _refined(self._descriptors.of_query(query), rows, self._options)
+        scores = levelled(refined.scores)
         order = best_first(scores)
         return Ranking(
             query_id=query.query_id,
             candidates=tuple(_scored(candidates[i], float(scores[i])) for i in order),
-            notes=Notes(reasons={candidates[i].item.item_id: _reason(found, i, rank) for rank, i in enumerate(order, start=1)}),
+            notes=Notes(reasons={candidates[i].item.item_id: _reason(refined, i, rank) for rank, i in enumerate(order, start=1)}),
         )
 
 
@@ -254,11 +254,11 @@ def _scored(candidate: Candidate, score: float) -> Candidate:
     return Candidate(item=candidate.item, score=score, raw_score=score)
 
 
-def _reason(found: _Refined, position: int, rank: int) -> str:
+def _reason(refined: _Refined, position: int, rank: int) -> str:
     moved = f"from {position + 1} to {rank}" if position + 1 != rank else f"stays {rank}"
-    support = int(found.support[position])
+    support = int(refined.support[position])
     close = f"{support} close neighbour{'' if support == 1 else 's'}" if support else "no close neighbour"
-    return f"{moved}: {close} in the expanded query, similarity to it {found.to_expanded[position]:.2f}"
+    return f"{moved}: {close} in the expanded query, similarity to it {refined.to_expanded[position]:.2f}"
 
 
 def build(options: Options, descriptors: DescriptorSource) -> SuperGlobal:

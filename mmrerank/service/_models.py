@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 from mmrerank.collection import capabilities
 from mmrerank.errors import InputError
-from mmrerank.parts import module, options_of, parse, printed
+from mmrerank.parts import module, options_of
 from mmrerank.types import Reranker
 
 DEFAULT = "default"
@@ -22,11 +21,6 @@ class Model:
     name: str
     part: str | Reranker
     needs: frozenset[str]
-
-    @property
-    def draws(self) -> bool:
-        """Whether it can write the grids that it shows its model."""
-        return isinstance(self.part, str) and "grids" in {f.name for f in fields(module(self.part, station="rerankers").Options)}
 
 
 def models_of(named: Mapping[str, str | Reranker], *, backend: bool, key: str | None = None) -> dict[str, Model]:
@@ -54,10 +48,3 @@ def _model(name: str, part: str | Reranker, given: set[str]) -> Model:
     if missing := needs - given:
         raise InputError(f"the reranker {part!r} needs {', '.join(sorted(missing))}", hint="Start the service with --backend NAME.")
     return Model(name=name, part=part, needs=frozenset(needs))
-
-
-def drawing(name: str, folder: Path) -> str:
-    """The name of the same reranker that also writes its grids there."""
-    options = options_of(name, module(name, station="rerankers").Options)
-    inside = printed(parse(name).part, options).removesuffix(")")
-    return f"{inside}, grids={str(folder)!r})"

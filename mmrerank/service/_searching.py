@@ -95,10 +95,10 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
     if body.retriever is not None:
         service.check_retriever(body.retriever, version)
     query = _query(service, version, body)
-    with service.rerankers(body.rerank, version) as (parts, folders):
-        checkpoint()
-        result = version.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
-        grids = [service.grids.keep(file.read_bytes()) for folder in folders for file in sorted(folder.glob("*.png"))]
+    parts = service.rerankers(body.rerank, version)
+    checkpoint()
+    result = version.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
+    grids = [service.grids.keep(noted.picture) for stage in result.stages for noted in stage.ranking.notes.pictures]
     service.count(result.stages)
     return ResponseBuilder(name, service.redact_paths).search(result, grids)
 
@@ -123,16 +123,15 @@ def asked(service: Service, body: schemas.AskRequest, on_text: Callable[[str], N
     """The reply to a question."""
     name, version = service.version(body.collection)
     _check(service, body.k, body.depth)
-    with service.rerankers(body.rerank, version) as (parts, _):
-        result: AskResult = version.ask(
-            Query(text=body.question, filter=body.filter),
-            k=body.k,
-            rerank=parts,
-            backend=service.backend,
-            answerer=body.answerer,
-            depth=body.depth,
-            on_text=on_text,
-        )
+    result: AskResult = version.ask(
+        Query(text=body.question, filter=body.filter),
+        k=body.k,
+        rerank=service.rerankers(body.rerank, version),
+        backend=service.backend,
+        answerer=body.answerer,
+        depth=body.depth,
+        on_text=on_text,
+    )
     service.count(result.search.stages)
     service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
     return ResponseBuilder(name, service.redact_paths).answer(result)

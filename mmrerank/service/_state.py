@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmrerank.backends import BatchingBackend, open_backend
@@ -20,7 +17,7 @@ from mmrerank.service._failures import NoSuchThing, RequestRefused
 from mmrerank.service._fetching import Fetcher
 from mmrerank.service._grids import Grids
 from mmrerank.service._metrics import Metrics
-from mmrerank.service._models import DEFAULT, FALLBACK, Model, drawing, models_of
+from mmrerank.service._models import DEFAULT, FALLBACK, Model, models_of
 from mmrerank.service._pictures import Pictures
 from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
@@ -142,25 +139,14 @@ class Service:
         by_rows = bool(version.manifest.encoders)
         return [name for name, model in self.models.items() if by_rows or "descriptors" not in model.needs]
 
-    @contextmanager
-    def rerankers(self, names: Sequence[str], version: CollectionVersion) -> Iterator[tuple[list[str | Reranker], list[Path]]]:
-        """The parts of these models for one search, and the folders into which they write their grids.
+    def rerankers(self, names: Sequence[str], version: CollectionVersion) -> list[str | Reranker]:
+        """The parts of these models for one search.
 
         Raises:
             NoSuchThing: the collection has no use for one of that name.
         """
         known = self.models_for(version)
-        with tempfile.TemporaryDirectory(prefix="mmrerank-") as folder:
-            parts: list[str | Reranker] = []
-            places = []
-            for n, name in enumerate(names):
-                model = self.model(name, known)
-                if model.draws:
-                    places.append(Path(folder) / str(n))
-                    parts.append(drawing(str(model.part), places[-1]))
-                else:
-                    parts.append(model.part)
-            yield parts, places
+        return [self.model(name, known).part for name in names]
 
     def reranker(self, model: Model, candidates: Sequence[Candidate]) -> Reranker:
         """The part of a model for candidates that no collection holds; made anew where it works on descriptors of just these."""

@@ -1,27 +1,27 @@
-"""One writer at a time: a lock of the operating system on the file `.lock` of a folder.
+"""One writer at a time: a lock of the operating system on the file `.lock` of a folder, taken through `filelock`.
 
-It goes when its process ends, however that ends, so a kill leaves nothing to clean up; the file itself stays. Readers never ask
-for it: they read versions of the table, which no writer changes. Where the file system knows no locks, that is said in the log and the
-work goes on without.
+It goes when its process ends, however that ends, so a kill leaves nothing to clean up; the file itself stays, for whoever waits
+has it open. It is the lock that versions before `filelock` took (`flock` on the same file), so both keep each other out. Readers
+never ask for it: they read versions of the table, which no writer changes. Where the file system knows no locks, that is said in the
+log and the work goes on without.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from mmrerank.errors import InputError
 
 logger = logging.getLogger(__name__)
 FILE = ".lock"
 LOOK_AGAIN_S = 0.05
-_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})  # as some network shares answer
 
 
 @contextmanager
@@ -31,19 +31,17 @@ def writing(folder: Path) -> Iterator[None]:
     Raises:
         InputError: nothing can be written in the folder.
     """
+    lock = _lock_of(folder)
     try:
-        file = (folder / FILE).open("ab")
+        if not _take(lock):
+            logger.warning("another process or thread writes to the collection %s; waiting until it is done", folder)
+            lock.acquire(poll_interval=LOOK_AGAIN_S)
     except OSError as error:
         raise InputError(f"the collection {folder} cannot be written: {error.strerror}") from error
-    with file:
-        if not _take(file):
-            logger.warning("another process or thread writes to the collection %s; waiting until it is done", folder)
-            while not _take(file):
-                time.sleep(LOOK_AGAIN_S)
-        try:
-            yield
-        finally:
-            _release(file)
+    try:
+        yield
+    finally:
+        _release(lock)
 
 
 @contextmanager
@@ -53,46 +51,36 @@ def unless_held(folder: Path) -> Iterator[bool]:
     Raises:
         OSError: nothing can be written in the folder.
     """
-    with (folder / FILE).open("ab") as file:
-        taken = _take(file)
-        try:
-            yield taken
-        finally:
-            if taken:
-                _release(file)
-
-
-def _take(file: IO[bytes]) -> bool:
+    lock = _lock_of(folder)
+    is_mine = _take(lock)
     try:
-        _lock(file)
+        yield is_mine
+    finally:
+        if is_mine:
+            _release(lock)
+
+
+def _lock_of(folder: Path) -> BaseFileLock:
+    """A lock of its own for each use, so that threads keep each other out as processes do; without the files that `filelock` would put
+    in place of a lock that the file system does not know: a kill leaves such a file behind."""
+    return FileLock(folder / FILE, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
+
+
+def _take(lock: BaseFileLock) -> bool:
+    """Whether nobody else has it; true as well, with a warning, where the file system knows no locks."""
+    Path(lock.lock_file).parent.stat()  # `filelock` would make a folder that is missing
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:  # an OSError too
+        return False
     except OSError as error:
-        if error.errno in _HELD:
-            return False
-        logger.warning("%s cannot be locked, so two writers at once could damage the collection: %s", file.name, error.strerror)
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        reason = error.strerror
+        logger.warning("%s cannot be locked, so two writers at once could damage the collection: %s", lock.lock_file, reason)
     return True
 
 
-def _release(file: IO[bytes]) -> None:
-    with suppress(OSError):  # where locking failed too
-        _unlock(file)  # closing would do, but for a forked child that still has the file
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-    def _unlock(file: IO[bytes]) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
+def _release(lock: BaseFileLock) -> None:
+    with suppress(OSError):  # a share that went away meanwhile took its lock along
+        lock.release()

@@ -108,8 +108,8 @@ def metadata_types(rows: Iterable[Mapping[str, Any]], present: pa.Schema) -> dic
         for name, value in row.items():
             if value is None:
                 continue
-            known = types.get(name) or (present.field(name).type if name in present.names else None)
-            types[name] = _widened(known, _type_of(value))
+            present_type = types.get(name) or (present.field(name).type if name in present.names else None)
+            types[name] = _widened(present_type, _type_of(value))
     return types
 
 
@@ -121,11 +121,11 @@ def _type_of(value: Any) -> pa.DataType:
     return pa.float64() if isinstance(value, float) else pa.string()
 
 
-def _widened(known: pa.DataType | None, new: pa.DataType) -> pa.DataType:
-    if known is None or known == new:
+def _widened(present: pa.DataType | None, new: pa.DataType) -> pa.DataType:
+    if present is None or present == new:
         return new
     numbers = {pa.int64(), pa.float64()}
-    return pa.float64() if {known, new} <= numbers else pa.string()
+    return pa.float64() if {present, new} <= numbers else pa.string()
 
 
 def as_type(value: Any, kind: pa.DataType) -> Any:

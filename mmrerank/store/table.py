@@ -22,7 +22,7 @@ from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, as_type, field_name, metadata_types
 from mmrerank.types import Array, Keys
 
-HELD_ITEMS = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
+ITEMS_IN_MEMORY = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
 _KNOWN = [
     "item_id",
     "file",
@@ -153,16 +153,16 @@ class Table:
         """
         counts = self._dataset.to_table(columns=["item_id"])["item_id"].value_counts()
         doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
-        gone: list[int] = []
+        doubles: list[int] = []
         for start in range(0, len(doubled), 1000):
             some = ", ".join(map(_quoted, doubled[start : start + 1000]))
             rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=f"item_id IN ({some})", with_row_id=True).to_pylist()
             newest = {row["item_id"]: row["_rowid"] for row in sorted(rows, key=lambda row: int(row["seen_ns"]))}
-            gone += [row["_rowid"] for row in rows if row["_rowid"] != newest[row["item_id"]]]
-        for start in range(0, len(gone), 1000):
-            self._dataset.delete(f"_rowid IN ({', '.join(map(str, gone[start : start + 1000]))})")
+            doubles += [row["_rowid"] for row in rows if row["_rowid"] != newest[row["item_id"]]]
+        for start in range(0, len(doubles), 1000):
+            self._dataset.delete(f"_rowid IN ({', '.join(map(str, doubles[start : start + 1000]))})")
         self.refresh()
-        return len(gone)
+        return len(doubles)
 
     def compact(self) -> None:
         """Joins small files and drops versions that nobody reads any more (older than two weeks, Lance's default)."""
@@ -204,15 +204,15 @@ class Snapshot:
         self._dataset = dataset
         self.version = int(dataset.version)
         self._scalars = [n for n in dataset.schema.names if not n.startswith((PREFIX, TOKENS))]
-        held = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= HELD_ITEMS else ["key"]
-        rows = dataset.to_table(columns=held, filter="state = 'ready'", with_row_id=True)
+        short_fields = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= ITEMS_IN_MEMORY else ["key"]
+        rows = dataset.to_table(columns=short_fields, filter="state = 'ready'", with_row_id=True)
         order = np.argsort(rows["key"].to_numpy(), kind="stable")
         rows = rows.take(pa.array(order)).combine_chunks()
         self.keys: Keys = rows["key"].to_numpy()  # ascending
         self._row_ids = rows["_rowid"].to_numpy()
-        # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields are held where they fit.
-        self._held = rows.drop_columns(["_rowid"]) if len(held) > 1 else None
-        self._stored = ["text"] if len(held) > 1 else self._scalars
+        # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields stay in memory where they fit.
+        self._short_fields = rows.drop_columns(["_rowid"]) if len(short_fields) > 1 else None
+        self._stored = ["text"] if len(short_fields) > 1 else self._scalars
         self._matching = lru_cache(maxsize=32)(self._keys_where)
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
@@ -244,27 +244,27 @@ class Snapshot:
         return np.sort(rows["key"].to_numpy())
 
     def keys_of(self, item_ids: Sequence[str]) -> Keys:
-        """(n,) the key of each id, in the order given.
+        """(n,) the key of each id, in the order of the ids.
 
         Raises:
             InputError: an id is not in the collection.
         """
-        found = self.known(item_ids)
-        missing = [i for i in item_ids if i not in found]
+        keys = self.known(item_ids)
+        missing = [i for i in item_ids if i not in keys]
         if missing:
             raise InputError(f"the collection has no item {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
-        return np.array([found[i] for i in item_ids], dtype=np.int64)
+        return np.array([keys[i] for i in item_ids], dtype=np.int64)
 
     def known(self, item_ids: Sequence[str]) -> dict[str, int]:
         """Those of these ids that are in the collection, with the key of each."""
         recent = self._recent  # other threads add to it or begin another
-        found = {i: recent[i] for i in item_ids if i in recent}
-        unknown = [i for i in item_ids if i not in found]
+        keys = {i: recent[i] for i in item_ids if i in recent}
+        unknown = [i for i in item_ids if i not in keys]
         for start in range(0, len(unknown), 1000):
             some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
             rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"item_id IN ({some}) AND state = 'ready'")
-            found.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
-        return found
+            keys.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
+        return keys
 
     def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
         """The scalar fields of these items, and their descriptors of one encoder, in the order of the keys.
@@ -275,9 +275,9 @@ class Snapshot:
         stored = self._take(keys, [*self._stored, *([PREFIX + slug] if slug else [])])
         vectors = _matrix(stored[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
         fields = stored.select(self._stored).to_pylist()
-        if self._held is not None:
-            held = self._held.take(pa.array(self._places(keys))).to_pylist()
-            fields = [light | row for light, row in zip(held, fields, strict=True)]
+        if self._short_fields is not None:
+            short_fields = self._short_fields.take(pa.array(self._places(keys))).to_pylist()
+            fields = [light | row for light, row in zip(short_fields, fields, strict=True)]
         self._remember(fields)
         return fields, vectors
 
@@ -351,8 +351,8 @@ def _sql_errors(condition: str, fields: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        said = str(error).split(", /")[0]  # what follows is a place in Lance's source
-        raise InputError(f"the filter {condition!r} cannot be used: {said}", hint=f"Fields: {', '.join(fields)}.") from error
+        message = str(error).split(", /")[0]  # what follows is a place in Lance's source
+        raise InputError(f"the filter {condition!r} cannot be used: {message}", hint=f"Fields: {', '.join(fields)}.") from error
 
 
 def _with_backticks(condition: str, fields: Sequence[str]) -> str:

@@ -1,8 +1,12 @@
-"""A test double of an MLLM: answers by a function of the prompt, and remembers what it was asked. Shipped so that nobody patches."""
+"""Test doubles: an MLLM that answers by a function of the prompt and remembers what it was asked, a cross-encoder, an encoder, a corpus.
+
+Shipped so that nobody patches.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,11 +26,13 @@ class FakeBackend:
     ) -> None:
         self.name = "double"
         self.prompts: list[Prompt] = []  # everything it was asked
+        self.calls: list[int] = []  # how many prompts each call had
         self._answer = answer or (lambda prompt: f"answer {_hash(prompt)}")
         self._choose = choose or (lambda prompt, choices: [-1 - (_hash(prompt) >> 8 * n) % 256 / 64 for n in range(len(choices))])
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt."""
+        self.calls.append(len(prompts))
         return [self._generated(prompt) for prompt in prompts]
 
     def _generated(self, prompt: Prompt) -> Generated:
@@ -36,9 +42,49 @@ class FakeBackend:
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice."""
+        self.calls.append(len(prompts))
         self.prompts += prompts
         rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
+
+
+def turned(count: str, form: str) -> Callable[[Prompt], str]:
+    """Answers that rank: of as many marks as the prompt names, the even ones first, which is no identity from two on.
+
+    Args:
+        count: a pattern whose group is that number; an answer to a prompt without it is "".
+        form: of the answer, with {} for the marks.
+
+    >>> from mmrerank.types import Message
+    >>> turned(r"(\\d+) pictures", "[{}]")([Message(role="user", parts=("Order 5 pictures.",))])
+    '[2, 4, 1, 3, 5]'
+    """
+
+    def answer(prompt: Prompt) -> str:
+        text = " ".join(part for message in prompt for part in message.parts if isinstance(part, str))
+        match = re.search(count, text)
+        most = int(match[1]) if match else 0
+        marks = [*range(2, most + 1, 2), *range(1, most + 1, 2)]
+        return form.replace("{}", ", ".join(map(str, marks))) if marks else ""
+
+    return answer
+
+
+class FakePredictor:
+    """A cross-encoder whose score is the share of the query's words that the item has; it remembers the pairs of each call."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+
+    def predict(self, inputs: Sequence[Any]) -> Array:
+        """(n,) scores within 0 and 1."""
+        self.batches.append(list(inputs))
+        return np.array([_share_of_words(query, item) for query, item in inputs], dtype=np.float32)
+
+
+def _share_of_words(query: Any, item: Any) -> float:
+    wanted, words = (set((side if isinstance(side, str) else side.get("text", "")).lower().split()) for side in (query, item))
+    return len(wanted & words) / max(len(wanted), 1)
 
 
 def _words(prompt: Prompt) -> int:

@@ -11,7 +11,7 @@ from makers import InMemory, coloured
 from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.prompting.answers import order_of
 from mmrerank.rerankers import mm_r5
-from mmrerank.rerankers._windows import windows
+from mmrerank.rerankers._listwise import windows
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 

@@ -58,7 +58,7 @@ def test_kinds_of_documents_can_be_mixed(tmp_path: Path) -> None:
 
 def test_ids_are_those_that_came_and_no_two_are_one() -> None:
     documents = [{"text": "a", "id": 7}, "b", {"text": "c", "item_id": "7"}, Item(item_id="1", text="d")]
-    assert [candidate.item.item_id for candidate in candidates_of(documents)] == ["7", "1", "7 (2)", "1 (2)"]
+    assert [candidate.item.item_id for candidate in candidates_of(documents)] == ["7 (place 1)", "document (place 2)", "7 (place 3)", "1"]
 
 
 def test_a_text_never_opens_a_file_and_a_remark_says_so(tmp_path: Path) -> None:

@@ -52,26 +52,35 @@ OLD_FILES = frozenset({"_remarks", "_known", "_flow", "_double", "_chat_double",
 
 # Rooms whose words are right. Whoever finishes one adds it; when all are here, this becomes every folder of the package and of tools.
 DONE = (
+    "mmrerank/answering",
     "mmrerank/backends",
     "mmrerank/encoders",
     "mmrerank/errors.py",
+    "mmrerank/evaluation",
     "mmrerank/fusion.py",
     "mmrerank/handles.py",
     "mmrerank/index",
+    "mmrerank/integrations",
     "mmrerank/json_io.py",
     "mmrerank/measures",
+    "mmrerank/mini",
     "mmrerank/ordering.py",
     "mmrerank/pictures.py",
+    "mmrerank/prompting",
     "mmrerank/provenance.py",
     "mmrerank/readers",
+    "mmrerank/rerankers",
     "mmrerank/retrievers",
     "mmrerank/sheet.py",
     "mmrerank/testing",
+    "mmrerank/training",
     "mmrerank/types.py",
+    "tools",
 )
 
 # (file, name) that stays all the same, and why.
 EXCEPTIONS = {
+    ("mmrerank/answering/extractive.py", "NOT_FOUND"): "what is answered where nothing was found; the name is the field's",
     ("mmrerank/types.py", "found"): "Answer.found: whether the documents hold the answer; users read it, and the JSON of `ask` has it",
 }
 

@@ -69,7 +69,7 @@ def rerank(
     answering = reranker(two_pass(backend, ask))
     for one, before in zip(queries, firsts, strict=True):
         ranking = answering.rerank(one.query, before)
-        yield Trial(judged=one, before=before, after=ranking.candidates, notes=ranking.notes)
+        yield Trial(judged=one, before=before, after=ranking.candidates, notes=replace(ranking.notes, pictures=()))
 
 
 def compare(

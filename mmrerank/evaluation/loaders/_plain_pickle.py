@@ -1,7 +1,8 @@
 """Plain values out of a pickle file, without running anything that it names.
 
 A pickle is a program. This reader knows containers, numbers, text and arrays of numbers; arrays are rebuilt here from their bytes, and
-whatever else a file asks for is an error. Nothing of numpy or of the standard library is called on a file's behalf.
+whatever else a file asks for is an error. Nothing of numpy or of the standard library is called on a file's behalf. What the libraries
+lack: `pickle` and `numpy.load` run what a file names, and neither limits how much a few bytes may unfold to.
 """
 
 from __future__ import annotations

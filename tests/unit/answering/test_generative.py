@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from makers import InMemory, coloured
+from PIL import Image
 
 from mmrerank.answering._page_marks import cited, without_marks
 from mmrerank.answering.extractive import NOT_FOUND
 from mmrerank.answering.generative import Options, build
 from mmrerank.errors import FormatError, InputError
-from mmrerank.prompting.items import Asked, shown_as
+from mmrerank.parts import make
+from mmrerank.prompting.items import ModalityChoice, way_of
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Answer, Candidate, Item, Prompt, Query
 
@@ -113,13 +116,13 @@ def test_marks_of_pages_leave_the_text_and_nothing_else_does(text: str, left: st
         ("When?", "words", False, "both", "text"),
     ],
 )
-def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: Asked, shown: str) -> None:
-    assert shown_as(page(1, text, picture=picture).item, question, asked) == shown
+def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, asked: ModalityChoice, shown: str) -> None:
+    assert way_of(page(1, text, picture=picture).item, question, asked) == shown
 
 
 def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
     with pytest.raises(InputError, match="no picture"):
-        shown_as(page(1, "words", picture=False).item, "When?", "image")
+        way_of(page(1, "words", picture=False).item, "When?", "image")
     double = FakeBackend(answer=lambda prompt: "Yes [1].")
     answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [9]
@@ -137,6 +140,18 @@ def test_a_picture_that_does_not_open_costs_one_page_only() -> None:
     assert pictures(double.prompts[0]) == 0
     nothing = build(Options(), double).answer(QUERY, [broken])
     assert not nothing.found
+
+
+def test_a_page_is_the_same_picture_to_an_answer_as_to_a_reranker() -> None:
+    """Answers brought pages to size by another filter."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8))
+    pages = [Candidate(item=Item(item_id=f"{n}", image=InMemory(noise))) for n in range(2)]
+    answering, reranking = FakeBackend(), FakeBackend()
+    build(Options(modality="image", max_pixels=1350), answering).answer(QUERY, pages)
+    make("mm_r5(max_pixels=1350)", station="rerankers", backend=reranking).rerank(QUERY, pages)
+    answered, reranked = ([part for part in double.prompts[0][-1].parts if not isinstance(part, str)] for double in (answering, reranking))
+    assert [picture.size for picture in answered] == [(30, 45)] * 2
+    assert answered == reranked
 
 
 def test_what_was_chosen_is_said() -> None:

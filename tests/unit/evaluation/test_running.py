@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from emoji_benchmark import write_benchmark
+from PIL import Image
 
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError
@@ -16,6 +20,7 @@ from mmrerank.evaluation.report import render
 from mmrerank.evaluation.running import Outcome, first_stage, limited, outcome_of, run_benchmark
 from mmrerank.evaluation.runs import Run
 from mmrerank.pipeline import rerankers_of
+from mmrerank.types import Candidate, NotedPicture, Notes, Query, Ranking
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +50,32 @@ def test_shards_and_batch_sizes_change_no_ranking(benchmark_: Benchmark, collect
     shards = [replace(benchmark_, queries=benchmark_.queries[start::2]) for start in (0, 1)]
     parts = [outcome(shard, other).systems[-1].rankings for shard in shards]
     assert {**parts[0], **parts[1]} == dict(whole)
+
+
+def test_pictures_that_rerankers_note_are_not_kept_for_every_query(benchmark_: Benchmark, collection: Collection) -> None:
+    class Drawing:
+        """Notes a picture of each query."""
+
+        name = "drawing"
+
+        def __init__(self) -> None:
+            self.pictures: list[weakref.ref[Image.Image]] = []
+
+        def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+            picture = Image.new("RGB", (10, 10))
+            self.pictures.append(weakref.ref(picture))
+            notes = Notes(pictures=(NotedPicture(name=query.query_id, picture=picture),))
+            return Ranking(query_id=query.query_id, candidates=tuple(candidates), notes=notes)
+
+    drawing, alive = Drawing(), list[int]()
+
+    def progress(done: int, expected: int) -> None:
+        gc.collect()
+        alive.append(sum(picture() is not None for picture in drawing.pictures))
+
+    run_benchmark(benchmark_, collection, first_stage(benchmark_, collection), rerank=[drawing], depth=5, progress=progress)
+    assert len(drawing.pictures) == len(benchmark_.queries)
+    assert max(alive) <= 1
 
 
 def test_what_the_protocol_removes_wastes_no_place(benchmark_: Benchmark, collection: Collection) -> None:

@@ -68,8 +68,8 @@ def test_the_released_parser_takes_a_decoy_in_the_reasoning_and_needs_no_reasoni
 
 @pytest.mark.parametrize(("answer", "order", "status"), HARDENED)
 def test_the_hardened_parser(answer: str, order: tuple[int, ...], status: str) -> None:
-    found = parse_answer(THINK + answer, 5)
-    assert (found.positions, found.status) == (order, status)
+    parsed = parse_answer(THINK + answer, 5)
+    assert (parsed.positions, parsed.status) == (order, status)
 
 
 def test_strict_ranks_as_released_but_each_page_once() -> None:
@@ -78,7 +78,9 @@ def test_strict_ranks_as_released_but_each_page_once() -> None:
     assert ranking.item_ids == ("page-2", "page-0", "page-1", "page-3", "page-4")
     assert ranking.notes.status == "repaired"
     spaced = FakeBackend(answer=lambda prompt: THINK + "<answer> [3, 1, 2, 5, 4] </answer>")
-    assert build(Options(parser="strict"), spaced).rerank(QUERY, pages(5)).item_ids == tuple(f"page-{n}" for n in range(5))
+    unread = build(Options(parser="strict"), spaced).rerank(QUERY, pages(5))
+    assert unread.item_ids == tuple(f"page-{n}" for n in range(5))
+    assert unread.notes.status == "fallback", "the released code is silent about what it cannot read"
 
 
 def test_each_label_stands_right_before_its_picture_and_the_count_twice() -> None:
@@ -95,13 +97,13 @@ def test_each_label_stands_right_before_its_picture_and_the_count_twice() -> Non
 
 
 def test_pages_can_be_shown_as_text_or_as_the_question_asks() -> None:
-    given = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)), text=text)) for n, text in enumerate(["one two three", " "])]
+    mixed = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)), text=text)) for n, text in enumerate(["one two three", " "])]
     double = FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")
-    ranking = build(Options(modality="auto", page_words=2), double).rerank(QUERY, given)
+    ranking = build(Options(modality="auto", page_words=2), double).rerank(QUERY, mixed)
     assert double.prompts[0][1].parts[1:3] == ("\nImage 1: ", "one two")
     assert not isinstance(double.prompts[0][1].parts[4], str)
     assert ranking.notes.messages == ("shown as image: 1", "shown as text: 0")
-    build(Options(modality="auto"), double).rerank(Query(text="What does the table say?"), given)
+    build(Options(modality="auto"), double).rerank(Query(text="What does the table say?"), mixed)
     assert [isinstance(part, str) for part in double.prompts[1][1].parts] == [True, True, False, True, True, False]
 
 
@@ -131,8 +133,8 @@ def test_one_generation_a_window_and_the_best_page_rises_to_the_top(count: int, 
 
 
 def test_the_reasoning_is_the_reason_of_each_page() -> None:
-    said = passages("<think>Image 1: a cover.\nImage 2: the sales table. It has the year. Images 1 and 3 are of no help.</think>", 3)
-    assert said == {
+    lines = passages("<think>Image 1: a cover.\nImage 2: the sales table. It has the year. Images 1 and 3 are of no help.</think>", 3)
+    assert lines == {
         0: "Image 1: a cover. Images 1 and 3 are of no help.",
         1: "Image 2: the sales table.",
         2: "Images 1 and 3 are of no help.",
@@ -167,8 +169,8 @@ def test_a_page_that_does_not_open_stays_behind_with_the_reason() -> None:
         def open(self):  # type: ignore[no-untyped-def]
             raise FormatError("truncated", path="b.png")
 
-    given = [Candidate(item=Item(item_id="broken", image=Broken())), *pages(2), Candidate(item=Item(item_id="text", text="words only"))]
-    ranking = build(Options(), FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")).rerank(QUERY, given)
+    mixed = [Candidate(item=Item(item_id="broken", image=Broken())), *pages(2), Candidate(item=Item(item_id="text", text="words only"))]
+    ranking = build(Options(), FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")).rerank(QUERY, mixed)
     assert ranking.item_ids == ("page-1", "page-0", "broken", "text")
     assert ranking.notes.status == "completed"
     assert "truncated" in ranking.notes.reasons["broken"]

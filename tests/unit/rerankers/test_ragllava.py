@@ -10,7 +10,8 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.errors import FormatError, InputError, ManifestError
-from mmrerank.prompting.items import Asked
+from mmrerank.prompting.items import ModalityChoice
+from mmrerank.rerankers._pointwise import AT_ONCE
 from mmrerank.rerankers._threshold import Threshold, equal_error_threshold
 from mmrerank.rerankers.ragllava import Options, build
 from mmrerank.testing.fakes import FakeBackend
@@ -63,6 +64,7 @@ def test_candidates_are_ordered_by_p_and_equals_keep_their_order() -> None:
 def test_one_prompt_a_candidate_all_in_one_call_per_chunk() -> None:
     double = FakeBackend()
     ranking = build(Options(), double).rerank(QUERY, candidates(100))
+    assert double.calls == [AT_ONCE, 100 - AT_ONCE]
     assert len(double.prompts) == ranking.notes.cost.calls == 100
 
 
@@ -78,7 +80,7 @@ def test_picture_caption_question_request_stand_in_this_order() -> None:
 
 
 @pytest.mark.parametrize(("modality", "text"), [("image", "a stamp"), ("both", None)])
-def test_without_captions_the_request_names_none(modality: Asked, text: str | None) -> None:
+def test_without_captions_the_request_names_none(modality: ModalityChoice, text: str | None) -> None:
     double = FakeBackend()
     build(Options(modality=modality), double).rerank(QUERY, candidates(1, text=text))
     assert "aption" not in text_of(double.prompts[0])
@@ -100,19 +102,19 @@ def test_a_page_can_be_judged_by_its_text_alone() -> None:
 
 def test_a_page_is_judged_by_more_of_its_text_than_a_caption() -> None:
     text = " ".join(f"word{n}" for n in range(900))
-    given = [Candidate(item=Item(item_id=f"{number}", page_number=number, text=text)) for number in (None, 3)]
+    mixed = [Candidate(item=Item(item_id=f"{number}", page_number=number, text=text)) for number in (None, 3)]
     double = FakeBackend()
-    build(Options(), double).rerank(QUERY, given)
+    build(Options(), double).rerank(QUERY, mixed)
     assert [texts.count("word") for texts in map(text_of, double.prompts)] == [64, 400]
-    build(Options(page_words=5), double).rerank(QUERY, given)
+    build(Options(page_words=5), double).rerank(QUERY, mixed)
     assert [texts.count("word") for texts in map(text_of, double.prompts[2:])] == [64, 5]
 
 
 def test_what_auto_chose_is_said() -> None:
-    given = [*candidates(1), *candidates(2, text="words")[1:], Candidate(item=Item(item_id="bare"))]
-    messages = build(Options(modality="auto"), FakeBackend()).rerank(QUERY, given).notes.messages
+    mixed = [*candidates(1), *candidates(2, text="words")[1:], Candidate(item=Item(item_id="bare"))]
+    messages = build(Options(modality="auto"), FakeBackend()).rerank(QUERY, mixed).notes.messages
     assert messages == ("bare: not asked about: it has neither a picture nor a text", "shown as image: item-0", "shown as text: item-1")
-    assert build(Options(), FakeBackend()).rerank(QUERY, given[:2]).notes.messages == ()
+    assert build(Options(), FakeBackend()).rerank(QUERY, mixed[:2]).notes.messages == ()
 
 
 def test_a_composed_query_shows_the_reference_first_and_names_exclusions() -> None:
@@ -139,9 +141,9 @@ def test_a_candidate_with_nothing_to_show_stays_behind_and_the_rest_goes_on() ->
         def open(self):  # type: ignore[no-untyped-def]
             raise FormatError("truncated", path="b.png")
 
-    given = [Candidate(item=Item(item_id="bare")), Candidate(item=Item(item_id="broken", image=Broken())), *candidates(1)]
-    given += [Candidate(item=Item(item_id="words", text="only words"))]
-    ranking = build(Options(), FakeBackend()).rerank(QUERY, given)
+    mixed = [Candidate(item=Item(item_id="bare")), Candidate(item=Item(item_id="broken", image=Broken())), *candidates(1)]
+    mixed += [Candidate(item=Item(item_id="words", text="only words"))]
+    ranking = build(Options(), FakeBackend()).rerank(QUERY, mixed)
     assert set(ranking.item_ids[:2]) == {"item-0", "words"}
     assert ranking.item_ids[2:] == ("bare", "broken")
     assert [candidate.score for candidate in ranking.candidates[2:]] == [None, None]

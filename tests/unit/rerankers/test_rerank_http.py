@@ -80,6 +80,13 @@ def test_what_does_not_come_back_or_cannot_be_sent_keeps_its_order_behind() -> N
     assert json.loads(requests[0].content)["documents"] == ["a", "b", "c"]
     assert [(c.item.item_id, c.score) for c in ranking.candidates] == [("c", 0.9), ("a", None), ("b", None), ("silent", None)]
     assert ranking.notes.status == "repaired"
+    assert "1 results were repeated or out of range and dropped" in ranking.notes.messages
+    assert ranking.notes.reasons == {
+        "c": "the service gives 0.900",
+        "a": "no score in the answer",
+        "b": "no score in the answer",
+        "silent": "not sent: it has neither a picture nor a text",
+    }
     assert "silent: not sent: it has neither a picture nor a text" in ranking.notes.messages
 
 
@@ -90,11 +97,11 @@ def test_a_reply_that_is_no_ranking_is_an_error(answer: Any) -> None:
 
 
 def test_a_refusal_is_told_with_its_words_and_an_overload_tried_again() -> None:
-    said = {"error": {"message": "no model is called 'm'", "type": "not_found_error", "code": None}}
+    refusal = {"error": {"message": "no model is called 'm'", "type": "not_found_error", "code": None}}
     with pytest.raises(BackendError, match=r"status 404.*no model is called 'm'") as caught:
-        part(lambda body: said, status=404)[0].rerank(Query(text="q"), candidates("a"))
+        part(lambda body: refusal, status=404)[0].rerank(Query(text="q"), candidates("a"))
     assert not caught.value.retryable
-    busy, requests = part(lambda body: said, status=503)
+    busy, requests = part(lambda body: refusal, status=503)
     with pytest.raises(BackendError) as caught:
         busy.rerank(Query(text="q"), candidates("a"))
     assert caught.value.retryable

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mmrerank.service._state import Service
 from mmrerank.service.schemas import AskRequest
 from mmrerank.service.settings import Settings
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Candidate, Query, Ranking
+from mmrerank.types import Candidate, NotedPicture, Notes, Query, Ranking
 
 ORDER = '{"ranking": [3, 1, 2]}'
 
@@ -102,6 +103,21 @@ def test_the_order_before_and_after_and_the_grid_that_the_model_saw(client: Test
     assert Image.open(io.BytesIO(drawn.content)).size == (2 * 336 + 3 * 8,) * 2
     assert client.get("/v1/grids/nothing").status_code == 404
     assert search(client, images=[{"id": "000.png"}], rerank=["square"], k=4)["grids"] == [grid]
+
+
+def test_pictures_that_any_reranker_notes_can_be_had(pictures: Path) -> None:
+    class Noting(Reversed):
+        """One of the operator's own, which draws something for each query."""
+
+        def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+            noted = tuple(NotedPicture(name=f"{n}", picture=picture(n, size=(30, 20))) for n in (1, 2))
+            return replace(super().rerank(query, candidates), notes=Notes(pictures=noted))
+
+    with asked(collections=(pictures,), rerankers={"noting": Noting()}) as client:
+        grids = search(client, images=[{"id": "000.png"}], rerank=["noting", "noting"], k=4)["grids"]
+        assert len(grids) == 4
+        assert grids[:2] == grids[2:], "the same picture has the same name"
+        assert Image.open(io.BytesIO(client.get(grids[1]).content)).tobytes() == picture(2, size=(30, 20)).tobytes()
 
 
 def test_marks_lead_to_more_like_the_good_and_none_of_the_bad(client: TestClient) -> None:

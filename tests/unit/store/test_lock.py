@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -13,11 +16,41 @@ from pathlib import Path
 import pytest
 
 from mmrerank.errors import InputError
-from mmrerank.store import lock
 from mmrerank.store.lock import unless_held, writing
 
 HOLD = "import sys, time; from pathlib import Path; from mmrerank.store.lock import writing\n"
 HOLD += "with writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(20)"
+# How versions before `filelock` took the lock, in their own calls.
+AS_0_2_0 = """
+import fcntl, sys
+with open(f"{sys.argv[1]}/.lock", "ab") as file:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    print("locked", flush=True)
+    sys.stdin.readline()
+    fcntl.flock(file, fcntl.LOCK_UN)
+    print("released", flush=True)
+    sys.stdin.readline()
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("refused", flush=True)
+"""
+FORK = """
+import os, sys
+from pathlib import Path
+from mmrerank.store.lock import unless_held, writing
+folder = Path(sys.argv[1])
+child = 0
+with writing(folder):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        with unless_held(folder) as mine:
+            print(mine)
+if child:
+    with unless_held(folder) as mine:
+        print(mine)
+"""
 
 
 def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
@@ -65,13 +98,59 @@ def test_where_nothing_can_be_written_the_collection_is_named(tmp_path: Path) ->
         pass
 
 
+def refused(_descriptor: int, _operation: int) -> None:
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
 def test_a_file_system_without_locks_is_named_and_the_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def none_here(_: object) -> None:
-        raise OSError(95, "Operation not supported")
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with writing(tmp_path), unless_held(tmp_path) as mine:
+        assert mine is True
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / '.lock'} cannot be locked, so two writers at once could damage the collection: Operation not supported"
+    ] * 2
 
-    monkeypatch.setattr(lock, "_lock", none_here)
-    monkeypatch.setattr(lock, "_unlock", none_here)
+
+def test_the_file_of_the_lock_stays_as_it_is(tmp_path: Path) -> None:
+    """Whoever waits has it open: another file of that name would be another lock."""
     with writing(tmp_path):
-        assert "cannot be locked" in caplog.text
+        place = (tmp_path / ".lock").stat().st_ino
+    with writing(tmp_path):
+        pass
+    assert (tmp_path / ".lock").stat().st_ino == place
+    assert [file.name for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_process_of_0_2_0_and_this_one_keep_each_other_out(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", AS_0_2_0, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with unless_held(tmp_path) as mine:
+            assert mine is False
+        other.stdin.write("release\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "released\n"
+        with writing(tmp_path):
+            other.stdin.write("again\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "refused\n"
+
+
+def test_a_forked_child_does_not_release_what_its_parent_has(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False\nTrue\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_only_be_read_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match="cannot be written: Permission denied"), writing(tmp_path):
+            pass
+    finally:
+        tmp_path.chmod(0o700)

@@ -1,0 +1,159 @@
+"""Pointwise: a score for each candidate on its own, and the order by it.
+
+    candidates --show--> what the model sees of AT_ONCE of them --judge--> raw scores --levelled--> best first --to_score--> scores
+
+Equal scores, rounding apart, keep the incoming order. A candidate that cannot be shown, or whose answer has no score, stays behind the
+others without a score and with the reason. What lies below the threshold keeps its place and is named in `notes.irrelevant`.
+
+Used like this, with anything that judges:
+
+    ranking = pointwise(query, candidates, show=lambda item: item.text, judge=lambda texts: Scores(raw=model(query.text, texts)))
+
+Cost per query: what `judge` costs, ceil(n / at_once) calls of it; the pictures of one such chunk are in memory together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mmrerank.errors import ShapeError
+from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
+from mmrerank.prompting.items import gather
+from mmrerank.rerankers._rankings import announce, obstacle_notes
+from mmrerank.types import Backend, Candidate, Cost, Item, Notes, Query, Ranking, Status
+
+T = TypeVar("T")
+AT_ONCE = 64  # candidates whose pictures are in memory together
+NO_SCORE = "no score in the answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a judge gives for one chunk, in its order."""
+
+    raw: npt.ArrayLike  # (n,) on the method's own scale, higher is better; NaN where the answer has none
+    reasons: Sequence[str] = ()  # one per candidate; empty: its score
+    messages: Sequence[str] = ()  # what was mended
+    cost: Cost = field(default_factory=Cost)
+
+
+def sigmoid(raw: float) -> float:
+    """The probability of log-odds; no overflow whatever they are.
+
+    >>> sigmoid(0.0), round(sigmoid(1.5), 6)
+    (0.5, 0.817574)
+    """
+    return float(np.exp(-np.logaddexp(0, -raw)))
+
+
+def pointwise(
+    query: Query,
+    candidates: Sequence[Candidate],
+    *,
+    show: Callable[[Item], T],
+    judge: Callable[[Sequence[T]], Scores],
+    to_score: Callable[[float], float] = float,
+    label: str = "score",
+    unshown: str = "not shown to the model",
+    threshold: float = -np.inf,
+    rounding: float = MODEL_ROUNDING,
+    at_once: int = AT_ONCE,
+    backend: Backend | None = None,
+) -> Ranking:
+    """The candidates by score, best first.
+
+    Args:
+        show: what of an item is judged; raises InputError or FormatError where it cannot be shown.
+        judge: the raw scores of what was shown, none depending on another.
+        to_score: a raw score on the scale that is shown to people; rising.
+        label: what that scale is called, for reasons.
+        unshown: what is said of a candidate that cannot be shown, before why.
+        threshold: the score from which a candidate is relevant.
+        rounding: raw scores closer than this are equal.
+        at_once: how many are shown and judged in one call.
+        backend: the one that `judge` asks a prompt per candidate, to be told how many are coming.
+
+    Raises:
+        ShapeError: the judge gives other than one score for each that it was shown.
+    """
+    announce(backend, len(candidates))
+    raw = np.full(len(candidates), np.nan)
+    reasons: dict[int, str] = {}
+    obstacles: dict[int, str] = {}
+    messages: list[str] = []
+    cost = Cost()
+    for start in range(0, len(candidates), at_once):
+        exhibits, missing = gather(candidates, show, range(start, min(start + at_once, len(candidates))))
+        obstacles |= missing
+        if exhibits:
+            scores = judge(list(exhibits.values()))
+            raw[list(exhibits)] = _one_each(scores.raw, len(exhibits))
+            reasons |= dict(zip(exhibits, scores.reasons, strict=False))
+            messages += scores.messages
+            cost += scores.cost
+    silent = {n: NO_SCORE for n in range(len(candidates)) if n not in obstacles and not np.isfinite(raw[n])}
+    notices, why = obstacle_notes(candidates, obstacles, unshown)
+    order = [*_best_first(raw, rounding), *silent, *obstacles]
+    ranked = tuple(_scored(candidates[n], raw[n], to_score) for n in order)
+    reasons = {n: _reason(c, reasons.get(n, ""), label, threshold) for n, c in zip(order, ranked, strict=True)} | why | silent
+    irrelevant = [c for c in ranked if c.score is not None and c.score < threshold]
+    notes = Notes(
+        status=_status(len(candidates), len(obstacles), len(silent), mended=bool(messages)),
+        messages=(
+            *notices,
+            *messages,
+            *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent),
+            *_nothing(ranked, irrelevant, label, threshold),
+        ),
+        reasons={candidates[n].item.item_id: reasons[n] for n in order},
+        irrelevant=frozenset(c.item.item_id for c in irrelevant),
+        cost=cost,
+    )
+    return Ranking(query_id=query.query_id, candidates=ranked, notes=notes)
+
+
+def _one_each(raw: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    scores = np.asarray(raw, dtype=np.float64)
+    if scores.shape != (count,):
+        raise ShapeError(f"expected {count} scores, one for each candidate that was shown; got an array of shape {scores.shape}")
+    return scores
+
+
+def _best_first(raw: npt.NDArray[np.float64], rounding: float) -> list[int]:
+    """The positions that have a score, best first; `raw` is levelled in place."""
+    scored = np.flatnonzero(np.isfinite(raw))
+    raw[scored] = levelled(raw[scored], rounding=rounding)
+    return [int(scored[n]) for n in best_first(raw[scored])]
+
+
+def _scored(candidate: Candidate, raw: float, to_score: Callable[[float], float]) -> Candidate:
+    if not np.isfinite(raw):
+        return Candidate(item=candidate.item)
+    return replace(candidate, score=to_score(float(raw)), raw_score=float(raw), calibrated_score=None)
+
+
+def _reason(candidate: Candidate, reason: str, label: str, threshold: float) -> str:
+    if candidate.score is None:
+        return NO_SCORE
+    below = f", below eta {threshold:.3f}" if candidate.score < threshold else ""
+    return (reason or f"{label} {candidate.score:.3f}") + below
+
+
+def _nothing(ranked: Sequence[Candidate], irrelevant: Sequence[Candidate], label: str, threshold: float) -> list[str]:
+    """That all who have a score lie below the threshold, where it is so."""
+    if not irrelevant or len(irrelevant) < sum(c.score is not None for c in ranked):
+        return []
+    return [f"nothing relevant: the best {label} is {ranked[0].score:.3f}, below eta {threshold:.3f}"]
+
+
+def _status(count: int, unshown: int, silent: int, *, mended: bool) -> Status:
+    if silent and silent + unshown == count:
+        return "fallback"  # nobody was judged, and everything stays as it came
+    if mended:
+        return "repaired"
+    return "completed" if silent or unshown else "ok"
