@@ -34,7 +34,9 @@ class SourceComments(griffe.Extension):
         if fields:
             lines = [f"    {field.name}: {comments[field.endlineno]}" for field in fields if field.endlineno]
             docstring = cls.docstring.value if cls.docstring else ""
-            cls.docstring = griffe.Docstring("\n".join([docstring, "", "Attributes:", *lines]).strip(), parent=cls)
+            text = "\n".join([docstring, "", "Attributes:", *lines]).strip()
+            style = {"parser": agent.docstring_parser, "parser_options": agent.docstring_options}
+            cls.docstring = griffe.Docstring(text, parent=cls, **style)
 
 
 def one_by_one(text: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
+import griffe
 import pytest
 from mkdocs.exceptions import PluginError
 from pydantic import Field
@@ -16,7 +18,7 @@ from mmrerank import parts
 from mmrerank.cli import app
 from mmrerank.types import Query
 from tools.pages import card_pages, command_page, hook, parts_page, room_pages
-from tools.pages.source_comments import comments_by_line, one_by_one, with_fences
+from tools.pages.source_comments import SourceComments, comments_by_line, one_by_one, with_fences
 
 NAMES = [(station, name) for station in parts.STATIONS for name in parts.names(station)]
 
@@ -127,3 +129,14 @@ def test_examples_are_fenced_and_arguments_stand_alone() -> None:
         == "Args:\n    a: of\n        both.\n    b: of\n        both.\n    c: own."
     )
     assert comments_by_line("a = 1\nb = '# no'  # yes\n") == {2: "yes"}
+
+
+def test_fields_are_listed_with_the_comments_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "boats.py").write_text('class Boat:\n    """A boat."""\n\n    length_m: float  # from bow to stern\n    name: str\n')
+    extensions = griffe.load_extensions(SourceComments)
+    module = griffe.load("boats", search_paths=[str(tmp_path)], extensions=extensions, docstring_parser=griffe.Parser.google)
+    docstring = module["Boat"].docstring
+    assert docstring is not None
+    sections = {section.kind.value: section.value for section in docstring.parsed}
+    assert sections["text"] == "A boat."
+    assert [(field.name, field.description) for field in sections["attributes"]] == [("length_m", "from bow to stern")]
