@@ -34,7 +34,7 @@ class SourceComments(griffe.Extension):
         if fields:
             lines = [f"    {field.name}: {comments[field.endlineno]}" for field in fields if field.endlineno]
             docstring = cls.docstring.value if cls.docstring else ""
-            text = "\n".join([docstring, "", "Attributes:", *lines]).strip()
+            text = "\n".join(["", docstring, "", "Attributes:", *lines])  # the first line would not count for the indent
             style = {"parser": agent.docstring_parser, "parser_options": agent.docstring_options}
             cls.docstring = griffe.Docstring(text, parent=cls, **style)
 

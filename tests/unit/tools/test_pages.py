@@ -131,12 +131,13 @@ def test_examples_are_fenced_and_arguments_stand_alone() -> None:
     assert comments_by_line("a = 1\nb = '# no'  # yes\n") == {2: "yes"}
 
 
-def test_fields_are_listed_with_the_comments_beside_them(tmp_path: Path) -> None:
-    (tmp_path / "boats.py").write_text('class Boat:\n    """A boat."""\n\n    length_m: float  # from bow to stern\n    name: str\n')
+@pytest.mark.parametrize("docstring", ['    """A boat."""\n\n', ""])
+def test_fields_are_listed_with_the_comments_beside_them(tmp_path: Path, docstring: str) -> None:
+    (tmp_path / "boats.py").write_text(f"class Boat:\n{docstring}    length_m: float  # from bow to stern\n    name: str\n")
     extensions = griffe.load_extensions(SourceComments)
     module = griffe.load("boats", search_paths=[str(tmp_path)], extensions=extensions, docstring_parser=griffe.Parser.google)
-    docstring = module["Boat"].docstring
-    assert docstring is not None
-    sections = {section.kind.value: section.value for section in docstring.parsed}
-    assert sections["text"] == "A boat."
+    parsed = module["Boat"].docstring
+    assert parsed is not None
+    sections = {section.kind.value: section.value for section in parsed.parsed}
+    assert sections.get("text") == ("A boat." if docstring else None)
     assert [(field.name, field.description) for field in sections["attributes"]] == [("length_m", "from bow to stern")]
