@@ -37,7 +37,7 @@ types: setup
 
 # The pages below docs/ and those made from the source, into site/; a broken link or a missing docstring is an error.
 docs: setup
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 tests: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
