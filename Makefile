@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup system demo test lint types tests bench train-mini measure-mini data clean
+.PHONY: setup system demo test lint types docs tests bench train-mini measure-mini data clean
 
 setup: $(READY)
 
@@ -26,7 +26,7 @@ system:
 demo: setup
 	$(BIN)/mmrerank demo --out demo-out
 
-test: setup system lint types tests
+test: setup system lint types docs tests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,6 +34,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# The pages below docs/ and those made from the source, into site/; a broken link or a missing docstring is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 tests: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -57,8 +61,8 @@ measure-mini: setup
 	$(BIN)/python -m tools.mini_mllm.evaluate --data datasets/emoji --out runs/test-measures
 	$(BIN)/python -m tools.mini_mllm.evaluate --data datasets/emoji --out runs/test-measures --only square --queries 2000
 	for method in square square_fusion mm_r5 ragllava_composed; do \
-		name=demos/pictures/mini-$$(echo $$method | tr _ -); \
+		name=docs/pictures/mini-$$(echo $$method | tr _ -); \
 		cp runs/test-measures/$$method-best.png $$name.png; cp runs/test-measures/$$method-worst.png $$name-worst.png; done
 
 clean:
-	rm -rf build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

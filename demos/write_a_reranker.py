@@ -25,7 +25,8 @@ class ShortestFirst:
         words = {candidate.item.item_id: len((candidate.item.text or "").split()) for candidate in candidates}
         order = sorted(candidates, key=lambda candidate: words[candidate.item.item_id])
         reasons = {item_id: f"{count} words" for item_id, count in words.items()}
-        return Ranking(query_id=query.query_id, candidates=tuple(order), notes=Notes(reasons=reasons))
+        ranked = tuple(Candidate(item=candidate.item) for candidate in order)  # an order only: no scores
+        return Ranking(query_id=query.query_id, candidates=ranked, notes=Notes(reasons=reasons))
 
 
 def main() -> None:

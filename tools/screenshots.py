@@ -1,4 +1,4 @@
-"""Pictures of the web page for the README: `python -m tools.screenshots --out demos/pictures`.
+"""Pictures of the web page for the guides: `python -m tools.screenshots --out docs/pictures`.
 
 Serves the shipped emoji and documents with the embedded models on loopback and looks at the page in Chromium. Needs playwright
 (extra `dev`) and Debian's package chromium. Takes some minutes the first time, most of it to index.

@@ -30,8 +30,8 @@ CLOSE = 0.85  # a further page is cited when it covers this share of what the be
 @dataclass(frozen=True, kw_only=True)
 class Options:
     threshold: float = 0.44  # least coverage of the best page, 0..1
-    page_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
-    rank_weight: float = 0.3
+    page_weight: Annotated[float, Field(ge=0, le=1)] = 0.1  # share of the page beside the passage
+    rank_weight: float = 0.3  # of 1 / rank beside the words
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:

@@ -58,7 +58,7 @@ class Options:
     timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)  # without a byte from the server
     retries: Annotated[int, Field(ge=0)] = runtime_option(4)
     backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)  # before the first of them
-    concurrency: Annotated[int, Field(ge=1)] = runtime_option(8)
+    concurrency: Annotated[int, Field(ge=1)] = runtime_option(8)  # requests at once, over all threads
 
 
 class ChatHttp:

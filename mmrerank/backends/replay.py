@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    file: str = ""
+    file: str = ""  # the recording, JSON lines
     record: str | None = None  # a backend's name
 
 

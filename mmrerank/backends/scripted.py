@@ -25,7 +25,7 @@ from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    file: str = ""
+    file: str = ""  # the answers, JSON lines
 
 
 class Scripted:

@@ -30,7 +30,7 @@ def marked(
     """The query with these marks; of marks alone, a query for more like the good items.
 
     Args:
-        text, images, filter, fields: of the query as it would be without marks.
+        text, images, filter: of the query as it would be without marks, as is what else is passed.
 
     Raises:
         InputError: an item is not in the collection or has nothing to be like, or nothing says what to find.

@@ -52,20 +52,20 @@ class Options:
     """The published constants. The architecture is read from the checkpoint; `arch` says what it has to be."""
 
     checkpoint: str
-    arch: Literal["auto", "resnet50", "resnet101"] = "auto"
-    scales: Literal[1, 3, 5] = 3
+    arch: Literal["auto", "resnet50", "resnet101"] = "auto"  # what the checkpoint has to be; auto takes what it is
+    scales: Literal[1, 3, 5] = 3  # at how many sizes a picture is encoded
     relup: float = 0.014  # 0.0: ReLU
-    regional: bool = True
-    regional_p: float = 2.5
-    regional_window: int = 5
-    regional_mix: float = 0.5
+    regional: bool = True  # Regional-GeM before GeM+
+    regional_p: float = 2.5  # its exponent
+    regional_window: int = 5  # its window on the map, odd
+    regional_mix: float = 0.5  # its share beside the map itself
     gem_plus: bool = True  # False: the GeM it was trained with, exponent from the checkpoint, eps 1e-6
-    gem_p: float = 4.6
-    gem_eps: float = 1e-8
-    scale_gem: Literal["max", "power", "mean"] = "max"
-    scale_p: float = 10.0
-    antialias: bool = False
-    max_side_px: int | None = 1024
+    gem_p: float = 4.6  # exponent of GeM+
+    gem_eps: float = 1e-8  # least value before the power
+    scale_gem: Literal["max", "power", "mean"] = "max"  # how the scales become one descriptor
+    scale_p: float = 10.0  # exponent of scale_gem='power'
+    antialias: bool = False  # of the resize to a scale
+    max_side_px: int | None = 1024  # a larger picture is brought to this first; None: as it is, as released
     precision: _torch.Precision = "fp32"  # half precision in the backbone only; pooling is always float32
     device: str = runtime_option("auto")
 

@@ -40,7 +40,7 @@ def write_submission(benchmark: Benchmark, rankings: Rankings, folder: Path) -> 
     """Writes the files of a submission into the folder; returns their paths.
 
     Raises:
-        as `submission`.
+        InputError: as `submission`, or the server would not take a file of its size.
     """
     paths = []
     for name, content in submission(benchmark, rankings).items():

@@ -39,17 +39,15 @@ _OPENING, _CAPTION = "opening:", "caption:"  # mark the terms of these parts; no
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """k1: how soon repeats of a word stop counting. b: how much long texts are held back. method: the idf; lucene's alone gives
-    a word that most texts have a score above 0. opening, captions: what these parts weigh. stemmer, stopwords: "none" where the
-    texts are in another language; a collection keeps its index with the defaults, which leave most words of others as they are."""
+    """In a collection they have their defaults, which leave most words of other languages than English as they are."""
 
-    k1: Annotated[float, Field(ge=0)] = 1.5
-    b: Annotated[float, Field(ge=0, le=1)] = 0.75
-    method: Literal["lucene", "robertson", "atire"] = "lucene"
-    opening: Annotated[float, Field(ge=0)] = 0.4
-    captions: Annotated[float, Field(ge=0)] = 6.0
-    stemmer: Literal["english", "none"] = "english"
-    stopwords: Literal["english", "none"] = "english"
+    k1: Annotated[float, Field(ge=0)] = 1.5  # how soon repeats of a word stop counting
+    b: Annotated[float, Field(ge=0, le=1)] = 0.75  # how much long texts are held back
+    method: Literal["lucene", "robertson", "atire"] = "lucene"  # the idf; lucene's alone gives a word that most texts have a score above 0
+    opening: Annotated[float, Field(ge=0)] = 0.4  # what the first 30 words weigh, as a text of their own
+    captions: Annotated[float, Field(ge=0)] = 6.0  # what a caption weighs that the query names
+    stemmer: Literal["english", "none"] = "english"  # none: for texts in another language
+    stopwords: Literal["english", "none"] = "english"  # likewise; those of queries only are dropped
 
 
 class Bm25Index:

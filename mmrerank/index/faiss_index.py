@@ -52,19 +52,15 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """kind, storage: see above. links, ef_construction, ef_search: hnsw's neighbours per row, and the width of its walk when
-    building and searching. lists, probes: how many lists ivf has (0: 4 * sqrt(n)) and reads. device: "cpu", "gpu", "gpu:0,1".
-    threads: FAISS's, 0 for its own choice."""
-
-    kind: Literal["flat", "hnsw", "ivf"] = "flat"
-    storage: Literal["fp32", "fp16"] = "fp32"
-    links: Annotated[int, Field(ge=2)] = 32
-    ef_construction: Count = 80
-    ef_search: Count = 64
-    lists: Annotated[int, Field(ge=0)] = 0
-    probes: Count = 32
-    device: str = runtime_option("cpu")
-    threads: int = runtime_option(0)
+    kind: Literal["flat", "hnsw", "ivf"] = "flat"  # flat: exact; hnsw: a graph; ivf: lists around centroids
+    storage: Literal["fp32", "fp16"] = "fp32"  # fp16 halves the memory
+    links: Annotated[int, Field(ge=2)] = 32  # hnsw: neighbours per row
+    ef_construction: Count = 80  # hnsw: width of its walk while building
+    ef_search: Count = 64  # hnsw: width of its walk while searching
+    lists: Annotated[int, Field(ge=0)] = 0  # ivf: how many there are; 0: 4 * sqrt(n)
+    probes: Count = 32  # ivf: how many are read
+    device: str = runtime_option("cpu")  # "cpu", "gpu", "gpu:0,1"
+    threads: int = runtime_option(0)  # FAISS's; 0 for its own choice
 
 
 class FaissIndex:

@@ -27,10 +27,8 @@ SEARCHES = "rows"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """engine: what multiplies. device: for torch; "auto" takes CUDA where there is one."""
-
-    engine: Literal["numpy", "torch"] = "numpy"
-    device: str = runtime_option("auto")
+    engine: Literal["numpy", "torch"] = "numpy"  # what multiplies
+    device: str = runtime_option("auto")  # for torch; auto takes CUDA where there is one
 
 
 class Flat:

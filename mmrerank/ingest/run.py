@@ -118,7 +118,7 @@ class Ingest:
         """Brings the table up to date with the files.
 
         Raises:
-            whatever an encoder or the storage raises; what was encoded until then is committed first.
+            Exception: whatever an encoder or the storage raises; what was encoded until then is committed first.
         """
         start = time.perf_counter()
         todo = self._plan()

@@ -31,8 +31,8 @@ class Options:
     max_bytes: int = LIMITS.max_bytes
     pages: Pages = "auto"  # which pictures are pages of a document: those whose names say so; all; none
     ocr: _ocr.Ocr = "auto"  # for pages only; this and what follows as in `pdf`
-    ocr_language: str = "eng"
-    ocr_timeout_s: float = 60.0
+    ocr_language: str = "eng"  # as Tesseract calls it
+    ocr_timeout_s: float = 60.0  # for one page
 
 
 class ImageReader:

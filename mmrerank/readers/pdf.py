@@ -48,7 +48,7 @@ _FRAGMENT = re.compile(r"#page=([1-9]\d{0,8})", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    dpi: int = 144
+    dpi: int = 144  # at which a page is rendered
     max_side_px: int = 4096  # a larger page is rendered at fewer dpi: at most 50 MB a picture
     max_pages: int = 50_000  # a file of 1 kB can claim a million
     ocr: _ocr.Ocr = "auto"  # pages without text are read by OCR: where it is there; never; or a missing program is an error

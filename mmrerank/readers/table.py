@@ -41,9 +41,9 @@ _LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    id_column: str | None = None
-    image_column: str | None = None
-    text_column: str | None = None
+    id_column: str | None = None  # key of the item; None: key, id or item_id, else the row's number
+    image_column: str | None = None  # None: image, image_path, or what names a picture file
+    text_column: str | None = None  # None: text, caption or title
     mislabelled: Mislabelled = "refuse"  # a PNG in a file named .jpg; bytes in the table carry no name
     max_bytes: int = LIMITS.max_bytes  # of one picture
 

@@ -33,8 +33,8 @@ _TEXTS = ("txt", "json", "cls")
 @dataclass(frozen=True, kw_only=True)
 class Options:
     mislabelled: Mislabelled = "refuse"  # a PNG in a member named .jpg
-    max_member_bytes: int = LIMITS.max_bytes
-    max_members: int = runtime_option(10_000_000)
+    max_member_bytes: int = LIMITS.max_bytes  # a larger member is refused
+    max_members: int = runtime_option(10_000_000)  # of one shard
     max_unpacked_bytes: int = runtime_option(2**40)  # of a gzip stream
 
 

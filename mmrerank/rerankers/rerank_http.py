@@ -46,9 +46,9 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 @dataclass(frozen=True, kw_only=True)
 class Options:
     server: str = ""  # URL of the endpoint, and after # the model
-    dialect: Literal["jina", "cohere", "tei"] = "jina"
+    dialect: Literal["jina", "cohere", "tei"] = "jina"  # what the service speaks
     max_pixels: int = MAX_PIXELS  # of each picture
-    timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)
+    timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)  # without a byte from the service
     retries: Annotated[int, Field(ge=0)] = runtime_option(4)
     backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)
 

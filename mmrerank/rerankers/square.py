@@ -70,8 +70,8 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image"})
 class Options:
     depth: int = 16  # K, how many of the candidates are drawn
     prompt: str = "square"
-    cell_px: int = 336
-    gutter_px: int = 8
+    cell_px: int = 336  # side of a cell of the grid
+    gutter_px: int = 8  # between cells
     reference_px: int = 336  # the longest side at which pictures of the query are shown
     shuffles: int = 0  # 0: one grid in the incoming order; n: n grids, each shuffled, their orders merged by mean place
     max_tokens: int = 512

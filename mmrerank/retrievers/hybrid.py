@@ -20,9 +20,9 @@ from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Notes, Query, 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    parts: tuple[str, ...] = ("lexical", "dense")
+    parts: tuple[str, ...] = ("lexical", "dense")  # retrievers by name
     weights: tuple[float, ...] = ()  # one per part; empty: all 1
-    constant: float = 60.0
+    constant: float = 60.0  # of reciprocal rank: weight / (constant + rank)
     pool: int = 100  # how deep each part is asked, at least k
 
 

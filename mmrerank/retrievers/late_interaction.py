@@ -26,7 +26,7 @@ from mmrerank.types import Array, Candidate, Corpus, CorpusCapabilities, Embeddi
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    proposals: Annotated[int, Field(ge=1)] = PROPOSALS
+    proposals: Annotated[int, Field(ge=1)] = PROPOSALS  # pages whose vectors are compared exactly
     encoder: str | None = None  # which of the collection's encoders; None: the first that takes the query
 
 

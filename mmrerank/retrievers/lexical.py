@@ -34,8 +34,8 @@ _POOL = 100  # at least so many matches are looked at, so that what comes first 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    page: Annotated[float, Field(ge=0)] = 4.0
-    wording: Literal["question", "all"] = "question"
+    page: Annotated[float, Field(ge=0)] = 4.0  # what a page that the question names gets more
+    wording: Literal["question", "all"] = "question"  # question: sentences that say how to write the answer are left out
 
 
 class Lexical:

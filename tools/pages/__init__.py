@@ -1,0 +1,1 @@
+"""Makes the pages of the documentation that are read from the source: parts, commands, cards, modules."""
