@@ -14,12 +14,14 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs").glob("guides/*.md")))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (run|first)(?:: (.*?))? -->\n*\Z")
+SETTING = re.compile(r"[A-Z]+=")
 FIRST = re.compile(r"^<!-- first: (.*?) -->$", re.MULTILINE)
 
 
@@ -60,9 +62,10 @@ def preparations(page: str) -> list[str]:
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The words of each `mmrerank` command in a block for the shell, lines that end in a backslash joined."""
+    """The words of each `mmrerank` command in a block for the shell, lines that end in a backslash joined, settings before it left out."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=False)
+        words = list(dropwhile(lambda word: SETTING.match(word), words))
         if words[:1] == ["mmrerank"]:
             yield words[1:]
 

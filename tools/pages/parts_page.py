@@ -8,6 +8,7 @@ import re
 import types
 import typing
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,6 @@ NEEDS = {  # what `build` asks for -> in words
     "corpus": "the collection",
     "descriptors": "descriptors of the candidates (a first stage that has them, or `--encoder`)",
     "dimension": "how long a row is",
-    "api_key": "a key, where the server asks for one",
 }
 EVERYWHERE = {  # options that mean the same in every part that has them
     "backoff_s": "seconds before the first retry; each further one waits twice as long",
@@ -54,10 +54,10 @@ def station(place: str) -> str:
 
 def part(place: str, name: str) -> str:
     """One part: its summary, what it needs, and a table of its options."""
-    module = parts.module(name, station=place)
+    module = import_module(f"mmrerank.{place}.{name}")
     summary = first_sentence(module.__doc__ or "")
     where = f"[source and cost](rooms/{place}.md#{module.__name__})"
-    lines = [f"### `{name}` {{ #{place}-{name} }}\n", f"{summary} ({where})\n", *needs(module), *table(module), ""]
+    lines = [f"### `{name}` {{ #{place}-{name} }}\n", f"{summary} ({where})\n", *needs(place, name), *table(module), ""]
     return "\n".join(lines)
 
 
@@ -68,10 +68,14 @@ def first_sentence(docstring: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def needs(module: ModuleType) -> list[str]:
-    """What `build` asks for besides the options; what it can do without is said so."""
-    wants = list(inspect.signature(module.build).parameters.values())[1:]
-    words = [NEEDS.get(p.name, f"`{p.name}`") + ("" if p.default is p.empty else ", if there is one") for p in wants if p.name != "api_key"]
+def needs(place: str, name: str) -> list[str]:
+    """What the part has to be made with besides its options; what it can do without is said so."""
+    requirements = parts.requires(name, station=place)
+    words = [
+        words if resource in requirements.needed else f"{words}, if there is one"
+        for resource, words in NEEDS.items()
+        if resource in requirements.used
+    ]
     return [f"Needs {' and '.join(words)}.\n"] if words else []
 
 
