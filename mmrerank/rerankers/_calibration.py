@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
-from mmrerank.rerankers._fitted import Judged, judged_values, load, origin, save
+from mmrerank.rerankers._fitted import Judged, judged_values, load, method_of, origin, save
 from mmrerank.types import Reranker
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def fit_calibration(reranker: Reranker, judged: Judged, *, method: Method = "pla
     backend, prompt_digest = origin(reranker)
     return replace(
         curve,
-        reranker=reranker.name,
+        reranker=method_of(reranker).name,
         backend=backend,
         prompt_digest=prompt_digest,
         relevant=relevant,

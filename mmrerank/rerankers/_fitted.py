@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from mmrerank.errors import FormatError, ManifestError
+from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptText
 from mmrerank.types import Backend, Candidate, Query, Reranker
 
@@ -41,7 +42,14 @@ class Origin(NamedTuple):
 
 def origin(reranker: Reranker) -> Origin:
     """The model and the prompt behind the scores of a reranker."""
-    return Origin(reranker.backend.name, reranker.prompt.digest) if isinstance(reranker, AsksModel) else Origin("", "")
+    method = method_of(reranker)
+    return Origin(method.backend.name, method.prompt.digest) if isinstance(method, AsksModel) else Origin("", "")
+
+
+def method_of(reranker: Reranker) -> Reranker:
+    """The reranker itself, within a stage whose name says a depth or a model: the scores are its."""
+    method: Reranker = reranker.reranker if isinstance(reranker, StagedReranker) else reranker
+    return method
 
 
 def judged_values(reranker: Reranker, judged: Judged, value: Callable[[Candidate], float | None]) -> list[tuple[list[float], list[float]]]:

@@ -23,7 +23,7 @@ from mmrerank.errors import InputError
 from mmrerank.parts import make, parse, printed
 from mmrerank.prompting.files import PromptText
 from mmrerank.rerankers._calibration import Calibration, fit_calibration
-from mmrerank.rerankers._fitted import AsksModel, origin
+from mmrerank.rerankers._fitted import AsksModel, method_of, origin
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Backend, Candidate, DescriptorSource, PointwiseReranker, Query, Ranking, Reranker
 
@@ -92,7 +92,8 @@ def build(
     present = {name: value for name, value in resources.items() if value is not None}
     reranker: Reranker = make(inner(options), station="rerankers", **present)
     model, digest = origin(reranker)
-    return Calibrated(options, reranker, Calibration.load(options.calibration, reranker=reranker.name, backend=model, prompt_digest=digest))
+    name = method_of(reranker).name
+    return Calibrated(options, reranker, Calibration.load(options.calibration, reranker=name, backend=model, prompt_digest=digest))
 
 
 def tiny() -> Calibrated:

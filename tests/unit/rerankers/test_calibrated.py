@@ -10,10 +10,10 @@ import pytest
 from makers import InMemory, coloured
 from worded import candidates as worded
 
-from mmrerank.collection.capabilities import needs, rerankers
+from mmrerank.collection.capabilities import rerankers
 from mmrerank.errors import FormatError, InputError, ManifestError
 from mmrerank.ordering import to_unit_scale
-from mmrerank.parts import make
+from mmrerank.parts import make, requires
 from mmrerank.rerankers._calibration import brier, calibration_error, isotonic, platt
 from mmrerank.rerankers.calibrated import Calibration, fit_calibration
 from mmrerank.testing.fakes import FakeBackend
@@ -206,7 +206,7 @@ def test_rerankers_that_ask_no_model_can_be_calibrated_too(tmp_path: Path) -> No
 
 def test_it_needs_what_the_one_within_needs(tmp_path: Path) -> None:
     def needed(inner: str) -> set[str]:
-        return needs(f"calibrated(rerank={inner}, calibration=c.toml)".replace("c.toml", "'c.toml'"), "rerankers")
+        return set(requires(f"calibrated(rerank={inner}, calibration='c.toml')", station="rerankers").needed)
 
     assert (needed("bm25"), needed("superglobal"), needed("ragllava")) == (set(), {"descriptors"}, {"backend"})
     assert "calibrated" not in rerankers({"backend", "descriptors"}), "its name alone does not say which file"
