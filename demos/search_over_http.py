@@ -33,8 +33,8 @@ def main() -> None:
     firefighter = next(row["image"] for row in rows if row["key"] == "woman-firefighter")
     with serving(emoji, handbook) as url, httpx.Client(base_url=url, timeout=60) as client:
         picture = "data:image/png;base64," + base64.b64encode(firefighter).decode()
-        asked = {"collection": "emoji", "images": [picture], "text": "the same, but a man", "k": 3}
-        for hit in client.post("/v1/search", json=asked).json()["hits"]:
+        query = {"collection": "emoji", "images": [picture], "text": "the same, but a man", "k": 3}
+        for hit in client.post("/v1/search", json=query).json()["hits"]:
             print(f"{hit['rank']}. {hit['text']} ({hit['reason']})")
         marks = {"collection": "emoji", "positive": ["pictures.parquet::red-heart"], "negative": ["pictures.parquet::blue-heart"], "k": 3}
         print("more like this:", ", ".join(hit["text"] for hit in client.post("/v1/search", json=marks).json()["hits"]))
@@ -42,8 +42,8 @@ def main() -> None:
         with client.stream("POST", "/v1/ask", json=question) as reply:
             for line in reply.iter_lines():
                 if line.startswith("data: "):
-                    said = json.loads(line.removeprefix("data: "))
-                    print(said["text"] if "text" in said else f"  {said['citations'][0]['item_id']}")
+                    event = json.loads(line.removeprefix("data: "))
+                    print(event["text"] if "text" in event else f"  {event['citations'][0]['item_id']}")
 
 
 if __name__ == "__main__":

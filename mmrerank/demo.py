@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class DemoQuery:
     """One query of the demo: what to ask and in which way."""
 
     title: str
@@ -111,23 +111,23 @@ def _say_report(name: str, report: IngestReport, say: Say) -> None:
     say(f"{name}: {report.found} of {report.expected} items in {report.seconds:.1f} s ({counts}; {stages or 'nothing to do'})")
 
 
-def _emoji_queries(emoji: Collection, mini: Backend, file: str = "pictures.parquet") -> list[Shown]:
+def _emoji_queries(emoji: Collection, mini: Backend, file: str = "pictures.parquet") -> list[DemoQuery]:
     firefighter = emoji.item(f"{file}::woman-firefighter-medium-skin-tone")
     player, cat = emoji.item(f"{file}::woman-bouncing-ball-medium-skin-tone"), emoji.item(f"{file}::grinning-cat")
     return [
-        Shown(title="text", query=Query(query_id="1-text", text="man farmer: dark skin tone")),
-        Shown(title="picture", query=Query(query_id="2-picture", images=_pictures(cat)), rerank=(REFINED,)),
-        Shown(
+        DemoQuery(title="text", query=Query(query_id="1-text", text="man farmer: dark skin tone")),
+        DemoQuery(title="picture", query=Query(query_id="2-picture", images=_pictures(cat)), rerank=(REFINED,)),
+        DemoQuery(
             title="picture and text",
             query=Query(query_id="3-composed", images=_pictures(firefighter), text="the same, but a man with dark skin"),
         ),
-        Shown(
+        DemoQuery(
             title="picture and text, the embedded MLLM tells what is wished for",
             query=Query(query_id="3-composed-mini", images=_pictures(firefighter), text="the same, but a man with dark skin"),
             retriever="square_fusion",
             backend=mini,
         ),
-        Shown(
+        DemoQuery(
             title="picture and text, the embedded MLLM looks at the nine best at once",
             query=Query(
                 query_id="3-composed-square", images=_pictures(player), text="the same, but as a technologist with dark skin colour"
@@ -135,11 +135,11 @@ def _emoji_queries(emoji: Collection, mini: Backend, file: str = "pictures.parqu
             rerank=(LOOKED_AT,),
             backend=mini,
         ),
-        Shown(
+        DemoQuery(
             title="picture, text and an exclusion",
             query=Query(query_id="4-exclusion", images=_pictures(firefighter), text="now as a pilot", exclude_text=("man",)),
         ),
-        Shown(title="with a filter", query=Query(query_id="5-filter", text="smiling", filter="\"group\" = 'Animals & Nature'")),
+        DemoQuery(title="with a filter", query=Query(query_id="5-filter", text="smiling", filter="\"group\" = 'Animals & Nature'")),
     ]
 
 
@@ -147,26 +147,26 @@ def _pictures(item: Item) -> tuple[Any, ...]:
     return (item.image,)
 
 
-def _handbook_queries() -> list[Shown]:
+def _handbook_queries() -> list[DemoQuery]:
     questions = [row for row in _lines(shipped("handbook/questions.jsonl")) if row["answerable"] and row["split"] == "dev"]
     chosen = [next(row for row in questions if row["evidence"] == kind) for kind in ("text", "table", "chart")]
-    return [Shown(title="document question", query=Query(query_id=f"6-pages-{n}", text=row["text"])) for n, row in enumerate(chosen, 1)]
+    return [DemoQuery(title="document question", query=Query(query_id=f"6-pages-{n}", text=row["text"])) for n, row in enumerate(chosen, 1)]
 
 
-def _show(collection: Collection, queries: Sequence[Shown], out: Path, say: Say) -> Iterator[Path]:
-    for shown in queries:
-        depth = DEPTH if shown.rerank else None
-        result = collection.search(shown.query, k=6, retriever=shown.retriever, rerank=shown.rerank, backend=shown.backend, depth=depth)
-        sheet = out / f"{shown.query.query_id}.png"
-        draw_sheet(result, title=shown.title).save(sheet)
-        say(f"\n{shown.title}: {_asked(shown.query)}")
+def _show(collection: Collection, queries: Sequence[DemoQuery], out: Path, say: Say) -> Iterator[Path]:
+    for entry in queries:
+        depth = DEPTH if entry.rerank else None
+        result = collection.search(entry.query, k=6, retriever=entry.retriever, rerank=entry.rerank, backend=entry.backend, depth=depth)
+        sheet = out / f"{entry.query.query_id}.png"
+        draw_sheet(result, title=entry.title).save(sheet)
+        say(f"\n{entry.title}: {_in_words(entry.query)}")
         say(f"  {_took(result)}")
         for hit in result.hits[:3]:
             say(f"  {hit.rank}. {hit.item.item_id}  ({hit.reason})")
         yield sheet
 
 
-def _asked(query: Query) -> str:
+def _in_words(query: Query) -> str:
     parts = [f"{len(query.images)} picture" if query.images else "", repr(query.text) if query.text else ""]
     parts += [f"not {text!r}" for text in query.exclude_text]
     return " + ".join(part for part in parts if part)
@@ -222,7 +222,7 @@ def _compare(
     backend: Backend | None = None,
 ) -> dict[str, Any]:
     """Measures of the first stage and of each reranker on top of it, by stage."""
-    found: dict[str, Any] = {}
+    measures: dict[str, Any] = {}
     say(f"\n{judged.label}: {len(judged.queries)} queries")
     for reranker in ("", *rerankers):
         start = time.perf_counter()
@@ -235,8 +235,8 @@ def _compare(
         values = mean(rankings, judged.qrels, judged.measures)
         stage = f"{results[0].stages[0].name}" + (f", then {reranker} at depth {DEPTH}" if reranker else "")
         say(f"  {'  '.join(f'{name} {value:.3f}' for name, value in values.items())}  {took_ms:.0f} ms a query  {stage}")
-        found[f"{judged.label}: {stage}"] = values
-    return found
+        measures[f"{judged.label}: {stage}"] = values
+    return measures
 
 
 def _without(ranking: Ranking, own: str | None) -> Ranking:

@@ -81,7 +81,7 @@ def rerank(
     result = rerank_candidates(whole, candidates, parts, depth=depth, k=top_n)
     places = {candidate.item.item_id: n for n, candidate in enumerate(candidates)}
     ranked = tuple(_reranked(hit, places[hit.item.item_id], documents) for hit in result.hits)
-    return RerankResult(documents=ranked, search=result, remarks=tuple(_mistaken_paths(documents)))
+    return RerankResult(documents=ranked, search=result, document_notes=tuple(_mistaken_paths(documents)))
 
 
 def candidates_of(documents: Sequence[Any]) -> list[Candidate]:

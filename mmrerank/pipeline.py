@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from mmrerank.backends import backend_of
 from mmrerank.errors import InputError
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, StagedReranker, StageName, as_tuple, check_name, make, requires, stage_of
-from mmrerank.results import GIVEN, AskResult, Hit, SearchResult, Stage
+from mmrerank.results import FIRST_STAGE_ELSEWHERE, AskResult, Hit, SearchResult, Stage
 from mmrerank.types import (
     Answer,
     Answerer,
@@ -237,7 +237,7 @@ def rerank_candidates(
 class _FirstStage:
     """A first stage that was run elsewhere."""
 
-    name = GIVEN
+    name = FIRST_STAGE_ELSEWHERE
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = tuple(candidates)

@@ -11,7 +11,7 @@ from mmrerank.store.lock import FILE as LOCK
 from mmrerank.store.manifest import FILE, Manifest, read_manifest
 
 TABLE = "items.lance"
-Found = TypeVar("Found")
+State = TypeVar("State")
 
 
 def check_vacant(folder: Path) -> None:
@@ -31,10 +31,10 @@ def _is_of_creation(path: Path) -> bool:
     return path.name in (LOCK, TABLE) or path.name.startswith(f"{FILE}.")
 
 
-def read_consistent(folder: Path, look: Callable[[], Found]) -> tuple[Manifest, Found]:
+def read_consistent(folder: Path, look: Callable[[], State]) -> tuple[Manifest, State]:
     """The manifest with what `look` finds while it stays the same: writers note roots before their rows, encoders after their columns."""
     while True:
         manifest = read_manifest(folder)
-        found = look()
+        state = look()
         if read_manifest(folder) == manifest:
-            return manifest, found
+            return manifest, state

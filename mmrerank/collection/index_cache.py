@@ -27,7 +27,7 @@ import numpy as np
 from mmrerank.errors import DamagedData, MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
 from mmrerank.parts import make
-from mmrerank.store.lock import unless_held
+from mmrerank.store.lock import if_free
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Index
 
@@ -46,7 +46,7 @@ class Savable(Protocol):
     def load(self, path: Path) -> None: ...
 
 
-Kept = TypeVar("Kept", bound=Savable)
+AnyIndex = TypeVar("AnyIndex", bound=Savable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def _caught_up(index: Index, empty: Callable[[], Index], snapshot: Snapshot, slu
     return _filled(empty(), snapshot, slug) if index.needs_rebuild else index
 
 
-def _load(place: Path, index: Kept) -> tuple[CacheState | None, Kept | None]:
+def _load(place: Path, index: AnyIndex) -> tuple[CacheState | None, AnyIndex | None]:
     """The cached index with its state; (None, None) when there is none that can be trusted."""
     try:
         state = CacheState(**json.loads((place / STATE).read_text(encoding="utf-8")))
@@ -142,7 +142,7 @@ def _load(place: Path, index: Kept) -> tuple[CacheState | None, Kept | None]:
 def _save(place: Path, index: Savable, name: str, version: int) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with unless_held(place) as mine:
+        with if_free(place) as mine:
             if mine:
                 _replace(place, index, name, version)
     except OSError as error:

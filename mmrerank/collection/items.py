@@ -57,9 +57,9 @@ def place_of(item: Item) -> str:
 
 def headings_of(item: Item) -> str:
     """What a document says of one of its pages: the number printed on it, the title, the path in the contents; "" where it is silent."""
-    said = item.metadata
-    label = f"printed {said['page_label']}" if said.get("page_label") else ""
-    return ", ".join(filter(None, (label, ": ".join(str(said[name]) for name in ("title", "section") if said.get(name)))))
+    fields = item.metadata
+    label = f"printed {fields['page_label']}" if fields.get("page_label") else ""
+    return ", ".join(filter(None, (label, ": ".join(str(fields[name]) for name in ("title", "section") if fields.get(name)))))
 
 
 @lru_cache(maxsize=32)

@@ -33,7 +33,7 @@ def chosen(version: CollectionVersion, *, ids: Sequence[str], paths: Sequence[st
     return [row for row in rows if row["item_id"] in gone]
 
 
-def _some(what: str, found: Sequence[Row]) -> set[str]:
-    if not found:
+def _some(what: str, rows: Sequence[Row]) -> set[str]:
+    if not rows:
         raise InputError(f"the collection has no {what}")
-    return {row["item_id"] for row in found}
+    return {row["item_id"] for row in rows}

@@ -109,15 +109,15 @@ def _check_caches(collection: Collection) -> list[str]:
 def _check_files(collection: Collection) -> list[str]:
     rows = collection.version.snapshot.table(["file", "file_size", "file_mtime_ns"], "state = 'ready'")
     files = {row["file"]: (row["file_size"], row["file_mtime_ns"]) for row in rows}
-    found: list[str] = []
+    changes: list[str] = []
     for file_id, stamp in sorted(files.items()):
         path = path_of(file_id, collection.manifest.roots)
         state = _stamp(path)
         if state is None:
-            found.append(f"{file_id} is gone; index its folder again to remove it here")
+            changes.append(f"{file_id} is gone; index its folder again to remove it here")
         elif state != stamp:
-            found.append(f"{file_id} changed since it was indexed; index it again")
-    return found
+            changes.append(f"{file_id} changed since it was indexed; index it again")
+    return changes
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

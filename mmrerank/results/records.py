@@ -9,7 +9,7 @@ from typing import Any
 from mmrerank.results.showing import Row, as_html, as_text
 from mmrerank.types import Answer, Candidate, Cost, Item, Query, Ranking
 
-GIVEN = "given"  # the name of a first stage that was run elsewhere
+FIRST_STAGE_ELSEWHERE = "given"  # the name of a first stage that was run elsewhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class SearchResult:
         query = self.query
         parts = [f"{len(query.images)} picture{'s' if len(query.images) > 1 else ''}" if query.images else "", query.text or ""]
         parts += [f"not {text}" for text in query.exclude_text] + ["not like a picture"] * bool(query.exclude_images)
-        way = ", then ".join(stage.name.split("(")[0] for stage in self.stages if stage.name != GIVEN)
+        way = ", then ".join(stage.name.split("(")[0] for stage in self.stages if stage.name != FIRST_STAGE_ELSEWHERE)
         return f"{' + '.join(filter(None, parts))}: {len(self.hits)} hits" + (f" by {way}" if way else "")
 
     def _rows(self) -> list[Row]:
@@ -124,7 +124,7 @@ class RerankResult:
 
     documents: tuple[Reranked, ...]
     search: SearchResult  # the same as hits, with the stages
-    remarks: tuple[str, ...] = ()  # on the documents as they came
+    document_notes: tuple[str, ...] = ()  # on the documents as they came
 
     @property
     def order(self) -> list[int]:
@@ -139,7 +139,7 @@ class RerankResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was mended, left out or could not be shown; empty where all went as it should."""
-        return (*self.remarks, *self.search._notes())
+        return (*self.document_notes, *self.search._notes())
 
     def __iter__(self) -> Iterator[Reranked]:
         return iter(self.documents)

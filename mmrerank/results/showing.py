@@ -14,7 +14,7 @@ from mmrerank.errors import MMRerankError
 from mmrerank.handles import ImageHandle
 
 THUMB_PX = 128
-SHOWN = 20  # rows with pictures in a notebook; a page of thousands helps nobody
+MOST_ROWS = 20  # rows with pictures in a notebook; a page of thousands helps nobody
 EXCERPT = 160  # characters of a text in HTML
 STYLE = "border:1px solid #8884;padding:6px;vertical-align:top;text-align:left"
 
@@ -57,10 +57,10 @@ def _cut(line: str, width: int) -> str:
 def as_html(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """A table with a small picture of each row that has one; nothing of what it shows is taken for markup."""
     head = "".join(f'<th style="{STYLE}">{name}</th>' for name in ("", "", "score", "what", "why"))
-    body = "".join(_line(row) for row in rows[:SHOWN])
-    more = f"<p>and {len(rows) - SHOWN} more</p>" if len(rows) > SHOWN else ""
-    remarks = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    return f"<div><p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>{more}{remarks}</div>"
+    body = "".join(_line(row) for row in rows[:MOST_ROWS])
+    more = f"<p>and {len(rows) - MOST_ROWS} more</p>" if len(rows) > MOST_ROWS else ""
+    lines = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    return f"<div><p><b>{escape(title)}</b></p><table><tr>{head}</tr>{body}</table>{more}{lines}</div>"
 
 
 def _line(row: Row) -> str:

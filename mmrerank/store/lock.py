@@ -45,7 +45,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unless_held(folder: Path) -> Iterator[bool]:
+def if_free(folder: Path) -> Iterator[bool]:
     """Holds the lock of a folder where nobody else does, which it tells; never waits.
 
     Raises:

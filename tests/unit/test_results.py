@@ -12,7 +12,7 @@ import mmrerank
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError
 from mmrerank.results import Hit, SearchResult, Stage
-from mmrerank.results.showing import SHOWN
+from mmrerank.results.showing import MOST_ROWS
 from mmrerank.types import Item, Notes, Query, Ranking
 
 
@@ -60,7 +60,7 @@ def test_a_notebook_gets_pictures_and_nothing_of_what_it_shows_is_markup() -> No
 
 
 def test_a_long_result_says_how_many_more_there_are() -> None:
-    html = result(*(hit(n, f"item {n}") for n in range(1, SHOWN + 6)))._repr_html_()
+    html = result(*(hit(n, f"item {n}") for n in range(1, MOST_ROWS + 6)))._repr_html_()
     assert "and 5 more" in html
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mmrerank.errors import InputError
-from mmrerank.store.lock import unless_held, writing
+from mmrerank.store.lock import if_free, writing
 
 HOLD = "import sys, time; from pathlib import Path; from mmrerank.store.lock import writing\n"
 HOLD += "with writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(20)"
@@ -38,17 +38,17 @@ with open(f"{sys.argv[1]}/.lock", "ab") as file:
 FORK = """
 import os, sys
 from pathlib import Path
-from mmrerank.store.lock import unless_held, writing
+from mmrerank.store.lock import if_free, writing
 folder = Path(sys.argv[1])
 child = 0
 with writing(folder):
     child = os.fork()
     if child:
         os.waitpid(child, 0)
-        with unless_held(folder) as mine:
+        with if_free(folder) as mine:
             print(mine)
 if child:
-    with unless_held(folder) as mine:
+    with if_free(folder) as mine:
         print(mine)
 """
 
@@ -76,7 +76,7 @@ def test_a_killed_process_leaves_no_lock_and_who_waited_goes_on(tmp_path: Path, 
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with unless_held(tmp_path) as mine:
+        with if_free(tmp_path) as mine:
             assert mine is False
         threading.Timer(0.3, holder.send_signal, [signal.SIGKILL]).start()
         with caplog.at_level(logging.WARNING), writing(tmp_path):
@@ -89,7 +89,7 @@ def test_a_killed_process_leaves_no_lock_and_who_waited_goes_on(tmp_path: Path, 
 def test_an_error_releases_the_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), writing(tmp_path):
         raise RuntimeError
-    with unless_held(tmp_path) as mine:
+    with if_free(tmp_path) as mine:
         assert mine is True
 
 
@@ -106,7 +106,7 @@ def test_a_file_system_without_locks_is_named_and_the_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", refused)
-    with writing(tmp_path), unless_held(tmp_path) as mine:
+    with writing(tmp_path), if_free(tmp_path) as mine:
         assert mine is True
     assert [record.message for record in caplog.records] == [
         f"{tmp_path / '.lock'} cannot be locked, so two writers at once could damage the collection: Operation not supported"
@@ -130,7 +130,7 @@ def test_a_process_of_0_2_0_and_this_one_keep_each_other_out(tmp_path: Path) -> 
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
-        with unless_held(tmp_path) as mine:
+        with if_free(tmp_path) as mine:
             assert mine is False
         other.stdin.write("release\n")
         other.stdin.flush()
