@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 IDS, TEXTS = ("item_id", "id"), ("text", "content")  # keys of a mapping, the first that is there counts
 PICTURES = ("image", "image_path", "image_url")
 FILES = ("file_path", "path", "source")
+PASSED_AS = {"backend": "backend='local/PATH', or another backend", "descriptors": "encoder='openclip/...', or another encoder"}
 UNNAMED = "document"  # the id of what brings none, until it gets its place
 EXPECTED = "Expected a text, a pathlib.Path, bytes, a PIL picture, an Item, a Candidate or a mapping with text and image."
 
@@ -73,8 +74,9 @@ def rerank(
     >>> result.order, result[0].document
     ([1, 0], 'the red door of a red house')
     """
-    if top_n is not None and top_n < 1:
-        raise InputError(f"top_n must be at least 1; got {top_n}")
+    for name, count in (("top_n", top_n), ("depth", depth)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise InputError(f"{name} must be a whole number from 1, or None for all; got {count!r}")
     candidates = candidates_of(documents)
     parts = _parts(reranker, candidates, backend=backend, encoder=encoder, api_key=api_key)
     whole = query_of(query, image=image, exclude_text=exclude_text, exclude_image=exclude_image)
@@ -107,7 +109,8 @@ def _candidate(document: Any, place: int) -> Candidate:
     if isinstance(document, Mapping):
         return _from_mapping(document, place)
     try:
-        return Candidate(item=Item(item_id=UNNAMED, image=pictures.picture(document)))
+        item_id = document.name or UNNAMED if isinstance(document, Path) else UNNAMED
+        return Candidate(item=Item(item_id=item_id, image=pictures.picture(document)))
     except InputError as error:
         raise InputError(f"document {place}: {error.message}", hint=EXPECTED) from error
 
@@ -120,7 +123,7 @@ def _from_mapping(document: Mapping[str, Any], place: int) -> Candidate:
     if text is None and image is None:
         fields = ", ".join(map(str, document)) or "none"
         raise InputError(f"document {place} has neither text nor image; its fields are {fields}", hint=EXPECTED)
-    item_id = next((str(document[key]) for key in IDS if document.get(key) is not None), UNNAMED)
+    item_id = next((str(document[key]) for key in IDS if document.get(key) not in (None, "")), UNNAMED)
     metadata = {str(key): value for key, value in document.items() if key not in (*IDS, *TEXTS, *PICTURES, "score")}
     return Candidate(item=Item(item_id=item_id, text=text or None, image=image, metadata=metadata), score=number(document.get("score")))
 
@@ -228,7 +231,13 @@ def _parts(
         part = make(encoder, station="encoders") if isinstance(encoder, str) else encoder
         resources["descriptors"] = EncodedOnTheFly(part, candidates)
     key = api_key if model is None else None
+    for one in as_tuple(reranker):
+        if not isinstance(one, str | Reranker | NamedReranker):
+            raise InputError(f"a reranker is a name, or a part with `name` and `rerank`; got {type(one).__name__}")
     named = [NamedReranker.with_key(one, key) if isinstance(one, str) else one for one in as_tuple(reranker)]
+    for one in named:
+        if isinstance(one, NamedReranker) and (missing := sorted(one.needs & PASSED_AS.keys() - resources.keys())):
+            raise InputError(f"{str(one.stage)!r} needs {PASSED_AS[missing[0]].partition('=')[0]}", hint=f"Pass {PASSED_AS[missing[0]]}.")
     return [one.made(**resources) if isinstance(one, NamedReranker) else one for one in named]
 
 

@@ -45,7 +45,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mmrerank.errors import InputError, UnknownName
+from mmrerank.errors import InputError, MMRerankError, UnknownName
 
 STATIONS = {  # station folder -> what one of its parts is called
     "readers": "reader",
@@ -153,6 +153,8 @@ def _keywords(text: str, name: str) -> dict[str, Any]:
 
 
 def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Attribute | ast.BinOp):  # a file's name without its quotes
+        raise ValueError(f"{ast.unparse(node)} needs quotes around it")
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)  # a bare word is a string
 
 
@@ -246,7 +248,7 @@ def _from_outside(place: str, name: str = "") -> PartFactory:
             holder = vars(holder)[piece]
     except KeyError as error:
         raise InputError(f"the module {path!r} of the part {name or place!r} holds nothing called {attribute!r}") from error
-    except Exception as error:  # whatever a module that is not ours raises as it is imported
+    except (Exception, SystemExit) as error:  # whatever a module that is not ours raises as it is imported
         hint = "Its folder has to be on PYTHONPATH, or its package installed."
         why = f"{type(error).__name__}: {error}"
         raise InputError(f"the module of the part {name or place!r} cannot be imported: {why}", hint=hint) from error
@@ -341,12 +343,18 @@ def stage_of(name: str, *, station: str | None = "rerankers") -> StageName:
     if backend is not None:
         _factory(parse(backend).part, "backends")
     options, own = dict(parsed.options), "depth" in _fields(factory.Options)
-    depth = options.get("depth") if own else options.pop("depth", None) if station == "rerankers" else None
+    reranks = _reranks(parsed.part, station)
+    depth = options.get("depth") if own else options.pop("depth", None) if reranks else None
     if depth is not None and not own and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
         raise InputError(f"the depth of {parsed.part!r} is a whole number from 1; got {depth!r}")
-    depth = depth if station == "rerankers" else None
+    depth = depth if reranks else None
     part = dataclasses.replace(parsed, options=options, backend=None)
     return StageName(part=part, depth=depth, backend=backend, own_depth=own and depth is not None)
+
+
+def _reranks(part: str, station: str | None) -> bool:
+    """Whether a part is a reranker; of no station in particular, by the names that ship."""
+    return station == "rerankers" or (station is None and part in names("rerankers"))
 
 
 def _is_backend(text: str) -> bool:
@@ -420,17 +428,29 @@ def make(name: str | StageName, *, station: str | None = None, **resources: Any)
         stage = name
     factory = _factory(stage.part.part, station)
     options = options_of(stage.part, factory.Options)
-    part = factory.build(options, **_resources_for(str(stage.part), factory, resources))
+    part = _built(stage.part, factory, options, _resources_for(str(stage.part), factory, resources))
     full = printed(stage.part.part, options)
     if ":" in stage.part.part or (station is not None and stage.part.part in installed(station)):
         _rename(part, full)
     if stage.is_plain:
         return part
     named = _stage_name(full, stage, resources.get("backend"))
-    if station == "rerankers":
+    if _reranks(stage.part.part, station):
         return StagedReranker(part, stage, named)
     _rename(part, named)
     return part
+
+
+def _built(name: PartName, factory: PartFactory, options: Any, resources: Mapping[str, Any]) -> Any:
+    """The part; whatever one of somebody else's raises as it is made is told as an error of its name."""
+    if ":" not in name.part:
+        return factory.build(options, **resources)
+    try:
+        return factory.build(options, **resources)
+    except MMRerankError:
+        raise
+    except Exception as error:
+        raise InputError(f"the part {str(name)!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _resources_for(name: str, factory: PartFactory, resources: Mapping[str, Any]) -> dict[str, Any]:

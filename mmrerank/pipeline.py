@@ -199,6 +199,8 @@ def _relevant(ranking: Ranking) -> tuple[Candidate, ...]:
 def _timed(name: str, work: Callable[[], Ranking]) -> Stage:
     start = time.perf_counter()
     ranking = work()
+    if not isinstance(ranking, Ranking):
+        raise InputError(f"the stage {name!r} returned a {type(ranking).__name__}; expected a Ranking")
     notes = ranking.notes
     messages = notes.messages if notes.status == "ok" else (notes.status, *notes.messages)
     return Stage(name=name, seconds=time.perf_counter() - start, notes=messages, ranking=ranking)

@@ -65,6 +65,8 @@ class Query:
         if not self.query_id:
             raise InputError("a query needs a non-empty query_id")
         object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
+        if strangers := [text for text in (self.text, *self.exclude_text) if not isinstance(text, str | None)]:
+            raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
         if not self.text and not self.images:

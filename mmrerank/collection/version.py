@@ -19,6 +19,7 @@ from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest.notes import with_wordless
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, make
+from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker, ask, rerankers_of, search
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.manifest import EncoderEntry, Manifest
@@ -47,7 +48,7 @@ class CollectionVersion:
 
     def search(
         self,
-        query: Query,
+        query: Query | str,
         *,
         k: int = 10,
         retriever: str | Retriever | None = None,
@@ -56,7 +57,7 @@ class CollectionVersion:
         depth: int | None = None,
     ) -> SearchResult:
         """The k best items for a query; see `Collection.search`."""
-        backend = backend_of(backend)
+        query, backend = query_of(query), backend_of(backend)
         first = retriever if retriever is not None else self.default_retriever(query)
         stage = self.retriever(first, backend) if isinstance(first, str) else first
         return search(query, stage, rerankers_of(rerank, stage, backend), k=k, depth=depth)

@@ -13,10 +13,11 @@ Source: Platt 1999; Lin, Lin & Weng 2007 (the targets, Newton's steps); Zadrozny
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,9 @@ class Calibration:
     def __post_init__(self) -> None:
         for name in ("raw", "probability"):  # a file gives lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        numbers = (self.slope, self.offset, *self.raw, *self.probability)
+        if self.method not in get_args(Method) or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise InputError(f"a calibration is {' or '.join(get_args(Method))}, of finite numbers; got {self.method!r} of {numbers[:4]}")
 
     def probabilities(self, raw: npt.ArrayLike) -> Numbers:
         """(n,) probabilities of (n,) raw scores; never falling while those rise."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmrerank.errors import InputError
-from mmrerank.parts import make, parse, printed
+from mmrerank.parts import make, parse, printed, stage_of
 from mmrerank.prompting.files import PromptText
 from mmrerank.rerankers._calibration import Calibration, fit_calibration
 from mmrerank.rerankers._fitted import AsksModel, method_of, origin
@@ -76,6 +76,9 @@ def inner(options: Options) -> str:
         raise InputError("calibrated needs the file of a calibration", hint="Fit one: fit_calibration(reranker, judged).save(PATH).")
     if parse(options.rerank).part == "calibrated":
         raise InputError("a calibrated reranker has its probabilities already")
+    within = stage_of(options.rerank)
+    if within.depth is not None and not within.own_depth:
+        raise InputError(f"the reranker within has no depth of its own; got {options.rerank!r}", hint="Write calibrated(..., depth=N).")
     return options.rerank
 
 

@@ -71,7 +71,9 @@ class SearchResult:
         parts = [f"{len(query.images)} picture{'s' if len(query.images) > 1 else ''}" if query.images else "", query.text or ""]
         parts += [f"not {text}" for text in query.exclude_text] + ["not like a picture"] * bool(query.exclude_images)
         way = ", then ".join(stage.name.split("(")[0] for stage in self.stages if stage.name != FIRST_STAGE_ELSEWHERE)
-        return f"{' + '.join(filter(None, parts))}: {len(self.hits)} hits" + (f" by {way}" if way else "")
+        return f"{' + '.join(filter(None, parts))}: {len(self.hits)} {'hit' if len(self.hits) == 1 else 'hits'}" + (
+            f" by {way}" if way else ""
+        )
 
     def _rows(self) -> list[Row]:
         return [

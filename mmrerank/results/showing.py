@@ -46,7 +46,8 @@ def as_text(title: str, rows: Sequence[Row], notes: Sequence[str] = (), *, width
         score = "-" if row.score is None else f"{row.score:.3f}"
         name = row.name if len(row.name) <= names else f"…{row.name[1 - names :]}"
         lines.append(_cut(f"{row.rank:>2}. {score:>7}  {name:<{names}}  {row.reason}", columns))
-    return "\n".join([*lines, *(f"    {note}" for note in notes)])
+    text = "\n".join([*lines, *(f"    {note}" for note in notes)])
+    return text.encode("utf-8", "replace").decode("utf-8")  # half a character would break the print of all
 
 
 def _cut(line: str, width: int) -> str:

@@ -112,6 +112,33 @@ def test_a_query_in_parts_is_the_query_as_a_whole() -> None:
         mmrerank.rerank(None, TEXTS)
 
 
-def test_a_reranker_without_its_backend_says_what_to_give() -> None:
-    with pytest.raises(InputError, match="backend"):
-        mmrerank.rerank("red", TEXTS, "ragllava")
+@pytest.mark.parametrize(("reranker", "argument"), [("ragllava", "backend="), ("superglobal", "encoder=")])
+def test_a_reranker_without_what_it_needs_says_which_argument_gives_it(reranker: str, argument: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        mmrerank.rerank("red", TEXTS, reranker)
+    assert argument in refusal.value.hint
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "1", True])
+def test_counts_are_whole_numbers_from_one(count: Any) -> None:
+    for name in ("top_n", "depth"):
+        with pytest.raises(InputError, match=name):
+            mmrerank.rerank("red", TEXTS, **{name: count})
+
+
+@pytest.mark.parametrize(
+    ("query", "options"), [(5, {}), ("red", {"exclude_text": [5]}), ("red", {"reranker": None}), ("red", {"reranker": 7})]
+)
+def test_values_of_a_wrong_type_are_refused_as_such(query: Any, options: Any) -> None:
+    with pytest.raises(InputError, match=r"got (int|NoneType)"):
+        mmrerank.rerank(query, TEXTS, **options)
+
+
+def test_pictures_go_by_the_names_of_their_files_and_an_empty_id_is_none(tmp_path: Path) -> None:
+    picture(1).save(tmp_path / "red.png")
+    ids = [candidate.item.item_id for candidate in candidates_of([tmp_path / "red.png", {"id": "", "text": "a"}])]
+    assert ids == ["red.png", "document (place 2)"]
+
+
+def test_half_a_character_breaks_no_print() -> None:
+    assert str(mmrerank.rerank("q", ["\ud800 q"])).encode("utf-8")

@@ -274,3 +274,30 @@ def test_a_package_gives_its_part_a_short_name_and_is_not_imported_to_list_it(
     finally:
         monkeypatch.undo()
         installed.cache_clear()
+
+
+def test_the_printed_name_of_a_stage_makes_it_again_without_its_station() -> None:
+    stage = make("bm25(depth=2)", station="rerankers")
+    assert make(stage.name).depth == stage.depth == 2
+
+
+def test_a_file_without_quotes_is_told_to_need_them() -> None:
+    with pytest.raises(InputError, match=r"bm25\.toml needs quotes"):
+        make("calibrated(rerank=bm25, calibration=bm25.toml)", station="rerankers")
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "words"),
+    [
+        ("import sys; sys.exit(3)", "Part", "cannot be imported: SystemExit: 3"),
+        ("class Part:\n    def __init__(self): raise RuntimeError('no luck')", "Part", "cannot be made: RuntimeError: no luck"),
+    ],
+)
+def test_what_a_part_from_outside_raises_is_an_error_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, name: str, words: str
+) -> None:
+    module = f"outside_{abs(hash(source))}"
+    (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=words):
+        make(f"{module}:{name}", station="rerankers")

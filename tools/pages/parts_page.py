@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from mmrerank import parts
+from mmrerank.errors import InputError
 from tools.pages.source_comments import comments_by_line
 
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -70,7 +71,10 @@ def first_sentence(docstring: str) -> str:
 
 def needs(place: str, name: str) -> list[str]:
     """What the part has to be made with besides its options; what it can do without is said so."""
-    requirements = parts.requires(name, station=place)
+    try:
+        requirements = parts.requires(name, station=place)
+    except InputError:  # one around another, which has to be named first
+        return ["Needs what the part within it needs.\n"]
     words = [
         words if resource in requirements.needed else f"{words}, if there is one"
         for resource, words in NEEDS.items()

@@ -269,3 +269,7 @@ def test_an_index_of_texts_makes_no_collection(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="there are: faiss_index, flat\\."):
         Collection.create(tmp_path / "c", index="hnsw")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_version_is_searched_by_a_text_too(collection: Collection) -> None:
+    assert collection.version.search("nothing has text").hits == ()

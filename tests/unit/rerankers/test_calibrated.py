@@ -214,3 +214,14 @@ def test_it_needs_what_the_one_within_needs(tmp_path: Path) -> None:
         make("calibrated", station="rerankers", backend=model())
     with pytest.raises(InputError, match="already"):
         make("calibrated(rerank=calibrated, calibration=x)", station="rerankers", backend=model())
+
+
+@pytest.mark.parametrize("fields", [{"method": "bogus"}, {"method": "platt", "slope": float("nan")}, {"method": "platt", "slope": "abc"}])
+def test_a_calibration_is_of_a_known_method_and_of_numbers(fields: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="of finite numbers"):
+        Calibration(**fields)  # type: ignore[arg-type]
+
+
+def test_the_depth_is_that_of_the_whole_and_never_of_the_one_within() -> None:
+    with pytest.raises(InputError, match="no depth of its own"):
+        make("calibrated(rerank='bm25(depth=2)', calibration='x.toml')", station="rerankers")

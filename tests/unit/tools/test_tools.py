@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 MAKERS = (
     "emoji.make",
+    "emoji.sample",
     "handbook.make",
     "mini_clip.train",
     "mini_clip.evaluate",
