@@ -36,6 +36,8 @@ def with_hint(message: str, hint: str) -> str:
 class MMRerankError(Exception):
     """What all errors of the package share: a message and a hint, which may be empty."""
 
+    code = ""  # what programs read in JSON where that is not the name of the class
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -43,6 +45,11 @@ class MMRerankError(Exception):
 
     def __str__(self) -> str:
         return with_hint(self.message, self.hint)
+
+    @property
+    def type(self) -> str:
+        """What programs read in JSON: it stays when a class is renamed or told apart further."""
+        return self.code or self.__class__.__name__
 
 
 class InputError(MMRerankError, ValueError):

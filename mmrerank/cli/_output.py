@@ -47,7 +47,7 @@ def out() -> Console:
 
 
 def fail(error: MMRerankError, *, as_json: bool) -> int:
-    _tell(type(error).__name__, error.message, error.hint, as_json)
+    _tell(error.type, error.message, error.hint, as_json)
     return exit_code(error)
 
 

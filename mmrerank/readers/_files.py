@@ -96,6 +96,8 @@ def _text_kind(head: bytes) -> str:
 class Unopened(FormatError):
     """A file that could not be opened: rights or a disk may be back the next time, and nothing in the file tells."""
 
+    code = "FormatError"
+
 
 def opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
     """The regular file at `path`, open for reading.

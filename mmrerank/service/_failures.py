@@ -24,6 +24,8 @@ KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_fo
 class RequestRefused(MMRerankError):
     """A request that is turned away at the door, with its status."""
 
+    code = "Refused"
+
     def __init__(self, status: int, message: str, *, hint: str = "", param: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status, self.param = status, param
@@ -31,6 +33,8 @@ class RequestRefused(MMRerankError):
 
 class NoSuchThing(RequestRefused):
     """What a request names is not here."""
+
+    code = "NoSuchThing"
 
     def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
         super().__init__(404, message, hint=hint, param=param)
@@ -63,9 +67,9 @@ def envelope(error: MMRerankError, redact: Redaction = str) -> dict[str, Any]:
     """The body of the reply.
 
     Args:
-        said: cleans what the error says.
+        redact: cleans what the error says.
     """
-    return body(status_of(error), _text_of(error, redact), code=type(error).__name__, param=getattr(error, "param", None))
+    return body(status_of(error), _text_of(error, redact), code=error.type, param=getattr(error, "param", None))
 
 
 def _text_of(error: MMRerankError, redact: Redaction) -> str:

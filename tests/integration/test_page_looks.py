@@ -13,7 +13,7 @@ from PIL import Image
 
 from tools.screenshots import SHOTS, screenshot, small
 
-PICTURES = Path(__file__).parents[2] / "demos" / "pictures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
 SEARCH = "/?collection=emoji&text=firefighter&rerank=reversed&depth=6&k=12&without=helmet&wanted=pictures.parquet::woman-farmer"
 ASK = "/?collection=report&answerer=extractive&text=What+did+the+skipper+accept+for+bringing+back+the+drifting+buoy"
