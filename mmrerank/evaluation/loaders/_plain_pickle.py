@@ -19,6 +19,7 @@ from mmrerank.errors import FormatError, InputError
 
 MAX_BYTES = 16 * 2**20
 MAX_VALUES = 2_000_000  # a few bytes can say "the same list ten times", and that again and again
+MOST_LETTERS = 300  # of what Python says of a broken pickle
 _KINDS = frozenset("biuf")
 
 
@@ -108,7 +109,8 @@ def plain_pickle(path: Path) -> Any:
     try:
         return _Plain().of(_Reader(path.read_bytes()).load())
     except Exception as error:  # a broken pickle can raise anything
-        raise FormatError(f"no pickle of plain values: {error}", path=path) from error
+        why = str(error)[:MOST_LETTERS] or type(error).__name__  # an error over a key can quote all of it
+        raise FormatError(f"no pickle of plain values: {why}", path=path) from error
 
 
 class _Plain:

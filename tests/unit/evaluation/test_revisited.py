@@ -144,3 +144,10 @@ def test_the_same_text_said_again_and_again_takes_no_memory(tmp_path: Path) -> N
         plain_pickle(tmp_path / "gnd.pkl")
     assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
     tracemalloc.stop()
+
+
+def test_an_error_that_quotes_a_long_key_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "long.pkl").write_bytes(b"c" + b"x" * 5000 + b"\ny\n.")  # a class of a module with a name of 5,000 letters
+    with pytest.raises(FormatError) as refusal:
+        plain_pickle(tmp_path / "long.pkl")
+    assert len(refusal.value.reason) < 400
