@@ -7,7 +7,6 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
@@ -27,14 +26,9 @@ def resolved(part: Any, station: str) -> Any:
 
     Raises:
         UnknownName: no part of ours has that name.
-        ImportError, AttributeError: that module or attribute is not there.
+        InputError: that module or attribute is not there.
     """
-    if not isinstance(part, str):
-        return part
-    path, colon, attribute = part.partition(":")
-    if not colon or "/" in path or "(" in path:
-        return parts.module(part, station=station)
-    return getattr(import_module(path), attribute) if attribute else import_module(path)
+    return parts.module(part, station=station) if isinstance(part, str) else part
 
 
 @contextmanager
