@@ -55,7 +55,7 @@ def clustered(count: int, dimension: int, seed: int) -> Array:
 
 
 def filled(folder: Path, encoder: GivenRows, rows: Array) -> Collection:
-    collection = Collection.create(folder, encoders=[encoder])
+    collection = Collection.create(folder, encoders=[encoder], index="faiss_index")
     slug = slug_of(encoder.name)
     write_manifest(folder, collection.manifest.with_root(Root(path="/pictures")))
     for start in range(0, len(rows), 20_000):
