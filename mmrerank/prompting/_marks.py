@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from mmrerank.prompting._flow import Flow, Pair, Value, flows
+from mmrerank.prompting._loose_json import Flow, Pair, Value, flows
 
 Identifiers: TypeAlias = Literal["numbers", "letters"]
 
@@ -37,7 +37,7 @@ PLACE = re.compile(r"(?:rank(?:ed)?|placed?|position|top)[\s#:=-]*(\d{1,4})|(\d{
 SCORE = re.compile(
     r"(?:(?P<name>score|relevance|confidence|prob\w*|grade|rating)[\s:=]*)?(?P<value>-?\d+(?:\.\d+)?)\s*(?:%|/\s*\d+)?", re.IGNORECASE
 )
-SAID = r"(?:\s*\([^()\n]{0,80}\))?"  # a score or a word behind a mark, in parentheses
+REMARK = r"(?:\s*\([^()\n]{0,80}\))?"  # a score or a word behind a mark, in parentheses
 COUNTER = re.compile(r"(?:(?:rank|place|position|top|no\.?|#)\s*)?(\d{1,4})(?:st|nd|rd|th)?\s*(?:[.):|]|-(?=\s))\s*", re.IGNORECASE)
 
 
@@ -203,9 +203,9 @@ def _is_answer(marks: Sequence[int], count: int, *, alone: bool, whole: bool) ->
 def _row(text: str, grammar: Grammar) -> list[int] | None:
     """[3], [1], [2] or [3][1][2] on lines of their own."""
     mark = rf"\[\s*{grammar.bare}\s*\]"
-    for match in reversed(list(re.finditer(rf"{mark}{SAID}(?:\s*[,;]?\s*{mark}{SAID})+", text))):
+    for match in reversed(list(re.finditer(rf"{mark}{REMARK}(?:\s*[,;]?\s*{mark}{REMARK})+", text))):
         if _stands_alone(text, match.start(), match.end()):
-            entries = [grammar.entry(piece[0]) for piece in re.finditer(rf"{mark}{SAID}", match[0])]
+            entries = [grammar.entry(piece[0]) for piece in re.finditer(rf"{mark}{REMARK}", match[0])]
             return in_order([entry for entry in entries if entry is not None])
     return None
 
@@ -258,7 +258,7 @@ def chained_marks(text: str, grammar: Grammar) -> list[int] | None:
     sign = r"\s*(?:>+=?|[=~≈])\s*"
     for mark, needs_line in ((grammar.named, False), (grammar.bare, True)):
         any_mark = rf"(?:{grammar.named}|{grammar.bare})"
-        for match in reversed(list(re.finditer(rf"{mark}{SAID}(?:{sign}{any_mark}{SAID})+", text, re.IGNORECASE))):
+        for match in reversed(list(re.finditer(rf"{mark}{REMARK}(?:{sign}{any_mark}{REMARK})+", text, re.IGNORECASE))):
             before, after = text[: match.start()].rstrip(), text[match.end() :].lstrip()
             if ">" not in match[0] or before.endswith((">", "=", "<")) or re.match(r"[<>=]|,?\s*(?:\.\.|…)|\[", after):
                 continue

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmrerank.prompting._final_part import FinalPart, behind_label, final_part
-from mmrerank.prompting._flow import flows
+from mmrerank.prompting._loose_json import flows
 from mmrerank.prompting._marks import GRAMMARS, SCORE, Grammar, Identifiers, bare_marks, chained_marks, listed_scores, marks_in
 from mmrerank.types import Status
 
@@ -26,7 +26,7 @@ EXCERPT_LETTERS = 80
 NO_RANKING = "no ranking in the answer"
 BROKEN_OFF = "the answer breaks off"
 CUT = "the answer was cut at max_tokens"
-NOT_SHOWN = "no mark in the answer is one of a candidate"
+NO_CANDIDATE = "no mark in the answer is one of a candidate"
 FROM_ZERO = "the answer counts from 0, the candidates from 1"
 NAMED = re.compile(
     r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$",
@@ -116,7 +116,7 @@ def read_marks(text: str, count: int, *, identifiers: Identifiers = "numbers", c
         return Reading(marks=None, why=CUT if cut else NO_RANKING)
     every = set(range(1, count + 1))
     if not every & set(marks):
-        return Reading(marks=None, why=NOT_SHOWN)
+        return Reading(marks=None, why=NO_CANDIDATE)
     whole = every <= set(marks)
     if not whole and _breaks_off(part, cut=cut):
         return Reading(marks=None, why=CUT if cut else BROKEN_OFF)
@@ -169,8 +169,8 @@ def _choices(text: str, grammar: Grammar) -> list[int]:
     lines = [bare_marks(line, grammar) for line in text.splitlines()]
     if any(lines):
         return [mark for marks in lines for mark in marks or ()]
-    said = re.fullmatch(rf".*\b(?:is|choose|best:?)\s*(?P<mark>{grammar.named})\W*", text, re.IGNORECASE)
-    return [grammar.mark_of(said["mark"])] if said else []
+    sentence = re.fullmatch(rf".*\b(?:is|choose|best:?)\s*(?P<mark>{grammar.named})\W*", text, re.IGNORECASE)
+    return [grammar.mark_of(sentence["mark"])] if sentence else []
 
 
 # An answer -> scores ------------------------------------------------------------------
