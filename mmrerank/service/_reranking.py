@@ -39,6 +39,7 @@ class Reranked:
     """The results of one request, best first."""
 
     model: Model
+    method: str
     lines: list[Line]
     stage: Stage
     scale: Scale
@@ -57,7 +58,8 @@ class Reranked:
     def notes(self) -> dialects.ReplyNotes:
         stage = self.stage
         return dialects.ReplyNotes(
-            method=stage.name,
+            method=self.method,
+            reranked=stage.ranking.notes.status != "fallback",
             scale=self.scale,
             status=stage.ranking.notes.status,
             notes=self.messages,
@@ -91,18 +93,11 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/rerank", response_model_exclude_none=True)
     async def jina(request: Request, body: dialects.JinaRequest) -> dialects.JinaReply:
         """Reranks texts, pictures, both, or indexed items, as Jina and vLLM."""
-        answer = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
-        return dialects.JinaReply(
-            id=f"rerank-{uuid.uuid4().hex}",
-            model=answer.model.name,
-            results=results_of(answer, body),
-            usage=answer.usage,
-            mmrerank=answer.notes,
-        )
+        return as_jina(await ranked(request, body.model, body.query, body.listed, body.mmrerank), body)
 
     @routes.post("/rerank", response_model_exclude_none=True)
-    async def bare(request: Request, body: dialects.BareRequest) -> list[dialects.TeiResult] | dialects.InfinityReply:
-        """Reranks texts: as text-embeddings-inference where `texts` is present, as infinity otherwise."""
+    async def bare(request: Request, body: dialects.BareRequest) -> list[dialects.TeiResult] | dialects.InfinityReply | dialects.JinaReply:
+        """Reranks as text-embeddings-inference where `texts` is present, as infinity where `raw_scores` is, else as Jina and vLLM."""
         if isinstance(body, dialects.TeiRequest):
             answer = await ranked(request, None, body.query, body.texts, NOTHING)
             return [
@@ -113,7 +108,10 @@ def router(service: Service) -> APIRouter:
                 )
                 for line in answer.lines
             ]
-        answer = await ranked(request, body.model, body.query, body.documents, NOTHING)
+        if isinstance(body, dialects.JinaRequest):
+            return as_jina(await ranked(request, body.model, body.query, body.listed, body.mmrerank), body)
+        model = None if body.model == dialects.UNTOLD_MODEL else body.model
+        answer = await ranked(request, model, body.query, body.documents, NOTHING)
         results = [
             dialects.InfinityResult(
                 index=line.index,
@@ -161,7 +159,14 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
         )
         for candidate, score in zip(ranking.candidates, scores, strict=True)
     ]
-    return Reranked(model=model, lines=lines, stage=stage, scale=scale, messages=[service.redact_paths(note) for note in stage.notes])
+    return Reranked(
+        model=model,
+        method=service.redact_paths(stage.name),
+        lines=lines,
+        stage=stage,
+        scale=scale,
+        messages=[service.redact_paths(note) for note in stage.notes],
+    )
 
 
 def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
@@ -169,6 +174,17 @@ def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
     ranked = set(ranking.item_ids)
     beyond = (Candidate(item=candidate.item) for candidate in candidates if candidate.item.item_id not in ranked)
     return replace(ranking, candidates=(*ranking.candidates, *beyond))
+
+
+def as_jina(answer: Reranked, body: dialects.JinaRequest) -> dialects.JinaReply:
+    """The reply of Jina and vLLM."""
+    return dialects.JinaReply(
+        id=f"rerank-{uuid.uuid4().hex}",
+        model=answer.model.name,
+        results=results_of(answer, body),
+        usage=answer.usage,
+        mmrerank=answer.notes,
+    )
 
 
 def results_of(answer: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:

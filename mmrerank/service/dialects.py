@@ -2,9 +2,11 @@
 
     /v2/rerank   Cohere       documents: texts
     /v1/rerank   Jina, vLLM   documents: texts, {"text"}, {"image"}, both, {"content": [parts]}, or {"id"} of an indexed item
-    /rerank      TEI where `texts` is present: a bare array comes back; infinity otherwise
+    /rerank      TEI where `texts` is present: a bare array comes back; infinity where `raw_scores` is, or the name that its client gives
+                 a model it was not told: documents come back as texts; else as /v1/rerank
 
-Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken and left aside.
+Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken, and the reply says that nothing
+was done about them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from mmrerank.service.settings import MOST_DOCUMENTS
 Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(plain)]
 Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
 ModelName: TypeAlias = Annotated[Name | None, Field(description="A reranker of this service, or `default`.", examples=["default"])]
-TEXT, OBJECT, LIST, TEI, INFINITY = TAGS = ("a text", "an object", "a list", "as TEI", "as infinity")  # left out where an error is told
+# how a union is told apart, left out where an error is told
+TEXT, OBJECT, LIST, TEI, INFINITY, JINA = TAGS = ("a text", "an object", "a list", "as TEI", "as infinity", "as Jina")
+UNTOLD_MODEL = "default/not-specified"  # what infinity's client sends where its user named no model
 
 
 class Url(BaseModel):
@@ -76,7 +80,7 @@ class CohereRequest(BaseModel):
     model: ModelName = None
     query: Text = Field(examples=["red bicycle"])
     documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
-    top_n: Count = None
+    top_n: int | None = Field(default=None, ge=1, description="How many results come back; all when left out.")
     return_documents: bool = Field(default=False, description="As in Cohere's v1.")
     mmrerank: Ours = Field(default_factory=Ours)
 
@@ -128,11 +132,16 @@ class InfinityRequest(BaseModel):
 
 
 def _which(body: Any) -> str:
-    texts = "texts" in body if isinstance(body, dict) else isinstance(body, TeiRequest)
-    return TEI if texts else INFINITY
+    if not isinstance(body, dict):
+        return TEI if isinstance(body, TeiRequest) else INFINITY if isinstance(body, InfinityRequest) else JINA
+    if "texts" in body:
+        return TEI
+    return INFINITY if "raw_scores" in body or body.get("model") == UNTOLD_MODEL else JINA
 
 
-BareRequest: TypeAlias = Annotated[Annotated[TeiRequest, Tag(TEI)] | Annotated[InfinityRequest, Tag(INFINITY)], Discriminator(_which)]
+BareRequest: TypeAlias = Annotated[
+    Annotated[TeiRequest, Tag(TEI)] | Annotated[InfinityRequest, Tag(INFINITY)] | Annotated[JinaRequest, Tag(JINA)], Discriminator(_which)
+]
 
 
 class ResultNotes(BaseModel):
@@ -148,7 +157,8 @@ class ReplyNotes(BaseModel):
     """What these dialects have no field for, of the whole reply."""
 
     method: str = Field(description="The reranker with the options that move its scores.")
-    scale: Scale = Field(description="What relevance_score is: a calibrated score, the method's score, or 1 - place / n.")
+    reranked: bool = Field(description="False where nothing was reranked; the documents then stand as they came, with the reason in notes.")
+    scale: Scale = Field(description="What relevance_score is: a calibrated score, the method's score, 1 - place / n, or 0 for all.")
     status: Literal["ok", "completed", "repaired", "fallback"] = Field(description="How much of the order was the model's.")
     notes: list[str]
     seconds: float

@@ -15,6 +15,7 @@ from makers import coloured, write_pictures
 from served import ByNumber, Reversed, asked
 
 from mmrerank import Collection
+from mmrerank.parts import make
 from mmrerank.service.settings import Limits
 from mmrerank.testing.fakes import FakeBackend
 
@@ -96,10 +97,28 @@ def test_tei_gives_a_bare_array(client: TestClient) -> None:
 
 
 def test_infinity_gives_plain_documents(client: TestClient) -> None:
-    reply = post(client, "/rerank", model="numbers", documents=NUMBERS, top_n=1, return_documents=True)
+    reply = post(client, "/rerank", model="numbers", documents=NUMBERS, top_n=1, return_documents=True, raw_scores=False)
     assert reply["object"] == "rerank"
+    assert post(client, "/rerank", model="default/not-specified", documents=NUMBERS)["object"] == "rerank", "its client without a model"
     assert reply["results"] == [{"index": 1, "relevance_score": 0.9, "document": "0.9"}]
     assert post(client, "/rerank", documents=NUMBERS, raw_scores=True)["results"][0]["relevance_score"] == 9.0
+
+
+def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
+    reply = post(client, "/rerank", model="numbers", documents=[{"content": [{"type": "text", "text": one}]} for one in NUMBERS], top_n=1)
+    assert [(result["index"], result["document"]) for result in reply["results"]] == [(1, {"text": "0.9"})]
+    assert reply["usage"]["total_tokens"] >= 0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_nothing_done_never_looks_like_a_result(path: str) -> None:
+    """A model that gives no answer that can be read: no document is worth more than another, and the reply says so."""
+    silent = make("mm_r5", station="rerankers", backend=FakeBackend(answer=lambda prompt: "I cannot rank these."))
+    with asked(rerankers={"silent": silent}) as client:
+        reply = post(client, path, documents=["a boat", "a hill"])
+    assert [(result["index"], result["relevance_score"]) for result in reply["results"]] == [(0, 0.0), (1, 0.0)]
+    assert (reply["mmrerank"]["reranked"], reply["mmrerank"]["status"], reply["mmrerank"]["scale"]) == (False, "fallback", "none")
+    assert reply["mmrerank"]["notes"]
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
