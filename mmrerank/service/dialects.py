@@ -2,8 +2,12 @@
 
     /v2/rerank   Cohere       documents: texts
     /v1/rerank   Jina, vLLM   documents: texts, {"text"}, {"image"}, both, {"content": [parts]}, or {"id"} of an indexed item
-    /rerank      TEI where `texts` is present: a bare array comes back; infinity where `raw_scores` is, or the name that its client gives
-                 a model it was not told: documents come back as texts; else as /v1/rerank
+    /rerank      as /v1/rerank
+    /v1/score    vLLM         one query against others, or as many pairs, in the fields that its versions have had
+
+At /v1/rerank and /rerank a body says itself whose it is: TEI's has `texts`, and a bare array comes back; Voyage's has `top_k` or
+`truncation`, and results stand under `data`; infinity's has `raw_scores` or the name that its client gives a model that it was not told.
+Documents of the last two come back as texts.
 
 Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken, and the reply says that nothing
 was done about them.
@@ -11,9 +15,11 @@ was done about them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from mmrerank.ordering import Scale
 from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
@@ -23,7 +29,9 @@ Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), After
 Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
 ModelName: TypeAlias = Annotated[Name | None, Field(description="A reranker of this service, or `default`.", examples=["default"])]
 # how a union is told apart, left out where an error is told
-TEXT, OBJECT, LIST, TEI, INFINITY, JINA = TAGS = ("a text", "an object", "a list", "as TEI", "as infinity", "as Jina")
+TEXT, OBJECT, LIST = ("a text", "an object", "a list")
+TEI, INFINITY, VOYAGE, JINA = ("as TEI", "as infinity", "as Voyage", "as Jina")
+TAGS = (TEXT, OBJECT, LIST, TEI, INFINITY, VOYAGE, JINA)
 UNTOLD_MODEL = "default/not-specified"  # what infinity's client sends where its user named no model
 
 
@@ -66,12 +74,25 @@ Documents: TypeAlias = Annotated[list[Document], Field(min_length=1, max_length=
 Texts: TypeAlias = Annotated[list[Words], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
 
 
+Listed: TypeAlias = Annotated[Documents, BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+
+
 class Ours(Strict):
     """What these dialects have no field for."""
 
     exclude_text: list[Text] = Field(default=[], max_length=16, description="What must not be there.")
     exclude_images: list[Uri] = Field(default=[], max_length=16, description="Pictures it must not be like.")
     explain: bool = Field(default=True, description="Whether each result says why it stands where it stands.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a request wants, whatever its dialect."""
+
+    model: str | None
+    query: str | Content
+    documents: Sequence[str | Content]
+    ours: Ours = field(default_factory=Ours)
 
 
 class CohereRequest(BaseModel):
@@ -88,6 +109,10 @@ class CohereRequest(BaseModel):
     def listed(self) -> list[str | Content]:
         """The documents."""
         return self.documents
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=self.model, query=self.query, documents=self.documents, ours=self.mmrerank)
 
 
 class JinaRequest(BaseModel):
@@ -110,14 +135,22 @@ class JinaRequest(BaseModel):
         """The documents as a list."""
         return self.documents if isinstance(self.documents, list) else [self.documents]
 
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=self.model, query=self.query, documents=self.listed, ours=self.mmrerank)
+
 
 class TeiRequest(BaseModel):
-    """The rerank of text-embeddings-inference."""
+    """The rerank of text-embeddings-inference, which serves one model and names none."""
 
     query: Text = Field(examples=["red bicycle"])
     texts: Texts = Field(examples=[["a green car", "a red bicycle at a wall"]])
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
     return_text: bool = False
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=None, query=self.query, documents=self.texts)
 
 
 class InfinityRequest(BaseModel):
@@ -130,18 +163,66 @@ class InfinityRequest(BaseModel):
     return_documents: bool = False
     raw_scores: bool = Field(default=False, description="Scores on the scale of the method.")
 
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=None if self.model == UNTOLD_MODEL else self.model, query=self.query, documents=self.documents)
+
+
+class VoyageRequest(BaseModel):
+    """Voyage's rerank."""
+
+    model: ModelName = None
+    query: Text = Field(examples=["red bicycle"])
+    documents: Texts = Field(examples=[["a green car", "a red bicycle at a wall"]])
+    top_k: Count = None
+    return_documents: bool = False
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=self.model, query=self.query, documents=self.documents)
+
 
 def _which(body: Any) -> str:
+    """The dialect of a body, by the fields that its client alone sends."""
     if not isinstance(body, dict):
-        return TEI if isinstance(body, TeiRequest) else INFINITY if isinstance(body, InfinityRequest) else JINA
+        kinds = {TeiRequest: TEI, InfinityRequest: INFINITY, VoyageRequest: VOYAGE}
+        return next((tag for kind, tag in kinds.items() if isinstance(body, kind)), JINA)
     if "texts" in body:
         return TEI
+    if "top_k" in body or "truncation" in body:
+        return VOYAGE
     return INFINITY if "raw_scores" in body or body.get("model") == UNTOLD_MODEL else JINA
 
 
-BareRequest: TypeAlias = Annotated[
-    Annotated[TeiRequest, Tag(TEI)] | Annotated[InfinityRequest, Tag(INFINITY)] | Annotated[JinaRequest, Tag(JINA)], Discriminator(_which)
+AnyRequest: TypeAlias = Annotated[
+    Annotated[TeiRequest, Tag(TEI)]
+    | Annotated[InfinityRequest, Tag(INFINITY)]
+    | Annotated[VoyageRequest, Tag(VOYAGE)]
+    | Annotated[JinaRequest, Tag(JINA)],
+    Discriminator(_which),
 ]
+
+
+class ScoreRequest(BaseModel):
+    """vLLM's score: one query against many documents, or pairs."""
+
+    model: ModelName = None
+    queries: Listed = Field(validation_alias=AliasChoices("queries", "text_1", "data_1"), examples=["red bicycle"])
+    documents: Listed = Field(validation_alias=AliasChoices("documents", "items", "text_2", "data_2"), examples=[["a car", "a bicycle"]])
+
+    @model_validator(mode="after")
+    def _pair_up(self) -> ScoreRequest:
+        if len(self.queries) not in (1, len(self.documents)):
+            raise ValueError(f"expected one query, or one a document; got {len(self.queries)} for {len(self.documents)} documents")
+        return self
+
+    @property
+    def wishes(self) -> list[Wish]:
+        """One for each query, with its documents."""
+        if len(self.queries) == 1:
+            return [Wish(model=self.model, query=self.queries[0], documents=self.documents)]
+        pairs = zip(self.queries, self.documents, strict=True)
+        return [Wish(model=self.model, query=query, documents=[document]) for query, document in pairs]
 
 
 class ResultNotes(BaseModel):
@@ -213,6 +294,35 @@ class InfinityReply(BaseModel):
     created: int
     results: list[InfinityResult]
     usage: Usage
+
+
+class VoyageResult(BaseModel):
+    relevance_score: float
+    index: int
+    document: str | None = None
+
+
+class VoyageReply(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[VoyageResult]
+    model: str
+    usage: Usage
+
+
+class Score(BaseModel):
+    index: int
+    object: Literal["score"] = "score"
+    score: float
+
+
+class ScoreReply(BaseModel):
+    object: Literal["list"] = "list"
+    id: str
+    created: int
+    model: str
+    data: list[Score]
+    usage: Usage
+    mmrerank: list[ReplyNotes] = Field(description="Of each query.")
 
 
 class ModelCard(BaseModel):

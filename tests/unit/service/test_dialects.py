@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,32 @@ def test_infinity_gives_plain_documents(client: TestClient) -> None:
     assert post(client, "/rerank", model="default/not-specified", documents=NUMBERS)["object"] == "rerank", "its client without a model"
     assert reply["results"] == [{"index": 1, "relevance_score": 0.9, "document": "0.9"}]
     assert post(client, "/rerank", documents=NUMBERS, raw_scores=True)["results"][0]["relevance_score"] == 9.0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+def test_voyage_is_told_by_its_fields(client: TestClient, path: str) -> None:
+    for own in ({"top_k": 1}, {"truncation": True, "top_k": None}):
+        reply = post(client, path, model="numbers", documents=NUMBERS, return_documents=True, **own)
+        assert reply["data"][0] == {"index": 1, "relevance_score": 0.9, "document": "0.9"}
+        assert (reply["object"], len(reply["data"])) == ("list", own["top_k"] or 4)
+
+
+@pytest.mark.parametrize("path", ["/reranking", "/v1/reranking", "/v1/rerankings", "/v1/reranks"])
+def test_paths_of_other_servers_lead_to_the_same(client: TestClient, path: str) -> None:
+    assert post(client, path, model="numbers", documents=NUMBERS)["results"][0]["index"] == 1
+
+
+def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
+    fields = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
+    for path, (one, many) in itertools.product(("/v1/score", "/score"), fields):
+        reply = client.post(path, json={"model": "numbers", one: "q", many: NUMBERS}).json()
+        assert [(entry["index"], entry["score"], entry["object"]) for entry in reply["data"]] == [
+            (n, float(number), "score") for n, number in enumerate(NUMBERS)
+        ]
+    pairs = client.post("/v1/score", json={"model": "numbers", "text_1": ["q", "r"], "text_2": ["0.2", "0.9"]}).json()
+    assert [entry["score"] for entry in pairs["data"]] == [0.2, 0.9]
+    refusal = client.post("/v1/score", json={"text_1": ["q", "r"], "text_2": ["0.2"]})
+    assert (refusal.status_code, "one query, or one a document" in refusal.json()["detail"]) == (422, True)
 
 
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
