@@ -14,13 +14,14 @@ from mmrerank.ordering import Scale, to_unit_scale
 from mmrerank.pipeline import rerank_candidates
 from mmrerank.results import Stage
 from mmrerank.service import dialects
-from mmrerank.service._failures import RESPONSES, RequestRefused
+from mmrerank.service._failures import MOST_LETTERS, RESPONSES, RequestRefused
 from mmrerank.service._models import Model
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
 from mmrerank.types import Candidate, ImageHandle, Item, Query, Ranking
 
 STARTED = int(time.time())
+MOST_IGNORED = 20  # names of fields that a reply repeats
 PATHS = ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking", "/v1/rerankings", "/v1/reranks")  # llama.cpp's and others' beside
 
 
@@ -147,13 +148,14 @@ def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
         )
         for candidate, score in zip(ranking.candidates, scores, strict=True)
     ]
+    ignored = ", ".join(wish.ignored[:MOST_IGNORED])[:MOST_LETTERS]
     return Reranked(
         model=model,
         method=service.redact_paths(stage.name),
         lines=lines,
         stage=stage,
         scale=scale,
-        messages=[service.redact_paths(note) for note in stage.notes],
+        messages=[*(service.redact_paths(note) for note in stage.notes), *([f"nothing is done about: {ignored}"] if ignored else [])],
     )
 
 

@@ -19,7 +19,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from mmrerank.ordering import Scale
 from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
@@ -93,9 +104,20 @@ class Wish:
     query: str | Content
     documents: Sequence[str | Content]
     ours: Ours = field(default_factory=Ours)
+    ignored: tuple[str, ...] = ()  # fields that were sent and that nothing is done about
 
 
-class CohereRequest(BaseModel):
+class Noting(BaseModel):
+    """Takes fields that it does not know, and remembers which."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, value in (self.model_extra or {}).items() if value is not None))
+
+
+class CohereRequest(Noting):
     """Cohere's v2 rerank."""
 
     model: ModelName = None
@@ -112,10 +134,10 @@ class CohereRequest(BaseModel):
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=self.model, query=self.query, documents=self.documents, ours=self.mmrerank)
+        return Wish(model=self.model, query=self.query, documents=self.documents, ours=self.mmrerank, ignored=self.ignored)
 
 
-class JinaRequest(BaseModel):
+class JinaRequest(Noting):
     """Jina's rerank, and vLLM's with pictures. A single document, in place of a list, is one document with all its parts."""
 
     model: ModelName = None
@@ -137,7 +159,7 @@ class JinaRequest(BaseModel):
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=self.model, query=self.query, documents=self.listed, ours=self.mmrerank)
+        return Wish(model=self.model, query=self.query, documents=self.listed, ours=self.mmrerank, ignored=self.ignored)
 
 
 class TeiRequest(BaseModel):

@@ -131,6 +131,12 @@ def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
     assert (refusal.status_code, "one query, or one a document" in refusal.json()["detail"]) == (422, True)
 
 
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
+def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str) -> None:
+    reply = post(client, path, documents=NUMBERS, max_tokens_per_doc=9, instruction="be strict", priority=None)
+    assert reply["mmrerank"]["notes"] == ["nothing is done about: instruction, max_tokens_per_doc"]
+
+
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
     reply = post(client, "/rerank", model="numbers", documents=[{"content": [{"type": "text", "text": one}]} for one in NUMBERS], top_n=1)
     assert [(result["index"], result["document"]) for result in reply["results"]] == [(1, {"text": "0.9"})]
