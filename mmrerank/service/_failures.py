@@ -123,9 +123,9 @@ def _mistake(error: Any, content_type: str) -> tuple[str | None, str]:
     """(field, what is wrong with it) of the first thing that a request has in another shape; no field where it is no JSON at all."""
     if error["type"] == "json_invalid":
         return None, f"the body is no JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
-    if len(error["loc"]) == 1 and not content_type.startswith("application/json"):
-        return None, f"the body came as {content_type[:60] or 'nothing'}; send JSON with the header Content-Type: application/json"
     where = ".".join(str(piece) for piece in error["loc"][1:] if piece not in TAGS)[:MOST_LETTERS] or None
+    if where is None and not content_type.startswith("application/json"):
+        return None, f"the body came as {content_type[:60] or 'nothing'}; send JSON with the header Content-Type: application/json"
     return where, error["msg"].removeprefix("Value error, ")[:MOST_LETTERS]
 
 

@@ -137,8 +137,8 @@ def _public(address: str) -> bool:
 
 def _of_intranet(address: str) -> bool:
     host = _plain(address)
-    kept_apart = host.is_link_local or host.is_unspecified or host.is_multicast or host.is_reserved
-    return host.is_loopback or (host.is_private and not kept_apart and not any(host in network for network in CARRIERS))
+    reserved = host.is_link_local or host.is_unspecified or host.is_multicast or host.is_reserved
+    return host.is_loopback or (host.is_private and not reserved and not any(host in network for network in CARRIERS))
 
 
 def _plain(address: str) -> IPv4Address | IPv6Address:

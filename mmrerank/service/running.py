@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -34,7 +34,7 @@ def run(app: FastAPI, host: str, port: int, *, load: Load, say: Callable[[str], 
     place = f"[{host}]" if ":" in host else host
     say(f"serving on http://{place}:{listening.getsockname()[1]}")
     server = uvicorn.Server(configuration(app, load))
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is ignored below nohup
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is ignored below nohup
         signal.signal(signal.SIGHUP, server.handle_exit)
     server.run(sockets=[listening])
     if left := app.state.service.work.taken:
@@ -58,6 +58,10 @@ def configuration(app: FastAPI, load: Load) -> uvicorn.Config:
 
 def files_at_most() -> int:
     """How many files the process may have open, after asking for as many as MOST_FILES."""
+    if sys.platform == "win32":
+        return MOST_FILES  # sockets are no files there
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
