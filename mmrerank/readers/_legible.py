@@ -181,8 +181,8 @@ def is_meaningless(text: str) -> bool:
     >>> is_meaningless("TG-204  3.5  kW"), is_meaningless("Der Hafen von Rostock und die Werft im Norden " * 8)
     (False, False)
     """
-    sample = "".join(text[:_MOST_CHARACTERS].split("\n"))
-    count = sum(not letter.isspace() for letter in sample)
+    sample = "".join(text[:_MOST_CHARACTERS].split())
+    count = len(sample)
     if not count:
         return False
     if len(_UNREADABLE.findall(sample)) > _SHARE * count or len(_FAR_LATIN.findall(sample)) > _FAR_SHARE * count:

@@ -131,7 +131,10 @@ def why_unread(layer: Layer, body: str) -> str:
         return NO_LAYER
     if is_meaningless(layer.text):
         return MEANINGLESS
-    surface, letters = layer.surface or Surface(), sum(letter.isalnum() for letter in body)
+    surface = layer.surface
+    if surface is None:  # there was too much text to look
+        return ""
+    letters = sum(letter.isalnum() for letter in body)
     if surface.picture_share >= _LARGE_PICTURE and letters < _FEW_LETTERS:
         return "the text layer says little beside a large picture"
     if letters < _FEWEST_LETTERS and (surface.picture_share >= _PICTURE or surface.has_drawings):

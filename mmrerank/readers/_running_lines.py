@@ -2,8 +2,8 @@
 
 A line counts as one where it stands within the margins and, on three pages of some dozens (on two of a document that has two or three),
 is the same or the same but for a number whose distance to the page's own is the same; and where it is a bare page number. Such lines
-stay part of the page's text, behind a form feed at its end: search finds them, quotes leave them out, and the text that goes over to
-the next page meets no foot.
+stay part of the page's text, in front of it, a form feed between: search finds them there, and counts them as the page's opening, which
+is where running heads name the chapter; quotes leave them out, and text that goes over to the next page meets no foot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-APART = "\n\f\n"  # between the text of a page and its running lines
+APART = "\n\f\n"  # between the running lines of a page and its text
 _PAGES = 3
 _MOST_KEYS = 20_000  # of a document that are remembered
 _LONGEST = 200  # characters of a running line
@@ -29,15 +29,15 @@ _Key = tuple[str, int | None]
 def body_of(text: str) -> str:
     """The text of a page without its running head and foot.
 
-    >>> body_of("The ferry leaves at six.\\n\\f\\nVersion 7, page 1 of 4")
+    >>> body_of("Version 7, page 1 of 4\\n\\f\\nThe ferry leaves at six.")
     'The ferry leaves at six.'
     """
-    return text.partition(APART)[0] if not text.startswith(APART[1:]) else ""
+    return text.rpartition(APART)[2]
 
 
-def apart(body: str, running: Sequence[str]) -> str:
-    """The text with its running lines behind it."""
-    return f"{body}{APART}{chr(10).join(running)}".lstrip("\n") if running else body
+def with_running_lines(body: str, lines: Sequence[str]) -> str:
+    """The text of a page with its running lines in front of it."""
+    return f"{chr(10).join(lines)}{APART}{body}" if lines else body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._passwords import encoded_passwords, number_of_passwords
 from mmrerank.readers._pdf_outline import Outline, outline_of, words
 from mmrerank.readers._pdf_text import Layer, why_unread, without_running_lines, words_of
-from mmrerank.readers._running_lines import Edges, RunningLines, apart
+from mmrerank.readers._running_lines import Edges, RunningLines, with_running_lines
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 logger = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ class PdfReader:
         lines = running.of(edges)
         body = without_running_lines(layer.text, lines)
         why = "" if source.outline.is_shell else why_unread(layer, body)
-        text = apart("\n\n".join(filter(None, [rejoined(body), *layer.additions])), lines)
+        text = with_running_lines("\n\n".join(filter(None, [rejoined(body), *layer.additions])), lines)
         if source.outline.is_shell:
             text = source.outline.form_text if number == 1 else ""
         note = "; ".join(filter(None, [layer.note, source.outline.note_of(number, layer.attached)]))
