@@ -86,10 +86,10 @@ def _local(element: ElementTree.Element) -> str:
 def _template(content: bytes) -> Iterator[str]:
     """The texts of `draw` and `caption`, in order, without what is hidden."""
     root = _root(content)
-    yield from _shown(root, False) if root is not None else ()
+    yield from _fixed_texts(root, False) if root is not None else ()
 
 
-def _shown(element: ElementTree.Element, inside: bool, depth: int = 0) -> Iterator[str]:
+def _fixed_texts(element: ElementTree.Element, inside: bool, depth: int = 0) -> Iterator[str]:
     name = _local(element)
     if depth > 100 or element.get("presence") in _HIDDEN or name in ("script", "items", "event", "validate", "calculate"):
         return
@@ -97,7 +97,7 @@ def _shown(element: ElementTree.Element, inside: bool, depth: int = 0) -> Iterat
         yield _line(element)
         return
     for child in element:
-        yield from _shown(child, inside or name in ("draw", "caption"), depth + 1)
+        yield from _fixed_texts(child, inside or name in ("draw", "caption"), depth + 1)
 
 
 def _values(content: bytes) -> Iterator[str]:
