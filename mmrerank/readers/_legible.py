@@ -190,7 +190,9 @@ def is_meaningless(text: str) -> bool:
     words = _WORD.findall(text[:_MOST_CHARACTERS])
     if len(words) < _FEWEST_WORDS or not _mostly_latin(words) or _grammar_share(words) >= 0.01:
         return False
-    return _without_vowels(words) > 0.4 or any(_grammar_share(moved) > 0.12 for moved in _moved(text[:_MOST_CHARACTERS]))
+    if len(set(words)) < _FEWEST_WORDS / 2:  # a table that repeats a few
+        return False
+    return _without_vowels(words) > 0.5 or any(_reads_well(moved) for moved in _moved(text[:_MOST_CHARACTERS]))
 
 
 def _mostly_latin(words: list[str]) -> bool:
@@ -199,6 +201,10 @@ def _mostly_latin(words: list[str]) -> bool:
 
 def _grammar_share(words: list[str]) -> float:
     return sum(word.lower() in _GRAMMAR for word in words) / len(words) if words else 0.0
+
+
+def _reads_well(words: list[str]) -> bool:
+    return _grammar_share(words) > 0.15 and len(_GRAMMAR.intersection(word.lower() for word in words)) >= 4
 
 
 def _without_vowels(words: list[str]) -> float:

@@ -14,7 +14,7 @@ import pypdfium2.raw as pdfium
 
 _DEEPEST = 3  # forms within forms: stamping tools put the page that they stamp into one
 _MOST_OBJECTS = 20_000  # of a page, or of a form on it
-_SAMPLES = 64
+_SAMPLES = 32
 _NARROW = 0.01  # points; text that is no wider pdfium leaves out
 
 

@@ -7,10 +7,13 @@ command line, or whoever runs this in Python, hands them over once, and every fi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
 
 from mmrerank.errors import InputError
 
 _PASSWORDS: list[str] = []
+_MOST_BYTES = 256 << 20  # of a file that is decrypted in memory
 
 
 def use_passwords(passwords: Sequence[str]) -> None:
@@ -40,3 +43,26 @@ def encoded_passwords() -> Iterator[bytes]:
     for password in _PASSWORDS:
         encodings = {password.encode("utf-8"): None, password.encode("latin-1", "replace"): None}
         yield from encodings
+
+
+def decrypted(path: Path) -> bytes:
+    """The file without its encryption where qpdf opens it with none or one of the passwords; b"" where it does not.
+
+    For what pdfium refuses: it never tries an empty password as the owner's, and knows fewer schemes. Cost: the file is written anew in
+    memory, so it is asked last.
+    """
+    import pikepdf
+
+    if path.stat().st_size > _MOST_BYTES:
+        return b""
+    for password in ("", *_PASSWORDS):
+        buffer = BytesIO()
+        try:
+            with pikepdf.open(path, password=password) as document:
+                document.save(buffer)
+        except pikepdf.PasswordError:
+            continue
+        except pikepdf.PdfError:  # a scheme that it does not know either, or damage
+            break
+        return buffer.getvalue()
+    return b""

@@ -7,8 +7,7 @@ no annotations in this sense; a popup says again what its note says. What is hid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import pypdfium2.raw as pdfium
@@ -21,38 +20,42 @@ _TAG = re.compile(r"<[^<>]{0,500}>")
 _STAMP_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def typed_on(page: Any) -> list[Field]:
-    """What was typed onto the page with a text tool, with its place; a printed label may stand beside it."""
-    return [field for kind, field in _worded(page) if kind == pdfium.FPDF_ANNOT_FREETEXT]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """What was put onto one page."""
+
+    typed: tuple[Field, ...] = ()  # with a text tool; a printed label may stand beside it
+    comments: tuple[str, ...] = ()  # of notes, stamps, marked passages and drawings, each once
+    attached: tuple[str, ...] = ()  # names of files that are pinned to the page
 
 
-def comments_on(page: Any) -> list[str]:
-    """What notes, stamps, marked passages and drawings say, in their order, each once."""
-    return list(dict.fromkeys(field.value for kind, field in _worded(page) if kind != pdfium.FPDF_ANNOT_FREETEXT))
-
-
-def attached_to(page: Any) -> list[str]:
-    """The names of the files that are pinned to the page."""
-    names = []
+def annotations_of(page: Any) -> Annotations:
+    """The words and files that were put onto the page, in their order."""
+    typed, comments, attached = [], [], []
     for n in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), _MOST_ANNOTATIONS)):
-        with annotation_at(page.raw, n) as annotation:
-            if pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_FILEATTACHMENT:
-                attachment = pdfium.FPDFAnnot_GetFileAttachment(annotation)
-                name = string_of(lambda *b, a=attachment: pdfium.FPDFAttachment_GetName(a, *b)) if attachment else ""
-                names.append(name or "without a name")
-    return names
-
-
-def _worded(page: Any) -> Iterator[tuple[int, Field]]:
-    for n in islice(range(pdfium.FPDFPage_GetAnnotCount(page.raw)), _MOST_ANNOTATIONS):
         with annotation_at(page.raw, n) as annotation:
             kind = pdfium.FPDFAnnot_GetSubtype(annotation)
             if kind in _SILENT or pdfium.FPDFAnnot_GetFlags(annotation) & UNSEEN:
                 continue
+            if kind == pdfium.FPDF_ANNOT_FILEATTACHMENT:
+                attached.append(_file_name(annotation))
             if words := _words(annotation, kind):
-                rectangle = pdfium.FS_RECTF()
-                pdfium.FPDFAnnot_GetRect(annotation, rectangle)
-                yield kind, Field(words, rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+                if kind == pdfium.FPDF_ANNOT_FREETEXT:
+                    typed.append(_placed(annotation, words))
+                else:
+                    comments.append(words)
+    return Annotations(typed=tuple(typed), comments=tuple(dict.fromkeys(comments)), attached=tuple(attached))
+
+
+def _placed(annotation: Any, words: str) -> Field:
+    rectangle = pdfium.FS_RECTF()
+    pdfium.FPDFAnnot_GetRect(annotation, rectangle)
+    return Field(words, rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+
+
+def _file_name(annotation: Any) -> str:
+    attachment = pdfium.FPDFAnnot_GetFileAttachment(annotation)
+    return (string_of(lambda *buffer: pdfium.FPDFAttachment_GetName(attachment, *buffer)) if attachment else "") or "without a name"
 
 
 def _words(annotation: Any, kind: int) -> str:

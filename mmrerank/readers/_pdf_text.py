@@ -18,7 +18,7 @@ import pypdfium2.raw as pdfium
 from mmrerank.readers._legible import is_meaningless
 from mmrerank.readers._ocr import MEANINGLESS, NO_LAYER
 from mmrerank.readers._page_objects import Surface, surface_of, widen_lone_letters
-from mmrerank.readers._pdf_annotations import attached_to, comments_on, typed_on
+from mmrerank.readers._pdf_annotations import annotations_of
 from mmrerank.readers._pdf_forms import filled_in, with_values
 from mmrerank.readers._reading_order import in_reading_order
 
@@ -71,17 +71,16 @@ def _read(page: Any, text_page: Any, document: Any) -> Layer:
     text, note = _layer(text_page)
     text = _clean(text)
     edges = _edges(page, text_page, text)
-    has_annotations = pdfium.FPDFPage_GetAnnotCount(page.raw) > 0
-    typed = typed_on(page) if has_annotations else []
-    fields = [(_clean(label), _clean(value)) for label, value in filled_in(page, text_page, document.formenv, typed)]
-    text = with_values(text, [field for field in fields if not _says(text, field[1]) or field[0]]) if fields else text
-    additions = [_clean(comment) for comment in (comments_on(page) if has_annotations else ())]
+    annotations = annotations_of(page)
+    fields = [(_clean(label), _clean(value)) for label, value in filled_in(page, text_page, document.formenv, annotations.typed)]
+    text = with_values(text, [field for field in fields if field[0] or not _says(text, field[1])]) if fields else text
+    additions = [_clean(comment) for comment in annotations.comments]
     return Layer(
         text=text,
         note=note,
         edges=edges,
         additions=tuple(addition for addition in additions if addition and not _says(text, addition)),
-        attached=tuple(attached_to(page)) if has_annotations else (),
+        attached=annotations.attached,
         surface=surface_of(page) if len(text) < _FEW_CHARACTERS else None,
     )
 

@@ -33,7 +33,7 @@ from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
 from mmrerank.readers._line_ends import rejoined
-from mmrerank.readers._passwords import encoded_passwords, number_of_passwords
+from mmrerank.readers._passwords import decrypted, encoded_passwords, number_of_passwords
 from mmrerank.readers._pdf_outline import Outline, outline_of, words
 from mmrerank.readers._pdf_text import Layer, why_unread, without_running_lines, words_of
 from mmrerank.readers._running_lines import Edges, RunningLines, with_running_lines
@@ -104,7 +104,7 @@ atexit.register(close_documents)  # before pypdfium2's own farewell, which names
 
 
 def _load(path: Path, content: bytes | None) -> Any:
-    raw = _opened(path, content)
+    raw, content = _opened(path, content)
     document = pypdfium2.PdfDocument(raw)  # with a path it would take a document without pages for the error of an earlier one
     document.content = content  # pdfium reads it for as long as the document is open
     try:
@@ -118,20 +118,22 @@ def _load(path: Path, content: bytes | None) -> Any:
     return document
 
 
-def _opened(path: Path, content: bytes | None) -> Any:
-    """pdfium's document: opened as it is, else with each password there is, while it asks for one."""
-    code = 0
+def _opened(path: Path, content: bytes | None) -> tuple[Any, bytes | None]:
+    """pdfium's document and the bytes that it reads: opened as it is, else with each password there is, while it asks for one."""
+    raw, code = None, 0
     for password in encoded_passwords():
         if content is None:
             raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", password)
         else:
             raw = pdfium.FPDF_LoadMemDocument64(content, len(content), password)
-        if raw:
-            return raw
-        code = pdfium.FPDF_GetLastError()
+        code = 0 if raw else pdfium.FPDF_GetLastError()
         if code != _PASSWORD:
             break
-    raise FormatError(_why_not(code, _head(path) if content is None else content[:1024]), path=path)
+    if code in (_PASSWORD, _SECURITY) and (plain := decrypted(path)):
+        raw, content = pdfium.FPDF_LoadMemDocument64(plain, len(plain), None), plain
+    if not raw:
+        raise FormatError(_why_not(code, _head(path) if content is None else content[:1024]), path=path)
+    return raw, content
 
 
 def _head(path: Path) -> bytes:
