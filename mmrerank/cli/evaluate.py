@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,16 @@ from mmrerank.errors import InputError
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
     from mmrerank.evaluation.benchmark import Benchmark
+
+
+class RunOrder(str, Enum):
+    rank = "rank"
+    score = "score"
+
+
+class BelowZero(str, Enum):
+    wrong = "wrong"
+    removed = "removed"
 
 
 def evaluate(
@@ -28,6 +39,10 @@ def evaluate(
     depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
     run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
     compare: Annotated[list[Path] | None, typer.Option(help="TREC run of another system to measure beside; may be repeated.")] = None,
+    run_order: Annotated[RunOrder, typer.Option(help="Order of runs: by rank, or by score as trec_eval has it.")] = RunOrder.rank,
+    below_zero: Annotated[
+        BelowZero | None, typer.Option(help="Items of grades below 0: wrong, as for trec_eval, or removed; the card's way when left out.")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="shuffled, paraphrased, hard_negatives, two_pictures or exclusions.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries, evenly spread.", min=1)] = None,
     split: Annotated[str | None, typer.Option(help="Part of the benchmark; the card's when left out.")] = None,
@@ -39,14 +54,19 @@ def evaluate(
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
     from mmrerank.evaluation.evaluate import write
+    from mmrerank.evaluation.out_folder import check_folder
     from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
 
     if collection is not None and (encoder or text_encoder):
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
+    if out is not None:
+        check_folder(out)
     benchmark = _encoded(limited(open_benchmark(card, data, split), limit), encoder, text_encoder)
+    benchmark = benchmark if below_zero is None else replace(benchmark, junk=below_zero is BelowZero.removed)
     model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
-    first_run, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
+    first_run = None if run is None else read_run(run, run_order.value)
+    others = [read_run(path, run_order.value) for path in compare or ()]
     options: dict[str, Any] = {
         "retriever": retriever,
         "rerank": rerankers,

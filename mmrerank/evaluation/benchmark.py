@@ -27,8 +27,9 @@ class Benchmark:
 
     name: str
     queries: tuple[Query, ...]
-    qrels: Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade; negative grade: junk, removed before measuring
+    qrels: Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade; for grades below 0 see `junk`
     measures: tuple[str, ...]  # official ones, first is the main one
+    junk: bool = True  # whether items of grades below 0 are taken out before measuring; where not, they count as wrong
     sources: tuple[Path, ...] = ()  # what `Collection.add` indexes; none: only runs of other systems can be scored
     missing: tuple[Path, ...] = ()  # what it would index too, and is not there
     get_it: str = ""  # where the files are to be had
@@ -64,7 +65,7 @@ class Benchmark:
         files = set() if self.items else {_file(item) for item in known} - {""}
         if items_of_run and known and known.isdisjoint(items_of_run) and files.isdisjoint(map(_file, items_of_run)):
             message = (
-                f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(items_of_run)!r} where {min(known)!r} is one"
+                f"the run {run.name!r} holds no item of {self.name} that is known here: {min(items_of_run)!r} where {min(known)!r} is one"
             )
             raise InputError(message, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
         return replace(run, rankings=rankings)
@@ -102,6 +103,7 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         queries=loaded.queries,
         qrels=loaded.qrels,
         measures=description.measures,
+        junk=loaded.junk if description.below_zero is None else description.below_zero == "removed",
         sources=tuple(source for source in loaded.sources if source.exists()),
         missing=tuple(source for source in loaded.sources if not source.exists()),
         get_it=description.get_it,

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection import Collection
+from mmrerank.errors import InputError
 from mmrerank.evaluation._watched import Watched
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.readiness import check_encoders, nothing_to_index, unasked, unfindable
+from mmrerank.evaluation.out_folder import RESULT, replace_files
+from mmrerank.evaluation.readiness import below_zero, check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, outcome_of, part_of, run_benchmark, system_of
-from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.runs import Run, labelled, run_texts
 from mmrerank.evaluation.stability import stability, unmoved
-from mmrerank.evaluation.submissions import write_submission
+from mmrerank.evaluation.submissions import submission_texts
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
 from mmrerank.ingest.run import IngestReport
@@ -110,11 +112,11 @@ def evaluate(
     change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
     run = benchmark.shipped_run if run is None and retriever is None else run
-    run = None if run is None else benchmark.in_item_ids(run)
-    compared = [benchmark.in_item_ids(other) for other in compare]
+    runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
+    run, compared = (None, runs) if run is None else (runs[0], runs[1:])
     others = tuple(system_of(benchmark, other) for other in compared)
-    notes = unasked(benchmark, [*([] if run is None else [run]), *compared])
-    ran = {} if run is None else {"run": dict(run.made_by)}
+    notes = [*unasked(benchmark, runs), *_said_of(runs), *below_zero(benchmark)]
+    ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
     if run is not None and alone:
         return _evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes)
     if collection is None:
@@ -129,6 +131,15 @@ def evaluate(
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     origin = ran | _origin(collection, [first, *setting.rerank], backend)
     return _searched(setting, collection, change, depth, others, origin, notes, progress)
+
+
+def _said_of(runs: Sequence[Run]) -> list[str]:
+    return [f"the run {run.label!r}: {note}" for run in runs for note in run.notes]
+
+
+def _read(run: Run) -> dict[str, Any]:
+    """Where a run came from and by what its order was read."""
+    return {"name": f"run/{run.label}", "file": str(run.file), "order": run.order}
 
 
 def _searched(
@@ -212,28 +223,38 @@ def _evaluated(outcome: Outcome, origin: Mapping[str, Any], notes: Sequence[str]
 def write(evaluated: Evaluated, out: Path, collection: Collection | None = None) -> list[Path]:
     """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first.
 
-    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead.
+    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead. All of it is made before
+    the folder is touched, `result.json` comes last, and what an earlier evaluation left there and this one has not goes.
 
     Raises:
-        InputError: the ranking cannot be submitted; see `submission`.
+        InputError: the ranking cannot be submitted; see `submission`. The rest stands in the folder, with a note of that.
     """
+    systems, benchmark = evaluated.outcome.systems, evaluated.outcome.benchmark
+    names = [*["first_stage.trec", *(f"stage-{n}.trec" for n in range(1, len(systems)))][: len(systems) - 1], "run.trec"]
+    runs = {name: _as_run(system, evaluated.result["made_by"]) for name, system in zip(names, systems, strict=True)}
+    texts = {name: text for run, ranking in runs.items() for name, text in run_texts(run, ranking).items()}
+    refusal: InputError | None = None
+    submitted: dict[str, str] = {}
+    if benchmark.server and not benchmark.judged:
+        try:
+            submitted = submission_texts(benchmark, systems[-1].rankings)
+        except InputError as error:
+            refusal = error
+            evaluated.result["notes"].append(f"there is nothing to submit: {error.message}")
+    evaluated.result["run_file"] = str(out / names[-1])
+    report = {"report.html": _report(evaluated, collection)} if benchmark.judged else {}
+    texts |= submitted | report
+    evaluated.result["files"] = sorted([*texts, RESULT])
+    replace_files(out, texts | {RESULT: json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n"})
+    if refusal is not None:
+        raise refusal
+    return [out / name for name in (*reversed(names), RESULT, *report, *submitted)]
+
+
+def _report(evaluated: Evaluated, collection: Collection | None) -> str:
     from mmrerank.evaluation.report import render
 
-    out.mkdir(parents=True, exist_ok=True)
-    systems = evaluated.outcome.systems
-    names = [*["first_stage.trec", *(f"stage-{n}.trec" for n in range(1, len(systems)))][: len(systems) - 1], "run.trec"]
-    origin = evaluated.result["made_by"]
-    paths = [write_run(out / name, _as_run(system, origin)) for name, system in zip(names, systems, strict=True)]
-    evaluated.result["run_file"] = str(paths[-1])
-    figures = out / "result.json"
-    figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    benchmark = evaluated.outcome.benchmark
-    if not benchmark.judged:
-        submission = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
-        return [*reversed(paths), figures, *submission]
-    report = out / "report.html"
-    report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
-    return [*reversed(paths), figures, report]
+    return render(evaluated.result, evaluated.outcome, None if collection is None else collection.item)
 
 
 def _as_run(system: System, origin: Mapping[str, Any]) -> Run:

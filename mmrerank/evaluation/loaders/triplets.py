@@ -21,6 +21,7 @@ from mmrerank.evaluation.loaders._loaded import (
     id_of,
     json_of,
     judged,
+    kind_of,
     needed,
     options_from,
     picture,
@@ -168,5 +169,5 @@ def _ids(path: Path, name: str) -> Sequence[str]:
     if not name:
         content = json_of(path, dict if text_of(path).lstrip()[:1] == "{" else list)
         return [word(entry, "picture", path) for entry in content]
-    rows = rows_of(path) if ".jsonl" in path.suffixes else value_of(json_of(path, dict), "images", list, path)
+    rows = rows_of(path) if kind_of(path) == ".jsonl" else value_of(json_of(path, dict), "images", list, path)
     return [id_of(row, name, "picture", path) for row in rows]
