@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,17 +18,16 @@ ALWAYS_OURS = re.compile(r"(run|first_stage|stage-\d+)\.trec(\.json)?|report\.ht
 
 
 def check_folder(folder: Path) -> None:
-    """Nothing where the files of an evaluation can stand in the folder; it is made.
+    """Nothing where the files of an evaluation can stand in the folder; looked at before anything is searched, and not made yet.
 
     Raises:
-        InputError: as `replace_files`.
+        InputError: it is no folder, cannot be written, or its `result.json` is of something else.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    for _ in _earlier(folder):
-        pass
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"the results cannot be written: {nearest} is no folder that can be written", hint="Name another folder.")
+    if folder.is_dir():
+        list(_earlier(folder))
 
 
 def replace_files(folder: Path, texts: Mapping[str, str]) -> None:
