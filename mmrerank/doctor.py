@@ -248,7 +248,7 @@ def _yes_or_no(backend: Backend, measured: dict[str, float]) -> Finding:
     detail = f"P(Yes) is higher for the right colour in {right} of {len(COLOURS)} pairs; values {min(values):.3f} to {max(values):.3f}"
     if right == len(COLOURS):
         return Finding(name="yes or no", level="ok", detail=detail)
-    mend = "The model does not tell a red square from a green one: rerankers that ask for Yes or No will order by noise."
+    mend = "The model does not tell a red square from a green one, or the server drops pictures: what asks for Yes or No orders by noise."
     return Finding(name="yes or no", level="wrong", detail=detail, mend=mend)
 
 

@@ -5,6 +5,7 @@ The ids of items are those that `Collection.add(sources)` gives them, so that a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -138,13 +139,15 @@ def _load(card: Card, data: Path | None, split: str) -> Loaded:
     folder = data or card.data
     if folder is None:
         raise InputError(f"the files of {card.name} do not ship with its card; name their folder.", hint=card.get_it)
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it takes names that no folder can have
         raise InputError(f"there is no folder {folder} with the files of {card.name}.", hint=card.get_it)
     options = card.options_of(split)
     try:
         loaded: Loaded = _layout(card).load(Path(folder), split, options)
     except InputError as error:
         raise type(error)(error.message, hint=error.hint or card.get_it) from error
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"a file of {card.name} cannot be looked at: {error.strerror}", hint=card.get_it) from error
     _check(card, split, loaded)
     return loaded
 

@@ -36,7 +36,7 @@ class Loaded:
 
 
 def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: str) -> dict[str, Any]:
-    """The options of a layout with its defaults; `...` as a default means that the card must give one.
+    """The options of a layout with its defaults; `...` as a default means that the card must give a text, `[...]` a list.
 
     Raises:
         UnknownName: the card gives an option that the layout has not.
@@ -45,10 +45,28 @@ def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: s
     for name in options:
         if name not in known:
             raise UnknownName.among(f"option of the layout {layout}", name, known)
+    for name, value in options.items():
+        kind = str if known[name] is ... else type(known[name])
+        texts = not isinstance(value, list) or all(isinstance(entry, str) for entry in value)
+        if not isinstance(value, kind) or not texts or isinstance(value, bool) is not (kind is bool):
+            raise InputError(f"the option {name!r} of the layout {layout} is a {_NAMES[kind]}; the card gives {value!r:.60}.")
     filled = {**known, **options}
-    if missing := [name for name, value in filled.items() if value is ...]:
+    if missing := [name for name, value in filled.items() if value is ... or value == [...]]:
         raise InputError(f"the card's [benchmark.options] lack {', '.join(missing)}, which the layout {layout} needs.")
     return filled
+
+
+def named(pattern: str, **values: str) -> str:
+    """The name of a file as a card gives it, with its `{split}`, `{group}` or `{part}` filled.
+
+    Raises:
+        InputError: it holds another one.
+    """
+    try:
+        return pattern.format(**values)
+    except (LookupError, ValueError, AttributeError) as error:
+        places = ", ".join(f"{{{name}}}" for name in values)
+        raise InputError(f"the card names a file {pattern!r:.100}; it may hold {places}") from error
 
 
 def needed(data: Path, name: str) -> Path:
@@ -130,7 +148,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-_NAMES: Mapping[Any, str] = {list: "list", dict: "object"}
+_NAMES: Mapping[Any, str] = {list: "list", dict: "object", str: "text", bool: "truth value", int: "whole number"}
 
 
 def text_of(path: Path) -> str:

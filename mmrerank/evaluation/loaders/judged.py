@@ -19,6 +19,7 @@ from mmrerank.evaluation.loaders._loaded import (
     below,
     id_of,
     kind_of,
+    named,
     needed,
     options_from,
     picture,
@@ -63,7 +64,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         FormatError: a record lacks a field, an id comes twice, or a judged item is not in the corpus.
     """
     options = options_from(options, OPTIONS, "judged")
-    options = {**options, **{name: options[name].format(split=split) for name in ("queries", "qrels", "corpus", "pictures")}}
+    options = {**options, **{name: named(options[name], split=split) for name in ("queries", "qrels", "corpus", "pictures")}}
     path = needed(data, options["queries"])
     rows = [row for row in _records(path) if all(str(row.get(name)) == str(value) for name, value in options["where"].items())]
     queries = tuple(_query(row, data, options, path) for row in rows)

@@ -22,6 +22,7 @@ from mmrerank.evaluation.loaders._loaded import (
     json_of,
     judged,
     kind_of,
+    named,
     needed,
     options_from,
     picture,
@@ -74,9 +75,9 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         FormatError: a record lacks a field, an id comes twice, or a query names a picture that the list lacks.
     """
     options = options_from(options, OPTIONS, "triplets")
-    contents, folder = _Contents(), below(data, options["pictures"].format(split=split))
+    contents, folder = _Contents(), below(data, named(options["pictures"], split=split))
     for group in options["groups"] or [""]:
-        path = needed(data, options["queries"].format(split=split, group=group))
+        path = needed(data, named(options["queries"], split=split, group=group))
         gallery = _all_pictures(data, options, folder, split=split, group=group)
         contents.items |= gallery
         for place, row in enumerate(rows_of(path)):
@@ -155,7 +156,7 @@ def _all_pictures(data: Path, options: Mapping[str, Any], folder: Path, **names:
     if not options["items"]:
         return {}
     try:
-        path = needed(data, options["items"].format(**names))
+        path = needed(data, named(options["items"], **names))
     except InputError:
         if folder.is_dir():
             raise
