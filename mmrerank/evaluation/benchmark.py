@@ -40,6 +40,7 @@ class Benchmark:
     groups: Mapping[str, str] = field(default_factory=dict)  # query_id -> group averaged on its own
     items: tuple[str, ...] = ()  # all that is searched; empty where the files do not list it
     names: Mapping[str, str] = field(default_factory=dict)  # item id -> what the authors call it, where that differs
+    references: Mapping[str, str] = field(default_factory=dict)  # query_id -> the item whose picture the query begins with
     shipped_run: Run | None = None  # the first stage that the authors ship, for rerankers to start from
     read_with: tuple[str, ...] = ()  # readers that `Collection.add` is to use instead of those with default options
     server: str = ""  # whose submissions are written for a split without judgements
@@ -114,6 +115,7 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         groups=loaded.groups,
         items=loaded.items,
         names=loaded.names,
+        references=loaded.references,
         shipped_run=_shipped_run(description, loaded),
         read_with=loaded.read_with,
         server=description.server,

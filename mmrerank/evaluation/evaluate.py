@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.evaluation._watched import Watched
 from mmrerank.evaluation.benchmark import Benchmark
+from mmrerank.evaluation.composition import SIDES, Side, composed, composition, one_sided
 from mmrerank.evaluation.out_folder import RESULT, replace_files
 from mmrerank.evaluation.readiness import below_zero, check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, outcome_of, part_of, run_benchmark, system_of
@@ -27,6 +29,8 @@ from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
 from mmrerank.prompting.files import PromptedPart
 from mmrerank.provenance import made_by
 from mmrerank.types import Backend
+
+SidesOf: TypeAlias = Literal["first", "all", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,8 @@ def evaluate(
     run: Run | None = None,
     compare: Sequence[Run] = (),
     variant: str | None = None,
+    sides: SidesOf = "first",
+    side_runs: Mapping[Side, Run] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Evaluated:
     """The figures of first stage and rerankers on a benchmark.
@@ -103,6 +109,9 @@ def evaluate(
         compare: runs that are measured beside, against the same first stage.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
+        sides: what text alone and pictures alone of composed queries go through for the composition gap: the first stage, all stages, or
+            nothing.
+        side_runs: runs of another system for text alone and pictures alone; where both are there, they are taken instead.
 
     Raises:
         InputError: reranking or searching is asked for and there is no collection, or one without any right item; a run holds no
@@ -117,8 +126,11 @@ def evaluate(
     others = tuple(system_of(benchmark, other) for other in compared)
     notes = [*unasked(benchmark, runs), *_said_of(runs), *below_zero(benchmark)]
     ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
+    own_sides: dict[Side, tuple[System, ...]] = {
+        side: (system_of(benchmark, benchmark.in_item_ids(one)),) for side, one in side_runs.items()
+    }
     if run is not None and alone:
-        return _evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes)
+        return _with_gap(_evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes), own_sides)
     if collection is None:
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
@@ -130,7 +142,29 @@ def evaluate(
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     origin = ran | _origin(collection, [first, *setting.rerank], backend)
-    return _searched(setting, collection, change, depth, others, origin, notes, progress)
+    evaluated = _searched(setting, collection, change, depth, others, origin, notes, progress)
+    if change is not None or sides == "none":
+        return evaluated
+    if composed(benchmark) and len(own_sides) < len(SIDES):
+        parts = setting if sides == "all" else replace(setting, rerank=())
+        halves = {side: replace(parts, benchmark=one_sided(benchmark, side)) for side in SIDES}
+        try:
+            own_sides = {side: _run(half, collection, depth, progress).systems for side, half in halves.items()}
+        except InputError as error:
+            evaluated.result["notes"].append(f"no composition gap: one side alone cannot be searched: {error.message}")
+    return _with_gap(evaluated, own_sides)
+
+
+def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> Evaluated:
+    """The figures with the composition gap, where the queries are composed and both sides are known."""
+    benchmark = evaluated.outcome.benchmark
+    if not benchmark.judged or not composed(benchmark):
+        return evaluated
+    if len(sides) == len(SIDES):
+        evaluated.result["composition"] = composition(evaluated.outcome, sides)
+    elif evaluated.outcome.systems[0].stages[0].startswith("run/"):
+        evaluated.result["notes"].append("no composition gap: it takes runs of text alone and of pictures alone beside")
+    return evaluated
 
 
 def _said_of(runs: Sequence[Run]) -> list[str]:

@@ -30,6 +30,7 @@ class Loaded:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)  # query_id -> the item whose picture the query begins with
     first_stage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
     read_with: tuple[str, ...] = ()
     junk: bool = True  # whether items of grades below 0 are taken out before measuring

@@ -63,6 +63,7 @@ class _Contents:
     subsets: dict[str, frozenset[str]] = field(default_factory=dict)
     galleries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
     items: dict[str, str] = field(default_factory=dict)  # item id -> official id of the listed pictures, in the order of the files
     mentioned: dict[str, str] = field(default_factory=dict)  # the same of those that queries name
 
@@ -93,6 +94,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         removed=contents.removed,
         subsets=contents.subsets,
         groups=contents.groups,
+        references=contents.references,
         names={item: name for item, name in {**contents.mentioned, **contents.items}.items() if item != name},
     )
 
@@ -138,6 +140,7 @@ def _add(contents: _Contents, record: _Record, folder: Path, place: str, group: 
     if gallery and (unlisted := next((name for name in known if name not in gallery), None)):
         raise FormatError(f"query {query_id!r} names the picture {unlisted!r}, which is in no list of them", path=record.path)
     contents.queries.append(query)
+    contents.references[query_id] = item
     contents.mentioned |= known
     if record.has("relevant"):
         contents.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1), **dict.fromkeys(target, 2)}
