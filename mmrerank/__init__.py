@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mmrerank import forking as forking
 from mmrerank.parts import make
 from mmrerank.types import Candidate, Item, Query, Ranking
 

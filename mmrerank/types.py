@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -31,6 +32,16 @@ Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
 Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
 
 
+def _check_numbers(what: str, values: Any) -> None:
+    """InputError unless these are finite numbers in a row."""
+    is_row = isinstance(values, tuple | list)
+    strangers = (
+        [value for value in values if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value)] if is_row else []
+    )
+    if not is_row or strangers:
+        raise InputError(f"{what} are finite numbers in a tuple; got {strangers[0] if strangers else values!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """What can be found: a picture, or a page of a document."""
@@ -43,8 +54,10 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.item_id:
-            raise InputError("an item needs a non-empty item_id")
+        if not isinstance(self.item_id, str) or not self.item_id:
+            raise InputError(f"an item needs a non-empty item_id; got {self.item_id!r}")
+        if not isinstance(self.text, str | None):
+            raise InputError(f"the text of item {self.item_id!r} is a text or None; got {type(self.text).__name__}")
         if self.image is not None:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
@@ -62,13 +75,16 @@ class Query:
     filter: str | None = None  # SQL over the fields of the items
 
     def __post_init__(self) -> None:
-        if not self.query_id:
-            raise InputError("a query needs a non-empty query_id")
+        if not isinstance(self.query_id, str) or not self.query_id:
+            raise InputError(f"a query needs a non-empty query_id; got {self.query_id!r}")
         object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
         if strangers := [text for text in (self.text, *self.exclude_text) if not isinstance(text, str | None)]:
             raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
+        if not isinstance(self.filter, str | None):
+            raise InputError(f"the filter of query {self.query_id!r} is SQL as a text; got {type(self.filter).__name__}")
+        _check_numbers(f"the weights of query {self.query_id!r}", self.weights)
         if not self.text and not self.images:
             raise InputError(f"query {self.query_id!r} has neither text nor a picture", hint="Exclusions alone do not say what to find.")
         if self.weights and len(self.weights) != len(self.images):
@@ -83,6 +99,10 @@ class Candidate:
     score: float | None = None
     raw_score: float | None = None  # as the method computes it, on its own scale
     calibrated_score: float | None = None  # a probability of relevance, where a calibration was fitted
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.item, Item):
+            raise InputError(f"a candidate holds an Item; got {type(self.item).__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +153,8 @@ class Ranking:
     notes: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
+        if strangers := [one for one in self.candidates if not isinstance(one, Candidate)]:
+            raise InputError(f"the ranking of {self.query_id!r} holds Candidates; got {type(strangers[0]).__name__}")
         ids = self.item_ids
         if len(set(ids)) != len(ids):
             repeated = sorted({i for i in ids if ids.count(i) > 1})
@@ -492,6 +514,15 @@ class EmbeddingSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialSpace(Protocol):
+    """A space that says which items have no descriptor in it."""
+
+    def missing(self, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why there is no row of some of these items, by id."""
+        ...
+
+
 class Corpus(Protocol):
     """What a retriever may ask of a collection."""
 
@@ -559,6 +590,16 @@ class DescriptorSource(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialDescriptors(Protocol):
+    """A source of descriptors that some items may have none in. `of_items` is asked for the others."""
+
+    def missing(self, query: Query, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why there is no row of some of these items, by id."""
+        ...
+
+
+@runtime_checkable
 class Retriever(Protocol):
     """Query -> first ranking."""
 
