@@ -66,8 +66,8 @@ def rerank(
         query: a text or a whole Query; with `image`, what should be different.
         documents: best first where they come from a search. Each is a text, a picture (a `pathlib.Path`, `report.pdf#page=3` as a
             Path, bytes, a PIL picture, a numpy array, an open file, what `mmrerank.picture` returns), an Item, a Candidate, or a mapping
-            with `text`, `image`, `id` and `score`, whose other fields are metadata. A str is a text, even one that looks like a path: nothing that came as text
-            opens a file.
+            with `text`, `image`, `id` and `score`, whose other fields are metadata. A str is a text, even one that looks like a path:
+            nothing that came as text opens a file.
         reranker: a name or a part, or several that work one after the other; `bm25` needs no model.
         backend: the MLLM that rerankers given by name ask; a part or its name.
         encoder: makes descriptors for those that work on them, such as `superglobal`.
@@ -208,7 +208,7 @@ def whole_number(value: Any) -> int | None:
         return None if match is None else int(match[1])
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return int(value) if isinstance(value, Integral) or float(value).is_integer() else None
+    return int(float(value)) if isinstance(value, Integral) or float(value).is_integer() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def _pixels_in(text: str) -> bytes | None:
 def _picture_of_file(name: str, fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | None:
     """The picture in a file that a document was made from: the file, a page of it, or the row of a table or member of a tar that the
     document's id names; None where the file holds none."""
-    path, mark, page = name.partition("#page=")
+    path, mark, _ = name.partition("#page=")
     suffix = Path(path.partition("?")[0] if "://" in path else path).suffix.lower()
     if suffix in PICTURE_SUFFIXES or mark:
         return _picture_at(name, folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Integral
@@ -134,6 +134,11 @@ class NamedReranker:
         return cls.of(name, open_backend=lambda model: backend_of(model, api_key), api_key=None if own else api_key)
 
     @property
+    def name(self) -> str:
+        """The name that gives this stage."""
+        return str(self.stage)
+
+    @property
     def needs(self) -> frozenset[str]:
         """What must still be passed to make it."""
         return requires(str(self.stage), station="rerankers").needed
@@ -201,7 +206,7 @@ def check_count(name: str, value: Any) -> int:
         InputError: it is no whole number from 1.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise InputError(f"{name} must be a whole number, at least 1; got {value!r}")
+        raise InputError(f"{name} must be a whole number, at least 1, and not {value!r}")
     return int(value)
 
 

@@ -7,6 +7,7 @@ a higher score is better; ids are non-empty strings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -34,12 +35,11 @@ Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
 
 def _check_numbers(what: str, values: Any) -> None:
     """InputError unless these are finite numbers in a row."""
-    is_row = isinstance(values, tuple | list)
-    strangers = (
-        [value for value in values if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value)] if is_row else []
-    )
-    if not is_row or strangers:
-        raise InputError(f"{what} are finite numbers in a tuple; got {strangers[0] if strangers else values!r}")
+    if not isinstance(values, tuple | list):
+        raise InputError(f"{what} come in a tuple; got {type(values).__name__}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise InputError(f"{what} are finite numbers; got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

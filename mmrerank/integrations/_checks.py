@@ -1,4 +1,4 @@
-"""What adapters refuse when they are made or asked: options that do not exist, names and counts that cannot be used, strangers in a list."""
+"""What adapters refuse as they are made or asked: options that do not exist, names and counts of no use, strangers in lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Filters as frameworks write them, as the SQL that searches take.
 
-    {"field": "meta.page_number", "operator": "<", "value": 5}                     Haystack; `meta.` and the text are known there by other names
-    {"operator": "AND", "conditions": [...]}                                       AND, OR, NOT of some of these
-    {"author": "Ada", "page_number": [1, 2]}                                       fields and what they must be, one of a list
+    {"field": "meta.page_number", "operator": "<", "value": 5}      Haystack's, whose `content` and `id` are our `text` and `item_id`
+    {"operator": "AND", "conditions": [...]}                        AND, OR, NOT of some of these
+    {"author": "Ada", "page_number": [1, 2]}                        fields and what they must be, one of a list
 
 Fields are quoted, so that one which no item has is an error and never a condition that silently fails. A field that is empty equals nothing
 and is unlike everything, as in the frameworks.

@@ -111,7 +111,7 @@ class Reranking:
     @property
     def name(self) -> str:
         """The names of the rerankers in a row."""
-        return " + ".join(str(stage.stage) if isinstance(stage, NamedReranker) else _name_of(stage) for stage in self.stages)
+        return " + ".join(stage if isinstance(stage, str) else stage.name for stage in self.stages)
 
     def warm_up(self) -> None:
         """Loads what names stand for; does nothing the second time."""
@@ -217,7 +217,3 @@ def same_settings(settings: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(settings) == len(others) and all(
         a is b or (isinstance(a, str) and isinstance(b, str) and a == b) for a, b in zip(settings, others, strict=True)
     )
-
-
-def _name_of(stage: str | Reranker) -> str:
-    return stage if isinstance(stage, str) else stage.name

@@ -82,7 +82,7 @@ class MMRerankCompressor(BaseDocumentCompressor):
         place = None if folder is None else Path(folder)
         # By a dict, since pydantic tells a type checker only of the fields of the base that is called.
         fields: dict[str, Any] = {"reranker": reranker, "backend": backend, "encoder": encoder, "top_n": top_n, "folder": place}
-        super().__init__(**fields, score_by_place=score_by_place)
+        super().__init__(**fields | {"score_by_place": score_by_place})
         self._work = work
 
     def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None) -> list[Document]:
@@ -164,7 +164,8 @@ class CollectionRetriever(BaseRetriever):
         at_most("depth", depth)
         work = Searching(collection, retriever=retriever, rerank=rerank, backend=backend)
         own: dict[str, Any] = {"retriever": retriever, "rerank": rerank, "backend": backend, "depth": depth, "filter": filter}
-        super().__init__(collection=work.collection, k=k, **own, tags=tags, metadata=metadata, name=name)
+        own |= {"collection": work.collection, "k": k}
+        super().__init__(**own, tags=tags, metadata=metadata, name=name)
         self._work = work
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> CollectionRetriever:

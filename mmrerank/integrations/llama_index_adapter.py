@@ -6,9 +6,9 @@ Nodes come back as copies of their own class in the reranker's order, image node
 reranker's, or None where it gives an order only, unless `score_by_place` asks for 1 - place / n. `mmrerank_reason`, and `mmrerank_notes`
 where the order was mended (the status, and what was said of this node), go to the node's metadata and are kept from prompts and embeddings;
 all notes are logged, and are tags of the `ReRankEndEvent`. Pictures are `image` (base64), `image_path` or a data URI in `image_url` of
-an image node, the `image_resource` of others, or what the metadata names (`mmrerank/documents.py`). `page_label` with `file_path`, as the PDF
-readers write it, is the label that the PDF itself gives to the page. A picture at a web address is not fetched. The `image_path` of a query
-bundle is asked with.
+an image node, the `image_resource` of others, or what the metadata names (`mmrerank/documents.py`). `page_label` with `file_path`, as
+the PDF readers write it, is the label that the PDF itself gives to the page. A picture at a web address is not fetched. The
+`image_path` of a query bundle is asked with.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ try:
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.bridge.pydantic import PrivateAttr
     from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-    from llama_index.core.instrumentation import get_dispatcher
     from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithScore, QueryBundle, TextNode
     from llama_index.core.vector_stores.types import MetadataFilters
+    from llama_index_instrumentation import get_dispatcher
 except ImportError as error:
     raise MissingExtra.of("llama-index-core", "llama-index", "The LlamaIndex adapter") from error
 
@@ -91,8 +91,9 @@ class MMRerankPostprocessor(BaseNodePostprocessor):
         place = None if folder is None else os.fspath(folder)
         # By a dict, since pydantic tells a type checker only of the fields of the base that is called.
         own: dict[str, Any] = {"reranker": reranker, "backend": backend, "encoder": encoder, "top_n": top_n, "folder": place}
+        own |= {"score_by_place": score_by_place}
         more = {} if callback_manager is None else {"callback_manager": callback_manager}
-        super().__init__(**own, score_by_place=score_by_place, **more)
+        super().__init__(**own, **more)
         self._work = work
 
     @classmethod
