@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmrerank import pictures
 from mmrerank.backends import backend_of
+from mmrerank.collection.encoders import encoder_of
 from mmrerank.errors import FormatError, InputError
 from mmrerank.ingest.files import reader_of, readers
 from mmrerank.json_io import from_base64, is_data_uri, local_path, picture_from
 from mmrerank.parts import RERANKS_BY_WORDS, as_tuple, make
 from mmrerank.pictures import query_of
-from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, check_count, rerank_candidates
+from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, check_count, check_reranker, rerank_candidates
 from mmrerank.readers import PICTURE_SUFFIXES, inspect
 from mmrerank.results import Hit, Reranked, RerankResult
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Query, Reader, Reranker
@@ -314,12 +315,10 @@ def _parts(
     model = backend_of(backend, api_key)
     resources: dict[str, Any] = {} if model is None else {"backend": model}
     if encoder is not None:
-        part = make(encoder, station="encoders") if isinstance(encoder, str) else encoder
-        resources["descriptors"] = EncodedOnTheFly(part, candidates)
+        resources["descriptors"] = EncodedOnTheFly(encoder_of(encoder), candidates)
     key = api_key if model is None else None
     for one in as_tuple(reranker):
-        if not isinstance(one, str | Reranker | NamedReranker):
-            raise InputError(f"a reranker is a name, or a part with `name` and `rerank`; got {type(one).__name__}")
+        check_reranker(one)
     named = [NamedReranker.with_key(one, key) if isinstance(one, str) else one for one in as_tuple(reranker)]
     for one in named:
         if isinstance(one, NamedReranker) and (missing := sorted(one.needs & PASSED_AS.keys() - resources.keys())):

@@ -44,6 +44,10 @@ ENCODED_AT_ONCE = 64  # candidates whose pictures are in memory together
 
 def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], None] | None = None) -> AskResult:
     """The answer to a query from the hits of its search; `on_text` gets its words as they come, or at once where none stream."""
+    if not isinstance(answerer, Answerer):
+        raise InputError(f"an answerer is a name, or a part with `name` and `answer`; got {type(answerer).__name__}")
+    if on_text is not None and not callable(on_text):
+        raise InputError(f"on_text is called with the words of the answer; got {type(on_text).__name__}")
     start = time.perf_counter()
     pages = [
         Candidate(item=hit.item, score=hit.score, raw_score=hit.raw_score, calibrated_score=hit.calibrated_score) for hit in searched.hits

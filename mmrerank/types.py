@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -58,6 +58,10 @@ class Item:
             raise InputError(f"an item needs a non-empty item_id; got {self.item_id!r}")
         if not isinstance(self.text, str | None):
             raise InputError(f"the text of item {self.item_id!r} is a text or None; got {type(self.text).__name__}")
+        if self.page_number is not None and (isinstance(self.page_number, bool) or not isinstance(self.page_number, Integral)):
+            raise InputError(f"the page_number of item {self.item_id!r} is a whole number or None; got {self.page_number!r}")
+        if not isinstance(self.metadata, Mapping):
+            raise InputError(f"the metadata of item {self.item_id!r} is a mapping; got {type(self.metadata).__name__}")
         if self.image is not None:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
@@ -78,7 +82,8 @@ class Query:
         if not isinstance(self.query_id, str) or not self.query_id:
             raise InputError(f"a query needs a non-empty query_id; got {self.query_id!r}")
         object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
-        if strangers := [text for text in (self.text, *self.exclude_text) if not isinstance(text, str | None)]:
+        texts = (*(() if self.text is None else (self.text,)), *self.exclude_text)
+        if strangers := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
@@ -103,6 +108,9 @@ class Candidate:
     def __post_init__(self) -> None:
         if not isinstance(self.item, Item):
             raise InputError(f"a candidate holds an Item; got {type(self.item).__name__}")
+        for score in (self.score, self.raw_score, self.calibrated_score):
+            if isinstance(score, bool) or not isinstance(score, Real | None):
+                raise InputError(f"a score of candidate {self.item.item_id!r} is a number or None; got {score!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +161,8 @@ class Ranking:
     notes: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.candidates, tuple | list):
+            raise InputError(f"the candidates of {self.query_id!r} come in a tuple; got {type(self.candidates).__name__}")
         if strangers := [one for one in self.candidates if not isinstance(one, Candidate)]:
             raise InputError(f"the ranking of {self.query_id!r} holds Candidates; got {type(strangers[0]).__name__}")
         ids = self.item_ids
@@ -269,6 +279,13 @@ class Backend(Protocol):
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities of each choice at the first generated position of each prompt, computed in float32."""
         ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """As much of a backend as tells it from what is none."""
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]: ...
 
 
 @runtime_checkable
@@ -410,6 +427,13 @@ class Encoder(Protocol):
         """(n, dimension) float32 rows of pictures, of texts, or of what `prepare` made of them; one modality a call.
         Unit rows, or with `normalise=False` as long as the model leaves them."""
         ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """As much of an encoder as tells it from what is none."""
+
+    def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array: ...
 
 
 @runtime_checkable
@@ -635,6 +659,7 @@ class StreamingAnswerer(Protocol):
     def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer: ...
 
 
+@runtime_checkable
 class Answerer(Protocol):
     """Ranked pages -> an answer that cites them, and no others."""
 

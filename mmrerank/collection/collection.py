@@ -17,7 +17,7 @@ from typing import Any
 from mmrerank.collection.encoders import Encoders, encoder_of
 from mmrerank.collection.folder import TABLE, check_vacant, path_from, read_consistent
 from mmrerank.collection.removal import chosen
-from mmrerank.collection.version import CollectionVersion
+from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
 from mmrerank.ingest.files import Listing, list_files, readers, with_roots
@@ -239,8 +239,10 @@ class Collection:
         """
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
+        names, places = check_texts("ids", ids), [path_from(path) for path in as_tuple(paths)]
+        condition = None if filter is None else check_texts("filter", [filter])[0]
         with self._writing():
-            gone = chosen(self.version, ids=as_tuple(ids), paths=as_tuple(paths), filter=filter)
+            gone = chosen(self.version, ids=names, paths=places, filter=condition)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()
         return sum(row["state"] == "ready" for row in gone)

@@ -140,12 +140,12 @@ class CollectionVersion:
         Raises:
             InputError: it is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of([item_id]))
+        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_id", [item_id])))
         return self.reader.item(rows[0])
 
     def items(self, filter: str | None = None) -> list[Item]:
         """All items, or those that a filter holds for, by id."""
-        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(filter))
+        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(*check_texts("filter", [filter])))
         return [self.reader.item(row) for row in sorted(rows, key=lambda row: str(row["item_id"]))]
 
     def iterate(self, at_once: int = 512) -> Iterator[Item]:
@@ -161,7 +161,7 @@ class CollectionVersion:
         Raises:
             InputError: an item is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of(item_ids))
+        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_ids", item_ids)))
         return {row["item_id"]: self.reader.path(row) for row in rows}
 
     # ------------------------------------------------------------------ what is opened of it
@@ -224,6 +224,18 @@ class CollectionVersion:
                 if what not in self._opened:
                     self._opened[what] = opened()
         return self._opened[what]
+
+
+def check_texts(what: str, values: Any) -> list[str]:
+    """The texts in a row, one alone as a row of one.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    texts = list(as_tuple(values))
+    if strangers := [value for value in texts if not isinstance(value, str)]:
+        raise InputError(f"{what}: expected a text; got {type(strangers[0]).__name__}")
+    return texts
 
 
 def resources(backend: Backend | None) -> dict[str, Backend]:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from inspect import signature
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, runtime_checkable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.parts import as_tuple, check_name, requires
 from mmrerank.pipeline import AnyReranker, NamedReranker, check_count, check_reranker
-from mmrerank.types import Retriever
+from mmrerank.types import Encodes, Generates, Retriever
 
 Owner = TypeVar("Owner")
 P = ParamSpec("P")
 RESOURCES = {"backend": "backend", "descriptors": "encoder"}  # what a reranker asks for -> the option that gives it
-
-
-@runtime_checkable
-class Generates(Protocol):
-    """As much of a backend as tells it from what is none."""
-
-    def generate(self, prompts: Any, decoding: Any = None) -> Any: ...
-
-
-@runtime_checkable
-class Encodes(Protocol):
-    """As much of an encoder as tells it from what is none."""
-
-    def encode(self, values: Any, *, normalise: bool = True) -> Any: ...
 
 
 def refusing_unknown(init: Callable[Concatenate[Owner, P], None]) -> Callable[Concatenate[Owner, P], None]:
@@ -58,6 +46,17 @@ def at_most(name: str, value: Any) -> int | None:
         InputError: it is no whole number from 1.
     """
     return None if value is None else check_count(name, value)
+
+
+def folder_at(value: Any) -> Path | None:
+    """The folder that this is, or None.
+
+    Raises:
+        InputError: it is no path.
+    """
+    if not isinstance(value, str | os.PathLike | None):
+        raise InputError(f"a folder is a path or None; got {type(value).__name__}")
+    return None if value is None else Path(os.fsdecode(value))
 
 
 def check_stages(rerank: AnyReranker | Sequence[AnyReranker] | None, options: Mapping[str, Any]) -> tuple[AnyReranker, ...]:

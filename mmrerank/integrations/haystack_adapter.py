@@ -17,13 +17,12 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.documents import number, picture, picture_in
 from mmrerank.errors import FormatError, InputError, MissingExtra
-from mmrerank.integrations._checks import at_most, check_documents, deep_copied, refusing_unknown, with_parts_shared
+from mmrerank.integrations._checks import at_most, check_documents, deep_copied, folder_at, refusing_unknown, with_parts_shared
 from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.integrations._reranking import Placed, Reranking
 from mmrerank.integrations._searching import Searching
@@ -75,7 +74,7 @@ class MMRerankRanker:
         self._work = Reranking(reranker, backend=backend, encoder=encoder, api_key=_resolved(api_key))
         self.reranker, self.backend, self.encoder = reranker, backend, encoder
         self.top_k, self.api_key, self.score_by_place = top_k, api_key, score_by_place
-        self.folder = None if folder is None else Path(folder)
+        self.folder = folder_at(folder)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MMRerankRanker:
         """A copy that shares parts and models."""

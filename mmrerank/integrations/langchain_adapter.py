@@ -20,7 +20,7 @@ from typing import Any
 from mmrerank.collection import Collection
 from mmrerank.documents import number, picture_in, whole_number
 from mmrerank.errors import MissingExtra
-from mmrerank.integrations._checks import at_most, check_documents, refuse_unknown, refusing_unknown, with_parts_shared
+from mmrerank.integrations._checks import at_most, check_documents, folder_at, refuse_unknown, refusing_unknown, with_parts_shared
 from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.integrations._reranking import Placed, Reranking
 from mmrerank.integrations._searching import Page, Searching
@@ -79,7 +79,7 @@ class MMRerankCompressor(BaseDocumentCompressor):
         """
         at_most("top_n", top_n)
         work = Reranking(reranker, backend=backend, encoder=encoder)
-        place = None if folder is None else Path(folder)
+        place = folder_at(folder)
         # By a dict, since pydantic tells a type checker only of the fields of the base that is called.
         fields: dict[str, Any] = {"reranker": reranker, "backend": backend, "encoder": encoder, "top_n": top_n, "folder": place}
         super().__init__(**fields | {"score_by_place": score_by_place})

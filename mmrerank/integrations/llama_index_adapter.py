@@ -24,7 +24,7 @@ from mmrerank.collection import Collection
 from mmrerank.documents import Unavailable, number, picture, picture_in, whole_number
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.integrations import _reranking
-from mmrerank.integrations._checks import at_most, check_documents, deep_copied, refusing_unknown, with_parts_shared
+from mmrerank.integrations._checks import at_most, check_documents, deep_copied, folder_at, refusing_unknown, with_parts_shared
 from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.integrations._reranking import Order, Placed, Reranking
 from mmrerank.integrations._searching import Page, Searching
@@ -88,9 +88,10 @@ class MMRerankPostprocessor(BaseNodePostprocessor):
         """
         at_most("top_n", top_n)
         work = Reranking(reranker, backend=backend, encoder=encoder)
-        place = None if folder is None else os.fspath(folder)
+        place = folder_at(folder)
         # By a dict, since pydantic tells a type checker only of the fields of the base that is called.
-        own: dict[str, Any] = {"reranker": reranker, "backend": backend, "encoder": encoder, "top_n": top_n, "folder": place}
+        own: dict[str, Any] = {"reranker": reranker, "backend": backend, "encoder": encoder, "top_n": top_n}
+        own |= {"folder": None if place is None else str(place)}
         own |= {"score_by_place": score_by_place}
         more = {} if callback_manager is None else {"callback_manager": callback_manager}
         super().__init__(**own, **more)

@@ -33,7 +33,7 @@ import pyarrow.parquet as parquet
 from mmrerank.backends import backend_of
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, MissingExtra
-from mmrerank.integrations._checks import at_most, check_resources, check_retriever, check_stages, refusing_unknown
+from mmrerank.integrations._checks import at_most, check_resources, check_retriever, check_stages, folder_at, refusing_unknown
 from mmrerank.integrations._mteb_data import CorpusPicture, batches, has_pictures, model_meta, rows_of, texts
 from mmrerank.integrations._reranking import Reranking, order_of
 from mmrerank.integrations._run_log import Line, RunLog, key_of, table
@@ -98,11 +98,14 @@ class MMRerankEncoder:
 
     def _rows(self, batch: Mapping[str, Any], *, for_queries: bool) -> Array:
         encode = self.model.encode_queries if for_queries and isinstance(self.model, QueryEncoder) else self.model.encode
+        takes = self.model.takes & batch.keys()
+        pictures = _opened(batch["image"]) if "image" in takes else {}
         columns: list[tuple[Any, dict[int, Any]]] = []
-        if "text" in batch and "text" in self.model.takes:
-            columns.append((encode, {n: text for n, text in enumerate(batch["text"]) if text and text.strip()}))
-        if "image" in batch and "image" in self.model.takes:
-            columns.append((self.model.encode, _opened(batch["image"])))
+        if "text" in takes:  # an empty text is what a document is only where it has no picture
+            words = enumerate(batch["text"])
+            columns.append((encode, {n: text for n, text in words if text is not None and (text.strip() or n not in pictures)}))
+        if "image" in takes:
+            columns.append((self.model.encode, pictures))
         if not columns:
             raise InputError(f"{self.model.name!r} takes {' and '.join(sorted(self.model.takes))}; the task has {', '.join(sorted(batch))}")
         total = np.zeros((len(next(iter(batch.values()))), self.model.dimension), dtype=np.float32)
@@ -163,7 +166,7 @@ class MMRerankSearch:
         self._encoders = [make(encoder, station="encoders") if isinstance(encoder, str) else encoder for encoder in parts]
         self._retriever, self._depth = retriever, depth
         self._backend = backend_of(backend)
-        self._folder = None if folder is None else Path(folder)
+        self._folder = folder_at(folder)
         self._remove_temporary: weakref.finalize[..., Any] | None = None
         self._collection: Collection | None = None
         self._ids: list[str] = []
@@ -294,7 +297,7 @@ class MMRerankReranker:
         self._work = Reranking(rerank, backend=backend, encoder=encoder, api_key=api_key)
         if not self._work.stages:
             raise InputError("there is no reranker", hint="Give one by its name, such as bm25.")
-        self._folder = None if folder is None else Path(folder)
+        self._folder = folder_at(folder)
         names = [_name_of(stage) for stage in self._work.stages]
         self._about: dict[str, Any] = {
             "stages": names,
