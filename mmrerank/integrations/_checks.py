@@ -137,5 +137,5 @@ def deep_copied(instance: Owner, memo: dict[int, Any]) -> Owner:
     """A deep copy of an object by its attributes."""
     other = copy.copy(instance)
     memo[id(instance)] = other
-    vars(other).update(copy.deepcopy(vars(instance), memo))
+    vars(other).update(copy.deepcopy(vars(other), memo))
     return other

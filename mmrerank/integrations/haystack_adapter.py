@@ -37,6 +37,7 @@ try:
 except ImportError as error:
     raise MissingExtra.of("haystack-ai", "haystack", "The Haystack adapter") from error
 
+IN_PIPELINE = "__haystack_added_to_pipeline__"  # where Haystack notes the pipeline in a component
 DROPPED_BY = "TopPSampler and others that sort or cut by score pass over such documents"
 
 
@@ -75,6 +76,10 @@ class MMRerankRanker:
         self.reranker, self.backend, self.encoder = reranker, backend, encoder
         self.top_k, self.api_key, self.score_by_place = top_k, api_key, score_by_place
         self.folder = folder_at(folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: the component without the pipeline that it stands in."""
+        return {**vars(self), IN_PIPELINE: None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MMRerankRanker:
         """A copy that shares parts and models."""
@@ -212,6 +217,10 @@ class CollectionRetriever:
         self.collection = self._work.collection
         self.top_k, self.retriever, self.rerank, self.backend = top_k, retriever, rerank, backend
         self.depth, self.filter, self.api_key = depth, filter, api_key
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: the component without the pipeline that it stands in."""
+        return {**vars(self), IN_PIPELINE: None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CollectionRetriever:
         """A copy that shares the collection, parts and models."""

@@ -189,8 +189,8 @@ class LabelledPagePicture:
         if not any(labels) and self.label.isascii() and self.label.isdecimal():
             numbers = [n for n in (int(self.label),) if 1 <= n <= len(labels)]
         if len(numbers) != 1:
-            several = f"the pages {', '.join(map(str, numbers))} bear" if numbers else f"none of {len(labels)} pages bears"
-            raise FormatError(f"{several} the label {self.label!r}", path=self.first.path, hint="Say which by page_number.")
+            bearers = f"the pages {', '.join(map(str, numbers))} bear" if numbers else f"none of {len(labels)} pages bears"
+            raise FormatError(f"{bearers} the label {self.label!r}", path=self.first.path, hint="Say which by page_number.")
         return numbers[0]
 
 
