@@ -32,7 +32,9 @@ class RunLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._lines = {} if path is None or not path.exists() else _read(path)
+        data = b"" if path is None or not path.exists() else path.read_bytes()
+        self._is_cut = bool(data) and not data.endswith(b"\n")
+        self._lines = _read(data)
 
     def line(self, query_id: str, key: str) -> Line | None:
         """What came of the query, where its question and candidates were these."""
@@ -49,8 +51,10 @@ class RunLog:
         self._lines[query_id] = record
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            with self._path.open("ab") as file:
+                start = b"\n" if self._is_cut else b""  # so that a line is not written on to one that a kill cut short
+                file.write(start + json.dumps(record).encode() + b"\n")
+            self._is_cut = False
 
 
 def key_of(*parts: Any) -> str:
@@ -58,10 +62,10 @@ def key_of(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 
-def _read(path: Path) -> dict[str, Mapping[str, Any]]:
+def _read(data: bytes) -> dict[str, Mapping[str, Any]]:
     """query_id -> its last line; what a kill left half written is passed over."""
     lines: dict[str, Mapping[str, Any]] = {}
-    for text in path.read_bytes().split(b"\n"):
+    for text in data.split(b"\n"):
         try:
             record = json.loads(text)
             lines[record["query_id"]] = record
