@@ -187,16 +187,18 @@ def test_llama_index_traces_a_reranking_with_all_its_notes() -> None:
     handler, dispatcher = Listening(), get_dispatcher()
     dispatcher.add_event_handler(handler)
     try:
-        nodes = [NodeWithScore(node=TextNode(text=text, id_=text)) for text in ("a", "b")]
+        gone = {name: {"image_path": f"gone-{name}.png"} for name in ("a", "b")}
+        nodes = [NodeWithScore(node=TextNode(text="", id_=name, metadata=metadata)) for name, metadata in gone.items()]
         MMRerankPostprocessor("ragllava(modality=image)", backend=FakeBackend()).postprocess_nodes(nodes, query_str="a")
     finally:
         dispatcher.event_handlers.remove(handler)
     start, end = (event for event in handler.events if event.class_name().startswith("ReRank"))
     assert (start.class_name(), end.class_name()) == ("ReRankStartEvent", "ReRankEndEvent")
     assert (start.top_n, [node.node.node_id for node in end.nodes]) == (2, ["a", "b"])
-    assert len([note for note in end.tags["mmrerank_notes"] if "no picture" in note]) == 2
+    assert len([note for note in end.tags["mmrerank_notes"] if "cannot be opened" in note]) == 2
     for scored in end.nodes:
-        assert scored.node.metadata["mmrerank_notes"] == ["completed", "not asked about: it has no picture"]
+        status, own = scored.node.metadata["mmrerank_notes"]
+        assert (status, own.partition(".png")[0]) == ("completed", f"not asked about: gone-{scored.node.node_id}")
 
 
 # --------------------------------------------------------------------------- Haystack
