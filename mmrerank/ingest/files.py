@@ -179,7 +179,7 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[
     for path in paths:
         whole = path.resolve()
         for file in _below(path, roots, failures, linked) if path.is_dir() else [located(path)]:
-            reader = _reader_of(file, by_suffix)
+            reader = reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
             if reader is None or (path.is_dir() and isinstance(reader, NamedOnlyReader)):
@@ -200,7 +200,8 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[
     )
 
 
-def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+def reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+    """The reader of a file by how its name ends; None where none takes it."""
     endings = ("".join(file.suffixes[n:]).lower() for n in range(len(file.suffixes)))  # ".tar.gz" before ".gz"
     return next((by_suffix[ending] for ending in endings if ending in by_suffix), None)
 
