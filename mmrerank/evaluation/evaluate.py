@@ -124,7 +124,7 @@ def evaluate(
     runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
     run, compared = (None, runs) if run is None else (runs[0], runs[1:])
     others = tuple(system_of(benchmark, other) for other in compared)
-    notes = [*unasked(benchmark, runs), *_said_of(runs), *below_zero(benchmark)]
+    notes = [*unasked(benchmark, runs), *_notes_of(runs), *below_zero(benchmark)]
     ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
     own_sides: dict[Side, tuple[System, ...]] = {
         side: (system_of(benchmark, benchmark.in_item_ids(one)),) for side, one in side_runs.items()
@@ -167,7 +167,7 @@ def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> E
     return evaluated
 
 
-def _said_of(runs: Sequence[Run]) -> list[str]:
+def _notes_of(runs: Sequence[Run]) -> list[str]:
     return [f"the run {run.label!r}: {note}" for run in runs for note in run.notes]
 
 
