@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, RACY_NS, Unopened
+from mmrerank.readers._files import MIB, RACY_NS, Unopened
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._ocr import why_not
 from mmrerank.readers._page_pictures import is_page
 from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmrerank.errors import FormatError
-from mmrerank.readers._files import PICTURE_SUFFIXES, picture_format
+from mmrerank.readers._kinds import PICTURE_SUFFIXES, picture_format
 from mmrerank.readers._metadata import TEXT_FIELDS, clean, number_of, plain
 from mmrerank.readers._rows import Row
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmrerank.errors import FormatError
-from mmrerank.readers._files import MIB, looks_like, opened
+from mmrerank.readers._files import MIB, opened
+from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._rows import Row
 
 _BATCH_BYTES = 16 * MIB

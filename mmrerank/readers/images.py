@@ -18,7 +18,8 @@ from typing import Literal
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import PICTURE_SUFFIXES, Spare, hash_of, read_bytes, spared, status_of
+from mmrerank.readers._files import Spare, hash_of, read_bytes, spared, status_of
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._page_pictures import Pages, is_page, place_of
 from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
 from mmrerank.types import ImageHandle, Item, ReadItem

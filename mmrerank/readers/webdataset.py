@@ -20,7 +20,8 @@ from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, Spare, hash_of, spared
+from mmrerank.readers._files import MIB, Recent, Spare, hash_of, spared
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._metadata import TEXT_FIELDS, clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
 from mmrerank.readers._tar import Archive, Broken, Member, archive

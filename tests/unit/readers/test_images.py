@@ -267,14 +267,14 @@ def test_a_jpeg_with_a_zeroed_end_is_refused(encoded):
     [
         (b"", "0 bytes"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "not a picture: looks like HTML"),
-        (b"%PDF-1.7\n1 0 obj", "not a picture: looks like PDF"),
+        (b"%PDF-1.7\n1 0 obj", "not a picture: looks like PDF; name it .pdf to have its pages read"),
         (b"PK\x03\x04" + b"\0" * 30, "not a picture: looks like ZIP"),
         (b"just some words\n", "not a picture: looks like text"),
-        (b"\xef\xbb\xbf<svg xmlns='x'/>", "not a picture: looks like SVG"),
+        (b"\xef\xbb\xbf<svg xmlns='x'/>", "SVG, which is not decoded; convert it to PNG"),
         (b"\0" * 500, "not a picture: looks like nothing but zero bytes"),
         (b"version https://git-lfs.github.com/spec/v1\n", "not a picture: looks like a Git LFS pointer, not the file it stands for"),
-        (b"\0\0\0\x20ftypheic" + b"\0" * 30, "not a picture: looks like HEIC"),
-        (b"\0\0\0\x20ftypavif" + b"\0" * 30, "not a picture: looks like AVIF"),
+        (b"\0\0\0\x20ftypheic" + b"\0" * 30, "a HEIC that cannot be decoded (its structure cannot be read); where other programs open it, convert it to JPEG or PNG"),
+        (b"\0\0\0\x20ftypavif" + b"\0" * 30, "an AVIF that cannot be decoded (its structure cannot be read); where other programs open it, convert it to JPEG or PNG"),
         (bytes(range(1, 200)), "not a picture: looks like unknown binary data"),
     ],
 )
