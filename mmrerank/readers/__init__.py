@@ -8,12 +8,13 @@ from mmrerank.readers._files import MIB, RACY_NS, Unopened
 from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._ocr import why_not
 from mmrerank.readers._page_pictures import is_page
-from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect
+from mmrerank.readers._pictures import GATE, LIMITS, BytesPicture, FilePicture, Limits, inspect
 
 if TYPE_CHECKING:
     from mmrerank.readers._boxes import boxes
 
 __all__ = [
+    "GATE",
     "LIMITS",
     "MIB",
     "PICTURE_SUFFIXES",

@@ -7,7 +7,9 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
@@ -89,6 +91,13 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             return file.read(max_bytes)
         except OSError as error:
             raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+
+
+@contextmanager
+def mapped(path: Path, *, max_bytes: int) -> Iterator[memoryview]:
+    """The bytes of a regular file, of which only those that are looked at are read; FormatError as `opened`. Valid within the block."""
+    with opened(path, max_bytes=max_bytes) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
+        yield data
 
 
 def hash_of(*parts: bytes | str) -> str:

@@ -91,7 +91,9 @@ def picture_of(format: str, data: bytes) -> Image.Image:
 def refusal(format: str, error: Exception) -> str:
     """Why a library could not read a picture, and what to do where other programs can."""
     message = " ".join(str(error).split())[:200].replace("cannot identify image file", "no such picture in it") or type(error).__name__
-    message = "its structure cannot be read" if isinstance(error, UnidentifiedImageError | SyntaxError) and "mode" not in message else message
+    message = (
+        "its structure cannot be read" if isinstance(error, UnidentifiedImageError | SyntaxError) and "mode" not in message else message
+    )
     return f"{_named(format)} that cannot be decoded ({message}); where other programs open it, convert it to JPEG or PNG"
 
 

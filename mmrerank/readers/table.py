@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
@@ -150,7 +149,6 @@ class TableReader:
     """Tables -> items with the columns that are not key, picture or text as metadata."""
 
     suffixes = frozenset(_SOURCES)
-    named_only: Literal[True] = True  # beside pictures, a table mostly describes them
 
     def __init__(self, options: Options) -> None:
         self.name = printed("table", options)
@@ -185,6 +183,10 @@ class TableReader:
                 continue
             keys.add(key)
             yield self._entry(table.columns, row, f"{item_id}::{key}", f"{path}::{key}")
+
+    def passes_over(self, path: Path) -> str:
+        """Every table: beside pictures it mostly describes them."""
+        return "tables are read when they are named"
 
     def has_texts(self, path: Path) -> bool:
         """Whether its first rows are items without pictures."""
