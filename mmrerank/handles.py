@@ -50,7 +50,8 @@ def as_rgb(picture: Image, *, white: int | None = None) -> Image:
     """The same picture as RGB, whatever its mode; transparent parts are white.
 
     16-bit grey is divided by 257, so that white stays white, or by what makes `white` so, such as 4095 where it has 12 bits. 32-bit
-    integers and floats carry no scale of their own: values within 0..1 (floats), 0..255 or 0..65535 are taken as that range, any others are stretched from least to most.
+    integers and floats carry no scale of their own: values within 0..1 (floats), 0..255 or 0..65535 are taken as that range, any others
+    are stretched from least to most.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
         return _from_numbers(picture, white or 65535)

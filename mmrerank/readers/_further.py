@@ -1,4 +1,4 @@
-"""Picture formats that a library opens as a whole: HEIC, AVIF, JPEG XL, JPEG 2000, a camera's raw pictures, Photoshop and the plain old ones.
+"""Picture formats that a library opens as a whole: HEIC, AVIF, JPEG XL, JPEG 2000, raw pictures of cameras, Photoshop and old ones.
 
 Their containers are too rich to walk here, so the library is asked for the size before anything is decoded. Pillow reads all but three:
 pi-heif (libheif and libde265, without an encoder: 1.5 MB, LGPL) HEIC; imagecodecs (28 MB, BSD) JPEG XL, and JPEGs of kinds that Pillow
@@ -90,10 +90,9 @@ def picture_of(format: str, data: bytes) -> Image.Image:
 
 def refusal(format: str, error: Exception) -> str:
     """Why a library could not read a picture, and what to do where other programs can."""
-    message = " ".join(str(error).split())[:200].replace("cannot identify image file", "no such picture in it") or type(error).__name__
-    message = (
-        "its structure cannot be read" if isinstance(error, UnidentifiedImageError | SyntaxError) and "mode" not in message else message
-    )
+    message = " ".join(str(error).split())[:200] or type(error).__name__
+    if isinstance(error, UnidentifiedImageError | SyntaxError):  # their messages speak of buffers
+        message = "its structure cannot be read"
     return f"{_named(format)} that cannot be decoded ({message}); where other programs open it, convert it to JPEG or PNG"
 
 
@@ -122,8 +121,18 @@ def _plugin_shape(format: str, data: bytes) -> Shape:
     picture = _opened(format, data)
     exif = picture.info.get("exif") or b""
     turned = orientation_of(exif) if format == "AVIF" else None  # libheif turns a HEIC itself; the others say nothing
-    frames = int(picture.n_frames) if format in ("AVIF", "HEIC") else 1
-    return Shape(width=picture.width, height=picture.height, orientation=turned or 1, animated=frames > 1)
+    sequence = format in ("AVIF", "HEIC") and picture.tell() == 0 and _has_second(picture)
+    return Shape(width=picture.width, height=picture.height, orientation=turned or 1, animated=sequence)
+
+
+def _has_second(picture: ImageFile.ImageFile) -> bool:
+    """Whether another picture follows the first; none is decoded for it."""
+    try:
+        picture.seek(1)
+    except EOFError:
+        return False
+    picture.seek(0)
+    return True
 
 
 # ---------------------------------------------------------------- JPEG XL

@@ -117,10 +117,10 @@ _OTHERS = (
     (b"\0\0\1\0", "an icon"),
     (b"\0\0\2\0", "a mouse pointer"),
 )
+# pictures that are not read
 _GRAPHICS = frozenset(
-    ("SVG", "PostScript (EPS)", "a Windows metafile (WMF)", "a Windows metafile (EMF)", "a GIMP picture (XCF)", "JPEG XR", "DjVu", "FITS")
-    + ("OpenEXR", "Radiance HDR", "a Sun raster", "DICOM", "a mouse pointer")
-)
+    ("SVG", "PostScript (EPS)", "a Windows metafile (WMF)", "a Windows metafile (EMF)", "a GIMP picture (XCF)")
+) | frozenset(("JPEG XR", "DjVu", "FITS", "OpenEXR", "Radiance HDR", "a Sun raster", "DICOM", "a mouse pointer"))
 _TEXTS = ((b"<svg", "SVG"), (b"<!doctype html", "HTML"), (b"<html", "HTML"), (b"<head", "HTML"), (b"<body", "HTML"))
 _ARTICLES = {"icon": "an icon", "Mac icon": "a Mac icon", "camera raw": "a camera's raw picture", "Photoshop": "a Photoshop document"}
 

@@ -144,7 +144,7 @@ def _value(layout: _Layout, entries: Iterable[_Entry], tag: int, default: int) -
     entry = next((entry for entry in entries if entry.tag == tag), None)
     if entry is None or entry.count != 1 or entry.kind not in _INTEGERS or _offset(layout, entry) is not None:
         return default
-    return _all(layout, entry, memoryview(b""))[0]
+    return int(_all(layout, entry, memoryview(b""))[0])
 
 
 def _all(layout: _Layout, entry: _Entry, data: memoryview) -> tuple[int, ...]:
@@ -245,7 +245,7 @@ def _white(layout: _Layout, entries: Sequence[_Entry], bits: int) -> int | None:
     """The largest value of a pixel of more than 8 bits, where it is less than the bits of its container can hold."""
     most = _value(layout, entries, MAXIMUM, 0)
     if 8 < bits < 16:
-        return 2**bits - 1
+        return (1 << bits) - 1
     return most if bits == 16 and 255 < most < 65535 else None
 
 

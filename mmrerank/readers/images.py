@@ -26,9 +26,10 @@ from mmrerank.parts import printed, runtime_option
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import Spare, hash_of, mapped, read_bytes, spared, status_of
 from mmrerank.readers._further import missing_library
+from mmrerank.readers._headers import Header
 from mmrerank.readers._kinds import PICTURE_SUFFIXES, TIFF_MAGICS
 from mmrerank.readers._page_pictures import Pages, is_page, place_of
-from mmrerank.readers._pictures import LIMITS, FilePicture, Header, Limits, Mislabelled, inspect
+from mmrerank.readers._pictures import LIMITS, FilePicture, Limits, Mislabelled, inspect
 from mmrerank.readers._tiff import Damaged, pages_at, reduced
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
