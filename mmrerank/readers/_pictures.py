@@ -188,7 +188,16 @@ def _loaded(info: Header, data: bytes, limits: Limits) -> Image.Image:
         raise error
     _check_size(picture, limits)
     picture.load()
-    return picture
+    return _without_sign(picture) if info.page is not None and info.page.unsigned and picture.mode == "I" else picture
+
+
+def _without_sign(picture: Image.Image) -> Image.Image:
+    """The picture of whole numbers without sign, of which Pillow takes those from 2**31 on for negative ones, since it has no others."""
+    pixels = np.asarray(picture)
+    if int(pixels.min()) >= 0:
+        return picture
+    pixels = pixels.view(np.uint32)
+    return from_array(pixels, white=int(pixels.max()))
 
 
 def _by_tifffile(data: bytes, page: Page) -> Image.Image:

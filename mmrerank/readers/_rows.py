@@ -258,4 +258,4 @@ class Delimited:
 
 
 def _delimiter_of(header: str) -> str:
-    return max(",;\t", key=header.count)  # the first of them where none occurs
+    return max(",;\t|", key=header.count)  # the first of them where none occurs

@@ -24,7 +24,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "L", 16: "Q"}
 WIDTH, HEIGHT, STRIPS, ORIENTATION, SAMPLES, TILE_WIDTH, TILE_HEIGHT, TILES = 256, 257, 273, 274, 277, 322, 323, 324
 _MAX_SAMPLES = 6  # a pixel; Pillow decodes no more
 _SINGLE = {WIDTH, HEIGHT, 259, 262, 266, SAMPLES, 278, 284, 317, TILE_WIDTH, TILE_HEIGHT, 332}
-SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, MAXIMUM, XMP = 254, 258, 259, 262, 281, 700
+SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, MAXIMUM, SAMPLE_FORMAT, XMP = 254, 258, 259, 262, 281, 339, 700
 _CHECKED = (WIDTH, HEIGHT, SAMPLES, TILE_WIDTH, TILE_HEIGHT, COMPRESSION, PHOTOMETRIC)
 _NO_PAGE = 0b101  # bits of SUBFILE: a smaller version of another picture, a mask
 _PIXEL_TAGS = _SINGLE | {254, 258, STRIPS, 279, 292, 293, 320, TILES, 325, 338, 339, 347, *range(512, 522), *range(529, 533)}
@@ -74,6 +74,7 @@ class Page:
     height: int
     orientation: int
     bits: int  # of the first value of a pixel
+    unsigned: bool  # whether it is a whole number without sign
     white: int | None  # the largest value where the file says so
     compression: int
     photometric: int
@@ -234,6 +235,7 @@ def reduced(data: memoryview, start: int | None = None) -> Page:
         height=numbers[HEIGHT],
         orientation=_orientation(layout, entries, data),
         bits=bits,
+        unsigned=next((_all(layout, entry, data)[0] == 1 for entry in pixel_entries if entry.tag == SAMPLE_FORMAT), True),
         white=_white(layout, entries, bits),
         compression=numbers.get(COMPRESSION, 1),
         photometric=numbers.get(PHOTOMETRIC, 1),
