@@ -96,6 +96,7 @@ def _readers(read_mislabelled: bool, ocr_language: str | None, pages: str | None
     options: dict[str, dict[str, Any]] = {
         "images": {**mislabelled, "pages": pages, **language},
         "pdf": language,
+        "office": language,
         "table": {**columns, **mislabelled},
         "webdataset": mislabelled,
     }
