@@ -9,6 +9,7 @@ Cost: 2 to 3 s a document, of which 1.5 s are its start; 220 MB of memory while 
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -71,14 +72,22 @@ class Conversions:
                 self._entries.popitem(last=False)[1].folder.cleanup()
             return self._entries[key].pdf
 
+    def close(self) -> None:
+        """Deletes the PDFs; the next use makes them again."""
+        with self._lock:
+            while self._entries:
+                self._entries.popitem()[1].folder.cleanup()
+
 
 CONVERSIONS = Conversions()
+atexit.register(CONVERSIONS.close)
 
 
 @cache
 def _profile() -> tempfile.TemporaryDirectory[str]:
     """The folder of a profile that trusts nothing; removed when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="mmrerank-office-")
+    atexit.register(folder.cleanup)
     items = "".join(
         f'<item oor:path="/org.openoffice.Office.{place}"><prop oor:name="{name}" oor:op="fuse"><value>{value}</value></prop></item>'
         for place, values in _SETTINGS.items()
@@ -93,15 +102,19 @@ def _profile() -> tempfile.TemporaryDirectory[str]:
 
 def _converted(path: Path, max_bytes: int, timeout_s: float) -> _Kept:
     folder = tempfile.TemporaryDirectory(prefix="mmrerank-pdf-")
-    document = Path(folder.name, f"document{path.suffix.lower()}")
-    document.write_bytes(read_bytes(path, max_bytes=max_bytes))
-    _run(document, Path(folder.name), path, timeout_s)
-    document.unlink()
-    pdf = document.with_suffix(".pdf")
-    if not pdf.is_file():
-        raise FormatError("LibreOffice cannot read it: damaged, encrypted, or of another kind than its name says", path=path)
-    if (size := pdf.stat().st_size) > MAX_PDF_BYTES:
-        raise FormatError(f"becomes a PDF of {size / MIB:.0f} MiB, above the limit of {MAX_PDF_BYTES // MIB}", path=path)
+    try:
+        document = Path(folder.name, f"document{path.suffix.lower()}")
+        document.write_bytes(read_bytes(path, max_bytes=max_bytes))
+        _run(document, Path(folder.name), path, timeout_s)
+        document.unlink()
+        pdf = document.with_suffix(".pdf")
+        if not pdf.is_file():
+            raise FormatError("LibreOffice cannot read it: damaged, encrypted, or of another kind than its name says", path=path)
+        if (size := pdf.stat().st_size) > MAX_PDF_BYTES:
+            raise FormatError(f"becomes a PDF of {size / MIB:.0f} MiB, above the limit of {MAX_PDF_BYTES // MIB}", path=path)
+    except BaseException:
+        folder.cleanup()
+        raise
     return _Kept(folder, pdf, size)
 
 

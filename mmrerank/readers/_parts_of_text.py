@@ -65,8 +65,14 @@ def _pieces(text: str, most: int) -> Iterator[str]:
 
 
 def items_of(blocks: Iterable[Block], item_id: str, file_hash: str, metadata: dict[str, str], *, most: int) -> Iterator[ReadItem]:
-    """The parts as items of the document `item_id`, ids `ITEM_ID#part=N`."""
+    """The parts as items of the document `item_id`, ids `ITEM_ID#part=N`; N is their page number too."""
     for number, part in enumerate(parts_of(blocks, most=most), 1):
         section = {"section": part.section[:300]} if part.section else {}
-        item = Item(item_id=f"{item_id}#part={number}", document_id=item_id, text=part.text, metadata={**metadata, **section})
+        item = Item(
+            item_id=f"{item_id}#part={number}",
+            document_id=item_id,
+            page_number=number,
+            text=part.text,
+            metadata={**metadata, **section},
+        )
         yield ReadItem(item=item, content_hash=hash_of(file_hash, str(number), part.text))

@@ -90,7 +90,7 @@ def test_what_a_document_links_to_is_never_loaded(tmp_path):
             requests.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_OPTIONS = do_GET
+        do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - the names that http.server looks for
 
         def log_message(self, *values):
             pass
@@ -122,7 +122,7 @@ def _linking(folder, target: str):
 @needs_libreoffice
 @pytest.mark.slow
 def test_a_document_that_takes_too_long_is_stopped(letter):
-    with pytest.raises(FormatError, match="LibreOffice was stopped after 0.2 s"):
+    with pytest.raises(FormatError, match=r"stopped after 0\.2 s"):
         make("office(timeout_s=0.2)").count(letter)
 
 
@@ -145,7 +145,7 @@ def test_an_archive_that_claims_too_much_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(path := tmp_path / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", b" " * (65 * 2**20))
     assert path.stat().st_size < 2**20
-    with pytest.raises(FormatError, match="word/document.xml claims 65 MiB, above the limit of 64"):
+    with pytest.raises(FormatError, match="claims 65 MiB, above the limit of 64"):
         list(make("office").read(path, "bomb.docx"))
 
 
