@@ -249,7 +249,7 @@ class Ingest:
         """The work with the inputs of its encoders in place of the item, whose bytes are not kept any longer."""
         if work.item is None or not work.wanted:
             return replace(work, item=None)
-        with GATE.kept_until_end(), self._clock.working("decode", threads=DECODE_THREADS):
+        with GATE.scope(), self._clock.working("decode", threads=DECODE_THREADS):
             try:
                 return replace(work, item=None, inputs=self._inputs(work.item, work.wanted))
             except FormatError as error:

@@ -79,7 +79,7 @@ class Columns:
         if value is None:
             return None
         if isinstance(value, list):
-            value = next((entry for entry in value if _is_pictorial(entry)), next(filter(_is_given, value)))
+            value = next((entry for entry in value if _is_pictorial(entry)), next(filter(_has_value, value)))
         if isinstance(value, dict):  # as Hugging Face datasets writes it
             value = value["bytes"] if value.get("bytes") is not None else value["path"]
         if isinstance(value, bytes):
@@ -104,11 +104,11 @@ class Columns:
         """The column and value of the row's picture; ("", None) where there is none."""
         if self.picture:
             value = values.get(self.picture)
-            return (self.picture, value) if _is_given(value) else ("", None)
+            return (self.picture, value) if _has_value(value) else ("", None)
         ordered, decided = _ordered(tuple(values))
         for name, rank in ordered:
             value = values[name]
-            if not _is_given(value) or (decided and rank >= _OTHER):
+            if not _has_value(value) or (decided and rank >= _OTHER):
                 continue
             if name in SURE or _may_be_picture(value, rank):
                 return name, value
@@ -162,10 +162,10 @@ def _may_be_picture(value: Any, rank: int) -> bool:
     return _is_pictorial(value)
 
 
-def _is_given(value: Any) -> bool:
+def _has_value(value: Any) -> bool:
     """Whether a value is no empty one; a list where an entry is none."""
     if isinstance(value, list):
-        return any(_is_given(entry) for entry in value if not isinstance(entry, list))
+        return any(_has_value(entry) for entry in value if not isinstance(entry, list))
     if isinstance(value, dict):
         return value.get("bytes") is not None or bool(value.get("path"))
     return value is not None and not (isinstance(value, str) and not value.strip())
@@ -191,7 +191,7 @@ def _is_picture(value: Any) -> bool:
 
 def _further(picture: Any) -> str:
     """What is to be said of a value with more than one picture."""
-    more = sum(_is_given(entry) for entry in picture) - 1 if isinstance(picture, list) else 0
+    more = sum(_has_value(entry) for entry in picture) - 1 if isinstance(picture, list) else 0
     return "a row is one item: of its pictures the first is taken, further ones are left out" if more > 0 else ""
 
 

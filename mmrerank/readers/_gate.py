@@ -30,7 +30,7 @@ class PixelGate:
         self._scope: ContextVar[_Scope | None] = ContextVar("scope", default=None)
 
     @contextmanager
-    def kept_until_end(self) -> Iterator[None]:
+    def scope(self) -> Iterator[None]:
         """What this thread decodes within the block counts until its end: for those who go on to use the picture there.
 
         A thread that has something open already does not wait for more room, so two of them cannot wait for one another.
@@ -46,10 +46,10 @@ class PixelGate:
     @contextmanager
     def room_for(self, pixels: int) -> Iterator[None]:
         """A block in which so many pixels are decoded; begins when there is room for them."""
-        scope = self._scope.get()
-        self._enter(pixels, waits=scope is None or scope.pixels == 0)
-        if scope is not None:
-            scope.pixels += pixels
+        mine = self._scope.get()
+        self._enter(pixels, waits=mine is None or mine.pixels == 0)
+        if mine is not None:
+            mine.pixels += pixels
             yield
             return
         try:

@@ -4,7 +4,7 @@ The document is copied into a folder of its own under a plain name, so that link
 own: no macro runs, no linked picture or text is loaded, no active content; what would still reach for a network meets a proxy that is not
 there. Time and size are bounded.
 Cost: 2 to 3 s a document, of which 1.5 s are its start; 220 MB of memory while it runs. PDFs are kept for the process that asked, up to
-`KEPT_BYTES` on disk.
+`DISK_BYTES` on disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mmrerank.errors import FormatError
 from mmrerank.readers._files import MIB, read_bytes, status_of
 
 PROGRAMS = ("soffice", "libreoffice")
-KEPT_BYTES = 2048 * MIB
+DISK_BYTES = 2048 * MIB
 MAX_PDF_BYTES = 512 * MIB
 _SETTINGS = {
     "Common/Security/Scripting": {"MacroSecurityLevel": "3", "DisableMacrosExecution": "true", "BlockUntrustedRefererLinks": "true"},
@@ -41,7 +41,7 @@ def program() -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Entry:
     """A PDF that was made, and the folder that goes with it."""
 
     folder: tempfile.TemporaryDirectory[str]
@@ -54,7 +54,7 @@ class Conversions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[Path, int, int], _Kept] = OrderedDict()
+        self._entries: OrderedDict[tuple[Path, int, int], _Entry] = OrderedDict()
 
     def pdf_of(self, path: Path, *, max_bytes: int, timeout_s: float) -> Path:
         """The PDF of a document as it is now; valid until others have taken its place.
@@ -68,7 +68,7 @@ class Conversions:
             if key not in self._entries:
                 self._entries[key] = _converted(path, max_bytes, timeout_s)
             self._entries.move_to_end(key)
-            while len(self._entries) > 1 and sum(entry.size for entry in self._entries.values()) > KEPT_BYTES:
+            while len(self._entries) > 1 and sum(entry.size for entry in self._entries.values()) > DISK_BYTES:
                 self._entries.popitem(last=False)[1].folder.cleanup()
             return self._entries[key].pdf
 
@@ -100,7 +100,7 @@ def _profile() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def _converted(path: Path, max_bytes: int, timeout_s: float) -> _Kept:
+def _converted(path: Path, max_bytes: int, timeout_s: float) -> _Entry:
     folder = tempfile.TemporaryDirectory(prefix="mmrerank-pdf-")
     try:
         document = Path(folder.name, f"document{path.suffix.lower()}")
@@ -115,7 +115,7 @@ def _converted(path: Path, max_bytes: int, timeout_s: float) -> _Kept:
     except BaseException:
         folder.cleanup()
         raise
-    return _Kept(folder, pdf, size)
+    return _Entry(folder, pdf, size)
 
 
 def _run(document: Path, folder: Path, path: Path, timeout_s: float) -> None:

@@ -1,8 +1,9 @@
 """Reads documents of words: plain text, Markdown, HTML, EPUB and mail, in parts of about a page, ids `FILE#part=N`.
 
 A part stays below one heading, which its metadata call `section`; a document has its `title`, a mail its `subject`, `sender` and `date`.
-Parts have no pictures. Nothing that a document refers to is fetched; attachments of a mail are named and not read. A text beside a
-picture of its name describes that picture, as training tools write it, and is passed over in folders.
+Parts have no pictures. Nothing that a document refers to is fetched; attachments of a mail are named and not read. In folders a text, a
+Markdown or an HTML file is passed over where pictures lie beside it, which it mostly describes, where a picture or document of its name
+lies beside it or in the folder above, of which it is the caption or the source, and where it is a README or licence.
 Text that is no UTF-8 and has no byte order mark is read as Windows-1252, and its metadata name that `encoding`.
 Chosen: Python's own parsers, which read all of these. markitdown (30 packages) and unstructured (88 packages)
 give no more of them than text, docling (122 packages) pages only of what LibreOffice renders here too.
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +30,7 @@ from zipfile import ZipFile
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers._archives import archive_of
-from mmrerank.readers._files import MIB, hash_of, read_bytes
+from mmrerank.readers._files import MIB, RACY_NS, hash_of, read_bytes
 from mmrerank.readers._kinds import PICTURE_SUFFIXES, looks_like, picture_format
 from mmrerank.readers._markup import html_blocks, markdown_blocks, plain_blocks
 from mmrerank.readers._metadata import clean
@@ -41,6 +45,8 @@ _KINDS = {
     ".epub": "EPUB",
     ".eml": "mail",
 }
+_ABOUT_FILES = frozenset(("readme", "license", "licence", "copying", "notice", "changelog", "changes", "contributing", "requirements"))
+_DESCRIBED = frozenset((*PICTURE_SUFFIXES, ".pdf", ".docx", ".pptx", ".odt", ".odp", ".doc", ".epub"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +73,14 @@ class TextsReader:
         self._options = options
 
     def passes_over(self, path: Path) -> str:
-        """A text that stands beside a picture of its name: a caption."""
-        if _KINDS[path.suffix.lower()] != "text":
+        """Why a text is left out of a folder: it describes what lies beside it."""
+        if _KINDS[path.suffix.lower()] not in ("text", "Markdown", "HTML"):
             return ""
-        pictures = (path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES)
-        return "a text beside a picture of its name describes it; read when it is named" if any(p.exists() for p in pictures) else ""
+        here, above = _names(path.parent), _names(path.parent.parent)
+        has_pictures = any(suffix in PICTURE_SUFFIXES for _, suffix in here)
+        has_namesake = any(stem == path.stem and suffix in _DESCRIBED for stem, suffix in here | above)
+        describes = path.stem.lower() in _ABOUT_FILES or has_pictures or has_namesake
+        return "texts beside pictures or documents mostly describe them; read when they are named" if describes else ""
 
     def has_texts(self, path: Path) -> bool:
         """True: that is all it has."""
@@ -97,6 +106,22 @@ class TextsReader:
     def handle(self, path: Path, fragment: str) -> ImageHandle | None:
         """None: its parts have no pictures."""
         return None
+
+
+def _names(folder: Path) -> frozenset[tuple[str, str]]:
+    """Stem and suffix of what a folder holds; kept until it changes, but one that has just changed may do so again within one tick."""
+    changed_ns = folder.stat().st_mtime_ns
+    return _cached_names(folder, changed_ns) if time.time_ns() - changed_ns > RACY_NS else _names_in(folder)
+
+
+def _names_in(folder: Path) -> frozenset[tuple[str, str]]:
+    names = (os.path.splitext(name) for name in os.listdir(folder))
+    return frozenset((stem, suffix.lower()) for stem, suffix in names)
+
+
+@lru_cache(maxsize=16)
+def _cached_names(folder: Path, changed_ns: int) -> frozenset[tuple[str, str]]:
+    return _names_in(folder)
 
 
 def _words_of(kind: str, data: bytes, path: Path, max_bytes: int) -> _Words:

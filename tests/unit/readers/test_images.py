@@ -780,7 +780,7 @@ def test_pixels_that_are_open_at_one_time_are_bounded_over_all_threads():
     gate, most, lock = PixelGate(100), [0, 0], threading.Lock()
 
     def decode(pixels: int) -> None:
-        with gate.kept_until_end(), gate.room_for(pixels):
+        with gate.scope(), gate.room_for(pixels):
             with lock:
                 most[0] += pixels
                 most[1] = max(most[1], most[0])
@@ -801,7 +801,7 @@ def test_one_picture_above_the_bound_is_let_in_alone_and_a_second_of_one_thread_
     gate = PixelGate(100)
     with gate.room_for(500):
         pass
-    with gate.kept_until_end():
+    with gate.scope():
         with gate.room_for(90):
             pass
         with gate.room_for(90):

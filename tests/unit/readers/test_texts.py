@@ -118,10 +118,17 @@ def test_a_book_with_entities_and_one_that_claims_too_much_are_refused(book, mon
         list(make("texts").read(path, "b"))
 
 
-def test_a_caption_beside_its_picture_is_passed_over_in_folders(written):
-    written("a.jpg", b"x")
-    assert make("texts").passes_over(written("a.txt", b"a boat")).startswith("a text beside a picture")
-    assert make("texts").passes_over(written("b.txt", b"a boat")) == ""
+def test_texts_that_describe_what_lies_beside_them_are_passed_over_in_folders(written):
+    written("photos/a.jpg", b"x")
+    written("report.pdf", b"x")
+    reader = make("texts")
+    for name in ("photos/a.txt", "photos/readme.md", "photos/index.html", "report.md", "source/report.md", "source/README.md"):
+        assert (
+            reader.passes_over(written(name, b"a boat"))
+            == "texts beside pictures or documents mostly describe them; read when they are named"
+        )
+    for name in ("notes.md", "source/notes.txt", "photos/letter.eml"):
+        assert reader.passes_over(written(name, b"a boat")) == ""
 
 
 def test_sections_of_a_few_words_stay_together_and_long_ones_are_cut_between_words():
