@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmrerank.cli import _downloads, _output
+from mmrerank.cli import _downloads, _output, _passwords
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def index(
     ocr_language: Annotated[
         str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
     ] = None,
+    password: Annotated[
+        list[str] | None,
+        typer.Option(help="Password of encrypted PDFs; may be repeated. Or MMRERANK_PDF_PASSWORDS, one a line, for every command."),
+    ] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of tables that has the pictures; found by name or content.")] = None,
     text_column: Annotated[
         list[str] | None, typer.Option(help="Column of tables that has the text; repeat it for several.", metavar="NAME")
@@ -48,6 +52,7 @@ def index(
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     from mmrerank.ingest.notes import bounded, noted
 
+    _passwords.use(password or ())
     columns = {"image_column": image_column, "text_column": tuple(text_column or ()) or None, "id_column": id_column}
     readers = _readers(read_mislabelled, ocr_language, pages, columns)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
