@@ -75,7 +75,7 @@ def undecoded_kind(format: str, data: bytes) -> str:
     >>> undecoded_kind("BMP", bytes(28) + b"\\2\\0" + bytes(24))
     'a BMP of 2 bits a pixel'
     """
-    if format == "BMP" and struct.unpack_from("<L", data, 14)[0] != 12:
+    if format == "BMP" and len(data) >= 34 and struct.unpack_from("<L", data, 14)[0] != 12:
         bits, packing = struct.unpack_from("<HL", data, 28)
         if packing in (4, 5):
             return f"a BMP that holds a {'JPEG' if packing == 4 else 'PNG'}"

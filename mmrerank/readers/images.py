@@ -7,8 +7,8 @@ refused unless `mislabelled="accept"`, because a folder of renamed files usually
 
 Pages are made documents of and are read by OCR where it is there, as pages of a PDF without text are; `text_source` and `text_note` in
 their metadata mean the same. Pages are pictures whose names say so (`_page_pictures.py`; their document is the folder) and those of a TIFF
-of several (their document is the file). A TIFF of one bit a pixel, as faxes and scanners write it, is read by OCR too, and so is a
-picture that looks like a page (`_page_looks.py`).
+of several (their document is the file). A TIFF of one bit a pixel, as faxes and scanners write it, is read by OCR too. Other photographs
+of pages look like any photograph: `pages="all"` (`--pages all`) has every picture of a folder read.
 Cost: one read, whose bytes serve the hash, OCR and the picture of the item, as long as few of them wait (`SPARE_BYTES`); nothing is
 decoded until the picture is opened, except for OCR: 0.5 to 3 s a page on one core. The directories of a TIFF are walked to count its pages.
 """
