@@ -66,7 +66,7 @@ _PICTURES = (
 )
 _PNM = re.compile(rb"P[1-6f][\s#]")
 _PCX = re.compile(rb"\x0a[\x00\x02\x03\x05][\x00\x01][\x01\x02\x04\x08]", re.DOTALL)
-_ICON = re.compile(rb"\0\0\x01\0[\x01-\xff][\0-\x02].{2}[\0\x01]", re.DOTALL)  # its number of pictures, and a reserved byte
+_ICON = re.compile(rb"\0\0\x01\0[\x01-\xff][\0-\x02].{3}[\0\xff]", re.DOTALL)  # its number of pictures, sizes and colours, a reserved byte
 _BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))  # bytes of the header that follows the file's own
 # brand of an ISO base media file -> what it is
 _BRANDS = {

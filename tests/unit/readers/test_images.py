@@ -808,3 +808,9 @@ def test_one_picture_above_the_bound_is_let_in_alone_and_a_second_of_one_thread_
             pass
     with gate.room_for(100):
         pass
+
+
+def test_an_icon_that_counts_its_colours_is_an_icon(encoded):
+    data = bytearray(encoded(Image.new("RGB", (16, 16), "red"), "ICO"))
+    data[8] = 2  # as icons of few colours say it
+    assert opened(bytes(data), suffix=".ico").getpixel((3, 3)) == (255, 0, 0)
