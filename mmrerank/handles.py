@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mmrerank.errors import InputError
+from mmrerank.errors import InputError, ShapeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +58,36 @@ def as_rgb(picture: Image, *, white: int | None = None) -> Image:
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         return _on_white(picture)
     return picture.convert("RGB")
+
+
+def check_pixels(values: np.ndarray[Any, Any]) -> None:
+    """Passes where an array holds a picture.
+
+    Raises:
+        ShapeError: it is no (height, width), (height, width, 3) or (height, width, 4), or holds no pixels.
+        InputError: its values are no numbers.
+    """
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (1, 3, 4)) or not values.size:
+        expected = "(height, width), (height, width, 3) for RGB or (height, width, 4) for RGBA"
+        hint = "Put the channels last: array.transpose(1, 2, 0)." if values.ndim == 3 and values.shape[0] in (1, 3, 4) else ""
+        raise ShapeError(f"the array of a picture has the shape {expected}; got {values.shape}", hint=hint)
+    if values.dtype.kind not in "buif":
+        raise InputError(f"the array of a picture holds numbers; got {values.dtype}")
+
+
+def of_pixels(values: np.ndarray[Any, Any]) -> Image:
+    """An array as RGB, by the ranges of `as_rgb`: 8-bit as it is, 16-bit grey or colour divided by 257, floats within 0 and 1 as such."""
+    import PIL.Image
+
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * np.uint8(255)
+    elif values.dtype == np.uint16:
+        values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif values.dtype != np.uint8:
+        values = _scaled(values)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    return as_rgb(PIL.Image.fromarray(np.ascontiguousarray(values)))
 
 
 def _on_white(picture: Image) -> Image:

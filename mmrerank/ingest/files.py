@@ -244,7 +244,7 @@ def list_files(
         whole = path.resolve() if path.is_dir() else located(path).parent
         below_it = _below(path, roots, failures, linked, exclusions, passed_over) if path.is_dir() else [located(path)]
         for file in below_it:
-            reader = _reader_of(file, by_suffix)
+            reader = reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
             why = _why_passed_over(file, reader, exclusions.below(file.relative_to(whole)), in_folder=path.is_dir())
@@ -275,7 +275,8 @@ def _why_passed_over(file: Path, reader: Reader | None, excluded: bool, *, in_fo
     return reader.passes_over(file) if in_folder and isinstance(reader, SelectiveReader) else ""
 
 
-def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+def reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+    """The reader of a file by how its name ends; None where none takes it."""
     endings = ("".join(file.suffixes[n:]).lower() for n in range(len(file.suffixes)))  # ".tar.gz" before ".gz"
     return next((by_suffix[ending] for ending in endings if ending in by_suffix), None)
 

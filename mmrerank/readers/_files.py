@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from mmrerank.errors import FormatError
 
@@ -176,6 +176,10 @@ class Recent(Generic[T]):
         self._keep = keep
         self._lock = threading.Lock()  # held while making too: ten threads that ask at once make it once
         self._entries: OrderedDict[Path, tuple[tuple[int, int], T]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Empty again: a handle that is pickled takes no file along."""
+        return Recent, (self._make, self._keep)
 
     def get(self, path: Path) -> T:
         """What `make` gives for the file as it is now."""

@@ -189,6 +189,29 @@ class PagePicture:
             bitmap.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledPagePicture:
+    """The page that bears a label, such as "iv" or "A-3"; in a document without labels, the page of that number."""
+
+    label: str
+    first: PagePicture  # of the document, and how it is rendered
+
+    def open(self) -> Image.Image:
+        """As `PagePicture.open`; FormatError too where no page bears the label, or several do."""
+        with _LOCK:
+            return replace(self.first, page_number=self._number(_DOCUMENTS.get(self.first.path))).open()
+
+    def _number(self, document: Any) -> int:
+        labels = [document.get_page_label(n) for n in range(len(document))]
+        numbers = [n for n, label in enumerate(labels, 1) if label == self.label]
+        if not any(labels) and self.label.isascii() and self.label.isdecimal():
+            numbers = [n for n in (int(self.label),) if 1 <= n <= len(labels)]
+        if len(numbers) != 1:
+            bearers = f"the pages {', '.join(map(str, numbers))} bear" if numbers else f"none of {len(labels)} pages bears"
+            raise FormatError(f"{bearers} the label {self.label!r}", path=self.first.path, hint="Say which by page_number.")
+        return numbers[0]
+
+
 def _page(document: Any, page_number: int, path: Path) -> Any:
     if page_number > len(document):
         raise FormatError(f"has {len(document)} pages, so no page {page_number}", path=path)
@@ -281,7 +304,9 @@ class PdfReader:
         return _ocr.outdated(note, self._options.ocr)
 
     def handle(self, path: Path, fragment: str) -> ImageHandle:
-        """The picture of the page that `#page=N` names; FormatError for any other fragment."""
+        """The picture of the page that `#page=N` names, or that bears the label of `#label=TEXT`; FormatError for any other fragment."""
+        if fragment.startswith("#label="):
+            return LabelledPagePicture(label=fragment.removeprefix("#label="), first=self._picture(path, 1))
         match = _FRAGMENT.fullmatch(fragment)
         if match is None:
             raise FormatError(f"{fragment!r} names no page; expected '#page=N' with N from 1", path=path)

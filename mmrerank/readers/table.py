@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -157,7 +158,7 @@ class TableReader:
         self.name = printed("table", options)
         self._options = options
         self._limits = Limits(max_bytes=options.max_bytes)
-        self._indexes = Recent(lambda path: _index(path, options), keep=4)
+        self._indexes = Recent(partial(_index, options=options), keep=4)
 
     def count(self, path: Path) -> int:
         """The number of rows, broken ones included; FormatError when the table cannot be read."""
