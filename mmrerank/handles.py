@@ -84,7 +84,7 @@ def of_pixels(values: np.ndarray[Any, Any]) -> Image:
     elif values.dtype == np.uint16:
         values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif values.dtype != np.uint8:
-        values = _scaled(values)
+        values = _shades(values, *_range(values))
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     return as_rgb(PIL.Image.fromarray(np.ascontiguousarray(values)))
