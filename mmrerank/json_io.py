@@ -142,7 +142,8 @@ def picture_from(source: Any, folder: Path | None) -> ImageHandle:
     if folder is None:
         raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
     place, mark, page = local_path(source).partition("#page=")
-    reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
+    is_picture = not mark or Path(place).suffix.lower() in (".tif", ".tiff")
+    reader = make("images(mislabelled='accept')" if is_picture else "pdf", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")
     return handle
 

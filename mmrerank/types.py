@@ -372,16 +372,20 @@ class Reader(Protocol):
 
 @runtime_checkable
 class OneItemReader(Reader, Protocol):
-    """A reader each of whose files is one item: none is opened to be counted, and several are read side by side."""
+    """A reader most of whose files are one item: those are not opened to be counted, and several are read side by side."""
 
-    one_item: Literal[True]
+    def is_one_item(self, path: Path) -> bool:
+        """Whether the file is one item, whatever is in it."""
+        ...
 
 
 @runtime_checkable
-class NamedOnlyReader(Reader, Protocol):
-    """A reader whose files are read when they are named, and passed over in folders."""
+class SelectiveReader(Reader, Protocol):
+    """A reader that passes over some of its files where only their folder is named."""
 
-    named_only: Literal[True]
+    def passes_over(self, path: Path) -> str:
+        """Why the file is left out of a folder, as a sentence that ends a note; "" where it is read."""
+        ...
 
 
 @runtime_checkable

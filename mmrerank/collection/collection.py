@@ -20,7 +20,7 @@ from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
-from mmrerank.ingest.files import Listing, list_files, readers, with_roots
+from mmrerank.ingest.files import Listing, list_files, patterns_of, readers, with_roots
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
@@ -186,6 +186,7 @@ class Collection:
         *,
         encoders: Sequence[str | Encoder] = (),
         read_with: Sequence[str | Reader] = (),
+        exclude: str | Sequence[str] = (),
         commit_items: int = 1000,
         progress: Progress | None = None,
         listing: Listing | None = None,
@@ -197,6 +198,8 @@ class Collection:
             paths: files and folders.
             encoders: further encoders, beside those the collection has.
             read_with: readers to use instead of their namesakes with default options.
+            exclude: patterns of files and folders to leave out, such as "*_small.jpg" or "drafts"; later runs leave them out too, an empty
+                one forgets those of earlier runs. What they name and the collection has is removed from it.
             commit_items: how many items are written in one commit; a kill loses at most those.
             progress: called with the items done and expected.
             listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
@@ -209,10 +212,11 @@ class Collection:
         with self._writing():
             doubles = self.table.drop_doubles()
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
-            files = list_files(places, roots, readers(as_tuple(read_with)), earlier=listing)
+            patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
+            files = list_files(places, roots, readers(as_tuple(read_with)), exclude=patterns, earlier=listing)
             for part in further:
                 self._enrol(part)
-            self._write(roots=roots)
+            self._write(roots=roots, exclude=patterns)
             parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
             report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
             if report.added + report.updated + report.removed > 0:

@@ -31,7 +31,8 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
+from mmrerank.readers._files import MIB, hash_of, hashed, opened, status_of
+from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._passwords import decrypted, encoded_passwords, number_of_passwords
 from mmrerank.readers._pdf_outline import Outline, outline_of, words
