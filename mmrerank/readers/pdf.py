@@ -8,8 +8,8 @@ between (`_running_lines.py`).
 pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
 meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
 takes to render; its pixels are bounded.
-Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 4 to 5 ms a page for the text, 3 to 4 of them bare pdfium;
-20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
+Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 4 to 5 ms a page for the text, 3 to 4 of them
+bare pdfium; 20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
 """
 
 from __future__ import annotations
