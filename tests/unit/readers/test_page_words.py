@@ -55,7 +55,9 @@ def raw(tmp_path: Path) -> Callable[..., Path]:
         page = document.add_blank_page(page_size=(300, 200))
         page.Contents = document.make_stream(content)
         helvetica = pikepdf.Dictionary(Type=pikepdf.Name.Font, Subtype=pikepdf.Name.Type1, BaseFont=pikepdf.Name.Helvetica)
-        page.Resources = pikepdf.Dictionary(Font=pikepdf.Dictionary({"/H": helvetica, **{f"/{k}": v for k, v in (fonts or {}).items()}}))
+        page.Resources = pikepdf.Dictionary(
+            Font=pikepdf.Dictionary({"/H": helvetica, **{f"/{name}": _copied(document, font) for name, font in (fonts or {}).items()}})
+        )
         if annotations:
             page.Annots = document.make_indirect(
                 pikepdf.Array([pikepdf.Dictionary({"/Type": pikepdf.Name.Annot, **one}) for one in annotations])
@@ -64,6 +66,10 @@ def raw(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make_file
+
+
+def _copied(document: pikepdf.Pdf, font: pikepdf.Object) -> pikepdf.Object:
+    return document.copy_foreign(font) if font.is_indirect else font
 
 
 @pytest.fixture
@@ -234,6 +240,39 @@ def test_letters_drawn_twice_to_look_bold_count_once(drawn: Drawn, by_letters: b
             x += canvas.stringWidth(piece)
 
     assert pages(drawn(draw))[0].text == "Tollhouse"
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "word"),
+    [
+        (["\u0644", "\u0644\u0627", "\u062e"], "\u062e\u0644\u0627\u0644"),  # lam, lam-alef, khah from left to right
+        (["\u0644", "\ufefb", "\u062e"], "\u062e\u0644\u0627\u0644"),  # the single character for lam-alef
+        (["\u0627\u0644\u0644\u0647"], "\u0627\u0644\u0644\u0647"),
+        (["\u05dd", "\u05d5\u05b9", "\u05dc", "\u05e9"], "\u05e9\u05dc\u05d5\u05b9\u05dd"),
+    ],
+)
+def test_ligatures_of_right_to_left_scripts_stand_in_their_order(raw: Callable[..., Path], glyphs: list[str], word: str) -> None:
+    lines = "".join(f"<{code:02X}> <{glyph.encode('utf-16-be').hex()}>\n" for code, glyph in enumerate(glyphs, 65))
+    letters = pikepdf.new()
+    head = "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n1 begincodespacerange <00> <FF> "
+    cmap = f"{head}endcodespacerange\n{len(glyphs)} beginbfchar\n{lines}endbfchar\nendcmap end end"
+    box = letters.make_stream(b"600 0 0 0 500 700 d1 50 0 400 600 re f")
+    names = [pikepdf.Name(f"/g{n}") for n in range(len(glyphs))]
+    font = pikepdf.Dictionary(
+        Type=pikepdf.Name.Font,
+        Subtype=pikepdf.Name.Type3,
+        FontBBox=[0, 0, 600, 700],
+        FontMatrix=[0.001, 0, 0, 0.001, 0, 0],
+        CharProcs=pikepdf.Dictionary({str(name): box for name in names}),
+        Encoding=pikepdf.Dictionary(Type=pikepdf.Name.Encoding, Differences=[65, *names]),
+        FirstChar=65,
+        LastChar=64 + len(glyphs),
+        Widths=[600] * len(glyphs),
+        ToUnicode=letters.make_stream(cmap.encode()),
+    )
+    codes = bytes(range(65, 65 + len(glyphs))).hex().encode()
+    path = raw(b"BT /F 12 Tf 20 100 Td <" + codes + b"> Tj ET", {"F": letters.make_indirect(font)})
+    assert pages(path)[0].text == word
 
 
 # ---------------------------------------------------------------- what repeats
