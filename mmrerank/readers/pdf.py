@@ -1,13 +1,15 @@
 """Reads PDFs through pdfium: each page is one item, with its text layer, its place in the document and a picture on demand.
 
-A page without a text layer is read by OCR where Tesseract is there (`_ocr.py`). Its metadata says where its text is from, or why
-it has none: `text_source` is "ocr", `text_note` the reason. OCR that fails costs the text of that page, never the page.
+A page whose text layer will not do (none, a stamp over a scan, letters that mean nothing: `_pdf_text.py`) is read by OCR where
+Tesseract is there (`_ocr.py`). Its metadata says where its text is from, or why it has none: `text_source` is "ocr", `text_note` the
+reason. OCR that fails costs the text of that page, never the page. Running heads and feet stand in front of a page's text, a form feed
+between (`_running_lines.py`).
 
 pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
 meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
 takes to render; its pixels are bounded.
-Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 3 to 4 ms a page for the text, as bare pdfium;
-20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
+Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 4 to 5 ms a page for the text, 3 to 4 of them
+bare pdfium; 20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Options:
     dpi: int = 144  # at which a page is rendered
     max_side_px: int = 4096  # a larger page is rendered at fewer dpi: at most 50 MB a picture
     max_pages: int = 50_000  # a file of 1 kB can claim a million
-    ocr: _ocr.Ocr = "auto"  # pages without text are read by OCR: where it is there; never; or a missing program is an error
+    ocr: _ocr.Ocr = "auto"  # pages whose text layer will not do are read by OCR: where it is there; never; or a missing program is an error
     ocr_language: str = "eng"  # as Tesseract calls it; "eng+deu" for both
     ocr_timeout_s: float = 60.0  # for one page
 
