@@ -58,6 +58,7 @@ def index(
         "text_notes": noted(report.text_notes),
         "ignored": bounded(report.ignored),
         "linked_folders": bounded(report.linked_folders),
+        "notes": list(report.notes),
     }
     if json:
         _output.emit(result)

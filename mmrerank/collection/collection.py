@@ -176,7 +176,9 @@ class Collection:
         places = [Path(path) for path in as_tuple(paths)]
         further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():
-            doubles = self.table.drop_doubles()
+            repairs = self.table.repair()
+            if doubles := self.table.drop_doubles():
+                repairs.append(f"{doubles} rows that stood twice were dropped")
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
             files = list_files(places, roots, readers(as_tuple(read_with)), earlier=listing)
             for part in further:
@@ -186,8 +188,7 @@ class Collection:
             report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
-        note = f"{doubles} rows that stood twice were dropped"
-        return replace(report, notes=(*report.notes, note)) if doubles else report
+        return replace(report, notes=(*report.notes, *repairs))
 
     def use_index(self, name: str) -> None:
         """Searches descriptors by another index from now on: an index is a cache, and is made anew from the table at the next search.
@@ -209,6 +210,7 @@ class Collection:
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
         with self._writing():
+            self.table.repair()
             gone = chosen(self.version, ids=as_tuple(ids), paths=as_tuple(paths), filter=filter)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()

@@ -22,6 +22,7 @@ from mmrerank.ingest import notes
 from mmrerank.ingest.changes import Row, Unread, deleted_files, encoders_of, entries_once, is_current, rows_by_file
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
+from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
 from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Item, OneItemReader, ReadItem, TokenEncoder
@@ -49,7 +50,7 @@ class IngestReport:
     text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
     ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
-    notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
+    notes: tuple[str, ...] = ()  # these three in sentences, fields that are not as they came, and what was repaired
 
     @property
     def items_per_s(self) -> float:
@@ -76,6 +77,8 @@ class _Tally:
     ids: set[str] = field(default_factory=set)  # of the items that files have now
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
     text_notes: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, Renamed] = field(default_factory=dict)  # by the name that the field came with
+    misfits: list[Misfit] = field(default_factory=list)
 
     @property
     def found(self) -> int:
@@ -307,7 +310,9 @@ class Ingest:
 
     def _commit(self, works: list[_Work]) -> None:
         with self._clock.working("write"):
-            self._table.write([work.record for work in works if work.whole])
+            renamed, misfits = self._table.write([work.record for work in works if work.whole])
+            self._tally.renamed.update((change.field, change) for change in renamed)
+            self._tally.misfits.extend(misfits)
             self._fill([work for work in works if not work.whole])
 
     def _fill(self, works: list[_Work]) -> None:
@@ -366,7 +371,11 @@ class Ingest:
             text_notes=tally.text_notes,
             ignored=self._listing.ignored,
             linked_folders=self._listing.linked,
-            notes=(*notes.lines_of(tally.text_notes), *notes.passed_over(self._listing)),
+            notes=(
+                *notes.lines_of(tally.text_notes),
+                *notes.of_fields(tally.renamed.values(), tally.misfits),
+                *notes.passed_over(self._listing),
+            ),
         )
 
 
