@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
+from mmrerank.texts import is_blank
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
@@ -96,8 +97,12 @@ def picture_from(source: Any, folder: Path | None) -> ImageHandle:
         raise InputError(f"a picture is a path or a data URI; got {type(source).__name__}")
     if source.startswith("data:"):
         return picture_in(source)
-    if folder is None or "://" in source:
+    if folder is None:
         raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
+    if "://" in source:
+        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path or a data URI.")
+    if is_blank(source):
+        raise InputError("a picture is a path or a data URI; got a blank")
     place, mark, page = source.partition("#page=")
     reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from mmrerank.errors import InputError
 from mmrerank.json_io import picture_from
@@ -15,6 +18,7 @@ from mmrerank.types import ImageHandle, Query
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|(?:https?|ftp|s3|gs):/", re.IGNORECASE)  # the second is what Path leaves of a URL
 PictureSource: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
 
 
@@ -34,12 +38,12 @@ class PilPicture:
 
 
 def picture(source: PictureSource) -> ImageHandle:
-    """The picture that a path, a page of a PDF (`report.pdf#page=3`), a data URI, bytes or a PIL picture stands for.
+    """The picture that a path, a `file:` URI, a page of a PDF (`report.pdf#page=3`), a data URI, bytes or a PIL picture stands for.
 
     It is opened when asked for; a file that is missing or broken is an error then. A handle comes back as it is.
 
     Raises:
-        InputError: none of these, or a URL: nothing is fetched from a network.
+        InputError: none of these, a folder, a whole PDF, or a URL: nothing is fetched from a network.
     """
     from PIL import Image
 
@@ -57,9 +61,34 @@ def picture(source: PictureSource) -> ImageHandle:
 
 
 def _from_name(source: str) -> ImageHandle:
-    if "://" in source and not source.startswith("data:"):
+    place = _local(source)
+    if _URL.match(place):
         raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
-    return picture_from(source, Path())
+    handle = picture_from(place, Path())
+    if not place.startswith("data:"):
+        _check_place(place)
+    return handle
+
+
+def _local(source: str) -> str:
+    """The path that a `file:` URI of this machine stands for; anything else as it is."""
+    if not source.lower().startswith("file:/"):
+        return source
+    parts = urlsplit(source)
+    path = url2pathname(parts.path) + (f"#{parts.fragment}" if parts.fragment else "")
+    return path if parts.netloc in ("", "localhost") else source
+
+
+def _check_place(source: str) -> None:
+    """Passes where a picture may lie at this path.
+
+    Raises:
+        InputError: a folder is there, or a whole PDF is meant.
+    """
+    if Path(source).is_dir():
+        raise InputError(f"{source} is a folder; a picture is one file", hint="Name a picture in it.")
+    if source.lower().endswith(".pdf"):
+        raise InputError(f"{source} is a PDF and not one picture", hint=f"Name a page of it: {source}#page=1")
 
 
 def query_of(

@@ -20,6 +20,7 @@ from mmrerank.handles import ImageHandle as ImageHandle
 from mmrerank.handles import check_handles
 from mmrerank.parts import WrappingPart as WrappingPart
 from mmrerank.parts import as_tuple
+from mmrerank.texts import clean, is_blank, is_clean, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +46,12 @@ class Item:
     def __post_init__(self) -> None:
         if not self.item_id:
             raise InputError("an item needs a non-empty item_id")
+        for name in (self.item_id, self.document_id or ""):
+            if not is_clean(name):
+                hint = "Ids are text of whole characters; halves of surrogate pairs, as Python shows bytes that are no UTF-8, are none."
+                raise InputError(f"the id {printable(name)!r} of an item is not text", hint=hint)
+        if self.text and not is_clean(self.text):
+            object.__setattr__(self, "text", clean(self.text))
         if self.image is not None:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
@@ -67,6 +74,9 @@ class Query:
         object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
         if strangers := [text for text in (self.text, *self.exclude_text) if not isinstance(text, str | None)]:
             raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
+        texts = tuple(clean(text) for text in self.exclude_text if not is_blank(text))
+        object.__setattr__(self, "exclude_text", texts)  # blank is empty, and half a character is none
+        object.__setattr__(self, "text", None if self.text is None or is_blank(self.text) else clean(self.text))
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
         if not self.text and not self.images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +41,7 @@ def index(
     readers = _readers(read_mislabelled, ocr_language)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json)
-    with _output.progress_bar("indexing") as progress:
+    with _output.progress_bar("indexing") as progress, _stop_explained(collection):
         report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress, listing=listing)
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
@@ -65,8 +67,19 @@ def index(
     else:
         _show(result)
     for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+        _output.say(f"note: {note}")
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+@contextmanager
+def _stop_explained(collection: Any) -> Iterator[None]:
+    """Says what the collection has where somebody stops the indexing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        collection.refresh()
+        message = f"the collection {collection.path} has {len(collection)} items now; what was committed stays"
+        raise _output.Stopped(message, hint="The same command goes on from there.") from None
 
 
 def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
@@ -123,7 +136,7 @@ def _show(result: dict[str, Any]) -> None:
     console.print(f"[bold]{result['found']} of {result['expected']} items[/]: {counts}, {len(result['failed'])} failed")
     console.print(f"{result['seconds']:.1f} s, {result['items_per_s']:.0f} items/s, bottleneck: {result['bottleneck']}")
     for failure in result["failed"][:20]:
-        console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
+        console.print(f"  failed: {_output.one_line(failure['path'])}: {failure['reason']}", markup=False)
     if len(result["failed"]) > 20:
         console.print(
             f"  ... and {len(result['failed']) - 20} more: mmrerank info {result['collection']} --json lists them all", markup=False

@@ -25,5 +25,5 @@ def verify(
         console = _output.out()
         console.print(f"{report['items']} items checked: " + ("[green]all well[/]" if report["ok"] else "[bold red]damaged[/]"))
         for line in [*report["problems"], *report["rebuilt"], *report["files"]]:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {_output.one_line(line)}", markup=False)
     return 0 if report["ok"] else _output.DAMAGED

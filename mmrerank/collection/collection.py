@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection.encoders import Encoders, encoder_of
-from mmrerank.collection.folder import TABLE, check_vacant, read_consistent
+from mmrerank.collection.folder import TABLE, check_name, check_vacant, read_consistent
 from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
@@ -101,10 +101,11 @@ class Collection:
         """The collection in the folder `path`.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or its name is not UTF-8.
             DamagedData: its files cannot be read.
         """
         folder = Path(path)
+        check_name(folder)
         manifest, table = read_consistent(folder, lambda: Table.open(folder / TABLE))
         return cls(folder, manifest, table)
 

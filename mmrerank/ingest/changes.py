@@ -15,6 +15,7 @@ from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_o
 from mmrerank.readers import RACY_NS, Unopened
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
+from mmrerank.texts import printable
 from mmrerank.types import Failure, NeighbourReader, PageReader, Reader, ReadItem
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
@@ -95,7 +96,8 @@ def entries_once(file: SourceFile) -> Iterator[ReadItem | Failure]:
     """The reader's entries; an error over the whole file becomes the last one, an id that comes again a failure of its own."""
     ids: set[str] = set()
     for entry in _entries(file):
-        item_id = entry.path if isinstance(entry, Failure) else entry.item.item_id
+        item_id = printable(entry.path) if isinstance(entry, Failure) else entry.item.item_id
+        entry = replace(entry, path=item_id) if isinstance(entry, Failure) and entry.path != item_id else entry
         if item_id not in ids:
             ids.add(item_id)
             yield entry

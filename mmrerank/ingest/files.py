@@ -17,7 +17,10 @@ from pathlib import Path
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
 from mmrerank.store.manifest import FILE, Root
+from mmrerank.texts import is_clean, printable
 from mmrerank.types import Failure, NamedOnlyReader, Reader, TextReader
+
+NOT_UTF8 = "its name, or that of a folder it lies in, is not UTF-8, so that no id can be made of it; rename it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
         if not path.exists():
             raise InputError(f"there is no file or folder {path}")
         folder = (path if path.is_dir() else path.parent).resolve()
+        if not is_clean(str(folder)) and not any(folder.is_relative_to(root.path) for root in roots):
+            raise InputError(f"the folder {printable(str(folder))} cannot be indexed: {NOT_UTF8}")
         if not any(folder.is_relative_to(root.path) for root in roots):
             roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots, taken)))
     return roots
@@ -183,9 +188,12 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
             if reader is None or (path.is_dir() and isinstance(reader, NamedOnlyReader)):
-                ignored.append(str(path / file.relative_to(whole)))
+                ignored.append(printable(str(path / file.relative_to(whole))))
                 continue
             file_id = _id_of(file, roots)
+            if not is_clean(file_id):
+                failures.append(Failure(path=printable(file_id), reason=NOT_UTF8))
+                continue
             if path_of(file_id, roots) != file:
                 failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
                 continue
@@ -196,7 +204,7 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[
         roots=tuple(roots),
         failures=tuple(failures),
         ignored=tuple(ignored),
-        linked=tuple(map(str, linked)),
+        linked=tuple(printable(str(link)) for link in linked),
     )
 
 
@@ -208,7 +216,7 @@ def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
 def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked: list[Path]) -> Iterable[Path]:
     def refuse(error: OSError) -> None:
         place = Path(error.filename)
-        failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
+        failures.append(Failure(path=printable(file_id_of(place, roots)), reason=f"the folder cannot be listed: {error.strerror}"))
 
     whole = folder.resolve()
     # os.path where Path would raise over a folder that may not be looked into
