@@ -365,6 +365,13 @@ class TextReader(Reader, Protocol):
 
 
 @runtime_checkable
+class HashedOptionsReader(Reader, Protocol):
+    """A reader some of whose options leave the picture of an item as it is wherever they leave its content hash as it is."""
+
+    hashed_options: frozenset[str]
+
+
+@runtime_checkable
 class PageReader(Reader, Protocol):
     """A reader of pages, whose text may be readable one day and whose place may depend on other files."""
 

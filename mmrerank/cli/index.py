@@ -31,6 +31,9 @@ def index(
     ocr_language: Annotated[
         str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
     ] = None,
+    moved_from: Annotated[
+        Path | None, typer.Option(help="Where the folder was when it was indexed: its items keep ids and descriptors.")
+    ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download the encoder's weights without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -42,7 +45,15 @@ def index(
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json)
     with _output.progress_bar("indexing") as progress, _stop_explained(collection):
-        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress, listing=listing)
+        report = collection.add(
+            paths,
+            encoders=named,
+            read_with=readers,
+            commit_items=commit_items,
+            progress=progress,
+            listing=listing,
+            moved_from=moved_from,
+        )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
     result = {

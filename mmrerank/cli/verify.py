@@ -12,13 +12,14 @@ from mmrerank.cli import _output
 
 def verify(
     collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
+    content: Annotated[bool, typer.Option("--content", help="Read every file again too: does it hold what it held?")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Check that a collection holds together; index caches that do not are rebuilt. Exit code 4 when data is damaged."""
     from mmrerank.collection import Collection
     from mmrerank.collection.verify import check
 
-    report = check(Collection.open(collection))
+    report = check(Collection.open(collection), content=content)
     if json:
         _output.emit(report)
     else:

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmrerank.collection.encoders import Encoders, encoder_of
 from mmrerank.collection.folder import TABLE, check_name, check_vacant, read_consistent
+from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
@@ -28,7 +29,7 @@ from mmrerank.pipeline import AnyReranker
 from mmrerank.provenance import made_by
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
-from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
+from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, write_manifest
 from mmrerank.store.table import Table
 from mmrerank.types import Answerer, Backend, Encoder, Item, Query, Reader, Retriever, TokenEncoder, weights_of
 
@@ -159,6 +160,7 @@ class Collection:
         commit_items: int = 1000,
         progress: Progress | None = None,
         listing: Listing | None = None,
+        moved_from: str | Path | None = None,
     ) -> IngestReport:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
@@ -170,9 +172,11 @@ class Collection:
             commit_items: how many items are written in one commit; a kill loses at most those.
             progress: called with the items done and expected.
             listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
+            moved_from: where the one folder in `paths` was when it was indexed; its items keep ids and descriptors. A folder whose former
+                place is not there any more is recognised by its files without it.
 
         Raises:
-            InputError: a path does not exist, or is a file that no reader takes.
+            InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from.
         """
         places = [Path(path) for path in as_tuple(paths)]
         further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
@@ -180,7 +184,8 @@ class Collection:
             repairs = self.table.repair()
             if doubles := self.table.drop_doubles():
                 repairs.append(f"{doubles} rows that stood twice were dropped")
-            roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
+            known = self._placed(places, moved_from, repairs)
+            roots = with_roots(places, known, taken=lambda prefix: bool(self.table.known(prefix)))
             files = list_files(places, roots, readers(as_tuple(read_with)), earlier=listing)
             for part in further:
                 self._enrol(part)
@@ -190,6 +195,20 @@ class Collection:
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
         return replace(report, notes=(*report.notes, *repairs))
+
+    def _placed(self, places: Sequence[Path], moved_from: str | Path | None, notes: list[str]) -> tuple[Root, ...]:
+        """The roots, where they are now; what was recognised is noted."""
+        roots = self.manifest.roots
+        if moved_from is None and all(Path(root.path).is_dir() for root in roots):
+            return roots
+        files = {row["file"]: int(row["file_size"]) for row in self.table.known()}
+        if moved_from is None:
+            roots, moves = recognised(roots, [place for place in places if place.exists()], files)
+            notes += moves
+            return roots
+        if len(places) != 1:
+            raise InputError(f"one folder can have moved from {moved_from}; got {len(places)} paths")
+        return placed(roots, Path(moved_from), places[0], files)
 
     def use_index(self, name: str) -> None:
         """Searches descriptors by another index from now on: an index is a cache, and is made anew from the table at the next search.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
@@ -82,13 +83,31 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
     """
     for path in paths:
         if not path.exists():
-            raise InputError(f"there is no file or folder {path}")
+            raise InputError(f"there is no file or folder {path}", hint=_gone(path, roots))
         folder = (path if path.is_dir() else path.parent).resolve()
         if not is_clean(str(folder)) and not any(folder.is_relative_to(root.path) for root in roots):
             raise InputError(f"the folder {printable(str(folder))} cannot be indexed: {NOT_UTF8}")
         if not any(folder.is_relative_to(root.path) for root in roots):
             roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots, taken)))
     return roots
+
+
+def _gone(path: Path, roots: Sequence[Root]) -> str:
+    """What can be done where a path that was indexed is not there."""
+    place = path.absolute()
+    if not any(place.is_relative_to(root.path) or Path(root.path).is_relative_to(place) for root in roots):
+        return ""
+    return f"It was indexed. {gone_for_good_or_moved(place)}"
+
+
+def gone_for_good_or_moved(place: Path, collection: str = "COLLECTION") -> str:
+    """What a user does about an indexed folder that is not there.
+
+    >>> print(gone_for_good_or_moved(Path("/my album"), "c"))
+    If it moved: mmrerank index NEW --into c --moved-from '/my album'; if not: mmrerank remove c --path '/my album'
+    """
+    old, into = quote(str(place)), quote(collection)
+    return f"If it moved: mmrerank index NEW --into {into} --moved-from {old}; if not: mmrerank remove {into} --path {old}"
 
 
 def _free_prefix(name: str, roots: tuple[Root, ...], taken: Callable[[str], bool]) -> str:

@@ -19,7 +19,17 @@ from typing import Any, TypeVar
 
 from mmrerank.errors import FormatError
 from mmrerank.ingest import notes
-from mmrerank.ingest.changes import Row, Unread, deleted_files, encoders_of, entries_once, is_current, rows_by_file
+from mmrerank.ingest.changes import (
+    Row,
+    Unread,
+    deleted_files,
+    encoders_of,
+    entries_once,
+    is_current,
+    rows_by_file,
+    shared_stamps,
+    shows_the_same,
+)
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.store.fields import Misfit, Renamed
@@ -93,7 +103,8 @@ class _Work:
     record: Record
     item: Item | None = None  # until it is decoded: its picture may have the bytes of a file
     wanted: tuple[str, ...] = ()  # encoder slugs
-    whole: bool = True  # False: only descriptors are added to a row that stays
+    whole: bool = True  # False: the row keeps the descriptors it has
+    reread: bool = False  # of those: its other fields are written again, since other options read it
     inputs: Mapping[str, Any] = field(default_factory=dict)  # slug -> prepared input, None where the item has nothing for it
 
     @property
@@ -147,9 +158,10 @@ class Ingest:
     def _plan(self) -> list[SourceFile]:
         """Counts the items of every file and keeps what is current; returns the files that must be read."""
         todo = []
+        shared = shared_stamps(self._rows)
         for file in self._listing.files:
             rows = self._rows.get(file.file_id)
-            if rows and is_current(file, rows, set(self._encoders)):
+            if rows and is_current(file, rows, set(self._encoders), shared):
                 self._counts[file.file_id] = len(rows)
                 self._expected += len(rows)
                 self._keep(rows)
@@ -193,8 +205,15 @@ class Ingest:
 
     def _work(self, file: SourceFile, base: Record, entry: ReadItem, row: Row | None) -> _Work:
         item = entry.item
-        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", entry.content_hash, base.reader)
+        same = (
+            row is not None
+            and (row["state"], row["content_hash"]) == ("ready", entry.content_hash)
+            and shows_the_same(file.reader, row["reader"])
+        )
+        reread = same and row is not None and row["reader"] != base.reader
         described = encoders_of(row) if same and row is not None else set()
+        if reread:  # its text may be another, though its picture is not
+            described -= {slug for slug, encoder in self._encoders.items() if encoder.reads == "text" and item.text}
         record = replace(
             base,
             item_id=item.item_id,
@@ -206,7 +225,7 @@ class Ingest:
             metadata=item.metadata,
         )
         wanted = tuple(slug for slug in self._encoders if slug not in described)
-        return _Work(file=file, record=record, item=item, wanted=wanted, whole=not same)
+        return _Work(file=file, record=record, item=item, wanted=wanted, whole=not same, reread=reread)
 
     def _base(self, file: SourceFile) -> Record:
         try:
@@ -269,7 +288,7 @@ class Ingest:
         while group := list(islice(prepared, self._batch_size())):
             for work in group:
                 self._count(work)
-            yield self._with_descriptors([work for work in group if work.is_failed or work.whole or work.wanted])
+            yield self._with_descriptors([work for work in group if work.is_failed or work.whole or work.reread or work.wanted])
 
     def _with_descriptors(self, group: list[_Work]) -> list[_Work]:
         rows: list[dict[str, Array | None]] = [dict.fromkeys(work.wanted) for work in group]
@@ -306,13 +325,15 @@ class Ingest:
             self._tally.updated += 1
         else:
             self._tally.unchanged += 1
-            self._tally.touched.append((item_id, work.file))
+            if not work.reread:
+                self._tally.touched.append((item_id, work.file))
 
     def _commit(self, works: list[_Work]) -> None:
         with self._clock.working("write"):
-            renamed, misfits = self._table.write([work.record for work in works if work.whole])
-            self._tally.renamed.update((change.field, change) for change in renamed)
-            self._tally.misfits.extend(misfits)
+            for with_vectors, some in ((True, [w.record for w in works if w.whole]), (False, [w.record for w in works if w.reread])):
+                renamed, misfits = self._table.write(some, with_vectors=with_vectors)
+                self._tally.renamed.update((change.field, change) for change in renamed)
+                self._tally.misfits.extend(misfits)
             self._fill([work for work in works if not work.whole])
 
     def _fill(self, works: list[_Work]) -> None:

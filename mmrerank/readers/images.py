@@ -40,6 +40,7 @@ class ImageReader:
 
     suffixes = frozenset(PICTURE_SUFFIXES)
     one_item: Literal[True] = True
+    hashed_options = frozenset({"mislabelled", "max_pixels", "max_bytes", "pages", "ocr", "ocr_language", "ocr_timeout_s"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("images", options)

@@ -151,6 +151,7 @@ class TableReader:
 
     suffixes = frozenset(_SOURCES)
     named_only: Literal[True] = True  # beside pictures, a table mostly describes them
+    hashed_options = frozenset({"id_column", "image_column", "text_column", "mislabelled", "max_bytes"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("table", options)

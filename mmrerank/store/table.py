@@ -113,8 +113,11 @@ class Table:
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
-    def write(self, records: Sequence[Record]) -> tuple[list[Renamed], list[Misfit]]:
+    def write(self, records: Sequence[Record], *, with_vectors: bool = True) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
+
+        Args:
+            with_vectors: False for rows that are there and keep their descriptors and token vectors.
 
         Returns:
             the fields that are called otherwise here, and the values that their columns could not hold as they came.
@@ -129,9 +132,12 @@ class Table:
         fields = fitted([record.item_id for record in records], rows, present)
         with self._columns_undone_on_failure():
             self._fit_columns(fields.types)
-            self._merge(self._as_arrow(records, fields.rows), insert=True)
-        names = {change.field: change for some in map(dict, {id(c): c for c in columns}.values()) for change in renamed(some)}
-        return list(names.values()), fields.misfits
+            arrow = self._as_arrow(records, fields.rows)
+            if not with_vectors:
+                arrow = arrow.select([n for n in arrow.column_names if n != "encoders" and not n.startswith((PREFIX, TOKENS))])
+            self._merge(arrow, insert=with_vectors)
+        changes = {change.field: change for names in columns for change in renamed(names)}
+        return list(changes.values()), fields.misfits
 
     def _as_arrow(self, records: Sequence[Record], metadata: Sequence[Mapping[str, Any]]) -> pa.Table:
         """The rows as the table has its columns now."""
