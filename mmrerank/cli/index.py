@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmrerank.cli import _downloads, _output
-from mmrerank.errors import InputError
+from mmrerank.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     from mmrerank.ingest.files import Listing
+
+MOST_REASONS, MOST_NAMES = 20, 5  # of failures, and names with each of them
 
 
 def index(
@@ -53,6 +56,7 @@ def index(
             progress=progress,
             listing=listing,
             moved_from=moved_from,
+            refuse_pictures="" if encoder == "none" else _downloads.NO_ENCODER,
         )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
@@ -117,7 +121,14 @@ def _opened(
     listing = _listing(paths, readers)
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
-    _downloads.announce(encoders + named, yes=yes)
+    try:
+        _downloads.announce(encoders + named, yes=yes)
+    except BackendError as error:
+        if encoder is not None or not listing.has_some_texts:
+            raise
+        _output.say(f"{error.message}; texts are indexed without it, pictures are not")
+        encoders = []
+        _downloads.announce(named, yes=yes)
     return Collection.open_or_create(into, encoders=encoders, index=index_name), listing
 
 
@@ -146,9 +157,10 @@ def _show(result: dict[str, Any]) -> None:
     counts = ", ".join(f"{result[name]} {name}" for name in ("added", "updated", "unchanged", "removed"))
     console.print(f"[bold]{result['found']} of {result['expected']} items[/]: {counts}, {len(result['failed'])} failed")
     console.print(f"{result['seconds']:.1f} s, {result['items_per_s']:.0f} items/s, bottleneck: {result['bottleneck']}")
-    for failure in result["failed"][:20]:
-        console.print(f"  failed: {_output.one_line(failure['path'])}: {failure['reason']}", markup=False)
-    if len(result["failed"]) > 20:
-        console.print(
-            f"  ... and {len(result['failed']) - 20} more: mmrerank info {result['collection']} --json lists them all", markup=False
-        )
+    reasons = Counter(failure["reason"] for failure in result["failed"])
+    for reason, count in reasons.most_common(MOST_REASONS):
+        names = [_output.one_line(failure["path"]) for failure in result["failed"] if failure["reason"] == reason]
+        more = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        console.print(f"  failed: {', '.join(names[:MOST_NAMES])}{more}: {reason}", markup=False)
+    if len(reasons) > MOST_REASONS or max(reasons.values(), default=0) > MOST_NAMES:
+        console.print(f"  mmrerank info {result['collection']} --json lists all {len(result['failed'])}", markup=False)

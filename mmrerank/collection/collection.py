@@ -161,6 +161,7 @@ class Collection:
         progress: Progress | None = None,
         listing: Listing | None = None,
         moved_from: str | Path | None = None,
+        refuse_pictures: str = "",
     ) -> IngestReport:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
@@ -174,6 +175,8 @@ class Collection:
             listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
             moved_from: where the one folder in `paths` was when it was indexed; its items keep ids and descriptors. A folder whose former
                 place is not there any more is recognised by its files without it.
+            refuse_pictures: why new pictures without a text are not taken where no encoder reads pictures: the reason they fail for, until
+                there is one. Without it they are taken, though only filters reach them.
 
         Raises:
             InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from.
@@ -191,7 +194,7 @@ class Collection:
                 self._enrol(part)
             self._write(roots=roots)
             parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
-            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
+            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress, refusal=refuse_pictures).run()
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
         return replace(report, notes=(*report.notes, *repairs))

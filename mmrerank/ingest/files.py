@@ -48,12 +48,21 @@ class Listing:
     def has_texts_alone(self) -> bool:
         """Whether every file can be searched by its text without a picture encoder: PDFs, pictures of pages where OCR reads them,
         tables whose rows begin without a picture. Their readers say so, and open no more than tables for it."""
-        return all(isinstance(file.reader, TextReader) and file.reader.has_texts(file.path) for file in self.files)
+        return all(map(_has_texts, self.files))
+
+    @property
+    def has_some_texts(self) -> bool:
+        """Whether one of the files can."""
+        return any(map(_has_texts, self.files))
 
     def is_of(self, paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader]) -> bool:
         """Whether it lists these paths under these roots, for these readers."""
         is_read_so = {file.reader.name for file in self.files} <= {reader.name for reader in by_suffix.values()}
         return is_read_so and (self.places, self.roots) == (tuple(map(located, paths)), tuple(roots))
+
+
+def _has_texts(file: SourceFile) -> bool:
+    return isinstance(file.reader, TextReader) and file.reader.has_texts(file.path)
 
 
 def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:

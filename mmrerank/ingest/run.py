@@ -35,6 +35,7 @@ from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background,
 from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
+from mmrerank.texts import is_blank
 from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Item, OneItemReader, ReadItem, TokenEncoder
 
 T = TypeVar("T")
@@ -113,12 +114,25 @@ class _Work:
 
 
 class Ingest:
-    """One run over a listing. `encoders` are all encoders of the collection, by slug."""
+    """One run over a listing.
+
+    Args:
+        encoders: all encoders of the collection, by slug.
+        refusal: why a new picture without a text is not taken, where no encoder reads pictures; "" takes it, though no search finds it.
+    """
 
     def __init__(
-        self, table: Table, listing: Listing, encoders: Mapping[str, Encoder], *, commit_items: int = 1000, progress: Progress | None = None
+        self,
+        table: Table,
+        listing: Listing,
+        encoders: Mapping[str, Encoder],
+        *,
+        commit_items: int = 1000,
+        progress: Progress | None = None,
+        refusal: str = "",
     ) -> None:
         self._table, self._listing, self._encoders = table, listing, encoders
+        self._refusal = "" if any(encoder.reads == "image" for encoder in encoders.values()) else refusal
         self._progress = progress or (lambda done, expected: None)
         self._clock = StageClock()
         self._tally = _Tally()
@@ -200,8 +214,12 @@ class Ingest:
         for entry in entries_once(file):
             if isinstance(entry, Failure):
                 yield _Work(file=file, record=_failed(base, entry))
+                continue
+            row = rows.get(entry.item.item_id)
+            if self._refusal and _is_picture_alone(entry.item) and (row is None or row["state"] == "failed"):
+                yield _Work(file=file, record=_failed(base, Unread(path=entry.item.item_id, reason=self._refusal)))
             else:
-                yield self._work(file, base, entry, rows.get(entry.item.item_id))
+                yield self._work(file, base, entry, row)
 
     def _work(self, file: SourceFile, base: Record, entry: ReadItem, row: Row | None) -> _Work:
         item = entry.item
@@ -398,6 +416,11 @@ class Ingest:
                 *notes.passed_over(self._listing),
             ),
         )
+
+
+def _is_picture_alone(item: Item) -> bool:
+    """Whether nothing but an encoder of pictures can make it found."""
+    return item.image is not None and is_blank(item.text) and item.document_id is None
 
 
 def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:
