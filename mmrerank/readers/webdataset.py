@@ -279,7 +279,7 @@ def _described(contents: Mapping[str, bytes]) -> tuple[str | None, dict[str, Any
     text = _decoded(contents, "txt")
     if not text:
         name = next((name for name in TEXT_FIELDS if isinstance(values.get(name), str)), "")
-        text = clean(values.pop(name, "")).strip()
+        text = clean(values.pop(name)).strip() if name else ""
     return text or None, plain(values)
 
 
