@@ -114,6 +114,7 @@ def _opened(
 ) -> tuple[Any, Listing | None]:
     """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
+    from mmrerank.collection.folder import check_vacant
     from mmrerank.index import read_recipe
 
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
@@ -123,6 +124,7 @@ def _opened(
         if recipe is not None:
             collection.use_index(index_name)
         return collection, None
+    check_vacant(into)  # before anything is downloaded for it
     listing = _listing(paths, readers)
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
