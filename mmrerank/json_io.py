@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
 from mmrerank.text_files import json_lines, read_json
+from mmrerank.texts import is_blank
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def picture_from(source: Any, folder: Path | None) -> ImageHandle:
         return picture_in(source)
     if folder is None:
         raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
+    if is_blank(source):
+        raise InputError("a picture is a path or a data URI; got a blank")
     place, mark, page = local_path(source).partition("#page=")
     is_picture = not mark or Path(place).suffix.lower() in (".tif", ".tiff")
     reader = make("images(mislabelled='accept')" if is_picture else "pdf", station="readers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.handles import check_pixels, of_pixels
-from mmrerank.json_io import picture_from
+from mmrerank.json_io import is_data_uri, local_path, picture_from
 from mmrerank.parts import as_tuple
 from mmrerank.types import ImageHandle, Query
 
@@ -34,6 +35,7 @@ class ReadableFile(Protocol):
 PictureSource: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, "np.ndarray[Any, Any]", ReadableFile, "Image", ImageHandle
 ]
+_URL = re.compile(r"(?:https?|ftp|s3|gs):/", re.IGNORECASE)  # also what Path leaves of an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def picture(source: PictureSource) -> ImageHandle:
     It is opened when asked for; a file that is missing or broken is an error then. A handle comes back as it is.
 
     Raises:
-        InputError: none of these, or a URL: nothing is fetched from a network.
+        InputError: none of these, a folder, a whole PDF, or a URL: nothing is fetched from a network.
         ShapeError: an array is no picture.
     """
     from PIL import Image
@@ -87,7 +89,7 @@ def picture(source: PictureSource) -> ImageHandle:
     from mmrerank.readers import BytesPicture
 
     if isinstance(source, str | os.PathLike):
-        return picture_from(os.fsdecode(source), Path())
+        return _from_name(os.fsdecode(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesPicture(data=bytes(source), name="bytes")
     if isinstance(source, Image.Image):
@@ -115,6 +117,27 @@ def _content(file: ReadableFile) -> bytes:
     if not isinstance(data, bytes):
         raise InputError("the open file of a picture gives text", hint="Open it in binary mode: open(path, 'rb').")
     return data
+
+
+def _from_name(source: str) -> ImageHandle:
+    if _URL.match(source):
+        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
+    handle = picture_from(source, Path())
+    if not is_data_uri(source):
+        _check_place(local_path(source))
+    return handle
+
+
+def _check_place(source: str) -> None:
+    """Passes where a picture may lie at this path.
+
+    Raises:
+        InputError: a folder is there, or a whole PDF is meant.
+    """
+    if Path(source).is_dir():
+        raise InputError(f"{source} is a folder; a picture is one file", hint="Name a picture in it.")
+    if source.lower().endswith(".pdf"):
+        raise InputError(f"{source} is a PDF and not one picture", hint=f"Name a page of it: {source}#page=1")
 
 
 def query_of(

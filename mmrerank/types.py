@@ -22,6 +22,7 @@ from mmrerank.handles import ImageHandle as ImageHandle
 from mmrerank.handles import check_handles
 from mmrerank.parts import WrappingPart as WrappingPart
 from mmrerank.parts import as_tuple
+from mmrerank.texts import clean, is_blank, is_clean, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,6 +63,12 @@ class Item:
             raise InputError(f"the page_number of item {self.item_id!r} is a whole number or None; got {self.page_number!r}")
         if not isinstance(self.metadata, Mapping):
             raise InputError(f"the metadata of item {self.item_id!r} is a mapping; got {type(self.metadata).__name__}")
+        for name in (self.item_id, self.document_id or ""):
+            if not is_clean(name):
+                hint = "Ids are text of whole characters; halves of surrogate pairs, as Python shows bytes that are no UTF-8, are none."
+                raise InputError(f"the id {printable(name)!r} of an item is not text", hint=hint)
+        if self.text and not is_clean(self.text):
+            object.__setattr__(self, "text", clean(self.text))
         if self.image is not None:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
@@ -85,6 +92,9 @@ class Query:
         texts = (*(() if self.text is None else (self.text,)), *self.exclude_text)
         if strangers := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
+        texts = tuple(clean(text) for text in self.exclude_text if not is_blank(text))
+        object.__setattr__(self, "exclude_text", texts)  # blank is empty, and half a character is none
+        object.__setattr__(self, "text", None if self.text is None or is_blank(self.text) else clean(self.text))
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
         if not isinstance(self.filter, str | None):
@@ -395,6 +405,13 @@ class TextReader(Reader, Protocol):
     def has_texts(self, path: Path) -> bool:
         """Whether the items of this file, or those it begins with, have text to be searched by."""
         ...
+
+
+@runtime_checkable
+class HashedOptionsReader(Reader, Protocol):
+    """A reader some of whose options leave the picture of an item as it is wherever they leave its content hash as it is."""
+
+    hashed_options: frozenset[str]
 
 
 @runtime_checkable

@@ -1,12 +1,14 @@
 """The command line: one file per verb, no logic of its own. Results on stdout, logs and progress on stderr.
 
-Exit codes: 0 done, 1 input, 2 usage, 3 backend, 4 damaged data; by the type of the error, never by its words.
+Exit codes: 0 done, 1 input, 2 usage, 3 backend, 4 damaged data; by the type of the error, never by its words. 130 after Ctrl-C, 143 after
+SIGTERM, as shells count.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -32,6 +34,7 @@ from mmrerank.cli.verify import verify
 from mmrerank.errors import InputError, MMRerankError
 
 logger = logging.getLogger(__name__)
+_STOPPED = 128 + signal.SIGINT
 
 
 def _version(wanted: bool) -> None:
@@ -78,13 +81,26 @@ app.command("demo")(demo)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _output.open_to_any_text()
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)  # on the handler too: some libraries turn their own loggers to DEBUG
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[handler])
+    handler.setFormatter(_output.LogFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    with _output.stoppable() as signals:
+        code = _code_of(words)
+    return 128 + signals[-1] if signals and code == _STOPPED else code
+
+
+def _code_of(words: list[str]) -> int:
     as_json = "--json" in words
     try:
         result = app(args=words, prog_name="mmrerank", standalone_mode=False)
+        if result == _STOPPED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
+    except _output.Stopped as error:
+        _output.fail(error, as_json=as_json)
+        return _STOPPED
     except MMRerankError as error:
         return _output.fail(error, as_json=as_json)
     except _output.UsageError as error:
@@ -96,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("an error of the system", exc_info=True)
         return _output.fail(_of_system(error), as_json=as_json)
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("stopped; what was committed is kept, and the same command goes on from there\n")
-        return 130
+        _output.fail(_output.Stopped("stopped before it was done"), as_json=as_json)
+        return _STOPPED
 
 
 def _of_system(error: OSError) -> InputError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
+
+from mmrerank.cli import _output
 
 BackendName: TypeAlias = Annotated[
     str | None,
@@ -39,7 +40,7 @@ def opened(name: str | None, *, no_cache: bool = False, first: str | None = None
     from mmrerank.backends import Estimated, open_backend
 
     backend = open_backend(name, cache=None if no_cache else cache_folder(), api_key=key_for(name, first))
-    return Estimated(backend, _say)
+    return Estimated(backend, _output.say)
 
 
 def key_for(name: str, first: str | None = None) -> str | None:
@@ -86,10 +87,6 @@ def own_backends(names: Sequence[str] | None) -> list[str]:
     from mmrerank.parts import stage_of
 
     return [stage.backend for stage in map(stage_of, names or ()) if stage.backend is not None]
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
 
 
 def cache_folder() -> Path:

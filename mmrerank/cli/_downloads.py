@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import typer
 
 from mmrerank.cli import _output
+from mmrerank.errors import BackendError
 from mmrerank.types import Download
 
+REACH_S = 5.0
+
 WITHOUT = "Without it: --encoder none (texts only), --encoder openclip/local-dir:PATH, or --encoder openclip/mini (a demonstration model)."
+
+NO_ENCODER = (
+    "a picture without text, and the collection has no picture encoder: index it again with --encoder "
+    "openclip/ViT-B-32.laion2b_s34b_b79k@224 (a download), openclip/local-dir:PATH or openclip/mini (a demonstration model)"
+)
 
 
 def announce(names: Iterable[str], *, yes: bool) -> None:
@@ -21,6 +35,7 @@ def announce(names: Iterable[str], *, yes: bool) -> None:
 
     Raises:
         typer.Exit: the answer is no; the exit code is 1.
+        BackendError: where it comes from cannot be reached, which is found out in seconds: the hub's own client tries for minutes.
     """
     downloads = list(downloads_of(names))
     for download in downloads:
@@ -28,9 +43,32 @@ def announce(names: Iterable[str], *, yes: bool) -> None:
         _output.say(f"{download.name} is not on this machine yet: {size} from {download.source}, kept in {download.folder}.")
     if not downloads:
         return
+    for download in downloads:
+        if not is_reachable(download.source):
+            raise BackendError(f"{download.name} cannot be fetched: {download.source} is out of reach", retryable=True, hint=WITHOUT)
     _output.say(WITHOUT)
     if not yes and at_a_terminal() and not typer.confirm("Download now?", default=True, err=True):
         raise typer.Exit(_output.INPUT)
+
+
+def is_reachable(source: str) -> bool:
+    """Whether the server of an address takes a connection; taken for granted where a proxy stands in between."""
+    parts = urlsplit(source)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):  # as huggingface_hub reads it
+        return False
+    if parts.hostname is None or getproxies():
+        return True
+    reached = threading.Event()
+    place = (parts.hostname, parts.port or (80 if parts.scheme == "http" else 443))
+
+    def reach() -> None:
+        with suppress(OSError), socket.create_connection(place, timeout=REACH_S):
+            reached.set()
+
+    thread = threading.Thread(target=reach, daemon=True)  # looking up a name without a network has no limit of its own
+    thread.start()
+    thread.join(timeout=REACH_S)
+    return reached.is_set()
 
 
 def at_a_terminal() -> bool:

@@ -1,9 +1,17 @@
-"""How results and errors leave: text for people, one JSON object for programs."""
+"""How results and errors leave: text for people, one JSON object for programs.
+
+Whatever names and texts hold, and whatever encoding the pipe has, the result arrives: a character that the encoding lacks is written as
+its escape, and control sequences do not reach a terminal.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +21,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mmrerank.errors import BackendError, DamagedData, MMRerankError, UnknownName
+from mmrerank.texts import printable
 
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")  # click's, or typer's own copy of it
 INPUT, USAGE, BACKEND, DAMAGED = 1, 2, 3, 4
+
+
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}  # which JSON may hold as they are
+
+
+class Stopped(MMRerankError):
+    """Somebody stopped the command: Ctrl-C, or a signal that asks it to end."""
 
 
 def exit_code(error: MMRerankError) -> int:
@@ -24,26 +40,79 @@ def exit_code(error: MMRerankError) -> int:
     return next((code for kind, code in codes.items() if isinstance(error, kind)), INPUT)
 
 
+def open_to_any_text() -> None:
+    """Lets text leave that the encoding of stdout or stderr lacks: as escapes, where Python would end the command in the middle."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class LogFormatter(logging.Formatter):
+    """Lines of the log without what acts on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+@contextmanager
+def stoppable() -> Iterator[list[int]]:
+    """Turns SIGTERM into what Ctrl-C does, so that what was begun is ended properly; gets the numbers of the signals that came.
+
+    A server has a handler of its own, which it sets meanwhile.
+    """
+    signals: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield signals
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield signals
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def emit(result: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
-    sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+    """One JSON object on stdout, in characters where its encoding has them all and in JSON's escapes where not."""
+    text = json.dumps(result, ensure_ascii=False, default=str).translate(_CONTROLS)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(result, default=str).translate(_CONTROLS)
+    sys.stdout.write(text + "\n")
 
 
 def piece(text: str) -> None:
     """A part of a result for people, on stdout at once."""
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
     """A line about what goes on, on stderr at once."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
+
+
+def one_line(name: str) -> str:
+    """A name that somebody else chose, as part of a line."""
+    return printable(name).replace("\n", "\\n").replace("\t", "\\t")
+
+
+class _Console(Console):
+    """Rich's console, which passes escape sequences in what it prints on to the terminal, without them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(value) if isinstance(value, str) else value for value in objects), **options)
 
 
 def out() -> Console:
     """Where results for people go."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return _Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def fail(error: MMRerankError, *, as_json: bool) -> int:
@@ -61,9 +130,9 @@ def fail_usage(error: Any, *, as_json: bool) -> int:
 
 def _tell(kind: str, message: str, hint: str, as_json: bool) -> None:
     if as_json:
-        emit({"error": {"type": kind, "message": message, "hint": hint}})
+        emit({"error": {"type": kind, "message": printable(message), "hint": printable(hint)}})
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[bold red]{kind}[/]", end=": ")
     console.print(message, markup=False)
     if hint:

@@ -77,7 +77,13 @@ def show(result: Any, sheet: Path | None = None) -> None:
     console = _output.out()
     for hit in result.hits:
         score = "" if hit.score is None else f"{hit.score:.3f}"
-        pieces = (f"{hit.rank:>3}", f"{score:>7}", hit.item.item_id, headings_of(hit.item), f"({hit.reason})" if hit.reason else "")
+        pieces = (
+            f"{hit.rank:>3}",
+            f"{score:>7}",
+            _output.one_line(hit.item.item_id),
+            headings_of(hit.item),
+            f"({hit.reason})" if hit.reason else "",
+        )
         console.print("  ".join(filter(None, pieces)), markup=False)
     if not result.hits:
         console.print("nothing found")

@@ -74,7 +74,7 @@ def _show(result: Any, sheet: Path | None, *, streamed: bool) -> None:
     for citation in result.answer.citations:
         item = citation.item
         reason = result.answer.notes.reasons.get(item.item_id, "")
-        console.print(f"  {place_of(item)}{f'  ({reason})' if reason else ''}", markup=False)
+        console.print(f"  {_output.one_line(place_of(item))}{f'  ({reason})' if reason else ''}", markup=False)
     for note in result.answer.notes.messages:
         console.print(note, markup=False, style="dim")
     if sheet is not None:

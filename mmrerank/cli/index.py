@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _downloads, _output, _passwords
-from mmrerank.errors import InputError
+from mmrerank.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     from mmrerank.ingest.files import Listing
+
+MOST_REASONS, MOST_NAMES = 20, 5  # of failures, and names with each of them
 
 
 def index(
@@ -28,6 +33,9 @@ def index(
     read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
     ocr_language: Annotated[
         str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
+    ] = None,
+    moved_from: Annotated[
+        Path | None, typer.Option(help="Where the folder was when it was indexed: its items keep ids and descriptors.")
     ] = None,
     password: Annotated[
         list[str] | None,
@@ -57,7 +65,7 @@ def index(
     readers = _readers(read_mislabelled, ocr_language, pages, columns)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [])
-    with _output.progress_bar("indexing") as progress:
+    with _output.progress_bar("indexing") as progress, _stop_explained(collection):
         report = collection.add(
             paths,
             encoders=named,
@@ -66,6 +74,8 @@ def index(
             commit_items=commit_items,
             progress=progress,
             listing=listing,
+            moved_from=moved_from,
+            refuse_pictures="" if encoder == "none" else _downloads.NO_ENCODER,
         )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
@@ -85,14 +95,26 @@ def index(
         "picture_notes": noted(report.picture_notes),
         "ignored": bounded(report.ignored),
         "linked_folders": bounded(report.linked_folders),
+        "notes": list(report.notes),
     }
     if json:
         _output.emit(result)
     else:
         _show(result)
     for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+        _output.say(f"note: {note}")
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+@contextmanager
+def _stop_explained(collection: Any) -> Iterator[None]:
+    """Says what the collection has where somebody stops the indexing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        collection.refresh()
+        message = f"the collection {collection.path} has {len(collection)} items now; what was committed stays"
+        raise _output.Stopped(message, hint="The same command goes on from there.") from None
 
 
 def _readers(read_mislabelled: bool, ocr_language: str | None, pages: str | None, columns: dict[str, Any]) -> list[str]:
@@ -121,6 +143,7 @@ def _opened(
 ) -> tuple[Any, Listing | None]:
     """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
+    from mmrerank.collection.folder import check_vacant
     from mmrerank.index import read_recipe
 
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
@@ -130,10 +153,18 @@ def _opened(
         if recipe is not None:
             collection.use_index(index_name)
         return collection, None
+    check_vacant(into)  # before anything is downloaded for it
     listing = _listing(paths, readers, exclude)
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
-    _downloads.announce(encoders + named, yes=yes)
+    try:
+        _downloads.announce(encoders + named, yes=yes)
+    except BackendError as error:
+        if encoder is not None or not listing.has_some_texts:
+            raise
+        _output.say(f"{error.message}; texts are indexed without it, pictures are not")
+        encoders = []
+        _downloads.announce(named, yes=yes)
     return Collection.open_or_create(into, encoders=encoders, index=index_name), listing
 
 
@@ -162,9 +193,10 @@ def _show(result: dict[str, Any]) -> None:
     counts = ", ".join(f"{result[name]} {name}" for name in ("added", "updated", "unchanged", "removed"))
     console.print(f"[bold]{result['found']} of {result['expected']} items[/]: {counts}, {len(result['failed'])} failed")
     console.print(f"{result['seconds']:.1f} s, {result['items_per_s']:.0f} items/s, bottleneck: {result['bottleneck']}")
-    for failure in result["failed"][:20]:
-        console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
-    if len(result["failed"]) > 20:
-        console.print(
-            f"  ... and {len(result['failed']) - 20} more: mmrerank info {result['collection']} --json lists them all", markup=False
-        )
+    reasons = Counter(failure["reason"] for failure in result["failed"])
+    for reason, count in reasons.most_common(MOST_REASONS):
+        names = [_output.one_line(failure["path"]) for failure in result["failed"] if failure["reason"] == reason]
+        more = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+        console.print(f"  failed: {', '.join(names[:MOST_NAMES])}{more}: {reason}", markup=False)
+    if len(reasons) > MOST_REASONS or max(reasons.values(), default=0) > MOST_NAMES:
+        console.print(f"  mmrerank info {result['collection']} --json lists all {len(result['failed'])}", markup=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from mmrerank.cli import _output
 
@@ -26,19 +27,20 @@ def info(
         return 0
     console = _output.out()
     console.print(
-        f"[bold]{contents['collection']}[/]: {contents['items']} items, {contents['with_text']} with text, {contents['bytes'] / 1e6:.1f} MB"
+        f"[bold]{escape(contents['collection'])}[/]: {contents['items']} items, {contents['with_text']} with text, "
+        f"{contents['bytes'] / 1e6:.1f} MB"
     )
     for encoder in contents["encoders"]:
         console.print(f"  encoder {encoder['name']}: {encoder['dimension']} dims, {encoder['items']} items", markup=False)
     console.print(f"  index {contents['index']}", markup=False)
     for root in contents["roots"]:
-        console.print(f"  from {root['path']}" + (f" as {root['prefix']}" if root["prefix"] else ""), markup=False)
+        console.print(_output.one_line(f"  from {root['path']}" + (f" as {root['prefix']}" if root["prefix"] else "")), markup=False)
     console.print(f"  fields {', '.join(contents['fields'])}", markup=False)
     notes = contents["text_notes"]
     for page in notes["first"][:MOST_PAGES]:
-        console.print(f"  text of {page['item_id']}: {page['reason']}", markup=False)
+        console.print(f"  text of {_output.one_line(page['item_id'])}: {page['reason']}", markup=False)
     if notes["count"] > MOST_PAGES:
         console.print(f"  ... and of {notes['count'] - MOST_PAGES} more: --json lists them", markup=False)
     for failure in contents["failed"]:
-        console.print(f"  failed: {failure['path']}: {failure['reason']}", markup=False)
+        console.print(f"  failed: {_output.one_line(failure['path'])}: {failure['reason']}", markup=False)
     return 0

@@ -13,9 +13,11 @@ from mmrerank.cli import _backend, _output, _results
 def search(
     collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
     text: Annotated[str | None, typer.Option(help="What to find, or with --image what should be different.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="A picture to start from; may be given several times.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(help="A picture to start from: a file, or a page as report.pdf#page=3; may be given several times.")
+    ] = None,
     exclude_text: Annotated[list[str] | None, typer.Option(help="What must not be there; may be given several times.")] = None,
-    exclude_image: Annotated[list[Path] | None, typer.Option(help="A picture it must not be like.")] = None,
+    exclude_image: Annotated[list[str] | None, typer.Option(help="A picture it must not be like.")] = None,
     filter: Annotated[str | None, typer.Option(help='SQL over the fields of the items, such as "page_number < 5".')] = None,
     k: Annotated[int, typer.Option(help="How many hits.", min=1)] = 10,
     retriever: Annotated[str | None, typer.Option(help="First stage; chosen by what is asked when left out.")] = None,

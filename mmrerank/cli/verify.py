@@ -12,18 +12,19 @@ from mmrerank.cli import _output
 
 def verify(
     collection: Annotated[Path, typer.Argument(help="Folder of the collection.")],
+    content: Annotated[bool, typer.Option("--content", help="Read every file again too: does it hold what it held?")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Check that a collection holds together; index caches that do not are rebuilt. Exit code 4 when data is damaged."""
     from mmrerank.collection import Collection
     from mmrerank.collection.verify import check
 
-    report = check(Collection.open(collection))
+    report = check(Collection.open(collection), content=content)
     if json:
         _output.emit(report)
     else:
         console = _output.out()
         console.print(f"{report['items']} items checked: " + ("[green]all well[/]" if report["ok"] else "[bold red]damaged[/]"))
         for line in [*report["problems"], *report["rebuilt"], *report["files"]]:
-            console.print(f"  {line}", markup=False)
+            console.print(f"  {_output.one_line(line)}", markup=False)
     return 0 if report["ok"] else _output.DAMAGED

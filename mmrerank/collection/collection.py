@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection.encoders import Encoders, encoder_of
-from mmrerank.collection.folder import TABLE, check_vacant, path_from, read_consistent
+from mmrerank.collection.folder import TABLE, check_name, check_vacant, path_from, read_consistent
+from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
@@ -28,7 +29,7 @@ from mmrerank.pipeline import AnyReranker
 from mmrerank.provenance import made_by
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
-from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, write_manifest
+from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, write_manifest
 from mmrerank.store.table import Table
 from mmrerank.types import Answerer, Backend, Encoder, Item, Query, Reader, Retriever, TokenEncoder, weights_of
 
@@ -102,10 +103,11 @@ class Collection:
         """The collection in the folder `path`.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or its name is not UTF-8.
             DamagedData: its files cannot be read.
         """
         folder = path_from(path)
+        check_name(folder)
         manifest, table = read_consistent(folder, lambda: Table.open(folder / TABLE))
         return cls(folder, manifest, table)
 
@@ -190,6 +192,8 @@ class Collection:
         commit_items: int = 1000,
         progress: Progress | None = None,
         listing: Listing | None = None,
+        moved_from: str | Path | None = None,
+        refuse_pictures: str = "",
     ) -> IngestReport:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
@@ -203,26 +207,46 @@ class Collection:
             commit_items: how many items are written in one commit; a kill loses at most those.
             progress: called with the items done and expected.
             listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
+            moved_from: where the one folder in `paths` was when it was indexed; its items keep ids and descriptors. A folder whose former
+                place is not there any more is recognised by its files without it.
+            refuse_pictures: why new pictures without a text are not taken where no encoder reads pictures: the reason they fail for, until
+                there is one. Without it they are taken, though only filters reach them.
 
         Raises:
-            InputError: a path does not exist, or is a file that no reader takes.
+            InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from.
         """
         places = [path_from(path) for path in as_tuple(paths)]
         further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():
-            doubles = self.table.drop_doubles()
-            roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
+            repairs = self.table.repair()
+            if doubles := self.table.drop_doubles():
+                repairs.append(f"{doubles} rows that stood twice were dropped")
+            known = self._placed(places, moved_from, repairs)
+            roots = with_roots(places, known, taken=lambda prefix: bool(self.table.known(prefix)))
             patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
             files = list_files(places, roots, readers(as_tuple(read_with)), exclude=patterns, earlier=listing)
             for part in further:
                 self._enrol(part)
             self._write(roots=roots, exclude=patterns)
             parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
-            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
+            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress, refusal=refuse_pictures).run()
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
-        note = f"{doubles} rows that stood twice were dropped"
-        return replace(report, notes=(*report.notes, note)) if doubles else report
+        return replace(report, notes=(*report.notes, *repairs))
+
+    def _placed(self, places: Sequence[Path], moved_from: str | Path | None, notes: list[str]) -> tuple[Root, ...]:
+        """The roots, where they are now; what was recognised is noted."""
+        roots = self.manifest.roots
+        if moved_from is None and all(Path(root.path).is_dir() for root in roots):
+            return roots
+        files = {row["file"]: int(row["file_size"]) for row in self.table.known()}
+        if moved_from is None:
+            roots, moves = recognised(roots, [place for place in places if place.exists()], files)
+            notes += moves
+            return roots
+        if len(places) != 1:
+            raise InputError(f"one folder can have moved from {moved_from}; got {len(places)} paths")
+        return placed(roots, Path(moved_from), places[0], files)
 
     def use_index(self, name: str) -> None:
         """Searches descriptors by another index from now on: an index is a cache, and is made anew from the table at the next search.
@@ -246,6 +270,7 @@ class Collection:
         names, places = check_texts("ids", ids), [path_from(path) for path in as_tuple(paths)]
         condition = None if filter is None else check_texts("filter", [filter])[0]
         with self._writing():
+            self.table.repair()
             gone = chosen(self.version, ids=names, paths=places, filter=condition)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from mmrerank.errors import InputError
 from mmrerank.store.lock import FILE as LOCK
 from mmrerank.store.manifest import FILE, Manifest, read_manifest
+from mmrerank.texts import is_clean, printable
 
 TABLE = "items.lance"
 State = TypeVar("State")
@@ -32,10 +33,24 @@ def check_vacant(folder: Path) -> None:
     Raises:
         InputError: a collection or something else lies there.
     """
+    check_name(folder)
     if (folder / FILE).exists():
         raise InputError(f"{folder} holds a collection already", hint="Open it with Collection.open, or name a new folder.")
     if folder.exists() and not (folder.is_dir() and all(map(_is_of_creation, folder.iterdir()))):
         raise InputError(f"{folder} is not empty and holds no collection", hint="Name a new folder for the collection.")
+
+
+def check_name(folder: Path) -> None:
+    """Passes where the storage can name the folder.
+
+    Raises:
+        InputError: its name, or that of a folder around it, is not UTF-8.
+    """
+    if not is_clean(str(folder.absolute())):
+        name = printable(str(folder.absolute()))
+        raise InputError(
+            f"no collection can lie in {name}: the name is not UTF-8, as that of every folder around it must be", hint="Rename it."
+        )
 
 
 def _is_of_creation(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from mmrerank.collection import Collection
 from mmrerank.collection.index_cache import REPAIR, rows_index
 from mmrerank.ingest import notes
-from mmrerank.ingest.files import path_of
+from mmrerank.ingest.changes import entries_once
+from mmrerank.ingest.files import SourceFile, gone_for_good_or_moved, path_of
+from mmrerank.parts import make
 from mmrerank.store.records import FIXED, key_of
-from mmrerank.types import Array
+from mmrerank.types import Array, ReadItem
 
 UNIT_TOLERANCE = 1e-2  # fp16 storage and bf16 encoders leave rows this close to length 1
 
@@ -48,8 +51,11 @@ def _bytes(folder: Path) -> int:
     return sum(stamp[0] for stamp in stamps if stamp is not None)  # None: another process deleted it meanwhile
 
 
-def check(collection: Collection) -> dict[str, Any]:
+def check(collection: Collection, *, content: bool = False) -> dict[str, Any]:
     """Every check that needs no model: ids, keys, descriptors, index caches, and the files behind the items.
+
+    Args:
+        content: whether files whose size and time are what they were are read again, to see whether they hold what they held.
 
     Returns:
         `problems` is what is wrong in the table (`ok` is False then); `rebuilt` names caches that did not match the
@@ -67,7 +73,7 @@ def check(collection: Collection) -> dict[str, Any]:
         "ok": not problems,
         "problems": problems,
         "rebuilt": rebuilt,
-        "files": _check_files(collection),
+        "files": [*_check_files(collection), *(_check_content(collection) if content else ())],
     }
 
 
@@ -107,17 +113,53 @@ def _check_caches(collection: Collection) -> list[str]:
 
 
 def _check_files(collection: Collection) -> list[str]:
+    roots = collection.manifest.roots
     rows = collection.version.snapshot.table(["file", "file_size", "file_mtime_ns"], "state = 'ready'")
     files = {row["file"]: (row["file_size"], row["file_mtime_ns"]) for row in rows}
+    away = {Path(root.path): 0 for root in roots if not Path(root.path).is_dir()}
     changes: list[str] = []
     for file_id, stamp in sorted(files.items()):
-        path = path_of(file_id, collection.manifest.roots)
+        path = path_of(file_id, roots)
+        root = next((place for place in away if path.is_relative_to(place)), None)
         state = _stamp(path)
-        if state is None:
-            changes.append(f"{file_id} is gone; index its folder again to remove it here")
+        if root is not None:
+            away[root] += 1
+        elif state is None:
+            changes.append(f"{file_id} is gone; index {_nearest_folder(path)} again to remove it here")
         elif state != stamp:
-            changes.append(f"{file_id} changed since it was indexed; index it again")
-    return changes
+            changes.append(f"{file_id} changed since it was indexed; index {path} again")
+    lost = (
+        f"{root} is not there, and {n} files of it. {gone_for_good_or_moved(root, str(collection.path))}" for root, n in away.items() if n
+    )
+    return [*lost, *changes]
+
+
+def _check_content(collection: Collection) -> Iterator[str]:
+    """A line for each file that has other items or other content than it had, though its size and time are the same."""
+    columns = ["file", "item_id", "content_hash", "reader", "file_size", "file_mtime_ns"]
+    files: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in collection.version.snapshot.table(columns, "state = 'ready'"):
+        files[row["file"]].append(row)
+    for file_id, rows in sorted(files.items()):
+        path = path_of(file_id, collection.manifest.roots)
+        if _stamp(path) != (rows[0]["file_size"], rows[0]["file_mtime_ns"]):
+            continue  # noted already
+        hashes = {row["item_id"]: row["content_hash"] for row in rows}
+        if _hashes(path, file_id, {row["reader"] for row in rows}) != hashes:
+            yield f"{file_id} changed since it was indexed, though its size and time are the same; index {path} again"
+
+
+def _hashes(path: Path, file_id: str, names: set[str]) -> dict[str, str]:
+    """Item id -> content hash of what the file holds now."""
+    if len(names) != 1:  # two readers cannot have read one file: it was read in part only
+        return {}
+    source = SourceFile(path=path, file_id=file_id, reader=make(names.pop(), station="readers"))
+    return {entry.item.item_id: entry.content_hash for entry in entries_once(source) if isinstance(entry, ReadItem)}
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder around a place that is still there."""
+    return next(folder for folder in path.parents if folder.is_dir())
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmrerank.errors import FormatError
+from mmrerank.errors import FormatError, MMRerankError
 from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_of
+from mmrerank.parts import module, options_of, parse
 from mmrerank.readers import RACY_NS, Unopened
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
-from mmrerank.types import Failure, NeighbourReader, PageReader, Reader, ReadItem
+from mmrerank.texts import printable
+from mmrerank.types import Failure, HashedOptionsReader, NeighbourReader, OneItemReader, PageReader, Reader, ReadItem
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
+TICK_NS = 20_000_000  # no kernel's clock for files stands still longer
 
 Row = Mapping[str, Any]
 
@@ -57,11 +60,29 @@ def deleted_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
     return {file_id for file_id in file_ids if is_deleted(path_of(file_id, roots))}
 
 
-def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> bool:
-    """Whether every item of the file is in the table, described by the wanted encoders, and file and reader are what they were."""
+def shared_stamps(rows: Mapping[str, Mapping[str, Row]]) -> set[tuple[int, int]]:
+    """The sizes and times that several files have in common: these could change places, and neither would tell."""
+    files = (next(iter(of_file.values())) for of_file in rows.values() if of_file)
+    stamps = Counter((row["file_size"], row["file_mtime_ns"]) for row in files)
+    return {stamp for stamp, count in stamps.items() if count > 1}
+
+
+def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str], shared: Container[tuple[int, int]] = ()) -> bool:
+    """Whether every item of the file is in the table, described by the wanted encoders, and file and reader are what they were.
+
+    A file that another took the place of has its size and time, where they were of one size and time, but was moved since it was looked
+    at. That is asked of files of one item, which are read again in a millisecond, and of others that share size and time with one.
+
+    Args:
+        shared: sizes and times that several files have.
+    """
     try:
         stat = file.path.stat()
     except OSError:
+        return False
+    is_one = isinstance(file.reader, OneItemReader) and file.reader.is_one_item(file.path)
+    may_be_another = is_one or (stat.st_size, stat.st_mtime_ns) in shared
+    if may_be_another and any(stat.st_ctime_ns > row["seen_ns"] - TICK_NS for row in rows.values()):
         return False
     return all(
         (row["file_size"], row["file_mtime_ns"], row["file_items"]) == (stat.st_size, stat.st_mtime_ns, len(rows))
@@ -72,6 +93,27 @@ def is_current(file: SourceFile, rows: Mapping[str, Row], wanted: set[str]) -> b
         and not _moved(file, row)
         for row in rows.values()
     )
+
+
+def shows_the_same(reader: Reader, name: str) -> bool:
+    """Whether the picture of an item is what the reader of that name made of it, where both give it one content hash."""
+    if name == reader.name:
+        return True
+    differing = _differing_options(name, reader.name)
+    return differing is not None and isinstance(reader, HashedOptionsReader) and differing <= reader.hashed_options
+
+
+@lru_cache(maxsize=64)
+def _differing_options(name: str, other: str) -> frozenset[str] | None:
+    """The options in which two readers differ, those that came later with their defaults; None for readers of two kinds."""
+    try:
+        if parse(name).part != parse(other).part:
+            return None
+        record = module(other, station="readers").Options
+        one, two = (asdict(options_of(printed, record)) for printed in (name, other))
+    except MMRerankError:  # an option that is no more, or a part that is gone
+        return None
+    return frozenset(option for option in one if one[option] != two[option])
 
 
 def _outdated(reader: Reader, row: Row) -> bool:
@@ -95,7 +137,8 @@ def entries_once(file: SourceFile) -> Iterator[ReadItem | Failure]:
     """The reader's entries; an error over the whole file becomes the last one, an id that comes again a failure of its own."""
     ids: set[str] = set()
     for entry in _entries(file):
-        item_id = entry.path if isinstance(entry, Failure) else entry.item.item_id
+        item_id = printable(entry.path) if isinstance(entry, Failure) else entry.item.item_id
+        entry = replace(entry, path=item_id) if isinstance(entry, Failure) and entry.path != item_id else entry
         if item_id not in ids:
             ids.add(item_id)
             yield entry

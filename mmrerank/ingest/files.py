@@ -14,10 +14,12 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from shlex import quote
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
 from mmrerank.store.manifest import FILE, Root
+from mmrerank.texts import is_clean, printable
 from mmrerank.types import Failure, Reader, SelectiveReader, TextReader
 
 # which Synology, Windows, macOS and others keep beside files: small copies of pictures, what was deleted
@@ -49,6 +51,9 @@ class Exclusions:
         if "/" in pattern:
             return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"{pattern}/*")
         return any(fnmatchcase(name, pattern) for name in names)
+
+
+NOT_UTF8 = "its name, or that of a folder it lies in, is not UTF-8, so that no id can be made of it; rename it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,12 @@ class Listing:
     def has_texts_alone(self) -> bool:
         """Whether every file can be searched by its text without a picture encoder: PDFs, pictures of pages where OCR reads them,
         tables whose rows begin without a picture. Their readers say so, and open no more than tables for it."""
-        return all(isinstance(file.reader, TextReader) and file.reader.has_texts(file.path) for file in self.files)
+        return all(map(_has_texts, self.files))
+
+    @property
+    def has_some_texts(self) -> bool:
+        """Whether one of the files can."""
+        return any(map(_has_texts, self.files))
 
     def is_of(self, paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader], exclude: Sequence[str]) -> bool:
         """Whether it lists these paths under these roots, for these readers, without what these patterns name."""
@@ -105,6 +115,10 @@ def patterns_of(earlier: Sequence[str], further: Sequence[str]) -> tuple[str, ..
     """
     patterns = further if "" in further else (*earlier, *further)
     return tuple(dict.fromkeys(pattern for pattern in patterns if pattern))
+
+
+def _has_texts(file: SourceFile) -> bool:
+    return isinstance(file.reader, TextReader) and file.reader.has_texts(file.path)
 
 
 def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
@@ -134,11 +148,31 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
     """
     for path in paths:
         if not path.exists():
-            raise InputError(f"there is no file or folder {path}")
+            raise InputError(f"there is no file or folder {path}", hint=_gone(path, roots))
         folder = (path if path.is_dir() else path.parent).resolve()
+        if not is_clean(str(folder)) and not any(folder.is_relative_to(root.path) for root in roots):
+            raise InputError(f"the folder {printable(str(folder))} cannot be indexed: {NOT_UTF8}")
         if not any(folder.is_relative_to(root.path) for root in roots):
             roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots, taken)))
     return roots
+
+
+def _gone(path: Path, roots: Sequence[Root]) -> str:
+    """What can be done where a path that was indexed is not there."""
+    place = path.absolute()
+    if not any(place.is_relative_to(root.path) or Path(root.path).is_relative_to(place) for root in roots):
+        return ""
+    return f"It was indexed. {gone_for_good_or_moved(place)}"
+
+
+def gone_for_good_or_moved(place: Path, collection: str = "COLLECTION") -> str:
+    """What a user does about an indexed folder that is not there.
+
+    >>> print(gone_for_good_or_moved(Path("/my album"), "c"))
+    If it moved: mmrerank index NEW --into c --moved-from '/my album'; if not: mmrerank remove c --path '/my album'
+    """
+    old, into = quote(str(place)), quote(collection)
+    return f"If it moved: mmrerank index NEW --into {into} --moved-from {old}; if not: mmrerank remove {into} --path {old}"
 
 
 def _free_prefix(name: str, roots: tuple[Root, ...], taken: Callable[[str], bool]) -> str:
@@ -249,9 +283,12 @@ def list_files(
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
             why = _why_passed_over(file, reader, exclusions.below(file.relative_to(whole)), in_folder=path.is_dir())
             if reader is None or why:
-                passed_over[str(path / file.relative_to(whole) if path.is_dir() else path)] = why
+                passed_over[printable(str(path / file.relative_to(whole) if path.is_dir() else path))] = why
                 continue
             file_id = _id_of(file, roots)
+            if not is_clean(file_id):
+                failures.append(Failure(path=printable(file_id), reason=NOT_UTF8))
+                continue
             if path_of(file_id, roots) != file:
                 failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
                 continue
@@ -262,7 +299,7 @@ def list_files(
         roots=tuple(roots),
         failures=tuple(failures),
         passed_over=passed_over,
-        linked=tuple(map(str, linked)),
+        linked=tuple(printable(str(link)) for link in linked),
         exclusions=exclusions,
     )
 
@@ -291,7 +328,7 @@ def _below(
 ) -> Iterable[Path]:
     def refuse(error: OSError) -> None:
         place = Path(error.filename)
-        failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
+        failures.append(Failure(path=printable(file_id_of(place, roots)), reason=f"the folder cannot be listed: {error.strerror}"))
 
     whole = folder.resolve()
     # os.path where Path would raise over a folder that may not be looked into

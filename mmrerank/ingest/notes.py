@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from mmrerank.ingest.files import Listing
 from mmrerank.results import AskResult
+from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.table import Snapshot
 
 NAMED, LISTED = 5, 100  # how many ids stand in a sentence, and in a result for programs
@@ -46,6 +47,18 @@ def lines_of(notes: Mapping[str, str], *, what: str = "page") -> Iterator[str]:
     """One line for each reason, the most frequent first: how many pages (or what else) it holds for, and some of them."""
     for why, count in Counter(notes.values()).most_common():
         yield f"{_count(count, what)}: {why}: {_some([item_id for item_id, reason in notes.items() if reason == why])}"
+
+
+def of_fields(renamed: Iterable[Renamed], misfits: Iterable[Misfit]) -> Iterator[str]:
+    """A line for each field whose name is the storage's own, and for each whose values are not all of one type."""
+    for change in renamed:
+        yield f"the field {change.field!r} is called {change.column!r} here: the name is taken"
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for misfit in misfits:
+        groups[misfit.column, misfit.holds, misfit.beside].append(misfit.item_id)
+    for (column, holds, beside), ids in groups.items():
+        place = "texts like the others" if beside == column else f"texts in the field {beside!r}"
+        yield f"the field {column!r} holds {holds}; what {_count(len(ids), 'item')} had there instead stands as {place}: {_some(ids)}"
 
 
 def passed_over(listing: Listing) -> Iterator[str]:

@@ -19,12 +19,24 @@ from typing import Any, TypeVar
 
 from mmrerank.errors import FormatError
 from mmrerank.ingest import notes
-from mmrerank.ingest.changes import Row, Unread, deleted_files, encoders_of, entries_once, is_current, rows_by_file
+from mmrerank.ingest.changes import (
+    Row,
+    Unread,
+    deleted_files,
+    encoders_of,
+    entries_once,
+    is_current,
+    rows_by_file,
+    shared_stamps,
+    shows_the_same,
+)
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
 from mmrerank.readers import GATE
+from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
+from mmrerank.texts import is_blank
 from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Item, OneItemReader, ReadItem, TokenEncoder
 
 T = TypeVar("T")
@@ -51,7 +63,7 @@ class IngestReport:
     picture_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> what of its pictures was left out, and why
     ignored: tuple[str, ...] = ()  # files and folders that were passed over; `notes` say why
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
-    notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
+    notes: tuple[str, ...] = ()  # these three in sentences, fields that are not as they came, and what was repaired
 
     @property
     def items_per_s(self) -> float:
@@ -78,6 +90,8 @@ class _Tally:
     ids: set[str] = field(default_factory=set)  # of the items that files have now
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
     text_notes: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, Renamed] = field(default_factory=dict)  # by the name that the field came with
+    misfits: list[Misfit] = field(default_factory=list)
     picture_notes: dict[str, str] = field(default_factory=dict)
 
     def note(self, item_id: str, fields: Mapping[str, Any]) -> None:
@@ -99,7 +113,8 @@ class _Work:
     record: Record
     item: Item | None = None  # until it is decoded: its picture may have the bytes of a file
     wanted: tuple[str, ...] = ()  # encoder slugs
-    whole: bool = True  # False: only descriptors are added to a row that stays
+    whole: bool = True  # False: the row keeps the descriptors it has
+    reread: bool = False  # of those: its other fields are written again, since other options read it
     inputs: Mapping[str, Any] = field(default_factory=dict)  # slug -> prepared input, None where the item has nothing for it
 
     @property
@@ -108,12 +123,25 @@ class _Work:
 
 
 class Ingest:
-    """One run over a listing. `encoders` are all encoders of the collection, by slug."""
+    """One run over a listing.
+
+    Args:
+        encoders: all encoders of the collection, by slug.
+        refusal: why a new picture without a text is not taken, where no encoder reads pictures; "" takes it, though no search finds it.
+    """
 
     def __init__(
-        self, table: Table, listing: Listing, encoders: Mapping[str, Encoder], *, commit_items: int = 1000, progress: Progress | None = None
+        self,
+        table: Table,
+        listing: Listing,
+        encoders: Mapping[str, Encoder],
+        *,
+        commit_items: int = 1000,
+        progress: Progress | None = None,
+        refusal: str = "",
     ) -> None:
         self._table, self._listing, self._encoders = table, listing, encoders
+        self._refusal = "" if any(encoder.reads == "image" for encoder in encoders.values()) else refusal
         self._progress = progress or (lambda done, expected: None)
         self._clock = StageClock()
         self._tally = _Tally()
@@ -153,9 +181,10 @@ class Ingest:
     def _plan(self) -> list[SourceFile]:
         """Counts the items of every file and keeps what is current; returns the files that must be read."""
         todo = []
+        shared = shared_stamps(self._rows)
         for file in self._listing.files:
             rows = self._rows.get(file.file_id)
-            if rows and is_current(file, rows, set(self._encoders)):
+            if rows and is_current(file, rows, set(self._encoders), shared):
                 self._counts[file.file_id] = len(rows)
                 self._expected += len(rows)
                 self._keep(rows)
@@ -193,13 +222,24 @@ class Ingest:
         for entry in entries_once(file):
             if isinstance(entry, Failure):
                 yield _Work(file=file, record=_failed(base, entry))
+                continue
+            row = rows.get(entry.item.item_id)
+            if self._refusal and _is_picture_alone(entry.item) and (row is None or row["state"] == "failed"):
+                yield _Work(file=file, record=_failed(base, Unread(path=entry.item.item_id, reason=self._refusal)))
             else:
-                yield self._work(file, base, entry, rows.get(entry.item.item_id))
+                yield self._work(file, base, entry, row)
 
     def _work(self, file: SourceFile, base: Record, entry: ReadItem, row: Row | None) -> _Work:
         item = entry.item
-        same = row is not None and (row["state"], row["content_hash"], row["reader"]) == ("ready", entry.content_hash, base.reader)
+        same = (
+            row is not None
+            and (row["state"], row["content_hash"]) == ("ready", entry.content_hash)
+            and shows_the_same(file.reader, row["reader"])
+        )
+        reread = same and row is not None and row["reader"] != base.reader
         described = encoders_of(row) if same and row is not None else set()
+        if reread:  # its text may be another, though its picture is not
+            described -= {slug for slug, encoder in self._encoders.items() if encoder.reads == "text" and item.text}
         record = replace(
             base,
             item_id=item.item_id,
@@ -211,7 +251,7 @@ class Ingest:
             metadata=item.metadata,
         )
         wanted = tuple(slug for slug in self._encoders if slug not in described)
-        return _Work(file=file, record=record, item=item, wanted=wanted, whole=not same)
+        return _Work(file=file, record=record, item=item, wanted=wanted, whole=not same, reread=reread)
 
     def _base(self, file: SourceFile) -> Record:
         try:
@@ -274,7 +314,7 @@ class Ingest:
         while group := list(islice(prepared, self._batch_size())):
             for work in group:
                 self._count(work)
-            yield self._with_descriptors([work for work in group if work.is_failed or work.whole or work.wanted])
+            yield self._with_descriptors([work for work in group if work.is_failed or work.whole or work.reread or work.wanted])
 
     def _with_descriptors(self, group: list[_Work]) -> list[_Work]:
         rows: list[dict[str, Array | None]] = [dict.fromkeys(work.wanted) for work in group]
@@ -311,11 +351,15 @@ class Ingest:
             self._tally.updated += 1
         else:
             self._tally.unchanged += 1
-            self._tally.touched.append((item_id, work.file))
+            if not work.reread:
+                self._tally.touched.append((item_id, work.file))
 
     def _commit(self, works: list[_Work]) -> None:
         with self._clock.working("write"):
-            self._table.write([work.record for work in works if work.whole])
+            for with_vectors, some in ((True, [w.record for w in works if w.whole]), (False, [w.record for w in works if w.reread])):
+                renamed, misfits = self._table.write(some, with_vectors=with_vectors)
+                self._tally.renamed.update((change.field, change) for change in renamed)
+                self._tally.misfits.extend(misfits)
             self._fill([work for work in works if not work.whole])
 
     def _fill(self, works: list[_Work]) -> None:
@@ -376,8 +420,18 @@ class Ingest:
             picture_notes=tally.picture_notes,
             ignored=self._listing.ignored,
             linked_folders=self._listing.linked,
-            notes=(*notes.lines_of(tally.text_notes), *notes.lines_of(tally.picture_notes, what="item"), *notes.passed_over(self._listing)),
+            notes=(
+                *notes.lines_of(tally.text_notes),
+                *notes.lines_of(tally.picture_notes, what="item"),
+                *notes.of_fields(tally.renamed.values(), tally.misfits),
+                *notes.passed_over(self._listing),
+            ),
         )
+
+
+def _is_picture_alone(item: Item) -> bool:
+    """Whether nothing but an encoder of pictures can make it found."""
+    return item.image is not None and is_blank(item.text) and item.document_id is None
 
 
 def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:

@@ -71,6 +71,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _unusable(status: os.stat_result, max_bytes: int | None) -> str:
+    if stat.S_ISDIR(status.st_mode):
+        return "a folder, not a file"
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
     if status.st_size == 0:

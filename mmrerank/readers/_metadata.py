@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+from mmrerank.texts import clean as clean
+from mmrerank.texts import number_of as number_of
 from mmrerank.types import Item
 
 _INT64 = 2**63
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
-_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", re.ASCII)
-
-
-def clean(text: str) -> str:
-    """The text without NUL and without halves of surrogate pairs, which are no characters.
-
-    >>> clean("a\\x00b \\ud800c")
-    'ab ?c'
-    """
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +26,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     {'a': 1, 'c': '["x", {"y": 2}]', '5': 'z'}
     """
     plain_values = {clean(str(name)): _plain(value) for name, value in values.items()}
-    return {name: value for name, value in plain_values.items() if name and value is not None}
+    return {name: value for name, value in plain_values.items() if value is not None}
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -65,17 +55,6 @@ def _as_json(value: Any) -> str:
 def _nested(value: Any) -> Any:
     """What JSON has no form for, inside of a nested value."""
     return None if isinstance(value, bytes) else _plain(value)
-
-
-def number_of(text: str) -> str | int | float:
-    """The number that a field of a CSV writes, or the text itself; what would not print back the same stays text.
-
-    >>> number_of("12"), number_of("-0.5"), number_of("007"), number_of("1e5")
-    (12, -0.5, '007', '1e5')
-    """
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _DECIMAL.fullmatch(text) else text
 
 
 def parsed(line: bytes | str) -> Any:

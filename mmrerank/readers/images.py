@@ -52,6 +52,7 @@ class ImageReader:
     """Picture files -> items with `height` and `width` (pixels, upright) as metadata."""
 
     suffixes = frozenset(PICTURE_SUFFIXES)
+    hashed_options = frozenset({"mislabelled", "max_pixels", "max_bytes", "max_pages", "pages", "ocr", "ocr_language", "ocr_timeout_s"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("images", options)

@@ -227,6 +227,7 @@ class PdfReader:
     """PDF -> pages with `title`, `section` and `page_label` as metadata where the document gives them."""
 
     suffixes = frozenset({".pdf"})
+    hashed_options = frozenset({"max_pages", "ocr", "ocr_language", "ocr_timeout_s"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("pdf", options)

@@ -153,6 +153,7 @@ class TableReader:
     """Tables -> items with the columns that are not key, picture or text as metadata."""
 
     suffixes = frozenset(_SOURCES)
+    hashed_options = frozenset({"id_column", "image_column", "text_column", "mislabelled", "max_bytes"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("table", options)

@@ -200,6 +200,7 @@ class WebDatasetReader:
     """Shards -> items with what their `.json` and `.cls` say as metadata."""
 
     suffixes = frozenset({".tar", ".tar.gz", ".tgz"})
+    hashed_options = frozenset({"mislabelled", "max_member_bytes"})
 
     def __init__(self, options: Options) -> None:
         self.name = printed("webdataset", options)

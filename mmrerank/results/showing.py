@@ -12,6 +12,7 @@ from typing import Any
 
 from mmrerank.errors import MMRerankError
 from mmrerank.handles import ImageHandle
+from mmrerank.texts import printable
 
 THUMB_PX = 128
 MOST_ROWS = 20  # rows with pictures in a notebook; a page of thousands helps nobody
@@ -47,7 +48,7 @@ def as_text(title: str, rows: Sequence[Row], notes: Sequence[str] = (), *, width
         name = row.name if len(row.name) <= names else f"…{row.name[1 - names :]}"
         lines.append(_cut(f"{row.rank:>2}. {score:>7}  {name:<{names}}  {row.reason}", columns))
     text = "\n".join([*lines, *(f"    {note}" for note in notes)])
-    return text.encode("utf-8", "replace").decode("utf-8")  # half a character would break the print of all
+    return printable(text)  # half a character would break the print of all, and an escape sequence what follows
 
 
 def _cut(line: str, width: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,50 +86,3 @@ def slug_of(encoder_name: str) -> str:
     """
     readable = re.sub(r"\W+", "_", encoder_name).strip("_")[-60:]
     return f"{readable}_{hashlib.blake2b(encoder_name.encode(), digest_size=2).hexdigest()}"
-
-
-def field_name(key: str) -> str:
-    """A metadata key as a column name: lower case, word characters, never one of the fixed fields.
-
-    >>> field_name("Skin tone"), field_name("text")
-    ('skin_tone', 'text_')
-    """
-    name = re.sub(r"\W+", "_", key.strip()).lower() or "field"
-    return f"{name}_" if name in FIXED.names else name
-
-
-def metadata_types(rows: Iterable[Mapping[str, Any]], present: pa.Schema) -> dict[str, pa.DataType]:
-    """The Arrow type each metadata column needs for these rows and for what it already holds.
-
-    Integers widen to floats; any other mixture widens to text.
-    """
-    types: dict[str, pa.DataType] = {}
-    for row in rows:
-        for name, value in row.items():
-            if value is None:
-                continue
-            present_type = types.get(name) or (present.field(name).type if name in present.names else None)
-            types[name] = _widened(present_type, _type_of(value))
-    return types
-
-
-def _type_of(value: Any) -> pa.DataType:
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return pa.int64()
-    return pa.float64() if isinstance(value, float) else pa.string()
-
-
-def _widened(present: pa.DataType | None, new: pa.DataType) -> pa.DataType:
-    if present is None or present == new:
-        return new
-    numbers = {pa.int64(), pa.float64()}
-    return pa.float64() if {present, new} <= numbers else pa.string()
-
-
-def as_type(value: Any, kind: pa.DataType) -> Any:
-    """The value in the column's type; text stands for what has no type of its own."""
-    if value is None or (not pa.types.is_string(kind)):
-        return float(value) if value is not None and pa.types.is_floating(kind) else value
-    return value if isinstance(value, str) else str(value)

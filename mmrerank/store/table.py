@@ -6,7 +6,7 @@ killed process leaves the last commit. Two writers at once would both insert the
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,9 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrerank.errors import DamagedData, InputError
-from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, as_type, field_name, metadata_types
+from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, column_names, fitted, plain_value, renamed
+from mmrerank.store.filters import explained, for_engine
+from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
+from mmrerank.texts import clean
 from mmrerank.types import Array, Keys
 
+logger = logging.getLogger(__name__)
+REPAIR = "index any of the folders of the collection again: that repairs it."
 ITEMS_IN_MEMORY = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
 _KNOWN = [
     "item_id",
@@ -38,6 +43,7 @@ _KNOWN = [
     "document_id",
     "page_number",
 ]
+_WORDS = ("text", "document_id", "reason")  # what readers pass on; ids are looked at before
 
 
 class Table:
@@ -86,7 +92,7 @@ class Table:
 
     @property
     def metadata_fields(self) -> tuple[str, ...]:
-        return tuple(n for n in self._dataset.schema.names if n not in FIXED.names and not n.startswith((PREFIX, TOKENS)))
+        return tuple(name for name in self._dataset.schema.names if name not in FIXED.names and _is_readable(name))
 
     def dimension(self, slug: str) -> int | None:
         """Of the descriptors of one encoder; None when the table has none of it."""
@@ -107,12 +113,34 @@ class Table:
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
-    def write(self, records: Sequence[Record]) -> None:
-        """Adds or replaces whole rows in one atomic commit."""
+    def write(self, records: Sequence[Record], *, with_vectors: bool = True) -> tuple[list[Renamed], list[Misfit]]:
+        """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
+
+        Args:
+            with_vectors: False for rows that are there and keep their descriptors and token vectors.
+
+        Returns:
+            the fields that are called otherwise here, and the values that their columns could not hold as they came.
+        """
         if not records:
-            return
-        rows = [{field_name(k): v for k, v in record.metadata.items()} for record in records]
-        types = self._fit_columns(metadata_types(rows, self._dataset.schema))
+            return [], []
+        present = {name: self._dataset.schema.field(name).type for name in self.metadata_fields}
+        columns = [column_names(record.metadata, present) for record in records]
+        rows = [
+            {names[str(key)]: plain_value(value) for key, value in r.metadata.items()} for names, r in zip(columns, records, strict=True)
+        ]
+        fields = fitted([record.item_id for record in records], rows, present)
+        with self._columns_undone_on_failure():
+            self._fit_columns(fields.types)
+            arrow = self._as_arrow(records, fields.rows)
+            if not with_vectors:
+                arrow = arrow.select([n for n in arrow.column_names if n != "encoders" and not n.startswith((PREFIX, TOKENS))])
+            self._merge(arrow, insert=with_vectors)
+        changes = {change.field: change for names in columns for change in renamed(names)}
+        return list(changes.values()), fields.misfits
+
+    def _as_arrow(self, records: Sequence[Record], metadata: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """The rows as the table has its columns now."""
         schema = self._dataset.schema
         columns = [_fixed_column(records, name) for name in FIXED.names]
         for name in schema.names[len(FIXED) :]:
@@ -121,9 +149,41 @@ class Table:
             elif name.startswith(TOKENS):
                 columns.append(_token_column([r.tokens.get(name[len(TOKENS) :]) for r in records]))
             else:
-                kind = types.get(name, schema.field(name).type)
-                columns.append(pa.array([as_type(row.get(name), kind) for row in rows], kind))
-        self._merge(pa.Table.from_arrays(columns, schema=schema), insert=True)
+                columns.append(pa.array([row.get(name) for row in metadata], schema.field(name).type))
+        return pa.Table.from_arrays(columns, schema=schema)
+
+    @contextmanager
+    def _columns_undone_on_failure(self) -> Iterator[None]:
+        """Goes back to the version before where the columns were changed and what was to fill them could not be written."""
+        version, schema = self.version, self._dataset.schema
+        try:
+            yield
+        except BaseException:  # the engine's panics are no Exception
+            self.refresh()
+            if self._dataset.schema != schema:
+                lance.dataset(str(self.path), version=version).restore()
+                self.refresh()
+            raise
+
+    def repair(self) -> list[str]:
+        """Drops columns that the engine cannot stand beside its own, which earlier versions made of fields of that name, and ends what a
+        kill left of a change of type; returns what was done, in sentences."""
+        lines = []
+        for name in self._dataset.schema.names:
+            if OF_ENGINE.fullmatch(name):
+                self._dataset.drop_columns([name])
+                lines.append(
+                    f"the column {name!r}, which the storage engine cannot hold, was dropped; the field is {column_name(name)!r} now"
+                )
+            elif name.startswith(WIDER):
+                column = name[len(WIDER) :]
+                if column in self._dataset.schema.names:
+                    self._dataset.drop_columns([name])
+                else:
+                    self._dataset.alter_columns({"path": name, "name": column})
+                lines.append(f"the change of the type of {column!r}, which was stopped half way, was brought to its end")
+        self.refresh()
+        return lines
 
     def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None:
         """Replaces some columns of rows that exist, in one atomic commit; a vector column is named `descriptor:SLUG`, one of
@@ -171,10 +231,20 @@ class Table:
         self.refresh()
 
     def snapshot(self) -> Snapshot:
-        """A view of the newest version that later writes do not change."""
-        return Snapshot(lance.dataset(str(self.path), version=self._dataset.version))
+        """A view of the newest version that later writes do not change; of a table that needs `repair`, of the newest that does not."""
+        if not any(map(OF_ENGINE.fullmatch, self._dataset.schema.names)):
+            return Snapshot(lance.dataset(str(self.path), version=self._dataset.version))
+        logger.warning("the table %s has a column that its engine cannot read; %s", self.path, REPAIR)
+        return Snapshot(self._newest_readable())
 
-    def _fit_columns(self, types: Mapping[str, pa.DataType]) -> Mapping[str, pa.DataType]:
+    def _newest_readable(self) -> Any:
+        for entry in reversed(self._dataset.versions()):
+            dataset = lance.dataset(str(self.path), version=entry["version"])
+            if not any(map(OF_ENGINE.fullmatch, dataset.schema.names)):
+                return dataset
+        raise DamagedData(f"the table {self.path} has a column that its engine cannot read", hint=REPAIR)
+
+    def _fit_columns(self, types: Mapping[str, pa.DataType]) -> None:
         schema = self._dataset.schema
         new = [pa.field(name, kind) for name, kind in types.items() if name not in schema.names]
         if new:
@@ -182,11 +252,10 @@ class Table:
         for name, kind in types.items():
             if name in schema.names and schema.field(name).type != kind:
                 self._retype(name, kind)
-        return types
 
     def _retype(self, name: str, kind: pa.DataType) -> None:
         """Lance casts within one family of types only, so a wider column is computed beside the old one and takes its name."""
-        copy = f"{name}_wider"  # all that a kill between these steps leaves behind
+        copy = WIDER + name  # what a kill between these steps leaves behind, for `repair`
         self._dataset.add_columns({copy: f"CAST(`{name}` AS {'STRING' if pa.types.is_string(kind) else 'DOUBLE'})"})
         self._dataset.drop_columns([name])
         self._dataset.alter_columns({"path": copy, "name": name})
@@ -203,7 +272,8 @@ class Snapshot:
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self.version = int(dataset.version)
-        self._scalars = [n for n in dataset.schema.names if not n.startswith((PREFIX, TOKENS))]
+        self._scalars = [name for name in dataset.schema.names if _is_readable(name)]
+        self._types = {name: dataset.schema.field(name).type for name in self._scalars}
         short_fields = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= ITEMS_IN_MEMORY else ["key"]
         rows = dataset.to_table(columns=short_fields, filter="state = 'ready'", with_row_id=True)
         order = np.argsort(rows["key"].to_numpy(), kind="stable")
@@ -236,11 +306,12 @@ class Snapshot:
         Raises:
             InputError: the condition cannot be parsed or names an unknown field.
         """
-        return self._matching(_with_backticks(condition, self._scalars))
+        return self._matching(condition)
 
     def _keys_where(self, condition: str) -> Keys:
-        with _sql_errors(condition, self._scalars):
-            rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({condition})")
+        for_lance = for_engine(condition, self._types)
+        with explained(condition, self._types):
+            rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({for_lance})")
         return np.sort(rows["key"].to_numpy())
 
     def keys_of(self, item_ids: Sequence[str]) -> Keys:
@@ -346,26 +417,9 @@ class Snapshot:
         return places
 
 
-@contextmanager
-def _sql_errors(condition: str, fields: Sequence[str]) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        message = str(error).split(", /")[0]  # what follows is a place in Lance's source
-        raise InputError(f"the filter {condition!r} cannot be used: {message}", hint=f"Fields: {', '.join(fields)}.") from error
-
-
-def _with_backticks(condition: str, fields: Sequence[str]) -> str:
-    """The condition with quoted field names as Lance writes them; it would take them for texts, and nothing would match."""
-
-    def replaced(match: re.Match[str]) -> str:
-        name = match[1]
-        if name is not None and name not in fields:
-            hint = f"Fields: {', '.join(fields)}. Texts stand in single quotes."
-            raise InputError(f"the filter {condition!r} names the field {name!r}, which no item has", hint=hint)
-        return match[0] if name is None else f"`{name}`"
-
-    return re.sub(r"""'(?:[^']|'')*'|"([^"]*)\"""", replaced, condition)
+def _is_readable(name: str) -> bool:
+    """Whether a column is a fixed field or one that items brought along."""
+    return not name.startswith((PREFIX, TOKENS, WIDER)) and not OF_ENGINE.fullmatch(name)
 
 
 def _quoted(text: str) -> str:
@@ -375,7 +429,10 @@ def _quoted(text: str) -> str:
 def _fixed_column(records: Sequence[Record], name: str) -> pa.Array:
     if name == "encoders":
         return pa.array([",".join(sorted(r.descriptors)) for r in records], pa.string())
-    return pa.array([getattr(record, name) for record in records], FIXED.field(name).type)
+    values = [getattr(record, name) for record in records]
+    if name in _WORDS:
+        values = [value if value is None else clean(value) for value in values]
+    return pa.array(values, FIXED.field(name).type)
 
 
 def _vector_column(rows: Sequence[Array | None], kind: pa.DataType) -> pa.Array:

@@ -121,6 +121,7 @@ def test_a_download_is_said_before_and_a_person_is_asked(
 
     monkeypatch.setattr(_downloads.typer, "confirm", no)
     monkeypatch.setattr(_downloads, "at_a_terminal", lambda: True)
+    monkeypatch.setattr(_downloads, "is_reachable", lambda source: True)
     assert main(["index", str(tmp_path / "a.png"), "--into", str(tmp_path / "c")]) == 1
     told = capsys.readouterr().err
     assert "about 577 MiB from https://huggingface.co/laion/" in told
@@ -137,6 +138,7 @@ def test_nobody_is_asked_who_said_yes_or_sits_at_no_terminal(
     download = Download(name="x", source="https://hub/x", folder="/cache", mib=None)
     monkeypatch.setattr(_downloads, "downloads_of", lambda names: iter([download]))
     monkeypatch.setattr(_downloads, "at_a_terminal", lambda: terminal)
+    monkeypatch.setattr(_downloads, "is_reachable", lambda source: True)
     monkeypatch.setattr(_downloads.typer, "confirm", lambda text, **_: asked.append(text) or True)
     _downloads.announce(["x"], yes=yes)
     assert len(asked) == questions

@@ -21,6 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from mmrerank.cli.index import index
 from mmrerank.collection import Collection
+from mmrerank.ingest.changes import TICK_NS
 from mmrerank.readers import _files
 
 WITHOUT_OCR = ("images(ocr='never')", "pdf(ocr='never')")
@@ -84,6 +85,7 @@ def test_a_first_run_opens_each_file_as_often_as_its_kind_needs_and_a_second_non
     write(folder)
     for file in folder.rglob("*"):
         os.utime(file, (time.time() - 60, time.time() - 60))  # old enough for their times to be trusted
+    time.sleep(2 * TICK_NS / 1e9)  # that they were touched is seen too
     collection = Collection.create(tmp_path / "collection", encoders=[colour])
     with opens_below(folder) as first:
         report = collection.add([folder / name], read_with=WITHOUT_OCR)

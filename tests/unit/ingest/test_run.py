@@ -13,6 +13,7 @@ from makers import ColourEncoder, picture, write_pictures, write_tar
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
 from mmrerank.ingest import changes
+from mmrerank.ingest.changes import TICK_NS
 from mmrerank.ingest.run import IngestReport
 
 
@@ -28,6 +29,7 @@ def settle(folder: Path) -> None:
     """Makes the files look old, so that their times can be trusted."""
     for file in folder.rglob("*"):
         os.utime(file, (time.time() - 60, time.time() - 60))
+    time.sleep(2 * TICK_NS / 1e9)  # that they were touched is seen too
 
 
 def ids(collection: Collection) -> set[str]:

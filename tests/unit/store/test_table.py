@@ -7,6 +7,7 @@ from typing import Any
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mmrerank.errors import DamagedData, InputError
@@ -83,19 +84,177 @@ def test_rows_without_descriptor_keep_their_place(table: Table) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "kept"),
+    ("first", "second", "column", "beside"),
     [
-        (1, 2.5, [1.0, 2.5]),
-        (1, "many", ["1", "many"]),
-        (2.5, "many", ["2.5", "many"]),
-        ("many", 3, ["many", "3"]),
-        (True, "yes", ["true", "yes"]),
+        (1, 2.5, [1.0, 2.5], None),
+        (2.5, 3, [2.5, 3.0], None),
+        (1, "2", [1, 2], None),
+        (1, "2.5", [1.0, 2.5], None),
+        (1, "many", [1, None], [None, "many"]),
+        (1, "007", [1, None], [None, "007"]),
+        (1, True, [1, None], [None, "true"]),
+        (1, 2**70, [1, None], [None, str(2**70)]),
+        (2.5, "many", [2.5, None], [None, "many"]),
+        ("many", 3, ["many", "3"], None),
+        (True, 0, [True, False], None),
+        (True, "FALSE", [True, False], None),
+        (True, "yes", [True, None], [None, "yes"]),
+        (1, float("nan"), [1, None], None),
+        (1, None, [1, None], None),
+        ("a", ["b", {"c": None}], ["a", '["b", {"c": null}]'], None),
+        (1, [2], [1, None], [None, "[2]"]),
+        (np.int64(1), np.float32(2.5), [1.0, 2.5], None),
     ],
 )
-def test_a_metadata_field_widens_to_hold_what_comes(table: Table, first: Any, second: Any, kept: list[Any]) -> None:
-    table.write([record("a", metadata={"n": first})])
-    table.write([record("b", metadata={"n": second})])
-    assert [r["n"] for r in sorted(table.snapshot().table(["item_id", "n"]), key=lambda r: str(r["item_id"]))] == kept
+def test_an_odd_value_does_not_change_the_type_of_its_column(
+    table: Table, first: Any, second: Any, column: list[Any], beside: list[Any] | None
+) -> None:
+    for item_id, value in (("a", first), ("b", second)):
+        table.write([record(item_id, metadata={"n": value})])
+    rows = sorted(table.snapshot().table(["item_id", "n", *(["n_text"] if beside else [])]), key=lambda r: str(r["item_id"]))
+    assert [r["n"] for r in rows] == column
+    assert not beside or [r["n_text"] for r in rows] == beside
+    assert ("n_text" in table.metadata_fields) == bool(beside)
+
+
+def test_a_filter_over_numbers_goes_on_when_a_text_comes_and_its_error_names_the_way_out(table: Table) -> None:
+    table.write([record(name, metadata={"year": 1990 + n}) for n, name in enumerate("abc")])
+    _, misfits = table.write([record("d", metadata={"year": "n.d."})])
+    assert [(m.item_id, m.column, m.holds, m.beside) for m in misfits] == [("d", "year", "whole numbers", "year_text")]
+    snapshot = table.snapshot()
+    assert snapshot.where("year > 1990").tolist() == sorted([key_of("b", "1"), key_of("c", "1")])
+    assert snapshot.where("year_text = 'n.d.'").tolist() == [key_of("d", "1")]
+    with pytest.raises(InputError, match=r"year holds whole numbers: write the number without quotes.*year_text"):
+        snapshot.where("year = 'n.d.'")
+    with pytest.raises(InputError, match=r"year_text = '...'.*TRY_CAST\(year_text AS DOUBLE\) > 3"):
+        snapshot.where("year_text > 3")
+
+
+def test_most_values_decide_the_type_of_a_new_column(table: Table) -> None:
+    values = {"year": [1990, 1991, "n.d.", "1992"], "name": ["x", "y", 3, "z"], "flag": [True, False, "no", True]}
+    table.write([record(str(n), metadata={name: some[n] for name, some in values.items()}) for n in range(4)])
+    rows = sorted(table.snapshot().table(["item_id", "year", "year_text", "name", "flag", "flag_text"]), key=lambda r: str(r["item_id"]))
+    assert [r["year"] for r in rows] == [1990, 1991, None, 1992]
+    assert [r["name"] for r in rows] == ["x", "y", "3", "z"]
+    assert [(r["flag"], r["flag_text"]) for r in rows] == [(True, None), (False, None), (None, "no"), (True, None)]
+
+
+def test_figures_with_leading_noughts_make_a_column_of_texts(table: Table) -> None:
+    table.write([record(str(n), metadata={"zip": value}) for n, value in enumerate([90210, "01234", 10115])])
+    snapshot = table.snapshot()
+    assert snapshot.where("zip = '01234'").tolist() == [key_of("1", "1")]
+    assert snapshot.where("zip = '90210'").tolist() == [key_of("0", "1")]
+
+
+NAMES_OF_OTHERS = (
+    "_rowid",
+    "_rowaddr",
+    "_rowoffset",
+    "_row_created_at_version",
+    "_row_last_updated_at_version",
+    "_score",
+    "_distance",
+    "_fragment_id",
+    "_indexid",
+    "__action",
+    "__merge_source_sentinel",
+    "__index_level_0__",
+    "__id",
+    "_ROWID",
+    "_Rowid",
+    "key",
+    "item_id",
+    "state",
+    "encoders",
+    "text",
+    "descriptor:e",
+    "tokens:e",
+    "wider:n",
+    "select",
+    "order",
+    "2020",
+    "a.b",
+    "a`b",
+    "a'b",
+    'it"s',
+    "{}",
+    "[x]",
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES_OF_OTHERS, "", "  ", "\x1b[2J", "a\nb", "\ud800", "\0", "a" * 3000, "_", "größe", "Größe"])
+def test_a_field_called_as_the_storage_calls_its_own_is_written_read_and_filtered(table: Table, name: str) -> None:
+    table.write([record("a", descriptors={"e": row(1, 0)})])
+    table.write([record("b", metadata={name: 17}, descriptors={"e": row(0, 1)}), record("c", metadata={name: 18})])
+    table.write([record("b", "2", metadata={name: 19}, descriptors={"e": row(0, 1)})])
+    table.fill(["a"], {"file_size": [5]})
+    table.remove(["c"])
+    table.compact()
+    snapshot = Table.open(table.path).snapshot()
+    (column,) = snapshot.metadata_fields
+    assert [fields.get(column) for fields in snapshot.records(np.array([key_of("a", "1"), key_of("b", "2")]))[0]] == [None, 19]
+    assert snapshot.where(f'"{column}" = 19').tolist() == [key_of("b", "2")]
+    assert snapshot.descriptors(np.array([key_of("b", "2")]), "e").tolist() == [[0.0, 1.0]]
+
+
+def test_a_filter_on_a_name_of_the_engine_means_the_field_of_the_items(table: Table) -> None:
+    table.write([record("a")])
+    with pytest.raises(InputError, match="names the field '_rowid', which no item has"):
+        table.snapshot().where("_rowid = 0")
+    table.write([record("b", metadata={"_rowid": 0})])
+    for condition in ("_rowid = 0", "`_rowid` = 0", '"_rowid" = 0', "field_rowid = 0", "_ROWID = 0", "item_id <> '_rowid' AND _rowid = 0"):
+        assert table.snapshot().where(condition).tolist() == [key_of("b", "1")], condition
+
+
+def test_fields_of_one_item_that_differ_by_case_or_signs_alone_are_both_there(table: Table) -> None:
+    changes, _ = table.write([record("a", metadata={"Name": "x", "name": "y", "na-me": 1, "na me": 2})])
+    assert table.snapshot().table(["name", "name_2", "na_me", "na_me_2"])[0] == {"name": "y", "name_2": "x", "na_me": 2, "na_me_2": 1}
+    assert {change.field for change in changes} == {"Name", "na-me"}
+
+
+@pytest.mark.parametrize("name", ["_rowid", "_rowaddr", "_rowoffset", "_row_created_at_version", "__action"])
+def test_a_table_that_a_field_of_the_engines_name_ruined_is_searched_as_it_was_and_repaired(table: Table, name: str) -> None:
+    table.write([record("a", metadata={"n": 1})])
+    lance.dataset(str(table.path)).add_columns([pa.field(name, pa.int64())])  # as far as earlier versions came
+    hit = Table.open(table.path)
+    assert hit.snapshot().where("n = 1").tolist() == [key_of("a", "1")]
+    assert name in hit.repair()[0]
+    hit.write([record("b", metadata={name: 17})])
+    assert hit.snapshot().where(f"{name} = 17").tolist() == [key_of("b", "1")]
+    assert hit.repair() == []
+
+
+def test_columns_are_what_they_were_where_the_write_behind_them_fails(table: Table) -> None:
+    class Panic(BaseException):
+        pass
+
+    class Failing(Table):
+        def _merge(self, rows: pa.Table, *, insert: bool) -> None:
+            raise Panic
+
+    table.write([record("a", metadata={"n": 1})])
+    schema = lance.dataset(str(table.path)).schema
+    failing = Failing.open(table.path)
+    with pytest.raises(Panic):
+        failing.write([record("b", metadata={"n": 2.5, "new": "x"})])
+    assert lance.dataset(str(table.path)).schema == schema
+    table.refresh()
+    table.write([record("b", metadata={"n": 2})])
+    assert table.snapshot().where("n > 0").tolist() == sorted([key_of("a", "1"), key_of("b", "1")])
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_a_change_of_type_that_a_kill_stopped_is_brought_to_its_end(table: Table, is_dropped: bool) -> None:
+    table.write([record("a", metadata={"n": 1})])
+    dataset = lance.dataset(str(table.path))
+    dataset.add_columns({"wider:n": "CAST(`n` AS DOUBLE)"})
+    if is_dropped:
+        dataset.drop_columns(["n"])
+    table.refresh()
+    assert table.metadata_fields == (() if is_dropped else ("n",))
+    table.repair()
+    assert table.metadata_fields == ("n",)
+    assert table.snapshot().where("n = 1").tolist() == [key_of("a", "1")]
 
 
 def test_a_metadata_field_with_a_fixed_name_is_told_apart(table: Table) -> None:
