@@ -33,6 +33,7 @@ from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
+from mmrerank.readers._page_numbers import numbered
 from mmrerank.readers._pdf_text import words_of
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
@@ -181,7 +182,7 @@ def _page(document: Any, page_number: int, path: Path) -> Any:
 
 
 class PdfReader:
-    """PDF -> pages with `title`, `section` and `page_label` as metadata where the document gives them."""
+    """PDF -> pages with `title`, `section` and `page_label` (what is printed on the page) as metadata where the document gives them."""
 
     suffixes = frozenset({".pdf"})
 
@@ -213,9 +214,10 @@ class PdfReader:
             sections = _sections(document, pages)
         entries = (self._page(path, item_id, n, file_hash, shared | _section(sections[n - 1])) for n in range(1, pages + 1))
         if (why := _ocr.why_not(self._options.ocr)) is None:
-            yield from _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
+            entries = _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
         else:
-            yield from (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
+            entries = (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
+        yield from numbered(entries)
 
     def _page(self, path: Path, item_id: str, number: int, file_hash: str, shared: dict[str, str]) -> ReadItem | Failure:
         page_id = f"{item_id}#page={number}"
