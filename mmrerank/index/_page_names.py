@@ -16,32 +16,14 @@ from dataclasses import dataclass
 
 from mmrerank.types import PageNames
 
-_NTH = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_ONES = tuple(
-    [
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ]
-)
+_ORDER = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_SMALL = """
+one two three four five six seven eight nine ten
+eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+"""
+_ONES = tuple(_SMALL.split())
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_ORDINALS = {word: number for number, word in enumerate(_NTH, 1)}
+_ORDINALS = {word: number for number, word in enumerate(_ORDER.split(), 1)}
 _NUMBERS = {word: number for number, word in enumerate(_ONES, 1)} | {word: 10 * number for number, word in enumerate(_TENS, 2)}
 _NUMBERS |= {f"{tens}{gap}{one}": _NUMBERS[tens] + _NUMBERS[one] for tens in _TENS for one in _ONES[:9] for gap in "- "}
 _ROMANS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
@@ -74,144 +56,16 @@ _FILE = re.compile(r"[\"“'‘]([^\"”'’]+\.[a-z0-9]{2,4})[\"”'’]|(?<![\
 _OF = re.compile(
     r"\)?\s*,?\s*(?:of|in|from|aus|von)\s+(?:the\s+)?(?:(?:file|document)\s+)?(?:[\"“'‘]([^\"”'’]+)[\"”'’]|([\w./-]*\w))", re.IGNORECASE
 )
-_BARE = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "on",
-        "in",
-        "at",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "would",
-        "you",
-        "me",
-        "i",
-        "we",
-        "us",
-        "it",
-        "this",
-        "that",
-        "there",
-        "and",
-        "or",
-        "to",
-        "for",
-        "with",
-        "from",
-        "by",
-        "what",
-        "which",
-        "who",
-        "how",
-        "where",
-        "whats",
-        "what's",
-        "say",
-        "says",
-        "said",
-        "saying",
-        "stand",
-        "stands",
-        "stood",
-        "stated",
-        "state",
-        "read",
-        "reads",
-        "show",
-        "shows",
-        "shown",
-        "contain",
-        "contains",
-        "content",
-        "contents",
-        "text",
-        "written",
-        "write",
-        "see",
-        "seen",
-        "find",
-        "found",
-        "tell",
-        "give",
-        "about",
-        "describe",
-        "summarise",
-        "summarize",
-        "summary",
-        "quote",
-        "open",
-        "please",
-        "look",
-        "like",
-        "exactly",
-        "word",
-        "words",
-        "all",
-        "any",
-        "everything",
-        "document",
-        "file",
-        "report",
-        "paper",
-        "slides",
-        "slide",
-        "pages",
-        "page",
-        "no",
-        "number",
-        "printed",
-        "numbered",
-        "labelled",
-        "was",
-        "steht",
-        "auf",
-        "der",
-        "die",
-        "das",
-        "im",
-        "von",
-        "aus",
-        "seite",
-        "seiten",
-        "inhalt",
-        "que",
-        "dit",
-        "la",
-        "le",
-        "il",
-        "y",
-        "a",
-        "sur",
-        "à",
-        "qu",
-        "est",
-        "quoi",
-        "contient",
-        "qué",
-        "dice",
-        "en",
-        "hay",
-        "el",
-        "cosa",
-        "nella",
-        "su",
-        "wat",
-        "staat",
-        "er",
-        "op",
-    ]
-)
+_ASKING = """
+a an the of on in at is are was were be do does did can could would you me i we us it this that there and or to for with from by
+what which who how where whats what's say says said saying stand stands stood stated state read reads show shows shown
+contain contains content contents text written write see seen find found tell give about describe summarise summarize summary quote
+open please look like exactly word words all any everything document file report paper slides slide pages page no number
+printed numbered labelled
+was steht auf der die das im von aus seite seiten inhalt que dit la le il y a sur à qu est quoi contient qué dice en hay el cosa
+nella su wat staat er op
+"""
+_BARE = frozenset(_ASKING.split())
 _TOKEN = re.compile(r"[^\W_][\w'’.-]*\w|[^\W_]")
 
 

@@ -1,7 +1,8 @@
 """The numbers printed on pages, read from their text where the file itself does not say them.
 
 A line at the head or foot that is a page number ("12", "- iv -", "Page 12 of 30", "A-3", "12 | Annual Report") counts where the page
-before or behind goes on with it: 12 then 13, iv then v. A table's last cell does not. Only labels that differ from the number of the page are kept.
+before or behind goes on with it: 12 then 13, iv then v. A table's last cell does not. Only labels that differ from the number of the
+page are kept.
 """
 
 from __future__ import annotations

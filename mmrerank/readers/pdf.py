@@ -212,12 +212,13 @@ class PdfReader:
             pages = self.count(path)
             shared = _title(document)
             sections = _sections(document, pages)
+        pages_read: Iterator[ReadItem | Failure]
         entries = (self._page(path, item_id, n, file_hash, shared | _section(sections[n - 1])) for n in range(1, pages + 1))
         if (why := _ocr.why_not(self._options.ocr)) is None:
-            entries = _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
+            pages_read = _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
         else:
-            entries = (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
-        yield from numbered(entries)
+            pages_read = (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
+        yield from numbered(pages_read)
 
     def _page(self, path: Path, item_id: str, number: int, file_hash: str, shared: dict[str, str]) -> ReadItem | Failure:
         page_id = f"{item_id}#page={number}"

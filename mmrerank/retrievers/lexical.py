@@ -125,7 +125,7 @@ def _among(items: Sequence[Item]) -> str:
 
 
 def _scored(candidate: Candidate, more: float, *, alone: bool = False) -> Candidate:
-    """The candidate with `more` added to its match, or in place of it: where a page alone is asked for, the words of asking mean nothing."""
+    """The candidate with `more` added to its match, or in place of it where a page alone is asked for."""
     score = candidate.score or 0.0
     return replace(candidate, score=more if alone else score + more, raw_score=score)
 
