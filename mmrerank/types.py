@@ -159,6 +159,7 @@ class Answer:
     text: str
     citations: tuple[Citation, ...]
     found: bool = True  # False: not in these documents
+    nearest: Citation | None = None  # the page that comes nearest where it is not found, if any does
     notes: Notes = field(default_factory=Notes)
 
 

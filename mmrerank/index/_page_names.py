@@ -91,7 +91,7 @@ def pages_named(text: str) -> PageNames:
     >>> sorted(names.labels), names.document, names.alone
     (['iv'], 'report.pdf', True)
     """
-    mentions = [*_by_name(text), *_by_order(text), *_from_end(text)]
+    mentions = _mentions(text)
     if not mentions:
         return PageNames()
     document, span = _document(text, mentions)
@@ -102,6 +102,10 @@ def pages_named(text: str) -> PageNames:
         document=document,
         alone=_is_bare(text, [*((mention.start, mention.stop) for mention in mentions), span]),
     )
+
+
+def _mentions(text: str) -> list[_Mention]:
+    return [*_by_name(text), *_by_order(text), *_from_end(text)]
 
 
 def _by_name(text: str) -> Iterator[_Mention]:
@@ -199,7 +203,11 @@ def _document(text: str, mentions: list[_Mention]) -> tuple[str, tuple[int, int]
 
 def _is_bare(text: str, spans: list[tuple[int, int]]) -> bool:
     """Whether nothing but words of asking stands outside these spans."""
-    rest = list(text)
+    return all(token.casefold().replace("’", "'") in _BARE for token in _TOKEN.findall(_blanked(text, spans)))
+
+
+def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
+    letters = list(text)
     for start, stop in spans:
-        rest[start:stop] = " " * (stop - start)
-    return all(token.casefold().replace("’", "'") in _BARE for token in _TOKEN.findall("".join(rest)))
+        letters[start:stop] = " " * (stop - start)
+    return "".join(letters)

@@ -8,6 +8,7 @@ from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, RACY_NS, Unopened
 from mmrerank.readers._ocr import why_not
 from mmrerank.readers._page_pictures import is_page
 from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect
+from mmrerank.readers._titles import is_placeholder
 
 if TYPE_CHECKING:
     from mmrerank.readers._boxes import boxes
@@ -24,6 +25,7 @@ __all__ = [
     "boxes",
     "inspect",
     "is_page",
+    "is_placeholder",
     "why_not",
 ]
 

@@ -35,6 +35,7 @@ from mmrerank.readers import _ocr
 from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
 from mmrerank.readers._page_numbers import numbered
 from mmrerank.readers._pdf_text import words_of
+from mmrerank.readers._titles import is_placeholder
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 logger = logging.getLogger(__name__)
@@ -283,11 +284,11 @@ def _words(call: Callable[[], str]) -> str:
 
 def _title(document: Any) -> dict[str, str]:
     title = _words(lambda: document.get_metadata_value("Title"))
-    return {"title": title} if title else {}
+    return {} if is_placeholder(title) else {"title": title}
 
 
 def _section(section: str) -> dict[str, str]:
-    return {"section": section} if section else {}
+    return {} if is_placeholder(section) else {"section": section}
 
 
 def _label(label: str, number: int) -> dict[str, str]:

@@ -24,9 +24,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mmrerank.errors import InputError
-from mmrerank.index import english, pages_named
+from mmrerank.index import english, pages_named, subject
 from mmrerank.parts import printed
-from mmrerank.retrievers._question import subject
 from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Item, Notes, PageNames, Query, Ranking
 

@@ -31,9 +31,9 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answer_is_quoted_with_its_page(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(handbook), QUESTION, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["answer", "citations", "stages", "found"]
+    assert list(found) == ["answer", "citations", "stages", "found", "nearest"]
     assert "cut after 77 tokens" in found["answer"]
-    assert list(found["citations"][0]) == ["item_id", "document_id", "page_number", "score"]
+    assert list(found["citations"][0]) == ["item_id", "document_id", "page_number", "score", "page_label", "quote", "boxes"]
     assert (found["citations"][0]["document_id"], found["citations"][0]["page_number"]) == ("picture-search-handbook.pdf", 7)
     assert [stage["name"].split("(")[0] for stage in found["stages"]][-1] == "extractive"
 

@@ -148,11 +148,11 @@ def test_words_weigh_what_they_do_in_the_whole_collection() -> None:
 
 def test_a_word_that_no_page_has_beside_the_others_makes_an_honest_no() -> None:
     corpus = Rarities({"pump": 6.0, "boat": 1.0, "head": 2.0})
-    pages = [page(1, "Foreword by the boat head.")]
+    pages = [page(1, "Foreword by the boat.")]
     assert not build(Options(), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
-    assert build(Options(threshold=0.3), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
+    assert build(Options(least=0.1, threshold=3.0), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
 
 
 def test_a_threshold_outside_of_its_range_is_refused() -> None:
-    with pytest.raises(InputError, match=r"0\.\.1"):
-        Options(threshold=2)
+    with pytest.raises(InputError, match="0 and above"):
+        Options(threshold=-1)

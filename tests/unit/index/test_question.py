@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmrerank.retrievers._question import subject
+from mmrerank.index import subject
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 
 _SENTENCE = re.compile(r"(?<=[?!;])\s*(?=[A-Za-z])|(?<=[^.\s]{2}\.)\s+(?=[A-Za-z])")  # not within "e.g." or a name with points
-_ORDER = re.compile(r"(?:please\s+)?(?:an[sw]+er|write|round|list|format|enumerate|give|return|save|express|report|state)\b", re.I)
+_ORDER = re.compile(
+    r"(?:please\s+)?(?:directly\s+)?(?:an[sw]+er|wri\w*|round|list|format|enumerate|give|return|save|express|report|state)\b", re.I
+)
 _EXAMPLE = re.compile(r"e\.?g\b|for example|such as|like\b", re.I)
 _FORM = re.compile(
     r"\b(?:answer|format(?:ted)?|decimals?|integer|int|float|string|alphabetical|order"
