@@ -1,28 +1,33 @@
-"""What a model answered -> an order of the candidates, always a whole one, with a status that says how much of it was the model's.
+"""What a model answered -> an order, a choice or scores of the candidates, with a status that says how much of it was the model's.
 
-    '{"ranking": [3, 1]}'  --parse_ranking-->  marks [3, 1]  --order_of(marks, 4)-->  positions (2, 0, 1, 3), "completed"
+    '<think>...</think> [3] > [1]'  --read_marks-->  marks (3, 1)  --order_of(marks, 4)-->  positions (2, 0, 1, 3), "completed"
 
-Marks are the numbers 1..count under which candidates were shown, positions count them from 0. A method with a form of answer of its own
-parses that itself and hands its marks to `order_of`. Below stands what is said about the marks beside their order.
+Marks are the numbers 1..count (or letters A, B, ...) under which candidates were shown, positions count them from 0. All methods read
+answers here, so that a grammar that one of them knows is known to all: `_final_part` finds what is the answer behind the reasoning,
+`_marks` the marks in it. Of two readings none is taken: an order that nobody gave is worse than the first stage's, which a program can
+tell by its status.
 
-Source: ours.
+Source: ours; the table of answers that it is held to is `tests/golden/answers.toml`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from mmrerank.prompting._final_part import FinalPart, behind_label, final_part
+from mmrerank.prompting._loose_json import flows
+from mmrerank.prompting._marks import GRAMMARS, SCORE, Grammar, Identifiers, bare_marks, chained_marks, listed_scores, marks_in
 from mmrerank.types import Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
 EXCERPT_LETTERS = 80
-MOST_OBJECTS = 100  # braces looked at from the end, so that no answer takes long to read
-INNERMOST = re.compile(r"\[([^\[\]]*)\]")
-INTEGER = re.compile(r"-?\d{1,9}")
+NO_RANKING = "no ranking in the answer"
+BROKEN_OFF = "the answer breaks off"
+CUT = "the answer was cut at max_tokens"
+NO_CANDIDATE = "no mark in the answer is one of a candidate"
+FROM_ZERO = "the answer counts from 0, the candidates from 1"
 NAMED = re.compile(
     r"^[^\w\n]{0,9}(?:mark|number|cell|picture|image)?[ #]{0,3}(\d{1,4})[^\w\n]{0,9}?[:.)=-][^\w\n]{1,9}(\w.*)$",
     re.MULTILINE | re.IGNORECASE,
@@ -54,7 +59,7 @@ def order_of(marks: Sequence[int] | None, count: int) -> Order:
     missing = [position for position in range(count) if position not in set(usable)]
     dropped = len(marks or ()) - len(usable)
     if not usable and count:
-        return order_as_it_came(count, "no ranking in the answer; the order stays as it came")
+        return order_as_it_came(count, f"{NO_RANKING}; the order stays as it came")
     positions = (*usable, *missing)
     left = f"{len(missing)} of {count} marks were missing and keep their order"
     if dropped:
@@ -80,47 +85,145 @@ def worst(statuses: Iterable[Status]) -> Status:
 # An answer -> marks ------------------------------------------------------------------
 
 
-def parse_ranking(text: str) -> list[int] | None:
-    """The marks in the last JSON object that has a list under `ranking`, else in the last list of integers; None when neither.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The marks of an answer, best first, or why there are none."""
 
-    Entries that name no whole number become 0, which is no mark.
+    marks: tuple[int, ...] | None  # from 1; out of range and repeated ones too
+    why: str = ""
 
-    >>> parse_ranking('1: a boat. {"ranking": [1]} No, 2 fits better: ```{"ranking": ["2", 1, "boat"]}```')
-    [2, 1, 0]
-    >>> parse_ranking("Best first: [2, 1].")
-    [2, 1]
+
+def read_marks(text: str, count: int, *, identifiers: Identifiers = "numbers", cut: bool = False) -> Reading:
+    """The order that an answer gives, as marks.
+
+    Args:
+        count: how many candidates were shown.
+        identifiers: how they were marked.
+        cut: whether the answer was ended by its limit of tokens, so that what is not whole may have gone on.
+
+    >>> read_marks("<think>[1] or [2]?</think> Final ranking: [2] > [1] > [3]", 3).marks
+    (2, 1, 3)
+    >>> read_marks("None of the 6 images answers the question.", 6)
+    Reading(marks=None, why='no ranking in the answer')
     """
-    ranking = next((entry["ranking"] for entry in json_objects(text) if isinstance(entry.get("ranking"), list)), None)
-    if ranking is not None:
-        return [_whole(entry) for entry in ranking]
-    lists = (_integers(match[1]) for match in reversed(list(INNERMOST.finditer(text))))
-    return next((numbers for numbers in lists if numbers), None)
+    part = final_part(text)
+    if part.why:
+        return Reading(marks=None, why=part.why)
+    regions = dict.fromkeys((behind_label(part.text), part.text))
+    readings = (marks_in(region, count, GRAMMARS[identifiers], tagged=part.tagged) for region in regions)
+    marks = next((marks for marks in readings if marks), None)
+    if marks is None:
+        return Reading(marks=None, why=CUT if cut else NO_RANKING)
+    every = set(range(1, count + 1))
+    if not every & set(marks):
+        return Reading(marks=None, why=NO_CANDIDATE)
+    whole = every <= set(marks)
+    if not whole and _breaks_off(part, cut=cut):
+        return Reading(marks=None, why=CUT if cut else BROKEN_OFF)
+    if count > 1 and set(marks) == set(range(count)):
+        return Reading(marks=None, why=FROM_ZERO)
+    return Reading(marks=tuple(marks))
 
 
-def json_objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a text, from the one that begins last to the one that begins first."""
-    decoder = json.JSONDecoder()
-    for start in [match.start() for match in re.finditer(r"\{", text)][: -MOST_OBJECTS - 1 : -1]:
-        try:
-            yield decoder.raw_decode(text, start)[0]
-        except (ValueError, RecursionError):  # no JSON begins here, or one nested so deep that nobody meant it
-            continue
+def _breaks_off(part: FinalPart, *, cut: bool) -> bool:
+    """Whether an answer may have gone on: its tag was never closed or its tokens ran out, and no bracket ends it."""
+    return not part.closed and (cut or part.tagged) and not part.text.rstrip(" .\n").endswith(("]", "}", ")"))
 
 
-def _whole(entry: Any) -> int:
-    """The mark an entry names: 3, 3.0, "3" or "mark 3"; 0 for anything else."""
-    if isinstance(entry, str):
-        match = re.fullmatch(r"\D*?(-?\d{1,9})\D*", entry)
-        return int(match[1]) if match else 0
-    if isinstance(entry, bool) or not isinstance(entry, int | float) or entry != entry or abs(entry) > 1e9:
-        return 0
-    return int(entry) if int(entry) == entry else 0
+def read_order(text: str, count: int, *, identifiers: Identifiers = "numbers", cut: bool = False) -> Order:
+    """The whole order that an answer gives, with its status; arguments as of `read_marks`.
+
+    >>> read_order("[3] > [1]", 3)
+    Order(positions=(2, 0, 1), status='completed', message='1 of 3 marks were missing and keep their order')
+    """
+    reading = read_marks(text, count, identifiers=identifiers, cut=cut)
+    if reading.why:
+        return order_as_it_came(count, f"{reading.why}; the order stays as it came")
+    return order_of(reading.marks, count)
 
 
-def _integers(inside: str) -> list[int]:
-    """The integers between commas; none where anything else stands there. A comma at the end is let pass."""
-    pieces = [piece.strip(' \t\r\n"') for piece in inside.rstrip(", \t\r\n").split(",")]
-    return [int(piece) for piece in pieces] if all(map(INTEGER.fullmatch, pieces)) else []
+def read_choice(text: str, count: int, *, identifiers: Identifiers = "numbers") -> int | None:
+    """The position of the one candidate that an answer names, or that leads the chain that it gives; None where it names none or several.
+
+    >>> read_choice("<think>1 or 2?</think><answer>[2]</answer>", 3), read_choice("[2] and [3] fit.", 3)
+    (1, None)
+    """
+    part = final_part(text)
+    grammar = GRAMMARS[identifiers]
+    for region in dict.fromkeys((behind_label(part.text), part.text)):
+        marks = _choices(region, grammar)
+        if marks:
+            return marks[0] - 1 if len(set(marks)) == 1 and 1 <= marks[0] <= count else None
+    return None
+
+
+def _choices(text: str, grammar: Grammar) -> list[int]:
+    """The marks that a text names as the best: the head of a chain, a field of an object, or what stands on lines of its own."""
+    chain = chained_marks(text, grammar)
+    if chain:
+        return chain[:1]
+    values = [pair.value for flow in flows(text) if flow.object for pair in flow.pairs() if not SCORE.fullmatch(pair.key)]
+    fields = [entry.mark for value in values if isinstance(value, str) and (entry := grammar.entry(value)) is not None]
+    if fields:
+        return fields
+    lines = [bare_marks(line, grammar) for line in text.splitlines()]
+    if any(lines):
+        return [mark for marks in lines for mark in marks or ()]
+    sentence = re.fullmatch(rf".*\b(?:is|choose|best:?)\s*(?P<mark>{grammar.named})\W*", text, re.IGNORECASE)
+    return [grammar.mark_of(sentence["mark"])] if sentence else []
+
+
+# An answer -> scores ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReading:
+    """What an answer says of candidates in numbers."""
+
+    scores: Mapping[int, float] = field(default_factory=dict)  # position from 0 -> score
+    message: str = ""  # what was dropped or brought into range, or why nothing could be read
+
+
+def read_scores(text: str, count: int, *, low: float = 0, high: float = 10) -> ScoreReading:
+    """The scores that an answer gives by mark, brought into range; the first of a mark counts, those of no candidate are dropped.
+
+    >>> read_scores('<answer>{"[1]": 5, "[3]": 12, "[9]": 1}</answer>', 3)
+    ScoreReading(scores={0: 5.0, 2: 10}, message='1 scores of no candidate dropped; 1 scores brought into 0..10')
+    """
+    part = final_part(text)
+    entries = [] if part.why else listed_scores(part.text)
+    if not entries:
+        return ScoreReading(message=part.why or "no scores in the answer")
+    scores: dict[int, float] = {}
+    for mark, score in entries:
+        if 1 <= mark <= count:
+            scores.setdefault(mark - 1, score)
+    within = {position: min(max(score, low), high) for position, score in scores.items()}
+    moved = sum(within[position] != score for position, score in scores.items())
+    dropped = sum(not 1 <= mark <= count for mark, _ in entries)
+    repeated = len(entries) - dropped - len(scores)
+    messages = [
+        f"{dropped} scores of no candidate dropped" * bool(dropped),
+        f"{repeated} repeated scores dropped" * bool(repeated),
+        f"{moved} scores brought into {low:g}..{high:g}" * bool(moved),
+    ]
+    return ScoreReading(scores=within, message="; ".join(filter(None, messages)))
+
+
+def read_grade(text: str, low: int = 0, high: int = 10) -> int | None:
+    """The one whole number within low..high that an answer is, or that it names beside its scale; None where there is none, or several.
+
+    >>> read_grade("<think>3 or 4?</think><answer>4</answer>"), read_grade("I give it 7 out of 10.")
+    (4, 7)
+    >>> read_grade("7.5") is read_grade("3 or 4") is None
+    True
+    """
+    part = final_part(text)
+    scale = rf"(?:/|\bout of|\bof)\s*{high}\b|\b{low}\s*(?:-|to|\.\.|and)\s*{high}\b"
+    inside = re.sub(scale, " ", behind_label(part.text))
+    numbers = re.findall(r"(?<![\w.,-])-?\d{1,9}(?:[.,]\d+)?(?!\w)", inside)
+    grades = {int(number) for number in numbers if number.isdigit()}
+    return grades.pop() if len(set(numbers)) == 1 and len(grades) == 1 and low <= min(grades) <= high else None
 
 
 # What an answer says beside the order ------------------------------------------------------------------

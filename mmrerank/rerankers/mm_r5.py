@@ -19,7 +19,7 @@ from typing import Literal
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import Order, order_of, short
+from mmrerank.prompting.answers import Order, order_of, read_order, short
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
 from mmrerank.rerankers._listwise import Reply, listwise, windows
@@ -71,8 +71,11 @@ class MMR5:
 
         def rank(pages: Sequence[Exhibit]) -> Reply:
             (answer,) = self.backend.generate([self.prompt_for(query, [page.parts for page in pages])], self._decoding)
-            parse = parse_answer if options.parser == "hardened" else parse_strictly
-            return Reply(order=parse(answer.text, len(pages)), reasons=passages(answer.text, len(pages)), cost=answer.cost)
+            if options.parser == "strict":
+                order = parse_strictly(answer.text, len(pages))
+            else:
+                order = read_order(answer.text, len(pages), cut=answer.finished == "length")
+            return Reply(order=order, reasons=passages(answer.text, len(pages)), cost=answer.cost)
 
         ranking = listwise(
             query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, noun="pages", backend=self.backend
@@ -87,13 +90,6 @@ class MMR5:
         for number, page in enumerate(pages, 1):
             parts += [text.fill("page", number=number), *page]
         return (Message(role="system", parts=(text.pieces["system"],)), Message(role="user", parts=tuple(parts)))
-
-
-def parse_answer(text: str, count: int) -> Order:
-    """The order in the last answer block after the reasoning; whatever else stands around the numbers is passed over."""
-    after = text.rpartition("</think>")[2]
-    blocks = re.findall(r"<answer>(.*?)</answer>", after, re.DOTALL)
-    return order_of([int(number) for number in re.findall(r"-?\d{1,9}", blocks[-1])] if blocks else None, count)
 
 
 def parse_released(text: str, count: int) -> list[int]:

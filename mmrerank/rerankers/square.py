@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.prompting.answers import Order, named_marks, order_as_it_came, order_of, parse_ranking, short, worst
+from mmrerank.prompting.answers import Order, Reading, named_marks, order_as_it_came, order_of, read_marks, short, worst
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import gather, picture_of
@@ -37,6 +37,7 @@ from mmrerank.types import (
     Candidate,
     Cost,
     Decoding,
+    Generated,
     ImageHandle,
     Message,
     Modality,
@@ -61,7 +62,6 @@ PIECES: dict[str, set[str]] = {
     "excluded_picture": set(),
     "grid": set(),
 }
-UNUSABLE = {"refused": "the model refused", "length": "the answer was cut at max_tokens", "stop": "no ranking in the answer"}
 MARKS_NAMED = 4  # in a reason
 LOOKS_AT: frozenset[Modality] = frozenset({"image"})
 
@@ -173,37 +173,34 @@ class Square:
         name = query.query_id + (f"-{number + 1}" if options.shuffles else "")
         if options.grids is not None:
             write_grid(grid, Path(options.grids), name)
-        text, why, cost = self._answer(self.prompt_for(query, grid, len(cells)), len(cells))
+        reading, text, cost = self._answer(self.prompt_for(query, grid, len(cells)), len(cells))
         # marks become numbers of drawn pictures before the missing ones are added, which then follow as they came
-        marks = [cells[mark - 1] + 1 if 1 <= mark <= len(cells) else 0 for mark in parse_ranking(text) or ()]
+        marks = [cells[mark - 1] + 1 if 1 <= mark <= len(cells) else 0 for mark in reading.marks or ()]
         return Round(
             cells=tuple(cells),
-            order=order_as_it_came(len(cells), why) if why else order_of(marks, len(cells)),
+            order=order_of(marks, len(cells)) if marks else order_as_it_came(len(cells), reading.why),
             lines={cells[mark - 1]: line for mark, line in named_marks(text, len(cells)).items()},
             cost=cost,
             picture=NotedPicture(name=name, picture=grid),
         )
 
-    def _answer(self, prompt: Prompt, count: int) -> tuple[str, str, Cost]:
-        """An answer with a usable ranking, or "" and why there is none; and the cost of all attempts.
+    def _answer(self, prompt: Prompt, count: int) -> tuple[Reading, str, Cost]:
+        """What could be read of an answer, its text, and the cost of all attempts.
 
         A greedy answer that cannot be read would come back word for word, from the cache or anew: it is not asked for again. Nor is
         one that did not come in time, which the backend has tried again itself.
         """
-        why, cost = "", Cost()
+        reading, text, cost = Reading(marks=None), "", Cost()
         for number in range(1 + self._options.retries):
             decoding = replace(self._decoding, seed=self._decoding.seed + number)
             answers, silence = attempt(partial(self.backend.generate, [prompt], decoding))
             if answers is None:
-                return "", silence, cost
+                return Reading(marks=None, why=silence), "", cost
             (answer,) = answers
-            cost += answer.cost
-            if any(1 <= mark <= count for mark in parse_ranking(answer.text) or ()):
-                return answer.text, "", cost
-            why = UNUSABLE[answer.finished] + (f": {short(answer.text)}" if answer.text.strip() else "")
-            if answer.finished != "refused" and not self._options.temperature:
+            text, reading, cost = answer.text, _read(answer, count), cost + answer.cost
+            if reading.marks is not None or (answer.finished != "refused" and not self._options.temperature):
                 break
-        return "", why, cost
+        return reading, text, cost
 
     def _reference(self, handle: ImageHandle) -> Image:
         picture = handle.open()
@@ -221,6 +218,15 @@ def mean_places(orders: Sequence[Sequence[int]]) -> list[int]:
         for place, position in enumerate(order):
             places[position] += place
     return sorted(range(len(places)), key=places.__getitem__)
+
+
+def _read(answer: Generated, count: int) -> Reading:
+    """The marks of an answer, or why there are none with the beginning of what came instead."""
+    reading = read_marks(answer.text, count, cut=answer.finished == "length")
+    if reading.marks is not None:
+        return reading
+    why = "the model refused" if answer.finished == "refused" else reading.why
+    return replace(reading, why=why + (f": {short(answer.text)}" if answer.text.strip() else ""))
 
 
 def _joined(parts: Sequence[Part]) -> list[Part]:

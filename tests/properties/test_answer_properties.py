@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Callable, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import InMemory, coloured
 
 from mmrerank.answering._page_marks import cited, without_marks
-from mmrerank.prompting.answers import order_of
+from mmrerank.prompting.answers import order_of, read_choice, read_grade, read_marks, read_order, read_scores
 from mmrerank.rerankers import mm_r5
 from mmrerank.rerankers._listwise import windows
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 
+GRAMMARS: dict[str, Callable[[Sequence[int]], str]] = {  # how models write an order
+    "chain": lambda marks: " > ".join(f"[{mark}]" for mark in marks),
+    "bare chain": lambda marks: ">".join(map(str, marks)),
+    "arrows": lambda marks: " → ".join(f"Image {mark}" for mark in marks),
+    "list": lambda marks: str(list(marks)),
+    "strings": lambda marks: json.dumps([f"mark-{mark}" for mark in marks]),
+    "keyed": lambda marks: json.dumps({"reason": "2 boats and 1 door", "ranking": list(marks)}),
+    "objects": lambda marks: json.dumps([{"id": mark, "score": round(1 - n / 100, 2)} for n, mark in enumerate(marks)]),
+    "ranks": lambda marks: json.dumps(sorted(({"image": mark, "rank": n} for n, mark in enumerate(marks, 1)), key=str)),
+    "python": lambda marks: f"{{'order': {tuple(marks)},}}",
+    "scored": lambda marks: "[" + ", ".join(f"{mark} ({1 - n / 100:.2f})" for n, mark in enumerate(marks)) + "]",
+    "numbered": lambda marks: "\n".join(f"{n}. Image {mark}" for n, mark in enumerate(marks, 1)),
+    "numbers": lambda marks: "\n".join(f"{n}) {mark}" for n, mark in enumerate(marks, 1)),
+    "bullets": lambda marks: "\n".join(f"- **Page {mark}**" for mark in marks),
+    "table": lambda marks: "| # | Page |\n|---|---|\n" + "\n".join(f"| {n} | Page {mark} |" for n, mark in enumerate(marks, 1)),
+    "sentence": lambda marks: f"{', '.join(f'Image {mark}' for mark in marks[:-1])} and Image {marks[-1]}.",
+    "row": lambda marks: "".join(f"[{mark}]" for mark in marks),
+    "full width": lambda marks: "＞".join(f"［{mark}］".translate({48 + n: 0xFF10 + n for n in range(10)}) for mark in marks),
+}
+WRAPPINGS = (
+    "{}",
+    "<think>Image 1 or 2? [2, 1]</think>{}",
+    "<think>1 > 2</think><answer>{}</answer>",
+    "<ANSWER>\n{}\n</ANSWER>",
+    "```json\n{}\n```",
+    "I compared all of them.\n\nFinal ranking:\n{}",
+    "\\boxed{{{}}}",
+)
 PIECES = st.sampled_from(
     ["<think>", "</think>", "<answer>", "</answer>", "[", "]", ",", " ", "\n", "Image", "1", "2", "3", "-7", "999", "0.5"]
 )
@@ -38,7 +68,34 @@ def test_any_answer_leaves_a_permutation(answers: list[str], count: int, strict:
 def test_strict_and_hardened_agree_on_what_both_can_read(text: str, count: int) -> None:
     released = mm_r5.parse_released(text, count)
     assert set(released) == set(range(count))
-    assert sorted(mm_r5.parse_answer(text, count).positions) == list(range(count))
+    assert sorted(read_order(text, count).positions) == list(range(count))
+
+
+@given(
+    marks=st.integers(2, 20).flatmap(lambda count: st.permutations(range(1, count + 1))),
+    grammar=st.sampled_from(sorted(GRAMMARS)),
+    wrapping=st.sampled_from(WRAPPINGS),
+)
+@settings(max_examples=400)
+def test_an_order_in_any_grammar_comes_back_as_that_order(marks: list[int], grammar: str, wrapping: str) -> None:
+    text = wrapping.format(GRAMMARS[grammar](marks))
+    assert list(read_marks(text, len(marks)).marks or ()) == marks, text
+
+
+@given(marks=st.permutations(range(1, 13)), grammar=st.sampled_from(sorted(GRAMMARS)), share=st.integers(1, 99))
+@settings(max_examples=300)
+def test_an_answer_that_is_cut_is_read_as_its_beginning_or_not_at_all(marks: list[int], grammar: str, share: int) -> None:
+    """What the tokens did not reach is missing; nothing that was not said stands before what was."""
+    text = GRAMMARS[grammar](marks)
+    beginning = list(read_marks(text[: len(text) * share // 100], 12, cut=True).marks or ())
+    assert beginning == marks[: len(beginning)]
+
+
+@given(text=ANSWERS, count=st.integers(1, 9))
+def test_choices_scores_and_grades_stay_in_range(text: str, count: int) -> None:
+    assert read_choice(text, count) in {None, *range(count)}
+    assert all(0 <= position < count and 0 <= score <= 10 for position, score in read_scores(text, count).scores.items())
+    assert read_grade(text) in {None, *range(11)}
 
 
 @given(marks=st.lists(st.integers(-3, 12), max_size=15), count=st.integers(0, 9))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import InMemory, coloured
 
-from mmrerank.prompting.answers import named_marks, parse_ranking
+from mmrerank.prompting.answers import named_marks, read_marks
 from mmrerank.prompting.grids import Layout, fitted_size
 from mmrerank.rerankers import square
 from mmrerank.testing.fakes import FakeBackend
@@ -42,14 +42,15 @@ def test_any_answer_leaves_a_permutation_and_the_tail(said: str, count: int, dep
 
 @given(text=ANSWERS, count=st.integers(1, 9))
 def test_the_parsers_take_any_text(text: str, count: int) -> None:
-    marks = parse_ranking(text)
+    marks = read_marks(text, count).marks
     assert marks is None or all(type(mark) is int for mark in marks)
     assert all(1 <= mark <= count and len(line) <= 80 for mark, line in named_marks(text, count).items())
 
 
 @given(order=st.permutations(range(1, 10)), before=st.text(max_size=30), after=st.text(alphabet="abc .!\n", max_size=30))
 def test_a_whole_ranking_is_read_back_through_any_prose(order: list[int], before: str, after: str) -> None:
-    assert parse_ranking(f"{before}{json.dumps({'ranking': order})}{after}") == order
+    answer = f"{before}{json.dumps({'ranking': order})}{after}"
+    assert list(read_marks(answer, 9).marks or ()) == order
 
 
 @given(orders=st.lists(st.permutations(range(6)), min_size=1, max_size=5))

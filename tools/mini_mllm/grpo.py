@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mmrerank.backends import local
-from mmrerank.rerankers.mm_r5 import parse_answer
+from mmrerank.prompting.answers import read_order
 from mmrerank.training.rewards import format_reward, rank_reward
 from mmrerank.types import Decoding, Message, Part, Prompt
 from tools.mini_clip.data import Table, read_table
@@ -100,7 +100,7 @@ def measure(folder: Path, questions: Sequence[Question]) -> dict[str, float]:
     """Mean rewards, R@1 and the share of answers that parse without repair, by greedy generation."""
     backend = local.build(local.Options(model=str(folder)))
     texts = [answer.text for answer in backend.generate([one.prompt for one in questions], Decoding(max_tokens=256))]
-    orders = [parse_answer(text, PAGES) for text in texts]
+    orders = [read_order(text, PAGES) for text in texts]
     return {
         "questions": len(questions),
         "rank reward": _mean([rank_reward(text, {one.right}) for text, one in zip(texts, questions, strict=True)]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mmrerank.prompting.answers import parse_ranking
+from mmrerank.prompting.answers import read_marks
 from tools.mini_mllm.batches import Encoder
 from tools.mini_mllm.decode import answers
 from tools.mini_mllm.forward import answer_logits
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from tools.mini_mllm.samples import Sample
 
 AT_ONCE, ANSWER_TOKENS = 32, 320
-RANKED: Mapping[str, Callable[[str], Sequence[int]]] = {  # tasks that rank, and how the marks in their answers are read
-    "rank": lambda text: parse_ranking(text) or (),
-    "pages": lambda text: [int(mark) for mark in re.findall(r"\d+", text.rpartition("<answer>")[2])],
-}
+RANKING_TASKS = ("rank", "pages")
 
 
 def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) -> dict[str, float]:
@@ -64,11 +61,17 @@ def own_rankings(
     texts: list[str] = []
     for start in range(0, len(samples), AT_ONCE):
         texts += answers(model, encoder, samples[start : start + AT_ONCE], device, most=ANSWER_TOKENS, bfloat16=bfloat16)
-    pairs = [(RANKED[task](text), RANKED[task](sample.answer)) for text, sample in zip(texts, samples, strict=True)]
+    pairs = [_rankings(text, sample.answer) for text, sample in zip(texts, samples, strict=True)]
     return {
         "first": share([order[:1] == right[:1] for order, right in pairs]),
         "whole": share([sorted(order) == sorted(right) for order, right in pairs]),
     }
+
+
+def _rankings(answer: str, right: str) -> tuple[list[int], list[int]]:
+    """The marks of an answer and of the right one, which ends with a list of all of them."""
+    count = len(re.findall(r"\d+", right.rpartition("[")[2]))
+    return list(read_marks(answer, count).marks or ()), list(read_marks(right, count).marks or ())
 
 
 def share(right: Sequence[bool] | npt.NDArray[np.bool_]) -> float:

@@ -37,7 +37,7 @@ from tools.mini_mllm.model import (
     prompt_pieces,
     with_pieces,
 )
-from tools.mini_mllm.probes import RANKED, own_rankings, probe
+from tools.mini_mllm.probes import RANKING_TASKS, own_rankings, probe
 from tools.mini_mllm.recipe import Budget, Phase, Recipe, read_recipe
 from tools.mini_mllm.samples import Material
 from tools.mini_mllm.tasks import QUESTIONS, TASKS, Settings
@@ -144,7 +144,7 @@ class Trainer:
                 settings = dataclasses.replace(self._settings(side, phase, chance), with_slips=0.0)
                 samples = [TASKS[task](self.dev, chance, settings) for _ in range(self.recipe.log.probe_samples)]
                 measures[name] = probe(self.model, self.encoder, samples, self.device)
-                if task in RANKED:
+                if task in RANKING_TASKS:
                     measures[name] |= own_rankings(self.model, self.encoder, task, samples, self.device, bfloat16=self.budget.bfloat16)
         return measures
 

@@ -6,7 +6,7 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.parts import make, module
-from mmrerank.prompting.answers import order_as_it_came, order_of, parse_ranking, short, worst
+from mmrerank.prompting.answers import order_as_it_came, order_of, read_order, short, worst
 from mmrerank.testing.fakes import FakeBackend, turned
 from mmrerank.types import Candidate, Item, Message, Query
 
@@ -30,7 +30,8 @@ def test_excerpts_are_one_line_of_so_many_letters() -> None:
 @pytest.mark.parametrize(("count", "order"), [(1, [1]), (2, [2, 1]), (5, [2, 4, 1, 3, 5])])
 def test_the_turned_answer_reads_the_count_and_is_no_identity(count: int, order: list[int]) -> None:
     answer = turned(r"order (\d+) things", '{"ranking": [{}]}')
-    assert parse_ranking(answer([Message(role="user", parts=(f"order {count} things",))])) == order
+    text = answer([Message(role="user", parts=(f"order {count} things",))])
+    assert [position + 1 for position in read_order(text, count).positions] == order
     assert answer([Message(role="user", parts=("nothing to order",))]) == ""
 
 

@@ -9,7 +9,8 @@ import pytest
 from makers import InMemory, coloured
 
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.rerankers.mm_r5 import Options, build, parse_answer, parse_released, passages
+from mmrerank.prompting.answers import read_order
+from mmrerank.rerankers.mm_r5 import Options, build, parse_released, passages
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Prompt, Query
 
@@ -63,12 +64,12 @@ def test_the_released_parser_takes_a_decoy_in_the_reasoning_and_needs_no_reasoni
     decoy = "<think>maybe <answer>[1, 2]</answer> or not</think><answer>[3, 1, 2, 5, 4]</answer>"
     assert parse_released(decoy, 5) == [0, 1, 2, 3, 4]
     assert parse_released("<answer>[3, 1, 2, 5, 4]</answer>", 5) == [2, 0, 1, 4, 3]
-    assert parse_answer(decoy, 5).positions == (2, 0, 1, 4, 3)
+    assert read_order(decoy, 5).positions == (2, 0, 1, 4, 3)
 
 
 @pytest.mark.parametrize(("answer", "order", "status"), HARDENED)
 def test_the_hardened_parser(answer: str, order: tuple[int, ...], status: str) -> None:
-    parsed = parse_answer(THINK + answer, 5)
+    parsed = read_order(THINK + answer, 5)
     assert (parsed.positions, parsed.status) == (order, status)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmrerank.prompting.answers import named_marks, parse_ranking
+from mmrerank.prompting.answers import named_marks, read_marks, read_order
 from mmrerank.prompting.grids import Layout
 from mmrerank.prompting.grids import draw_grid as draw_large
-from mmrerank.rerankers.mm_r5 import parse_answer, passages
+from mmrerank.rerankers.mm_r5 import passages
 from tools.mini_clip.data import Table, read_table
 from tools.mini_mllm.batches import patches_of
 from tools.mini_mllm.cards import draw_card
@@ -114,7 +114,7 @@ def test_yes_and_no_are_right_and_come_as_often(train: Material) -> None:
 
 def test_rankings_can_be_read_and_put_the_wanted_cell_first(train: Material) -> None:
     for sample in samples_of(train, "rank", 10):
-        marks = parse_ranking(sample.answer)
+        marks = read_marks(sample.answer, 8).marks
         assert marks is not None
         assert sorted(marks) == list(range(1, 9))
         named = named_marks(sample.answer, 8)
@@ -126,7 +126,7 @@ def test_rankings_can_be_read_and_put_the_wanted_cell_first(train: Material) -> 
 
 def test_page_orders_can_be_read_with_a_passage_for_each(train: Material) -> None:
     for sample in samples_of(train, "pages", 10):
-        order = parse_answer(sample.answer, len(sample.pictures))
+        order = read_order(sample.answer, len(sample.pictures))
         assert order.status == "ok"
         reasons = passages(sample.answer, len(sample.pictures))
         assert set(reasons) == set(order.positions)
