@@ -41,7 +41,7 @@ NAMED = 3  # missing words that a refusal names
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    threshold: float = 2.3  # most that the best page may leave open of the question, 0 and above: lower refuses more
+    threshold: float = 2.5  # most that the best page may leave open of the question, 0 and above: lower refuses more
     least: Annotated[float, Field(ge=0, le=1)] = (
         0.5  # least share of the question that the best page covers, and a passage with a price or date
     )

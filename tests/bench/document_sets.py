@@ -162,7 +162,12 @@ def _mmlongbench(folder: Path, ocr: str) -> DocumentSet:
         for q in _lines(folder / "queries.jsonl")
         if q["evidence_pages"] and not q["evidence_out_of_range"]
     ]
-    return DocumentSet(items=_items(sorted((folder / "pdfs").glob("*.pdf")), f"pdf(ocr={ocr})"), questions=questions)
+    return DocumentSet(items=pages_of(folder, ocr=ocr), questions=questions)
+
+
+def pages_of(folder: Path, *, ocr: str) -> list[Item]:
+    """The pages of every PDF in `pdfs/` below the folder."""
+    return _items(sorted((folder / "pdfs").glob("*.pdf")), f"pdf(ocr={ocr})")
 
 
 def _receipts(folder: Path, ocr: str) -> DocumentSet:
