@@ -18,7 +18,8 @@ _NUMBERED = re.compile(
 _PROGRAM = re.compile(
     r"(?:microsoft|openoffice|libreoffice|adobe|corel)\s*(?:office\s*)?(?:word|excel|powerpoint|publisher|visio|outlook|writer|impress|indesign"
     r"|photoshop|illustrator|draw\w*)?\s*-.*|powerpoint[\s-]*(?:presentation|pr[äa]sentation)|pr[ée]sentation powerpoint"
-    r"|presentaci[óo]n de powerpoint|presentazione (?:standard di )?powerpoint|print job|full page (?:photo|print)|about:blank|new microsoft \w+ (?:document|worksheet|presentation)",
+    r"|presentaci[óo]n de powerpoint|presentazione (?:standard di )?powerpoint|print job|full page (?:photo|print)|about:blank"
+    r"|new microsoft \w+ (?:document|worksheet|presentation)",
     re.IGNORECASE,
 )
 _FILE = re.compile(
