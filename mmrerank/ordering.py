@@ -52,11 +52,13 @@ def best_first(scores: npt.ArrayLike, *, rounding: float = ROUNDING) -> list[int
     return order
 
 
-Scale: TypeAlias = Literal["calibrated", "score", "rank"]
+Scale: TypeAlias = Literal["calibrated", "score", "rank", "none"]
 
 
 def to_unit_scale(ranking: Ranking) -> tuple[list[float], Scale]:
     """A number within 0 and 1 for each candidate, in their order, and what it is.
+
+    Where nothing was reranked (`fallback`) and there are no scores, all are 0: places in an order that nobody made look like a result.
 
     >>> from mmrerank.types import Candidate, Item
     >>> to_unit_scale(Ranking(query_id="q", candidates=tuple(Candidate(item=Item(item_id=name)) for name in "abcd")))
@@ -68,6 +70,8 @@ def to_unit_scale(ranking: Ranking) -> tuple[list[float], Scale]:
     scores = [candidate.score for candidate in ranking.candidates]
     if any(score is not None for score in scores) and _falling(scores):
         return [float(score or 0) for score in scores], "score"
+    if ranking.notes.status == "fallback":
+        return [0.0] * len(scores), "none"
     return [1 - place / len(scores) for place in range(len(scores))], "rank"
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from mmrerank.service.app import create_app
-from mmrerank.service.running import bound
+from mmrerank.service.running import bound, configuration
 from mmrerank.service.settings import Settings
 from mmrerank.types import Candidate, Notes, Query, Ranking
 
@@ -29,8 +29,8 @@ def asked(**settings: Any) -> Iterator[TestClient]:
 def serving(**settings: Any) -> Iterator[str]:
     """The address of a service at a real port."""
     with bound("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(create_app(Settings(**settings)), log_level="error", lifespan="on")
-        server = uvicorn.Server(config)
+        chosen = Settings(**settings)
+        server = uvicorn.Server(configuration(create_app(chosen), chosen.load))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:

@@ -23,7 +23,9 @@ def serve(
     backend: _backend.BackendName = None,
     encoder: Annotated[str | None, typer.Option(help="Encodes candidates for rerankers that work on descriptors.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="Host name by which clients address the service, such as behind a proxy.")] = None,
-    fetch_from: Annotated[list[str] | None, typer.Option(help="Host from which pictures may be fetched; nothing is without.")] = None,
+    fetch_from: Annotated[
+        list[str] | None, typer.Option(help="Host from which pictures may be fetched, of an intranet too; nothing is without.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Requests that may wait beside those.", min=0)] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds that an answer may take.")] = 120.0,

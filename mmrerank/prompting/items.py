@@ -68,7 +68,7 @@ def exhibit(item: Item, question: str, modality: ModalityChoice, *, words: int, 
 
 
 def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
-    """How this item is shown for this question; what it lacks is left out of `both`.
+    """How this item is shown for this question; what it lacks is left out of `both`, and what has no picture is shown by its text.
 
     Raises:
         InputError: it has neither a picture nor a text, or not the one that was asked for.
@@ -82,6 +82,8 @@ def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
         return "both"
     if wanted == "both":
         wanted = "text" if has["text"] else "image"
+    if wanted == "image" and not has["image"] and has["text"]:
+        return "text"  # a picture was never there to be looked at, and its words can be read
     if not has[wanted]:
         neither = not any(has.values())
         raise InputError("it has neither a picture nor a text" if neither else f"it has no {'picture' if wanted == 'image' else 'text'}")
@@ -108,8 +110,10 @@ class Display:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What `auto` chose, in lines; nothing where nothing was to be chosen."""
-        return tuple(choices(self._ways)) if self._modality == "auto" else ()
+        """How items were shown that were not shown as the modality says, or all where it says `auto`; in lines."""
+        lacking = [pair for pair in self._ways if (self._modality, pair[1]) == ("image", "text")]
+        others = self._ways if self._modality == "auto" else lacking
+        return tuple(choices(others))
 
 
 def choices(ways: Iterable[tuple[str, Way]]) -> Iterator[str]:

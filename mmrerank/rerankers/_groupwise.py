@@ -160,8 +160,8 @@ class _Tally:
         return float(np.mean(self.scores[position]))
 
     def status(self, *, whole: bool) -> Status:
-        """`fallback` where no group answered; `repaired` where some did not or were mended; `completed` where one has no score."""
-        if self._groups and self._failures == self._groups:
+        """`fallback` where no group answered or could be asked; `repaired` where some did not; `completed` where one has no score."""
+        if (self._groups or not whole) and self._failures == self._groups:
             return "fallback"
         return "repaired" if self.messages else "ok" if whole else "completed"
 

@@ -70,6 +70,8 @@ def listwise(
     """
     exhibits, obstacles = gather(candidates, show)
     messages, reasons = obstacle_notes(candidates, obstacles, unshown)
+    if obstacles and len(exhibits) < 2:  # nothing can be compared, so nothing was done
+        return unscored(query, candidates, range(len(candidates)), status="fallback", messages=messages, reasons=reasons, cost=Cost())
     order = list(exhibits)
     spans = windows(len(order), window, step) if len(order) > 1 else []
     announce(backend, len(spans))

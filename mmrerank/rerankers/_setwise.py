@@ -81,11 +81,13 @@ def setwise(
     if min(children, top) < 1:
         raise InputError(f"children and top count from 1; got {children} and {top}")
     exhibits, obstacles = gather(candidates, show)
+    messages, reasons = obstacle_notes(candidates, obstacles, unshown)
+    if obstacles and len(exhibits) < 2:  # nothing can be compared, so nothing was done
+        return unscored(query, candidates, range(len(candidates)), status="fallback", messages=messages, reasons=reasons, cost=Cost())
     announce(backend, most_comparisons(len(exhibits), children, top, sort))
     referee = _Referee(exhibits, choose, unread, random.Random(f"{seed}/{query.query_id}") if shuffle else None)
     head = SORTS[sort](list(exhibits), referee.best, children, top)
     order = [*head, *(n for n in exhibits if n not in set(head)), *obstacles]
-    messages, reasons = obstacle_notes(candidates, obstacles, unshown)
     return unscored(
         query,
         candidates,

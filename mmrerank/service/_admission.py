@@ -31,7 +31,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 COOKIE = "mmrerank_token"
-OPEN = frozenset({"/", "/healthz", "/v1/session"})  # without a token: the page, which asks for one, and whether the service is up
+PROBES = frozenset({"/healthz", "/health"})  # asked by load balancers, which name an address or nothing as host
+OPEN = PROBES | {"/", "/v1/session"}  # without a token: the page, which asks for one, and whether the service is up
 OPEN_MIB = 64 / 1024  # that a body has there at most, since anyone may send it
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin"}
 
@@ -48,8 +49,9 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-
-        sending = _Sending(scope, send, self._metrics)
+        bare = scope["method"] == "HEAD"  # answered as GET, without the body
+        scope = {**scope, "method": "GET"} if bare else scope
+        sending = _Sending(scope, send, self._metrics, bare=bare)
         self._inside += 1
         try:
             await self._answered(scope, receive, sending)
@@ -95,18 +97,25 @@ class AdmissionMiddleware:
         if self._inside > self._settings.load.connections:
             raise TooBusy(f"{self._inside} requests are open", hint=f"Try again in {RETRY_AFTER_S} s.")
         headers = Headers(scope=scope)
-        host = hostname(headers.get("host", ""))
-        if (self._names or self._settings.token is None) and host not in LOOPBACK | self._names:
-            # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
-            raise RequestRefused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
-        origin = headers.get("origin")
-        if origin is not None and hostname(str(origin).partition("://")[2]) != host:
-            raise RequestRefused(403, "requests from pages of other hosts are not answered")
+        if scope["path"] not in PROBES:
+            self._check_place(headers)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise RequestRefused(415, f"the body is packed ({headers['content-encoding'][:20]})", hint="Send it unpacked.")
         if self._settings.token is not None and not _open(scope["path"]) and not same(self._settings.token, token_in(headers)):
             raise RequestRefused(401, "the bearer token is missing or wrong", hint="Send the header Authorization: Bearer TOKEN.")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most * MIB:
             raise _too_large(most)
+
+    def _check_place(self, headers: Headers) -> None:
+        """Refuses other names than its own, and pages of other hosts; a proxy may send its own name for the service as host."""
+        host = hostname(headers.get("host", ""))
+        if (self._names or self._settings.token is None) and host not in LOOPBACK | self._names:
+            # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
+            raise RequestRefused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
+        origin = headers.get("origin")
+        if origin is not None and hostname(origin.partition("://")[2]) not in self._names | {host}:
+            raise RequestRefused(403, "requests from pages of other hosts are not answered", hint="Start it with --name NAME of that host.")
 
     async def _body(self, receive: Receive, most: float) -> bytes | None:
         """The whole body; None where the client went away before its end.
@@ -134,8 +143,8 @@ class AdmissionMiddleware:
 class _Sending:
     """Sends the messages of one reply with safe headers, and counts it at its end."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics) -> None:
-        self._scope, self._send, self._metrics = scope, send, metrics
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, *, bare: bool) -> None:
+        self._scope, self._send, self._metrics, self._bare = scope, send, metrics, bare
         self._start = time.perf_counter()
         self._status = 0  # until it begins, and once it is counted
         self.begun = False
@@ -148,7 +157,7 @@ class _Sending:
                 headers.setdefault(name, value)
         elif not message.get("more_body", False):
             self.count()  # before the client has its last byte, and could ask
-        await self._send(message)
+        await self._send({**message, "body": b""} if self._bare and message["type"] == "http.response.body" else message)
 
     def count(self) -> None:
         """Counts the reply, the first time it is called."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from mmrerank.errors import AnswerError, BackendError, DamagedData, FormatError, ManifestError, MissingExtra, MMRerankError, with_hint
+from mmrerank.service._collections import CollectionGone
 from mmrerank.service._work import RETRY_AFTER_S, Abandoned, DeadlinePassed, TooBusy
 from mmrerank.service.dialects import TAGS
 from mmrerank.service.schemas import Error
@@ -41,6 +43,7 @@ class NoSuchThing(RequestRefused):
 
 
 STATUS: dict[type[MMRerankError], int] = {
+    CollectionGone: 503,
     TooBusy: 429,
     DeadlinePassed: 504,
     Abandoned: 499,  # nobody reads it; what nginx logs for a client that closed the connection
@@ -75,15 +78,16 @@ def envelope(error: MMRerankError, redact: Redaction = str) -> dict[str, Any]:
 def _text_of(error: MMRerankError, redact: Redaction) -> str:
     """What the error says; the place of a file as collections know it, or not at all."""
     if not isinstance(error, FormatError):
-        return redact(str(error))
+        return redact(str(error))[:MOST_LETTERS]
     place = redact(error.path)
     text = redact(with_hint(error.reason, error.hint))
     return f"a file: {text}" if PurePath(place).is_absolute() else f"{place}: {text}"
 
 
 def body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:
+    """The envelope of OpenAI, with the message once more where the clients of Cohere (`message`) and of Jina (`detail`) read it."""
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}, "message": message, "detail": message}
 
 
 def reply(error: MMRerankError, redact: Redaction = str) -> JSONResponse:
@@ -97,7 +101,7 @@ BROKEN = body(500, "an error of the service; its log says more", code="InternalE
 
 
 def install(app: FastAPI, redact: Redaction) -> None:
-    """Makes the errors of the app leave in the envelope, cleaned by `said`; what is no error of ours is answered by the doors."""
+    """Makes the errors of the app leave in the envelope, cleaned by `redact`; what is no error of ours is answered by the doors."""
 
     @app.exception_handler(MMRerankError)
     async def ours(request: Request, error: MMRerankError) -> JSONResponse:
@@ -105,15 +109,35 @@ def install(app: FastAPI, redact: Redaction) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(piece) for piece in first["loc"][1:] if piece not in TAGS)[:MOST_LETTERS] or None
-        wrong = first["msg"].removeprefix("Value error, ")[:MOST_LETTERS]
+        where, wrong = _mistake(error.errors()[0], request.headers.get("content-type", ""))
         message = f"{where}: {wrong}" if where else wrong
-        return JSONResponse(body(422, message, code="ValidationError", param=where), 422)
+        return JSONResponse(body(422, message[:MOST_LETTERS], code="ValidationError", param=where), 422)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(body(error.status_code, str(error.detail), code="HTTPError"), error.status_code, headers=error.headers)
+        message = _way_out(error, request.url.path, sorted(app.openapi()["paths"]))
+        return JSONResponse(body(error.status_code, message, code="HTTPError"), error.status_code, headers=error.headers)
+
+
+def _mistake(error: Any, content_type: str) -> tuple[str | None, str]:
+    """(field, what is wrong with it) of the first thing that a request has in another shape; no field where it is no JSON at all."""
+    if error["type"] == "json_invalid":
+        return None, f"the body is no JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
+    where = ".".join(str(piece) for piece in error["loc"][1:] if piece not in TAGS)[:MOST_LETTERS] or None
+    if where is None and not content_type.startswith("application/json"):
+        return None, f"the body came as {content_type[:60] or 'nothing'}; send JSON with the header Content-Type: application/json"
+    return where, error["msg"].removeprefix("Value error, ")[:MOST_LETTERS]
+
+
+def _way_out(error: HTTPException, path: str, paths: Sequence[str]) -> str:
+    """What is wrong with a path or its method, with the path that was meant."""
+    if error.status_code == 405:
+        return f"{path[:80]} takes other methods: {(error.headers or {}).get('Allow', 'see /openapi.json')}"
+    if error.status_code != 404:
+        return str(error.detail)
+    ends = [known for known in paths if known.strip("/").rpartition("/")[2] == path.strip("/").rpartition("/")[2]]
+    near = ends or get_close_matches(path, paths, n=3, cutoff=0.5)
+    return f"there is no {path[:80]} here; " + (f"did you mean {', '.join(near)}?" if near else "see /openapi.json")
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -127,12 +151,13 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         409: "A collection and an encoder disagree.",
         410: "A file of the collection is gone or broken.",
         413: "The body is too large.",
+        415: "The body is packed.",
         422: "The request has another shape.",
         429: "Too many requests at once; come again after Retry-After seconds.",
         500: "An error of the service.",
         501: "An optional library is not installed.",
         502: "The model gave no usable answer.",
-        503: "The model cannot be reached now.",
+        503: "The model cannot be reached now, or the collection is gone.",
         504: "It took too long.",
     }.items()
 }

@@ -1,4 +1,8 @@
-"""Pictures at URLs: from allowed hosts only, never from addresses that are not public, redirects checked like the first request.
+"""Pictures at URLs: from allowed hosts only, redirects checked like the first request, and never from addresses that are not public,
+unless the operator named a host that has none but such addresses: one of an intranet, or this machine.
+
+Whether a host is one of those is seen when the service starts; a public host whose name is later pointed at a private address gains
+nothing by it. Addresses that machines keep for themselves (link-local, such as those with a cloud's keys) are never asked.
 
 A name is resolved once, all its addresses are checked, and the connection goes to a checked address, so that a name which changes
 its mind between check and use gains nothing. No proxy, no cookies, no other schemes than http and https.
@@ -9,7 +13,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
 import httpx
@@ -42,6 +46,7 @@ class Fetcher:
         self,
         hosts: Sequence[str],
         *,
+        private: Sequence[str] = (),
         max_bytes: int = 32 * MIB,
         timeout_s: float = 10.0,
         resolve: Resolve = resolved,
@@ -49,6 +54,7 @@ class Fetcher:
     ) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._max_bytes, self._timeout_s, self._resolve = max_bytes, timeout_s, resolve
+        self._private = frozenset(host.lower() for host in private)
         self._client = httpx.Client(transport=transport, trust_env=False, follow_redirects=False, timeout=timeout_s)
 
     def __call__(self, url: str) -> bytes:
@@ -105,12 +111,36 @@ class Fetcher:
         if url.host.lower() not in self._hosts:
             raise InputError(f"nothing is fetched from {url.host[:80]!r}", hint="Send the picture as a data URI: data:image/png;base64,...")
         addresses = self._resolve(url.host, url.port or PORTS[url.scheme])
-        if not addresses or not all(_public(address) for address in addresses):
+        allowed = _of_intranet if url.host.lower() in self._private else _public
+        if not addresses or not all(map(allowed, addresses)):
             raise InputError(f"the host {url.host[:80]!r} leads to an address that is not public")
         return addresses[0]
 
 
+def private_hosts(hosts: Sequence[str], resolve: Resolve = resolved) -> list[str]:
+    """Those of the hosts whose addresses are all of an intranet or of this machine."""
+    private = []
+    for host in hosts:
+        try:
+            addresses = resolve(host, PORTS["http"])
+        except InputError:
+            continue  # it may come to have one; until then it is asked as a public host is
+        if addresses and all(map(_of_intranet, addresses)):
+            private.append(host)
+    return private
+
+
 def _public(address: str) -> bool:
-    host = ip_address(address.partition("%")[0])
-    host = getattr(host, "ipv4_mapped", None) or host
+    host = _plain(address)
     return host.is_global and not host.is_multicast and not any(host in network for network in CARRIERS)
+
+
+def _of_intranet(address: str) -> bool:
+    host = _plain(address)
+    reserved = host.is_link_local or host.is_unspecified or host.is_multicast or host.is_reserved
+    return host.is_loopback or (host.is_private and not reserved and not any(host in network for network in CARRIERS))
+
+
+def _plain(address: str) -> IPv4Address | IPv6Address:
+    host = ip_address(address.partition("%")[0])
+    return getattr(host, "ipv4_mapped", None) or host

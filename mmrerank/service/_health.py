@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from mmrerank import __version__
@@ -21,9 +21,11 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["service"], responses=RESPONSES)
 
     @routes.get("/healthz")
+    @routes.get("/health", include_in_schema=False)
     async def health() -> schemas.Health:
         """Whether the service is up; it opens what it serves before it listens."""
-        return schemas.Health(status="ok", version=__version__, requests=service.work.taken)
+        gone = [name for name in service.collections.names if service.collections.is_gone(name)]
+        return schemas.Health(status="ok", version=__version__, requests=service.work.taken, gone=gone)
 
     @routes.get("/metrics", response_class=Response, responses=TEXT)
     async def metrics() -> Response:
@@ -31,14 +33,15 @@ def router(service: Service) -> APIRouter:
         return Response(service.metrics.text(), media_type=service.metrics.content_type)
 
     @routes.post("/v1/session", status_code=204, response_class=Response)
-    async def session(body: schemas.SessionRequest) -> Response:
+    async def session(request: Request, body: schemas.SessionRequest) -> Response:
         """Gives a browser the token as a cookie, since it sends no header with a picture."""
         token = service.settings.token
         if token is not None and not same(token, body.token):
             raise RequestRefused(401, "the token is wrong", param="token")
         reply = Response(status_code=204)
         if token is not None:
-            reply.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+            encrypted = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").lower())  # a proxy ends TLS
+            reply.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=encrypted)
         return reply
 
     return routes

@@ -1,4 +1,4 @@
-"""`/v2/rerank`, `/v1/rerank`, `/rerank` and `/v1/models`: one way of reranking behind several dialects."""
+"""`/v2/rerank`, `/v1/rerank`, `/rerank`, `/v1/score` and `/v1/models`: one way of reranking behind several dialects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from mmrerank.ordering import Scale, to_unit_scale
 from mmrerank.pipeline import rerank_candidates
 from mmrerank.results import Stage
 from mmrerank.service import dialects
-from mmrerank.service._failures import RESPONSES, RequestRefused
+from mmrerank.service._failures import MOST_LETTERS, RESPONSES, RequestRefused
 from mmrerank.service._models import Model
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
 from mmrerank.types import Candidate, ImageHandle, Item, Query, Ranking
 
 STARTED = int(time.time())
-NOTHING = dialects.Ours()
+MOST_IGNORED = 20  # names of fields that a reply repeats
+PATHS = ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking", "/v1/rerankings", "/v1/reranks")  # llama.cpp's and others' beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Reranked:
     """The results of one request, best first."""
 
     model: Model
+    method: str
     lines: list[Line]
     stage: Stage
     scale: Scale
@@ -57,7 +59,8 @@ class Reranked:
     def notes(self) -> dialects.ReplyNotes:
         stage = self.stage
         return dialects.ReplyNotes(
-            method=stage.name,
+            method=self.method,
+            reranked=stage.ranking.notes.status != "fallback",
             scale=self.scale,
             status=stage.ranking.notes.status,
             notes=self.messages,
@@ -71,14 +74,14 @@ def router(service: Service) -> APIRouter:
     """The routes, over one service."""
     routes = APIRouter(tags=["rerank"], responses=RESPONSES)
 
-    async def ranked(request: Request, model: str | None, query: Any, documents: Sequence[Any], ours: dialects.Ours) -> Reranked:
-        reranker = service.model(model)
-        return await service.work.run(lambda: reranked(service, reranker, query, documents, ours), gone=lambda: gone(request))
+    async def ranked(request: Request, wish: dialects.Wish) -> Reranked:
+        model = service.model(wish.model)
+        return await service.work.run(lambda: reranked(service, model, wish), gone=lambda: gone(request))
 
     @routes.post("/v2/rerank", response_model_exclude_none=True)
     async def cohere(request: Request, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
-        answer = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
+        answer = await ranked(request, body.wish)
         cost = answer.stage.cost
         meta = {
             "api_version": {"version": "2"},
@@ -88,42 +91,25 @@ def router(service: Service) -> APIRouter:
         }
         return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(answer, body), meta=meta, mmrerank=answer.notes)
 
-    @routes.post("/v1/rerank", response_model_exclude_none=True)
-    async def jina(request: Request, body: dialects.JinaRequest) -> dialects.JinaReply:
-        """Reranks texts, pictures, both, or indexed items, as Jina and vLLM."""
-        answer = await ranked(request, body.model, body.query, body.listed, body.mmrerank)
-        return dialects.JinaReply(
-            id=f"rerank-{uuid.uuid4().hex}",
-            model=answer.model.name,
-            results=results_of(answer, body),
-            usage=answer.usage,
-            mmrerank=answer.notes,
-        )
-
-    @routes.post("/rerank", response_model_exclude_none=True)
-    async def bare(request: Request, body: dialects.BareRequest) -> list[dialects.TeiResult] | dialects.InfinityReply:
-        """Reranks texts: as text-embeddings-inference where `texts` is present, as infinity otherwise."""
+    async def by_client(request: Request, body: dialects.AnyRequest) -> Any:
+        """Reranks texts, pictures, both, or indexed items, in the dialect that the body speaks: Jina, vLLM, Voyage, infinity or TEI."""
+        answer = await ranked(request, body.wish)
         if isinstance(body, dialects.TeiRequest):
-            answer = await ranked(request, None, body.query, body.texts, NOTHING)
-            return [
-                dialects.TeiResult(
-                    index=line.index,
-                    score=line.raw if body.raw_scores else line.to_unit_scale,
-                    text=body.texts[line.index] if body.return_text else None,
-                )
-                for line in answer.lines
-            ]
-        answer = await ranked(request, body.model, body.query, body.documents, NOTHING)
-        results = [
-            dialects.InfinityResult(
-                index=line.index,
-                relevance_score=line.raw if body.raw_scores else line.to_unit_scale,
-                document=body.documents[line.index] if body.return_documents else None,
-            )
-            for line in answer.lines[: body.top_n or None]
-        ]
-        identity = f"infinity-{uuid.uuid4().hex}"
-        return dialects.InfinityReply(id=identity, model=answer.model.name, created=int(time.time()), results=results, usage=answer.usage)
+            return as_tei(answer, body)
+        if isinstance(body, dialects.InfinityRequest):
+            return as_infinity(answer, body)
+        return as_voyage(answer, body) if isinstance(body, dialects.VoyageRequest) else as_jina(answer, body)
+
+    reply = dialects.JinaReply | dialects.VoyageReply | dialects.InfinityReply | list[dialects.TeiResult]
+    for path in PATHS:
+        options: dict[str, Any] = {"methods": ["POST"], "response_model": reply, "response_model_exclude_none": True}
+        routes.add_api_route(path, by_client, include_in_schema=path in PATHS[:2], **options)
+
+    @routes.post("/v1/score")
+    @routes.post("/score", include_in_schema=False)
+    async def score(request: Request, body: dialects.ScoreRequest) -> dialects.ScoreReply:
+        """Scores documents against a query, or pairs, in the order in which they came, as vLLM."""
+        return as_scores([await ranked(request, wish) for wish in body.wishes])
 
     @routes.get("/v1/models")
     @routes.get("/models", include_in_schema=False)
@@ -134,14 +120,15 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any], ours: dialects.Ours) -> Reranked:
+def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
     """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant."""
     limits = service.settings.limits
-    if len(documents) > limits.documents:
-        raise RequestRefused(400, f"at most {limits.documents} documents at once; got {len(documents)}", param="documents")
+    count = len(wish.documents)
+    if count > limits.documents:
+        raise RequestRefused(400, f"at most {limits.documents} documents at once; got {count}", param="documents")
     reading = _Reading(service)
-    question = reading.query(query, ours)
-    candidates = [reading.candidate(document, n) for n, document in enumerate(documents)]
+    question = reading.query(wish.query, wish.ours)
+    candidates = [reading.candidate(document, n) for n, document in enumerate(wish.documents)]
     stage = rerank_candidates(question, candidates, [service.reranker(model, candidates)]).stages[-1]
     service.count([stage])
     ranking = _whole(stage.ranking, candidates)
@@ -161,7 +148,15 @@ def reranked(service: Service, model: Model, query: Any, documents: Sequence[Any
         )
         for candidate, score in zip(ranking.candidates, scores, strict=True)
     ]
-    return Reranked(model=model, lines=lines, stage=stage, scale=scale, messages=[service.redact_paths(note) for note in stage.notes])
+    ignored = ", ".join(wish.ignored[:MOST_IGNORED])[:MOST_LETTERS]
+    return Reranked(
+        model=model,
+        method=service.redact_paths(stage.name),
+        lines=lines,
+        stage=stage,
+        scale=scale,
+        messages=[*(service.redact_paths(note) for note in stage.notes), *([f"nothing is done about: {ignored}"] if ignored else [])],
+    )
 
 
 def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
@@ -169,6 +164,71 @@ def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
     ranked = set(ranking.item_ids)
     beyond = (Candidate(item=candidate.item) for candidate in candidates if candidate.item.item_id not in ranked)
     return replace(ranking, candidates=(*ranking.candidates, *beyond))
+
+
+def as_tei(answer: Reranked, body: dialects.TeiRequest) -> list[dialects.TeiResult]:
+    """The bare array of text-embeddings-inference."""
+    return [
+        dialects.TeiResult(
+            index=line.index,
+            score=line.raw if body.raw_scores else line.to_unit_scale,
+            text=body.texts[line.index] if body.return_text else None,
+        )
+        for line in answer.lines
+    ]
+
+
+def as_infinity(answer: Reranked, body: dialects.InfinityRequest) -> dialects.InfinityReply:
+    """The reply of infinity."""
+    results = [
+        dialects.InfinityResult(
+            index=line.index,
+            relevance_score=line.raw if body.raw_scores else line.to_unit_scale,
+            document=body.documents[line.index] if body.return_documents else None,
+        )
+        for line in answer.lines[: body.top_n or None]
+    ]
+    identity = f"infinity-{uuid.uuid4().hex}"
+    return dialects.InfinityReply(id=identity, model=answer.model.name, created=int(time.time()), results=results, usage=answer.usage)
+
+
+def as_voyage(answer: Reranked, body: dialects.VoyageRequest) -> dialects.VoyageReply:
+    """The reply of Voyage."""
+    results = [
+        dialects.VoyageResult(
+            index=line.index,
+            relevance_score=line.to_unit_scale,
+            document=body.documents[line.index] if body.return_documents else None,
+        )
+        for line in answer.lines[: body.top_k or None]
+    ]
+    return dialects.VoyageReply(data=results, model=answer.model.name, usage=answer.usage)
+
+
+def as_scores(answers: Sequence[Reranked]) -> dialects.ScoreReply:
+    """The reply of vLLM's score: a number for each document, in the order in which they came."""
+    scores = [line.to_unit_scale for answer in answers for line in sorted(answer.lines, key=lambda line: line.index)]
+    usages = [answer.usage for answer in answers]
+    prompt, completion = sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages)
+    return dialects.ScoreReply(
+        id=f"score-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        model=answers[0].model.name,
+        data=[dialects.Score(index=n, score=score) for n, score in enumerate(scores)],
+        usage=dialects.Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
+        mmrerank=[answer.notes for answer in answers],
+    )
+
+
+def as_jina(answer: Reranked, body: dialects.JinaRequest) -> dialects.JinaReply:
+    """The reply of Jina and vLLM."""
+    return dialects.JinaReply(
+        id=f"rerank-{uuid.uuid4().hex}",
+        model=answer.model.name,
+        results=results_of(answer, body),
+        usage=answer.usage,
+        mmrerank=answer.notes,
+    )
 
 
 def results_of(answer: Reranked, body: dialects.CohereRequest | dialects.JinaRequest) -> list[dialects.Result]:

@@ -17,6 +17,7 @@ from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import MMRerankError
 from mmrerank.results import AskResult
 from mmrerank.service import schemas
+from mmrerank.service._collections import CollectionGone
 from mmrerank.service._failures import BROKEN, RESPONSES, RequestRefused, envelope
 from mmrerank.service._responses import ResponseBuilder
 from mmrerank.service._state import Service
@@ -68,14 +69,24 @@ async def gone(request: Request) -> None:
 def listing(service: Service) -> schemas.CollectionList:
     """What the service holds."""
     return schemas.CollectionList(
-        collections=[_described(service, *service.version(name)) for name in service.collections.names],
+        collections=[_described(service, name) for name in service.collections.names],
         answers_with=None if service.backend is None else service.redact_paths(service.backend.name),
         models=service.models_alone,
         default_model=service.default_model,
     )
 
 
-def _described(service: Service, name: str, version: CollectionVersion) -> schemas.CollectionInfo:
+def _described(service: Service, name: str) -> schemas.CollectionInfo:
+    try:
+        with service.collections.watched(name):
+            return _of_version(service, *service.version(name))
+    except CollectionGone:
+        return schemas.CollectionInfo(
+            name=name, state="gone", items=0, has_pages=False, encoders=[], takes=[], retrievers=[], rerankers=[], fields=[]
+        )
+
+
+def _of_version(service: Service, name: str, version: CollectionVersion) -> schemas.CollectionInfo:
     return schemas.CollectionInfo(
         name=name,
         items=len(version),
@@ -97,7 +108,8 @@ def searched(service: Service, body: schemas.SearchRequest) -> schemas.SearchRes
     query = _query(service, version, body)
     parts = service.rerankers(body.rerank, version)
     checkpoint()
-    result = version.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
+    with service.collections.watched(name):
+        result = version.search(query, k=body.k, retriever=body.retriever, rerank=parts, backend=service.backend, depth=body.depth)
     grids = [service.grids.keep(noted.picture) for stage in result.stages for noted in stage.ranking.notes.pictures]
     service.count(result.stages)
     return ResponseBuilder(name, service.redact_paths).search(result, grids)
@@ -123,15 +135,16 @@ def answered(service: Service, body: schemas.AskRequest, on_text: Callable[[str]
     """The reply to a question."""
     name, version = service.version(body.collection)
     _check(service, body.k, body.depth)
-    result: AskResult = version.ask(
-        Query(text=body.question, filter=body.filter),
-        k=body.k,
-        rerank=service.rerankers(body.rerank, version),
-        backend=service.backend,
-        answerer=body.answerer,
-        depth=body.depth,
-        on_text=on_text,
-    )
+    with service.collections.watched(name):
+        result: AskResult = version.ask(
+            Query(text=body.question, filter=body.filter),
+            k=body.k,
+            rerank=service.rerankers(body.rerank, version),
+            backend=service.backend,
+            answerer=body.answerer,
+            depth=body.depth,
+            on_text=on_text,
+        )
     service.count(result.search.stages)
     service.metrics.stage(result.answered_by, result.seconds, result.answer.notes.status, result.answer.notes.cost)
     return ResponseBuilder(name, service.redact_paths).answer(result)

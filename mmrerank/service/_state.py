@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker
 from mmrerank.results import Stage
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import NoSuchThing, RequestRefused
-from mmrerank.service._fetching import Fetcher
+from mmrerank.service._fetching import Fetcher, private_hosts
 from mmrerank.service._grids import Grids
 from mmrerank.service._metrics import Metrics
 from mmrerank.service._models import DEFAULT, Model, models_of
@@ -24,6 +26,8 @@ from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
 from mmrerank.service.settings import Settings
 from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Reranker
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -43,10 +47,15 @@ class Service:
         for retriever in settings.retrievers:
             check_name(retriever, station="retrievers")
         self.default_model = next(iter(settings.rerankers), RERANKS_BY_WORDS)
-        fetch = Fetcher(settings.fetch_hosts) if settings.fetch_hosts else None
+        private = private_hosts(settings.fetch_hosts)
+        fetch = Fetcher(settings.fetch_hosts, private=private) if settings.fetch_hosts else None
+        for host in private:
+            logger.warning("pictures are fetched from %s, which has an address that is not public", host)
         self.pictures = Pictures(max_pixels=settings.limits.picture_pixels, fetch=fetch)
         self.grids = Grids()
         self._built: dict[str, Reranker] = {}
+        parts = (settings.backend, *settings.rerankers.values())
+        self._servers = _addresses(part if isinstance(part, str) else part.name for part in parts if part is not None)
 
     def name_of(self, name: str | None) -> str:
         """The name of a collection: that one, or that of the only one.
@@ -138,13 +147,13 @@ class Service:
             self.metrics.stage(stage.name, stage.seconds, stage.ranking.notes.status, stage.cost)
 
     def redact_paths(self, text: str) -> str:
-        """The text without the places of this machine, which are none of a client's business."""
+        """The text without the places of this machine and of its models' servers, which are none of a client's business."""
         for collection in self.collections.all():
             for place in (*(root.path for root in collection.manifest.roots), collection.path.absolute().parent):
                 text = text.replace(f"{place}/", "")
         for place in self._model_places:
             text = text.replace(f"{place}/", "")
-        return text
+        return text if self._servers is None else self._servers.sub("the model's server", text)
 
     def models_for(self, version: CollectionVersion) -> list[str]:
         """The models that can rerank what is found there."""
@@ -193,3 +202,9 @@ class Service:
     def _batched(self, backend: Backend) -> Backend:
         window_s = self.settings.load.batch_window_ms / 1000
         return BatchingBackend(backend, window_s=window_s, check=current, on_batch=self.metrics.batch)
+
+
+def _addresses(names: Iterable[str]) -> re.Pattern[str] | None:
+    """What the addresses of servers in the names of parts look like in a text, whatever path follows; None where no name has one."""
+    servers = {match[0] for name in names for match in re.finditer(r"https?://[^/#\s]+", name)}
+    return re.compile("(?:" + "|".join(map(re.escape, sorted(servers))) + r")[^\s#,)'\"]*") if servers else None

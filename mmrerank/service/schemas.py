@@ -55,9 +55,11 @@ class ErrorDetail(BaseModel):
 
 
 class Error(BaseModel):
-    """The envelope of every error, as OpenAI writes it."""
+    """The envelope of every error, as OpenAI writes it; the message once more where other clients read it."""
 
     error: ErrorDetail
+    message: str
+    detail: str
 
 
 class ItemRef(Strict):
@@ -177,6 +179,7 @@ class AskResponse(BaseModel):
 
 class CollectionInfo(BaseModel):
     name: str
+    state: Literal["ready", "gone"] = Field(default="ready", description="Whether it can be searched; `gone`: its folder is not there.")
     items: int
     has_pages: bool = Field(description="Whether it holds pages of documents with text, to be asked questions.")
     encoders: list[str]
@@ -197,6 +200,7 @@ class Health(BaseModel):
     status: Literal["ok"]
     version: str
     requests: int = Field(description="Requests in work or waiting.")
+    gone: list[str] = Field(description="Collections whose folders went away while they were served.")
 
 
 class SessionRequest(Strict):

@@ -38,6 +38,7 @@ class Load:
     timeout_s: float = 120.0
     batch_window_ms: float = 3.0  # how long a model waits for prompts of other requests
     connections: int = 256  # with a request at work or on its way; those beyond are told to come again, before anything of theirs is read
+    head_seconds: float = 10.0  # in which the head of a request must have come
     stop_seconds: int = 30  # how long running requests may take when the service stops
 
 

@@ -14,10 +14,13 @@ export const thumbnail = (collection, id) => place(collection, "thumbnail", { id
 export const picture = (collection, id) => place(collection, "picture", { id });
 export const page = (collection, id) => place(collection, "picture", { id, side: PAGE_PX });
 
-const place = (collection, kind, query) => `/v1/collections/${encodeURIComponent(collection)}/${kind}?${new URLSearchParams(query)}`;
+const place = (collection, kind, query) => `v1/collections/${encodeURIComponent(collection)}/${kind}?${new URLSearchParams(query)}`;
+
+// A place of the service as one of this page: both may lie below a path of a proxy.
+const below = (path) => path.replace(/^\//, "");
 
 export async function collections() {
-  const found = await (await request("/v1/collections")).json();
+  const found = await (await request("v1/collections")).json();
   return found.collections.map((one) => ({
     name: one.name,
     items: one.items,
@@ -30,7 +33,7 @@ export async function collections() {
 }
 
 // Lets this browser in: the service answers with a cookie, which pictures are asked for with as well.
-export const enter = (token) => post("/v1/session", { token });
+export const enter = (token) => post("v1/session", { token });
 
 // The hits of a state (address.js); `dataOf` gives the data URI of a dropped picture.
 export async function search(state, dataOf, signal) {
@@ -48,15 +51,15 @@ export async function search(state, dataOf, signal) {
     retriever: state.retriever || null,
     ...reranking(state),
   };
-  const found = await (await post("/v1/search", body, signal)).json();
+  const found = await (await post("v1/search", body, signal)).json();
   const hits = found.hits.map((one) => hit(one, found.first_stage.length > 0));
-  return { hits, before: found.first_stage.map((one) => hit(one, false)), stages: found.stages, grids: found.grids };
+  return { hits, before: found.first_stage.map((one) => hit(one, false)), stages: found.stages, grids: found.grids.map(below) };
 }
 
 // The answer to a question; `more` gets its words as they come.
 export async function ask(state, signal, more) {
   const body = { collection: state.collection, question: state.text, answerer: state.answerer || null, stream: true, ...reranking(state) };
-  const response = await post("/v1/ask", body, signal);
+  const response = await post("v1/ask", body, signal);
   for await (const [event, data] of events(response.body)) {
     if (event === "text") more(data.text);
     else if (event === "error") throw failure(502, data);

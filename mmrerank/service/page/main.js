@@ -232,8 +232,9 @@ takeIn(async (kind, files) => {
   try {
     if (!form.held().pictures) throw new Error(`The collection ${form.held().name} is searched by text only.`);
     for (const key of await keep(files)) form.toggle(kind, { key });
-    messages.quiet();
     byId("text").focus();
+    if (kind === "like" || shown) run(form.read());
+    else messages.quiet();
   } catch (error) {
     messages.problem(error);
   }

@@ -121,10 +121,10 @@ def test_how_a_page_is_shown(question: str, text: str | None, picture: bool, ask
 
 
 def test_a_page_that_lacks_what_was_asked_for_is_left_out_and_named() -> None:
-    with pytest.raises(InputError, match="no picture"):
-        way_of(page(1, "words", picture=False).item, "When?", "image")
+    with pytest.raises(InputError, match="no text"):
+        way_of(page(1, " ").item, "When?", "text")
     double = FakeBackend(answer=lambda prompt: "Yes [1].")
-    answer = build(Options(modality="image"), double).answer(QUERY, [page(4, picture=False), page(9)])
+    answer = build(Options(modality="image"), double).answer(QUERY, [page(4, None, picture=False), page(9)])
     assert [citation.item.page_number for citation in answer.citations] == [9]
     assert any("d#page=4: not shown" in message for message in answer.notes.messages)
 

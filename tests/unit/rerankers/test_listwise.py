@@ -74,11 +74,13 @@ def test_what_cannot_be_shown_is_in_no_window_and_stays_behind() -> None:
     assert ranking.notes.reasons["item-2"] == "not shown to the model: it is hidden"
 
 
-def test_one_that_can_be_shown_needs_no_call() -> None:
+def test_where_fewer_than_two_can_be_shown_nothing_was_reranked() -> None:
     def rank(texts: Sequence[str]) -> Reply:
         raise AssertionError("nothing is to be ordered")
 
-    assert listwise(QUERY, candidates([HIDDEN, 1]), show=show, rank=rank, window=4, step=2).item_ids == ("item-1", "item-0")
+    for shown in ([HIDDEN, 1], [HIDDEN, HIDDEN]):
+        ranking = listwise(QUERY, candidates(shown), show=show, rank=rank, window=4, step=2)
+        assert (ranking.item_ids, ranking.notes.status) == (("item-0", "item-1"), "fallback")
 
 
 def test_the_best_rises_from_the_last_place_to_the_first() -> None:

@@ -171,10 +171,13 @@ def test_a_page_that_does_not_open_stays_behind_with_the_reason() -> None:
             raise FormatError("truncated", path="b.png")
 
     mixed = [Candidate(item=Item(item_id="broken", image=Broken())), *pages(2), Candidate(item=Item(item_id="text", text="words only"))]
-    ranking = build(Options(), FakeBackend(answer=lambda prompt: "<answer>[2, 1]</answer>")).rerank(QUERY, mixed)
-    assert ranking.item_ids == ("page-1", "page-0", "broken", "text")
+    double = FakeBackend(answer=lambda prompt: "<answer>[2, 1, 3]</answer>")
+    ranking = build(Options(), double).rerank(QUERY, mixed)
+    assert ranking.item_ids == ("page-1", "page-0", "text", "broken")
     assert ranking.notes.status == "completed"
     assert "truncated" in ranking.notes.reasons["broken"]
+    assert "words only" in double.prompts[0][1].parts, "what never had a picture is shown by its words"
+    assert ranking.notes.messages[-1] == "shown as text: text"
 
 
 def test_one_page_needs_no_call() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import subprocess
 import sys
@@ -34,7 +35,41 @@ def test_without_a_token_only_names_of_loopback_are_answered() -> None:
             reply = client.post("/v1/rerank", json=QUESTION, headers={"host": host})
             assert reply.status_code == status, host
             assert status == 200 or reply.json()["error"]["code"] == "Refused", "what programs read stays when a class is renamed"
-        assert "does not answer to the name" in client.get("/healthz", headers={"host": "evil.example"}).json()["error"]["message"]
+        refusal = client.post("/v1/rerank", json=QUESTION, headers={"host": "evil.example"}).json()
+        assert "does not answer to the name" in refusal["error"]["message"]
+        assert refusal["error"]["message"] == refusal["message"] == refusal["detail"], "where the clients of Cohere and Jina look"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/health"])
+def test_probes_are_answered_whatever_host_they_name(path: str) -> None:
+    with asked(names=("search.example",), token="door-key") as client:
+        for host in ("10.42.0.17:8080", "", "evil.example"):
+            assert client.get(path, headers={"host": host}).status_code == 200
+        reply = client.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
+
+
+def test_a_page_behind_a_proxy_is_answered_whatever_host_the_proxy_sends() -> None:
+    with asked(names=("search.example",)) as client:
+        for origin, status in (("https://search.example", 200), ("https://evil.example", 403)):
+            headers = {"host": "127.0.0.1:8080", "origin": origin}
+            assert client.post("/v1/rerank", json=QUESTION, headers=headers).status_code == status
+
+
+def test_mistakes_in_a_request_are_explained() -> None:
+    body = json.dumps(QUESTION)
+    with asked() as client:
+        for content, headers, status, words in (
+            (body, {"content-type": "application/x-www-form-urlencoded"}, 422, "Content-Type: application/json"),
+            (body[:-1] + ",}", {"content-type": "application/json"}, 422, "the body is no JSON"),
+            (gzip.compress(body.encode()), {"content-type": "application/json", "content-encoding": "gzip"}, 415, "packed (gzip)"),
+        ):
+            reply = client.post("/v1/rerank", content=content, headers=headers)
+            assert reply.status_code == status
+            assert words in reply.json()["error"]["message"]
+            assert reply.json()["error"]["param"] is None
+        assert "did you mean /rerank, /v1/rerank, /v2/rerank?" in client.post("/v1/v1/rerank", json=QUESTION).json()["detail"]
+        assert "takes other methods: POST" in client.get("/v1/rerank").json()["detail"]
 
 
 def test_pages_of_other_hosts_are_not_answered() -> None:
@@ -112,7 +147,7 @@ def test_a_name_is_the_same_in_capitals() -> None:
 
 def test_requests_beyond_the_limit_are_told_when_to_come_again() -> None:
     replies: list[tuple[int, dict[str, str], bytes]] = []
-    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
 
     async def asking() -> None:
         doors, may_end = _admission.AdmissionMiddleware(waits, Settings(load=Load(connections=2)), Metrics(lambda: 0)), asyncio.Event()
@@ -203,7 +238,7 @@ def test_the_seconds_of_a_streamed_reply_are_those_until_its_end(monkeypatch: py
     async def send(message: Any) -> None:
         pass
 
-    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
     monkeypatch.setattr(_admission, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
     asyncio.run(_admission.AdmissionMiddleware(app, Settings(), metrics)(scope, receive, send))
     assert b'mmrerank_request_seconds_sum{path="none"} 7.0' in metrics.text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from makers import coloured, write_pictures
 from served import ByNumber, Reversed, asked
 
 from mmrerank import Collection
+from mmrerank.parts import make
 from mmrerank.service.settings import Limits
 from mmrerank.testing.fakes import FakeBackend
 
@@ -96,10 +98,60 @@ def test_tei_gives_a_bare_array(client: TestClient) -> None:
 
 
 def test_infinity_gives_plain_documents(client: TestClient) -> None:
-    reply = post(client, "/rerank", model="numbers", documents=NUMBERS, top_n=1, return_documents=True)
+    reply = post(client, "/rerank", model="numbers", documents=NUMBERS, top_n=1, return_documents=True, raw_scores=False)
     assert reply["object"] == "rerank"
+    assert post(client, "/rerank", model="default/not-specified", documents=NUMBERS)["object"] == "rerank", "its client without a model"
     assert reply["results"] == [{"index": 1, "relevance_score": 0.9, "document": "0.9"}]
     assert post(client, "/rerank", documents=NUMBERS, raw_scores=True)["results"][0]["relevance_score"] == 9.0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/rerank"])
+def test_voyage_is_told_by_its_fields(client: TestClient, path: str) -> None:
+    for own in ({"top_k": 1}, {"truncation": True, "top_k": None}):
+        reply = post(client, path, model="numbers", documents=NUMBERS, return_documents=True, **own)
+        assert reply["data"][0] == {"index": 1, "relevance_score": 0.9, "document": "0.9"}
+        assert (reply["object"], len(reply["data"])) == ("list", own["top_k"] or 4)
+
+
+@pytest.mark.parametrize("path", ["/reranking", "/v1/reranking", "/v1/rerankings", "/v1/reranks"])
+def test_paths_of_other_servers_lead_to_the_same(client: TestClient, path: str) -> None:
+    assert post(client, path, model="numbers", documents=NUMBERS)["results"][0]["index"] == 1
+
+
+def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
+    fields = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
+    for path, (one, many) in itertools.product(("/v1/score", "/score"), fields):
+        reply = client.post(path, json={"model": "numbers", one: "q", many: NUMBERS}).json()
+        assert [(entry["index"], entry["score"], entry["object"]) for entry in reply["data"]] == [
+            (n, float(number), "score") for n, number in enumerate(NUMBERS)
+        ]
+    pairs = client.post("/v1/score", json={"model": "numbers", "text_1": ["q", "r"], "text_2": ["0.2", "0.9"]}).json()
+    assert [entry["score"] for entry in pairs["data"]] == [0.2, 0.9]
+    refusal = client.post("/v1/score", json={"text_1": ["q", "r"], "text_2": ["0.2"]})
+    assert (refusal.status_code, "one query, or one a document" in refusal.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
+def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str) -> None:
+    reply = post(client, path, documents=NUMBERS, max_tokens_per_doc=9, instruction="be strict", priority=None)
+    assert reply["mmrerank"]["notes"] == ["nothing is done about: instruction, max_tokens_per_doc"]
+
+
+def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
+    reply = post(client, "/rerank", model="numbers", documents=[{"content": [{"type": "text", "text": one}]} for one in NUMBERS], top_n=1)
+    assert [(result["index"], result["document"]) for result in reply["results"]] == [(1, {"text": "0.9"})]
+    assert reply["usage"]["total_tokens"] >= 0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_nothing_done_never_looks_like_a_result(path: str) -> None:
+    """A model that gives no answer that can be read: no document is worth more than another, and the reply says so."""
+    silent = make("mm_r5", station="rerankers", backend=FakeBackend(answer=lambda prompt: "I cannot rank these."))
+    with asked(rerankers={"silent": silent}) as client:
+        reply = post(client, path, documents=["a boat", "a hill"])
+    assert [(result["index"], result["relevance_score"]) for result in reply["results"]] == [(0, 0.0), (1, 0.0)]
+    assert (reply["mmrerank"]["reranked"], reply["mmrerank"]["status"], reply["mmrerank"]["scale"]) == (False, "fallback", "none")
+    assert reply["mmrerank"]["notes"]
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from mmrerank.errors import InputError
-from mmrerank.service._fetching import Fetcher
+from mmrerank.service._fetching import Fetcher, private_hosts
 
 PUBLIC = "93.184.216.34"
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -75,6 +75,22 @@ def test_addresses_that_are_not_public_are_refused_even_beside_a_public_one(addr
     for addresses in ([address], [PUBLIC, address]):
         with pytest.raises(InputError, match="not public"):
             fetcher(body, addresses)("http://pictures.example/a.png")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "192.168.1.1", "127.0.0.1", "::1", "fc00::1", "::ffff:10.0.0.1"])
+def test_a_host_of_an_intranet_that_was_named_works(address: str) -> None:
+    assert private_hosts(["pictures.example"], lambda host, port: [address]) == ["pictures.example"]
+    fetch = Fetcher(
+        ["pictures.example"], private=["pictures.example"], resolve=lambda host, port: [address], transport=httpx.MockTransport(body)
+    )
+    assert fetch("http://pictures.example/a.png") == b"bytes of /a.png"
+
+
+@pytest.mark.parametrize(
+    "addresses", [["169.254.169.254"], ["fe80::1%eth0"], ["0.0.0.0"], ["64:ff9b::7f00:1"], ["10.0.0.5", PUBLIC], [PUBLIC], []]
+)
+def test_hosts_with_public_or_reserved_addresses_are_none_of_an_intranet(addresses: list[str]) -> None:
+    assert private_hosts(["pictures.example"], lambda host, port: addresses) == []
 
 
 def test_redirects_are_checked_like_the_first_request() -> None:

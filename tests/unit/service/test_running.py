@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,13 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from served import serving
 
 from mmrerank.errors import InputError
-from mmrerank.service.app import create_app
-from mmrerank.service.running import bound, run
-from mmrerank.service.settings import Load, Settings
+from mmrerank.service.running import bound
+from mmrerank.service.settings import Load
 
 TESTS = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
@@ -63,7 +62,8 @@ def test_a_port_that_is_taken_or_an_address_that_is_elsewhere_is_said() -> None:
         bound("192.0.2.1", 0)
 
 
-def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+def test_a_thread_that_is_stuck_does_not_keep_the_process(stop: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as process:
@@ -75,7 +75,7 @@ def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
                 running = pool.submit(httpx.post, f"{url}/v1/rerank", json=body, timeout=120)
                 while httpx.get(f"{url}/healthz").json()["requests"] == 0:
                     time.sleep(0.02)
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(stop)
                 assert process.wait(60) == 0
             reply = running.result()
             assert (reply.status_code, reply.json()["error"]["message"]) == (503, "the service stops")
@@ -84,9 +84,26 @@ def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
             process.kill()
 
 
-def test_uvicorn_bounds_idle_connections_beyond_those_of_the_doors(monkeypatch: pytest.MonkeyPatch) -> None:
-    configured: list[uvicorn.Config] = []
-    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: (configured.append(server.config), sockets[0].close()))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    run(create_app(Settings()), "127.0.0.1", 0, load=Load(connections=7, stop_seconds=3), say=lambda line: None)
-    assert (configured[0].limit_concurrency, configured[0].timeout_graceful_shutdown) == (28, 3)
+def test_half_open_connections_are_ended_and_starve_nobody() -> None:
+    """More connections than may wait, none of which ends its head: others are served meanwhile, and all of them are closed."""
+    load = Load(connections=2, head_seconds=1.0)
+    with serving(load=load) as url:
+        place = ("127.0.0.1", int(url.rpartition(":")[2]))
+        stuck = [socket.create_connection(place) for _ in range(30)]
+        for connection in stuck:
+            connection.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: localhost\r\nX-Slow: 1\r\n")
+        assert httpx.get(f"{url}/healthz", timeout=20).status_code == 200
+        for connection in stuck:
+            connection.settimeout(20)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(1000):  # 408 for those that were not closed for others
+                    pass
+            connection.close()
+
+
+def test_a_connection_may_send_one_request_after_another() -> None:
+    load = Load(head_seconds=0.3)
+    with serving(load=load) as url, httpx.Client(base_url=url) as client:
+        for _ in range(3):
+            assert client.get("/healthz").status_code == 200
+            time.sleep(0.4)  # longer than a head may take: it has not begun
