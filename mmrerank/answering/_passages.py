@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from mmrerank.answering._wording import weighed, words_of
 from mmrerank.index import CJK, english, idf_of
+from mmrerank.readers import body_of
 
 LONGEST = 60  # words of a passage
 JOINED = 3  # neighbouring sentences that may make one passage
@@ -42,7 +43,7 @@ class Match:
 
 def passages_of(text: str, page: int) -> Iterator[Passage]:
     """Every run of up to `JOINED` sentences of one paragraph, list item or table that is no longer than `LONGEST` words."""
-    for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", text):
+    for block in re.split(r"\n\s*\n|[•▪◦‣]\s+", body_of(text)):  # running heads and feet are no part of what a page says
         sentences = [(sentence, _length(sentence), frozenset(english().of(sentence))) for sentence in _sentences(block)]
         for start, (joined, words, terms) in enumerate(sentences):
             yield Passage(page=page, text=joined, terms=terms)

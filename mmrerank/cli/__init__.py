@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mmrerank import __version__
-from mmrerank.cli import _output
+from mmrerank.cli import _output, _passwords
 from mmrerank.cli._guide import GUIDE
 from mmrerank.cli.ask import ask
 from mmrerank.cli.demo import demo
@@ -44,6 +44,8 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Find the right picture or document page and put it first."""
+    if os.environ.get(_passwords.VARIABLE):
+        _passwords.use(())
     if context.invoked_subcommand is None:
         typer.echo(GUIDE, nl=False)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmrerank.cli import _downloads, _output
+from mmrerank.cli import _downloads, _output, _passwords
 from mmrerank.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def index(
     ocr_language: Annotated[
         str | None, typer.Option(help="Language of scanned pages, as Tesseract calls it, such as deu or eng+fra; again in later runs.")
     ] = None,
+    password: Annotated[
+        list[str] | None,
+        typer.Option(help="Password of encrypted PDFs; may be repeated. Or MMRERANK_PDF_PASSWORDS, one a line, for every command."),
+    ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download the encoder's weights without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -36,6 +40,7 @@ def index(
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     from mmrerank.ingest.notes import bounded, noted
 
+    _passwords.use(password or ())
     readers = _readers(read_mislabelled, ocr_language)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json)

@@ -5,6 +5,11 @@ Unicode NFKC, case folded. An identifier gives itself and its pieces, so either 
     TG-204      tg204  tg  204          co-author   coauthor  co  author (stemmed)
     3.14        3.14  3  14             12,345      12345  12  345
     run_name    run_name  run  name     U.S.        us
+    café        café  cafe              Müller      müller  muller  mueller
+
+A number is the same with and without the marks of its groups, whichever they are (1,234 1.234 1 234 1'234), and with either mark before
+its decimals; 1.234 may be either and is both. A word with accents is also the word without them, so that each finds the other and the
+very word comes first; where a language writes a letter otherwise too (ü as ue, ё as е, hamza on alef), that counts as well.
 
 A hyphen joins (`coauthor` finds `co-author`, and a word broken at the end of a line is whole again), other marks stay. Single
 letters count where they stand alone. Chinese, Japanese and Thai, which put no spaces, give overlapping pairs of characters. The
@@ -20,7 +25,7 @@ import unicodedata
 from collections.abc import Callable, Container, Iterator
 from functools import cache, lru_cache
 
-WORDS_VERSION = 2  # goes up when texts come to have other terms, so that an index of the former ones is made anew
+WORDS_VERSION = 3  # goes up when texts come to have other terms, so that an index of the former ones is made anew
 _HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
 CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # Chinese and Japanese
 _UNSPACED = f"{CJK}\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u108f\u1780-\u17d3"  # and Thai, Lao, Burmese, Khmer
@@ -33,7 +38,33 @@ _COMPOUND = re.compile(rf"{_WORD}(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:]
 _PIECE = re.compile(rf"[{_UNSPACED}]+|{_SPACED}(?:'{_SPACED})*")
 _WITHOUT_SPACES = re.compile(f"[{_UNSPACED}]")
 _WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
-_SEPARATOR = re.compile(rf"(?<=\d),(?=\d)|[{_HYPHEN}]{_BREAK}")
+_SEPARATOR = re.compile(rf"[{_HYPHEN}]{_BREAK}")
+_GROUP_MARK = re.compile(r"(?<=\d)['\u2019\u00a0\u2007\u2009\u202f\u066c](?=\d{3}(?!\d))")  # between digits they mark nothing else
+_SPACED_NUMBER = re.compile(r"(?<![\d.,] )(?<![\d.,])\d{1,3}(?: \d{3}){1,3}(?! ?[\d])")
+_GROUPED = re.compile(r"\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?")
+_GROUPED_BY_POINTS = re.compile(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?")
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_DIGITS = {code: str(unicodedata.decimal(chr(code))) for code in range(0x660, 0x11000) if unicodedata.category(chr(code)) == "Nd"}
+_UNACCENTED = str.maketrans(
+    {
+        "ł": "l",
+        "đ": "d",
+        "ø": "o",
+        "æ": "ae",
+        "œ": "oe",
+        "ı": "i",
+        "ð": "d",
+        "þ": "th",
+        "ё": "е",
+        "أ": "ا",
+        "إ": "ا",
+        "آ": "ا",
+        "ى": "ي",
+        "ة": "ه",
+    }
+)
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae"})
+_ACCENTED_LETTER = re.compile("[À-ɏͰ-ϿḀ-῿][̀-ͯ]*|[A-Za-zͰ-Ͽ][̀-ͯ]+")
 _ABBREVIATION = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
 _OPENING = re.compile(r"(?:\S+\s+){0,29}\S*")
 _OPENING_CHARACTERS = 300  # where no spaces part the words
@@ -62,7 +93,26 @@ def normal(text: str) -> str:
     >>> normal("ＴＧ‑204 Straße")
     'tg‐204 strasse'
     """
-    return _POINTS.sub("", unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'"))
+    text = _GROUP_MARK.sub(",", text if text.isascii() else text.translate(_DIGITS))
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    return _POINTS.sub("", _SPACED_NUMBER.sub(lambda match: match[0].replace(" ", ","), text))
+
+
+def unaccented(word: str) -> tuple[str, ...]:
+    """The other spellings of a word in small letters: without accents, and with the letters that stand for them.
+
+    >>> unaccented("café"), unaccented("müller"), unaccented("mill")
+    (('cafe',), ('muller', 'mueller'), ())
+    """
+    if word.isascii():
+        return ()
+    spellings = (word.translate(table) for table in (_UNACCENTED, _SPELT_OUT))
+    others = (_ACCENTED_LETTER.sub(lambda match: _bare(match[0]), spelling) for spelling in spellings)
+    return tuple(dict.fromkeys(other for other in others if other != word))
+
+
+def _bare(letter: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFD", letter) if not unicodedata.combining(sign))
 
 
 class Words:
@@ -71,7 +121,9 @@ class Words:
     def __init__(self, stem: Callable[[str], str], stopwords: frozenset[str]) -> None:
         self._stem = stem
         self._stopwords = stopwords
-        self._terms = lru_cache(maxsize=1 << 16)(lambda compound: tuple(self._split(compound)))  # most words come again and again
+        # most words come again and again
+        self._groups = lru_cache(maxsize=1 << 16)(lambda compound: tuple(self._split(compound)))
+        self._terms = lru_cache(maxsize=1 << 16)(lambda compound: tuple(term for group in self._groups(compound) for term in group))
 
     def of(self, text: str) -> list[str]:
         """The terms of a document, repeats and stop words included.
@@ -96,28 +148,34 @@ class Words:
         return bool(compounds) and all(self._holds(compound, terms) for compound in compounds)
 
     def _holds(self, compound: str, terms: Container[str]) -> bool:
-        pieces = self._terms(compound)
-        whole = pieces[-1:] if self._has_whole(compound) else ()
-        return any(term in terms for term in whole) or all(term in terms for term in pieces[: len(pieces) - len(whole)])
+        groups = self._groups(compound)
+        whole = groups[-1:] if self._has_whole(compound) else ()
+        pieces = groups[: len(groups) - len(whole)]
+        return any(term in terms for group in whole for term in group) or all(any(term in terms for term in group) for group in pieces)
 
     def _content_words(self, text: str) -> list[str]:
         """The words of a query as they stand: without stop words, unless nothing else is left."""
         compounds: list[str] = _COMPOUND.findall(normal(text))
         return [c for c in compounds if c not in self._stopwords and c.replace(".", "") not in self._stopwords] or compounds
 
-    def _split(self, compound: str) -> Iterator[str]:
+    def _split(self, compound: str) -> Iterator[tuple[str, ...]]:
+        """The terms of a compound, those that are spellings of one word together; the whole of it last."""
         if _ABBREVIATION.fullmatch(compound):
-            yield compound.replace(".", "")
+            yield (compound.replace(".", ""),)
             return
-        pieces = _PIECE.findall(compound)
-        for piece in pieces:
+        for piece in _PIECE.findall(compound):
             if _WITHOUT_SPACES.match(piece):
-                yield from pairs(piece)
+                yield from ((pair,) for pair in pairs(piece))
             else:
-                yield self._stem(piece)
+                yield self._spellings(piece)
         if self._has_whole(compound):
-            whole = _SEPARATOR.sub("", compound)
-            yield self._stem(whole) if whole.isalpha() else whole
+            yield numbers(compound) or self._spellings(_SEPARATOR.sub("", compound))
+
+    def _spellings(self, word: str) -> tuple[str, ...]:
+        """A word and its other spellings as terms; what is more than letters is not stemmed."""
+        if word.isalpha() or "'" in word:
+            return tuple(dict.fromkeys(self._stem(other) for other in (word, *unaccented(word))))
+        return (word, *unaccented(word))
 
     def _has_whole(self, compound: str) -> bool:
         """Whether its last term is the identifier itself, behind those of its pieces."""
@@ -162,6 +220,20 @@ def mentions(text: str) -> set[str]:
 
 def _caption(kind: str, number: str) -> str:
     return f"{'figure' if kind.lower() == 'fig' else kind.lower()} {number.lower()}"
+
+
+def numbers(compound: str) -> tuple[str, ...]:
+    """A number as it is compared: without marks of groups, a point before its decimals; none where it is no such number.
+
+    >>> numbers("12,345.5"), numbers("12.345,5"), numbers("1.234"), numbers("3,5"), numbers("1.2.3")
+    (('12345.5',), ('12345.5',), ('1.234', '1234'), ('3.5',), ())
+    """
+    if _GROUPED.fullmatch(compound):
+        return (compound.replace(",", ""),)
+    if _GROUPED_BY_POINTS.fullmatch(compound):
+        grouped = compound.replace(".", "").replace(",", ".")
+        return (compound, grouped) if compound.count(".") == 1 and "," not in compound else (grouped,)
+    return (compound.replace(",", "."),) if _DECIMAL_COMMA.fullmatch(compound) else ()
 
 
 def pairs(run: str) -> list[str]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, RACY_NS, Unopened
 from mmrerank.readers._ocr import why_not
 from mmrerank.readers._page_pictures import is_page
+from mmrerank.readers._passwords import use_passwords
 from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect
+from mmrerank.readers._running_lines import body_of
 from mmrerank.readers._titles import is_placeholder
 
 if TYPE_CHECKING:
@@ -22,10 +24,12 @@ __all__ = [
     "FilePicture",
     "Limits",
     "Unopened",
+    "body_of",
     "boxes",
     "inspect",
     "is_page",
     "is_placeholder",
+    "use_passwords",
     "why_not",
 ]
 

@@ -23,11 +23,14 @@ from PIL import Image
 
 from mmrerank.errors import FormatError, MissingExtra
 from mmrerank.readers._files import hash_of
+from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._metadata import clean
 from mmrerank.types import ImageHandle, ReadItem
 
 Ocr: TypeAlias = Literal["auto", "never", "required"]
 PROGRAM = "tesseract"
+NO_LAYER = "no text layer"
+MEANINGLESS = "the letters of the text layer mean nothing"
 NOT_INSTALLED = f"OCR (the program {PROGRAM}) is not installed"
 DPI = 200  # enough for letters of a usual size; more costs time
 MAX_SIDE_PX = 4096
@@ -64,21 +67,37 @@ def outdated(note: str, ocr: Ocr) -> bool:
     return note.endswith(NOT_INSTALLED) and why_not(ocr) is None
 
 
-def with_text(entry: ReadItem, picture: ImageHandle, *, language: str, timeout_s: float, dpi: int | None = None) -> ReadItem:
-    """The page with the text in its picture, or with a note why there is none; as it was where the page is blank."""
+def with_text(
+    entry: ReadItem, picture: ImageHandle, *, language: str, timeout_s: float, dpi: int | None = None, why: str = NO_LAYER
+) -> ReadItem:
+    """The page with the text in its picture, or with a note why there is none; as it was where the page is blank.
+
+    What its text layer says stays where that is only too little: a stamp on a scan is a true word. One whose letters mean nothing goes.
+
+    Args:
+        why: why its own text does not do.
+    """
     try:
         reading = read(picture.open(), language=language, timeout_s=timeout_s, dpi=dpi)
     except FormatError as error:
-        return noted(entry, error.reason)
-    if reading.note or not (text := clean(reading.text).strip()):
-        return noted(entry, reading.note)
-    item = replace(entry.item, text=text, metadata={**entry.item.metadata, "text_source": "ocr"})
+        return noted(entry, error.reason, why)
+    text = rejoined(clean(reading.text).strip())
+    if reading.note or not text:
+        return noted(entry, reading.note, why) if reading.note or why == MEANINGLESS else entry
+    body, layer_lines = text, [] if why == MEANINGLESS else (entry.item.text or "").splitlines()
+    known = set(_words(text))
+    missing = [line for line in layer_lines if line.strip() and not known.issuperset(_words(line))]
+    item = replace(entry.item, text="\n".join([body, *missing]), metadata={**entry.item.metadata, "text_source": "ocr"})
     return ReadItem(item=item, content_hash=hash_of(entry.content_hash, "ocr", language))
 
 
-def noted(entry: ReadItem, why: str) -> ReadItem:
-    """The page with a note why it has no text; as it is without a reason."""
-    note = {"text_note": f"no text layer; {why}"} if why else {}
+def _words(text: str) -> list[str]:
+    return [word for word in ("".join(filter(str.isalnum, piece)).lower() for piece in text.split()) if word]
+
+
+def noted(entry: ReadItem, reason: str, why: str = NO_LAYER) -> ReadItem:
+    """The page with a note why its words could not be read; as it is without a reason."""
+    note = {"text_note": f"{why}; {reason or 'OCR reads nothing'}"} if reason or why == MEANINGLESS else {}
     return replace(entry, item=replace(entry.item, metadata={**entry.item.metadata, **note}))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pypdfium2.raw as pdfium
 
 _WRITTEN = {pdfium.FPDF_FORMFIELD_TEXTFIELD, pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX}  # the others are ticked
-_UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
+UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD = 1 << 13  # of the field's flags: PDF 32000-1, table 228
 _MOST_FIELDS = 500  # of a page
 _MOST_LETTERS = 50_000  # of a page whose fields get labels: each of those is sought among all letters
@@ -27,7 +27,7 @@ _LINE = 16  # points; a label that stands above its field stands no higher
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     value: str
     left: float  # points of the page, from its lower left corner
     bottom: float
@@ -35,17 +35,17 @@ class _Field:
     top: float
 
 
-def filled_in(page: Any, text_page: Any, form: Any) -> list[tuple[str, str]]:
+def filled_in(page: Any, text_page: Any, form: Any, typed: Sequence[Field] = ()) -> list[tuple[str, str]]:
     """(label, value) of each field that shows a value; the label is what is printed to its left or else above it, "" where nothing is.
 
     Passwords and hidden fields are left out.
 
     Args:
         form: the document's form environment; None where it has no form.
+        typed: what was typed onto the page beside its fields; it has labels as they have.
     """
-    if form is None:
-        return []
-    fields = list(islice(_fields(page.raw, form.raw), _MOST_FIELDS))
+    fields = [] if form is None else list(islice(_fields(page.raw, form.raw), _MOST_FIELDS))
+    fields += typed[:_MOST_FIELDS]
     has_labels = text_page.count_chars() <= _MOST_LETTERS
     return [(_label(text_page, field, fields) if has_labels else "", field.value) for field in fields if field.value]
 
@@ -74,21 +74,21 @@ def _patterns(label: str) -> list[str]:
     return [rf"^{words}$", rf"(?<!\w){words}(?!\w)"] if label else []
 
 
-def _fields(page: Any, form: Any) -> Iterator[_Field]:
+def _fields(page: Any, form: Any) -> Iterator[Field]:
     for n in range(pdfium.FPDFPage_GetAnnotCount(page)):
-        with _annotation(page, n) as annotation:
+        with annotation_at(page, n) as annotation:
             rectangle = pdfium.FS_RECTF()
             if (
                 pdfium.FPDFAnnot_GetFormFieldType(form, annotation) in _WRITTEN
-                and not pdfium.FPDFAnnot_GetFlags(annotation) & _UNSEEN
+                and not pdfium.FPDFAnnot_GetFlags(annotation) & UNSEEN
                 and not pdfium.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD
                 and pdfium.FPDFAnnot_GetRect(annotation, rectangle)
             ):
-                yield _Field(_value(form, annotation), rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
+                yield Field(_value(form, annotation), rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
 
 
 @contextmanager
-def _annotation(page: Any, n: int) -> Iterator[Any]:
+def annotation_at(page: Any, n: int) -> Iterator[Any]:
     annotation = pdfium.FPDFPage_GetAnnot(page, n)
     try:
         yield annotation
@@ -100,11 +100,11 @@ def _value(form: Any, annotation: Any) -> str:
     """What the field shows: of a list the names of what is chosen, which may be stored under other values."""
     options = range(min(pdfium.FPDFAnnot_GetOptionCount(form, annotation), _MOST_OPTIONS))
     choices = [n for n in options if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, n)]
-    names = [_string(lambda *buffer, n=n: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, n, *buffer)) for n in choices]
-    return ", ".join(names) or _string(lambda *buffer: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, *buffer))
+    names = [string_of(lambda *buffer, n=n: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, n, *buffer)) for n in choices]
+    return ", ".join(names) or string_of(lambda *buffer: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, *buffer))
 
 
-def _string(call: Callable[..., int]) -> str:
+def string_of(call: Callable[..., int]) -> str:
     """The text that a function of pdfium writes into (buffer, bytes), as it does: UTF-16 with a zero at the end."""
     size = call(None, 0)
     if not 2 < size <= 2 * _MOST_CHARACTERS:
@@ -114,7 +114,7 @@ def _string(call: Callable[..., int]) -> str:
     return buffer.raw[: size - 2].decode("utf-16-le", "replace").strip()
 
 
-def _label(text_page: Any, field: _Field, fields: Sequence[_Field]) -> str:
+def _label(text_page: Any, field: Field, fields: Sequence[Field]) -> str:
     """The line of print to the left of the field, up to the next field there; else the last line above it."""
     beside = [other.right for other in fields if other.right <= field.left and other.bottom < field.top and other.top > field.bottom]
     beside_text = text_page.get_text_bounded(max(beside, default=None), field.bottom, field.left, field.top).strip()

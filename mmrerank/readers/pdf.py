@@ -19,9 +19,8 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,12 @@ from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
 from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
+from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._page_numbers import numbered
-from mmrerank.readers._pdf_text import words_of
-from mmrerank.readers._titles import is_placeholder
+from mmrerank.readers._passwords import decrypted, encoded_passwords, number_of_passwords
+from mmrerank.readers._pdf_outline import Outline, outline_of, words
+from mmrerank.readers._pdf_text import Layer, why_unread, without_running_lines, words_of
+from mmrerank.readers._running_lines import Edges, RunningLines, with_running_lines
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 _LOCK = threading.RLock()  # reentrant: a generator may be closed by the garbage collector of the thread that holds it
 _OPEN_DOCUMENTS = 4
 _WHOLE_BYTES = 32 * MIB  # up to here a document that is read through is opened from the bytes that were read for its hash
-_MAX_BOOKMARKS = 50_000
+_WINDOW = 32  # pages whose heads and feet are compared at a time
 _PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_* of fpdfview.h
 _FRAGMENT = re.compile(r"#page=([1-9]\d{0,8})", re.ASCII)
 
@@ -103,23 +105,36 @@ atexit.register(close_documents)  # before pypdfium2's own farewell, which names
 
 
 def _load(path: Path, content: bytes | None) -> Any:
-    if content is None:
-        raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", None)
-    else:
-        raw = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
-    if not raw:
-        code = pdfium.FPDF_GetLastError()
-        raise FormatError(_why_not(code, _head(path) if content is None else content[:1024]), path=path)
+    raw, content = _opened(path, content)
     document = pypdfium2.PdfDocument(raw)  # with a path it would take a document without pages for the error of an earlier one
     document.content = content  # pdfium reads it for as long as the document is open
     try:
-        document.init_forms()  # so that what was filled into a form is rendered too
+        if document.get_formtype() == pdfium.FORMTYPE_ACRO_FORM:  # of an XFA form pypdfium2 would print advice to recompile it
+            document.init_forms()  # so that what was filled into a form is rendered too
     except pypdfium2.PdfiumError as error:
         logger.warning("%s: its form fields will not be rendered: %s", path, error)
     if len(document) < 1:
         document.close()
         raise FormatError("empty: 0 pages", path=path)
     return document
+
+
+def _opened(path: Path, content: bytes | None) -> tuple[Any, bytes | None]:
+    """pdfium's document and the bytes that it reads: opened as it is, else with each password there is, while it asks for one."""
+    raw, code = None, 0
+    for password in encoded_passwords():
+        if content is None:
+            raw = pdfium.FPDF_LoadDocument(str(path).encode("utf-8", "surrogateescape") + b"\0", password)
+        else:
+            raw = pdfium.FPDF_LoadMemDocument64(content, len(content), password)
+        code = 0 if raw else pdfium.FPDF_GetLastError()
+        if code != _PASSWORD:
+            break
+    if code in (_PASSWORD, _SECURITY) and (plain := decrypted(path)):
+        raw, content = pdfium.FPDF_LoadMemDocument64(plain, len(plain), None), plain
+    if not raw:
+        raise FormatError(_why_not(code, _head(path) if content is None else content[:1024]), path=path)
+    return raw, content
 
 
 def _head(path: Path) -> bytes:
@@ -129,7 +144,8 @@ def _head(path: Path) -> bytes:
 
 def _why_not(code: int, head: bytes) -> str:
     if code == _PASSWORD:
-        return "encrypted: needs a password"
+        count = number_of_passwords()
+        return f"encrypted: needs a password{f'; none of the {count} handed over opens it' if count else ''}"
     if code == _SECURITY:
         return "encrypted: by a scheme that is not supported"
     if b"%PDF" not in head:
@@ -183,7 +199,7 @@ def _page(document: Any, page_number: int, path: Path) -> Any:
 
 
 class PdfReader:
-    """PDF -> pages with `title`, `section` and `page_label` (what is printed on the page) as metadata where the document gives them."""
+    """PDF -> pages with `title`, `section` and `page_label` as metadata where the document gives them."""
 
     suffixes = frozenset({".pdf"})
 
@@ -210,39 +226,51 @@ class PdfReader:
         with _LOCK:
             document = _DOCUMENTS.get(path, content=content, status=status)
             del content  # the document has it, where it was not open yet
-            pages = self.count(path)
-            shared = _title(document)
-            sections = _sections(document, pages)
-        pages_read: Iterator[ReadItem | Failure]
-        entries = (self._page(path, item_id, n, file_hash, shared | _section(sections[n - 1])) for n in range(1, pages + 1))
-        if (why := _ocr.why_not(self._options.ocr)) is None:
-            pages_read = _ocr.in_order(entries, _lacks_text, lambda entry: self._with_ocr(entry, path))
+            source = _Source(path=path, item_id=item_id, file_hash=file_hash, pages=self.count(path), outline=_outline(document, path))
+        pages = self._pages(source)
+        if (reason := _ocr.why_not(self._options.ocr)) is None:
+            pages = _ocr.in_order(pages, lambda page: bool(page.why), lambda page: self._with_ocr(page, path))
+            yield from numbered(page.entry for page in pages)
         else:
-            pages_read = (_ocr.noted(entry, why) if isinstance(entry, ReadItem) and _lacks_text(entry) else entry for entry in entries)
-        yield from numbered(pages_read)
+            yield from numbered(_noted(page, reason) for page in pages)
 
-    def _page(self, path: Path, item_id: str, number: int, file_hash: str, shared: dict[str, str]) -> ReadItem | Failure:
-        page_id = f"{item_id}#page={number}"
-        try:
-            with _LOCK:
-                text, note, label = _content(_DOCUMENTS.get(path), number, path)
-        except FormatError as error:
-            return Failure(path=page_id, reason=error.reason)
+    def _pages(self, source: _Source) -> Iterator[_Page]:
+        """The pages in order, some dozens read before the first is handed on: what comes again on them is no part of their text."""
+        running = RunningLines(pages=source.pages)
+        for first in range(1, source.pages + 1, _WINDOW):
+            layers = {number: source.layer(number) for number in range(first, min(first + _WINDOW, source.pages + 1))}
+            running.learn([Edges(number=n, lines=layer.edges) for n, layer in layers.items() if isinstance(layer, Layer)])
+            for number, layer in layers.items():
+                yield _Page(entry=layer) if isinstance(layer, Failure) else self._page(source, number, layer, running)
+
+    def _page(self, source: _Source, number: int, layer: Layer, running: RunningLines) -> _Page:
+        edges = Edges(number=number, lines=layer.edges)
+        lines = running.of(edges)
+        body = without_running_lines(layer.text, lines)
+        why = "" if source.outline.is_shell else why_unread(layer, body)
+        text = with_running_lines("\n\n".join(filter(None, [rejoined(body), *layer.additions])), lines)
+        if source.outline.is_shell:
+            text = source.outline.form_text if number == 1 else ""
+        note = "; ".join(filter(None, [layer.note, source.outline.note_of(number, layer.attached)]))
+        label = _label(layer.label or running.printed_number(edges), number)
         item = Item(
-            item_id=page_id,
-            document_id=item_id,
+            item_id=source.page_id(number),
+            document_id=source.item_id,
             page_number=number,
-            image=self._picture(path, number),
+            image=self._picture(source.path, number),
             text=text or None,
-            metadata=shared | _label(label, number) | ({"text_note": note} if note else {}),
+            metadata=source.outline.metadata_of(number) | label | ({"text_note": note} if note else {}),
         )
-        return ReadItem(item=item, content_hash=hash_of(file_hash, str(number)))
+        return _Page(entry=ReadItem(item=item, content_hash=hash_of(source.file_hash, str(number))), why=why)
 
-    def _with_ocr(self, entry: ReadItem | Failure, path: Path) -> ReadItem | Failure:
-        if isinstance(entry, Failure) or entry.item.page_number is None:
-            return entry
-        options, picture = self._options, replace(self._picture(path, entry.item.page_number), dpi=_ocr.DPI)
-        return _ocr.with_text(entry, picture, language=options.ocr_language, timeout_s=options.ocr_timeout_s, dpi=_ocr.DPI)
+    def _with_ocr(self, page: _Page, path: Path) -> _Page:
+        if isinstance(page.entry, Failure) or page.entry.item.page_number is None:
+            return page
+        options, picture = self._options, replace(self._picture(path, page.entry.item.page_number), dpi=_ocr.DPI)
+        entry = _ocr.with_text(
+            page.entry, picture, language=options.ocr_language, timeout_s=options.ocr_timeout_s, dpi=_ocr.DPI, why=page.why
+        )
+        return _Page(entry=entry)
 
     def has_texts(self, path: Path) -> bool:
         """True: a page without text of its own is read by OCR, or noted."""
@@ -263,70 +291,63 @@ class PdfReader:
         return PagePicture(path=path, page_number=number, dpi=self._options.dpi, max_side_px=self._options.max_side_px)
 
 
-def _content(document: Any, number: int, path: Path) -> tuple[str, str, str]:
-    """Text, note and label of a page; pages and text pages are closed at once, so memory stays flat."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """The document that is being read."""
+
+    path: Path
+    item_id: str
+    file_hash: str
+    pages: int
+    outline: Outline
+
+    def page_id(self, number: int) -> str:
+        return f"{self.item_id}#page={number}"
+
+    def layer(self, number: int) -> Layer | Failure:
+        """What a page says by itself; pages and text pages are closed at once, so memory stays flat."""
+        try:
+            with _LOCK:
+                return _layer(_DOCUMENTS.get(self.path), number, self.path)
+        except FormatError as error:
+            return Failure(path=self.page_id(number), reason=error.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A page on its way out."""
+
+    entry: ReadItem | Failure
+    why: str = ""  # why its words cannot be had from its text layer; "" where they were
+
+
+def _noted(page: _Page, reason: str) -> ReadItem | Failure:
+    return _ocr.noted(page.entry, reason, page.why) if page.why and isinstance(page.entry, ReadItem) else page.entry
+
+
+def _layer(document: Any, number: int, path: Path) -> Layer:
     page = _page(document, number, path)
     try:
-        return *words_of(page, document), _words(lambda: document.get_page_label(number - 1))
+        return replace(words_of(page, document), label=words(lambda: document.get_page_label(number - 1)))
     except pypdfium2.PdfiumError as error:
         raise FormatError(f"the text of page {number} cannot be read: {error}", path=path) from error
     finally:
         page.close()
 
 
-def _words(call: Callable[[], str]) -> str:
-    """A short text of the document's structure on one line; "" when its encoding is broken, as it is then no name."""
-    try:
-        return " ".join(call().replace("\0", "").split())[:300]
-    except UnicodeDecodeError:
-        return ""
-
-
-def _title(document: Any) -> dict[str, str]:
-    title = _words(lambda: document.get_metadata_value("Title"))
-    return {} if is_placeholder(title) else {"title": title}
-
-
-def _section(section: str) -> dict[str, str]:
-    return {} if is_placeholder(section) else {"section": section}
+def _outline(document: Any, path: Path) -> Outline:
+    """What the document says of itself; a first page that cannot be read says nothing."""
+    first_text = ""
+    if document.get_formtype() == pdfium.FORMTYPE_XFA_FOREGROUND:
+        try:
+            first_text = _layer(document, 1, path).text
+        except FormatError:
+            logger.debug("%s: its first page cannot be read, so it is not known whether it is the shell of a form", path)
+    return outline_of(document, len(document), first_text)
 
 
 def _label(label: str, number: int) -> dict[str, str]:
     return {"page_label": label} if label and label != str(number) else {}
-
-
-def _lacks_text(entry: ReadItem | Failure) -> bool:
-    return isinstance(entry, ReadItem) and not entry.item.text and "text_note" not in entry.item.metadata
-
-
-def _sections(document: Any, pages: int) -> list[str]:
-    """For each page its path in the table of contents, such as "Methods > Sampling"; "" before the first entry.
-
-    Where entries begin on the page it is the first of them and its first children there, otherwise the last one before.
-    """
-    first: dict[int, tuple[str, ...]] = {}
-    last: dict[int, tuple[str, ...]] = {}
-    for path, page in _bookmarks(document):
-        if page not in first or path[:-1] == first[page]:
-            first[page] = path
-        last[page] = path
-    sections, running = [], ""
-    for page in range(pages):
-        sections.append(" > ".join(first[page]) if page in first else running)
-        running = " > ".join(last[page]) if page in last else running
-    return sections
-
-
-def _bookmarks(document: Any) -> Iterator[tuple[tuple[str, ...], int]]:
-    """(titles from the top, page from 0) of each entry that leads to a page."""
-    path: list[str] = []
-    for bookmark in islice(document.get_toc(), _MAX_BOOKMARKS):
-        title = _words(bookmark.get_title)
-        path[bookmark.level :] = [title]
-        destination = bookmark.get_dest()
-        page = destination.get_index() if destination is not None else None
-        if page is not None and title:
-            yield tuple(name for name in path if name), page
 
 
 def build(options: Options) -> PdfReader:

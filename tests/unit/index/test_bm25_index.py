@@ -58,7 +58,8 @@ def words(text: str, *, query: bool = False) -> list[str]:
         ("ＡＢＣ ﬁne STRASSE Straße", ["abc", "fine", "strasse", "strasse"]),
         ("Appendix B, 5 °C", ["appendix", "b", "5", "c"]),
         ("検索機 人 GPT模型", ["検索", "索機", "人", "gpt", "模型"]),
-        ("naïve Größe Привет", ["naïve", "grösse", "привет"]),
+        ("naïve Größe Привет", ["naïve", "naive", "grösse", "grosse", "groesse", "привет"]),
+        ("3,5 and 1.234", ["3", "5", "3.5", "and", "1", "234", "1.234", "1234"]),
         ("हिन्दी में लेख", ["हिन्दी", "में", "लेख"]),
         ("தமிழ் வீட்டில்", ["தமிழ்", "வீட்டில்"]),
         ("שָׁלוֹם שלום, كِتَاب كتاب", ["שלום", "שלום", "كتاب", "كتاب"]),
@@ -69,6 +70,52 @@ def words(text: str, *, query: bool = False) -> list[str]:
 )
 def test_words_of_a_text(text: str, terms: list[str]) -> None:
     assert words(text) == terms
+
+
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ("café", "cafe"),
+        ("cafe", "Café"),
+        ("resumes", "Résumés"),
+        ("Muller", "Müller"),
+        ("Mueller", "Müller"),
+        ("Malmo", "Malmö"),
+        ("Lodz", "Łódź"),
+        ("атена", "атёна"),
+        ("Αθηνα", "Αθήνα"),
+        ("احمد", "أحمد"),
+        ("1234", "1,234"),
+        ("1234", "1.234"),
+        ("1234", "1 234"),
+        ("1234", "1 234"),
+        ("1,234", "1'234"),
+        ("1234567", "1 234 567"),
+        ("1,234.56", "1.234,56"),
+        ("1234567", "12,34,567"),
+        ("3.5", "3,5"),
+        ("1234", "١٢٣٤"),
+    ],
+)
+def test_a_word_or_number_written_otherwise_is_found(query: str, page: str) -> None:
+    index = build(Options())
+    index.fit(np.array([0, 1]), ["something else", page])
+    assert list(index.search(query, 2).ids) == [1]
+    index.fit(np.array([0, 1]), ["something else", query])
+    assert list(index.search(page, 2).ids) == [1]
+
+
+@pytest.mark.parametrize(("query", "page"), [("йод", "иод"), ("かき", "がき"), ("2019 450", "2019450"), ("100 200 3", "100200")])
+def test_what_is_another_word_or_number_is_not_found(query: str, page: str) -> None:
+    index = build(Options())
+    index.fit(np.array([0]), [page])
+    assert not len(index.search(query, 1).ids)
+
+
+def test_the_very_spelling_comes_first() -> None:
+    index = build(Options())
+    index.fit(np.array([0, 1]), ["un ano", "un año"])
+    assert list(index.search("año", 2).ids) == [1, 0]
 
 
 @pytest.mark.parametrize(
