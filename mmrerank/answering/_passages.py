@@ -113,9 +113,9 @@ def matches(question: str, texts: Sequence[str], idf: Mapping[str, float] | None
     """
     passages = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
     words = words_of(question)
-    terms = {term for word in words for way in word.ways for term in way}
+    terms = {term for word in words for piece in word.pieces for term in piece}
     weights = weighed(words, idf if idf is not None else _idf(passages, terms))
-    pages = [weights.coverage(some) for some in page_terms(passages, len(texts))]
+    pages = [weights.coverage(some) for some in _page_terms(passages, texts)]
     gaps = [weights.gap(coverage) for coverage in pages]
     scored = [Match(passage=p, coverage=weights.coverage(p.terms), page_coverage=pages[p.page], page_gap=gaps[p.page]) for p in passages]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
@@ -128,7 +128,7 @@ def opening_of(text: str) -> str:
     'Tides The tide turns.'
     """
     words: list[str] = []
-    for block in re.split(r"\n\s*\n", text):
+    for block in re.split(r"\n\s*\n", body_of(text)):
         for sentence in _sentences(block):
             if words and len(words) + _length(sentence) > LONGEST:
                 return " ".join(words)
@@ -136,12 +136,12 @@ def opening_of(text: str) -> str:
     return " ".join(words)
 
 
-def page_terms(passages: Iterable[Passage], count: int) -> list[frozenset[str]]:
-    """(count) the terms of all passages of each page."""
-    terms: list[set[str]] = [set() for _ in range(count)]
+def _page_terms(passages: Iterable[Passage], texts: Sequence[str]) -> list[set[str]]:
+    """The terms of each page: of all its passages, and of the running lines that no quote has."""
+    terms = [set(english().of(text[: len(text) - len(body_of(text))])) for text in texts]
     for passage in passages:
         terms[passage.page] |= passage.terms
-    return [frozenset(some) for some in terms]
+    return terms
 
 
 def nearest(question: str, answer: str, texts: Sequence[str]) -> int | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,8 +19,7 @@ from mmrerank.index import english, subject
 FORM, PLAIN, HEAD, NAME = 0.25, 1.0, 1.5, 1.5  # what words of these kinds weigh, times their rarity
 
 _TOKEN = re.compile(r"[^\W_][\w'’.,/@+&\u2010-]*\w|[^\W_]")
-_WHOLE = re.compile(r"[\d_\u2010-]")  # what makes a compound one word: TG-204, co-author, 3.14
-_YEAR = re.compile(r"[^\W\d_]{1,2}(\d{4})")  # FY2021, whose page may say 2021
+_YEAR = re.compile(r"[^\W\d_]{1,2}(\d{4})")
 _DATE_FORM = re.compile(r"[YMDymd]{2,4}(?:[-/.][YMDymd]{2,4})+")  # YYYY-MM-DD
 _HEAD_PHRASE = re.compile(
     r"\b(?:how (?:many|much)|which|what|whose)\s+(?:(?:kinds?|types?|sorts?|number|amount|percentage) of\s+)?((?:[\w'’-]+\s*){1,6})",
@@ -62,15 +61,17 @@ class Word:
     """One word of a question."""
 
     text: str  # as it stands
-    ways: tuple[frozenset[str], ...]  # a text that has all terms of one of these has the word
+    pieces: tuple[frozenset[str], ...]  # a text that has a spelling of each of these has the word
+    whole: frozenset[str]  # and so has one that has a spelling of it in one piece
     factor: float  # what its kind weighs
 
-    def is_in(self, terms: frozenset[str]) -> bool:
-        return any(way <= terms for way in self.ways)
+    def is_in(self, terms: Set[str]) -> bool:
+        return not self.whole.isdisjoint(terms) or all(not piece.isdisjoint(terms) for piece in self.pieces)
 
     def idf(self, idf: Mapping[str, float]) -> float:
-        """That of its rarest term in the first way; 1 where nothing is known of it."""
-        return max((idf[term] for term in self.ways[0] if term in idf), default=1.0)
+        """That of its rarest piece, of whose spellings the commonest counts; 1 where nothing is known of it."""
+        pieces = [[idf[term] for term in piece if term in idf] for piece in self.pieces]
+        return max((min(values) for values in pieces if values), default=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class Weighed:
     def total(self) -> float:
         return math.fsum(weight for _, weight in self.words)
 
-    def coverage(self, terms: frozenset[str]) -> float:
+    def coverage(self, terms: Set[str]) -> float:
         """The share of the question that a text of these terms covers, 0..1."""
         return math.fsum(weight for word, weight in self.words if word.is_in(terms)) / (self.total or 1.0)
 
@@ -120,31 +121,33 @@ def words_of(question: str) -> list[Word]:
     head = _head(question)
     words: dict[tuple[frozenset[str], ...], Word] = {}
     for match in _TOKEN.finditer(question):
-        terms = english().of(match[0])
-        if not content.isdisjoint(terms) and not _DATE_FORM.fullmatch(match[0]):
-            is_name = _is_name(match, question)
-            for text, ways in _ways(match[0], terms):
-                words.setdefault(ways, Word(text=text, ways=ways, factor=_factor(ways, is_name=is_name, head=head)))
+        if _DATE_FORM.fullmatch(match[0]) or content.isdisjoint(english().of(match[0])):
+            continue
+        is_name = _is_name(match, question)
+        parts = list(english().parted(match[0]))
+        for pieces, whole in parts:
+            text = match[0] if len(parts) == 1 else min(pieces[0])
+            words.setdefault(pieces, Word(text=text, pieces=pieces, whole=whole | _year(match[0]), factor=_factor(pieces, is_name, head)))
     return list(words.values())
 
 
-def _ways(text: str, terms: list[str]) -> Iterator[tuple[str, tuple[frozenset[str], ...]]]:
-    """A token as one word that can be said in several ways, or as the words that it joins."""
-    if len(terms) > 1 and _WHOLE.search(text):
-        yield text, (frozenset(terms[:-1]), frozenset(terms[-1:]))
-    elif year := _YEAR.fullmatch(text):
-        yield text, (frozenset(terms), frozenset({year[1]}))
-    else:
-        for term in terms:
-            yield text if len(terms) == 1 else term, (frozenset({term}),)
+def _year(text: str) -> frozenset[str]:
+    """The year of "FY2021", whose page may say 2021; nothing of any other word."""
+    year = _YEAR.fullmatch(text)
+    return frozenset({year[1]} if year else ())
 
 
-def _factor(ways: tuple[frozenset[str], ...], *, is_name: bool, head: frozenset[str]) -> float:
-    if ways[0] <= _parts() or (ways[0] <= _asking() and not is_name):
+def _factor(pieces: tuple[frozenset[str], ...], is_name: bool, head: frozenset[str]) -> float:
+    """What a word of these pieces weighs."""
+    if _all_in(pieces, _parts()) or (_all_in(pieces, _asking()) and not is_name):
         return FORM
     if is_name:
         return NAME
-    return HEAD if ways[0] <= head else PLAIN
+    return HEAD if _all_in(pieces, head) else PLAIN
+
+
+def _all_in(pieces: tuple[frozenset[str], ...], terms: frozenset[str]) -> bool:
+    return all(not piece.isdisjoint(terms) for piece in pieces)
 
 
 def _is_name(match: re.Match[str], question: str) -> bool:
