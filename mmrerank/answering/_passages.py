@@ -38,6 +38,7 @@ class Match:
     passage: Passage
     coverage: float  # share of the question's words, each with its weight, that stand in the passage; 0..1
     page_coverage: float  # the same for all words of its page, at least as much
+    running_coverage: float  # the same for the running head and foot of its page, which name what it is about
     page_gap: float  # what its page leaves open of the question; see `Weighed.gap`
 
 
@@ -115,9 +116,20 @@ def matches(question: str, texts: Sequence[str], idf: Mapping[str, float] | None
     words = words_of(question)
     terms = {term for word in words for piece in word.pieces for term in piece}
     weights = weighed(words, idf if idf is not None else _idf(passages, terms))
-    pages = [weights.coverage(some) for some in _page_terms(passages, texts)]
+    running = [set(english().of(text[: len(text) - len(body_of(text))])) for text in texts]
+    pages = [weights.coverage(some) for some in _page_terms(passages, running)]
+    heads = [weights.coverage(some) for some in running]
     gaps = [weights.gap(coverage) for coverage in pages]
-    scored = [Match(passage=p, coverage=weights.coverage(p.terms), page_coverage=pages[p.page], page_gap=gaps[p.page]) for p in passages]
+    scored = [
+        Match(
+            passage=p,
+            coverage=weights.coverage(p.terms),
+            page_coverage=pages[p.page],
+            running_coverage=heads[p.page],
+            page_gap=gaps[p.page],
+        )
+        for p in passages
+    ]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
 
 
@@ -136,9 +148,9 @@ def opening_of(text: str) -> str:
     return " ".join(words)
 
 
-def _page_terms(passages: Iterable[Passage], texts: Sequence[str]) -> list[set[str]]:
+def _page_terms(passages: Iterable[Passage], running: Sequence[set[str]]) -> list[set[str]]:
     """The terms of each page: of all its passages, and of the running lines that no quote has."""
-    terms = [set(english().of(text[: len(text) - len(body_of(text))])) for text in texts]
+    terms = [set(some) for some in running]
     for passage in passages:
         terms[passage.page] |= passage.terms
     return terms

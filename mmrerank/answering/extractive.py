@@ -2,6 +2,7 @@
 
     coverage(passage) = Σ w(word), word of the question and in the passage / Σ w(word)     w: rarity, times what words of its kind weigh
     support = (1 - page_weight) coverage(passage) + page_weight coverage(its page)         a heading may name what a sentence leaves out
+                                                                                           and a running head counts as a passage
     score = support + rank_weight / rank of the page                                       the ranking has a say, the words decide
     gap(page) = (1 - coverage(page)) √Σ w(word)                                            what the page leaves open
 
@@ -105,7 +106,7 @@ class Extractive:
         """The best passage of a page, or a close one that has the kind of value that is asked for."""
         best = of_page[0]
         weight = self._options.page_weight
-        support = (1 - weight) * best.coverage + weight * best.page_coverage
+        support = (1 - weight) * max(best.coverage, best.running_coverage) + weight * best.page_coverage
         if value is None:
             return _Choice(match=best, support=support)
         close = (match for match in of_page if match.coverage >= WITH_VALUE * best.coverage and value.stands_in(match.passage.text))
