@@ -9,13 +9,14 @@ A picture is a path beside the file that names it, a page of a PDF (`report.pdf#
 from __future__ import annotations
 
 import base64
-import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
+from mmrerank.text_files import json_lines, read_json
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images"}
 CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number"}
+MOST = sys.float_info.max  # a whole number above it has no float
+LAST_PAGE = 2**31
+LONGEST = 60  # letters of a wrong value in an error
 
 
 def read_query(path: str | Path) -> Query:
@@ -32,7 +36,7 @@ def read_query(path: str | Path) -> Query:
         FormatError: it is no JSON object of that form.
     """
     file = Path(path)
-    return query_from(_json(_text(file), file, None), folder=file.parent, path=file)
+    return query_from(read_json(file), folder=file.parent, path=file)
 
 
 def read_candidates(path: str | Path) -> list[Candidate]:
@@ -42,10 +46,9 @@ def read_candidates(path: str | Path) -> list[Candidate]:
         FormatError: a line is no candidate, or an id stands twice; names the line.
     """
     file = Path(path)
-    lines = [(number, line) for number, line in enumerate(_text(file).splitlines(), 1) if line.strip()]
     candidates: dict[str, Candidate] = {}
-    for number, line in lines:
-        candidate = candidate_from(_json(line, file, number), folder=file.parent, path=file, line=number)
+    for number, record in json_lines(file):
+        candidate = candidate_from(record, folder=file.parent, path=file, line=number)
         if candidate.item.item_id in candidates:
             raise FormatError(f"{candidate.item.item_id!r} stands twice", path=file, line=number)
         candidates[candidate.item.item_id] = candidate
@@ -63,27 +66,62 @@ def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "q
             exclude_text=tuple(fields.get("exclude_text") or ()),
             exclude_images=tuple(picture_from(picture, folder) for picture in fields.get("exclude_images") or ()),
         )
-    except (InputError, TypeError) as error:
-        raise FormatError(str(error), path=path) from error
+    except InputError as error:
+        raise FormatError(error.message, path=path, hint=error.hint) from error
 
 
 def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path = "candidate", line: int | None = None) -> Candidate:
     """The candidate a JSON object describes."""
     fields = _fields(record, CANDIDATE_FIELDS, path, line)
-    score, image = fields.get("score"), fields.get("image")
-    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
-        _refuse(f"score is a number or null; got {score!r}", path, line)
+    image = fields.get("image")
     try:
         item = Item(
             item_id=fields.get("item_id") or "",
             document_id=fields.get("document_id"),
-            page_number=fields.get("page_number"),
+            page_number=_page(fields.get("page_number")),
             image=picture_from(image, folder) if image is not None else None,
             text=fields.get("text"),
         )
+        return Candidate(item=item, score=_score(fields.get("score")))
     except InputError as error:
-        raise FormatError(str(error), path=path, line=line) from error
-    return Candidate(item=item, score=None if score is None else float(score))
+        raise FormatError(error.message, path=path, line=line, hint=error.hint) from error
+
+
+def _score(value: Any) -> float | None:
+    """A score as it is stored.
+
+    Raises:
+        InputError: it is no finite number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"score is a number or null; got {shortened(value)}")
+    if not -MOST <= value <= MOST:  # infinite, no number, or beyond what a number can be
+        raise InputError(f"score is a finite number; got {shortened(value)}")
+    return float(value)
+
+
+def _page(value: Any) -> int | None:
+    """The number of a page, from 1; 3.0 is 3, since tables with gaps hold whole numbers so.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < LAST_PAGE and value == int(value)
+    if value is not None and not whole:
+        raise InputError(f"page_number is a whole number from 1, or null; got {shortened(value)}")
+    return None if value is None else int(value)
+
+
+def shortened(value: Any) -> str:
+    """A value of a JSON file as an error shows it; of a number of hundreds of digits the first are enough.
+
+    >>> shortened("3"), shortened(10**30)
+    ("'3'", '1000000000000000000000000000000')
+    """
+    text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def picture_from(source: Any, folder: Path | None) -> ImageHandle:
@@ -122,20 +160,6 @@ def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
     return BytesPicture(data=data, name="data URI", limits=limits or LIMITS)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"cannot be read: {error}", path=path) from error
-
-
-def _json(text: str, path: Path, line: int | None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"no JSON: {error.msg}", path=path, line=line or error.lineno) from error
-
-
 def _fields(record: Any, names: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:
     if not isinstance(record, Mapping):
         _refuse(f"expected an object with {', '.join(sorted(names))}; got {type(record).__name__}", path, line)
@@ -147,6 +171,8 @@ def _fields(record: Any, names: set[str], path: str | Path, line: int | None) ->
     for name in ("images", "exclude_text", "exclude_images"):
         if not isinstance(record.get(name), list | None):
             _refuse(f"{name} is a list; got {type(record[name]).__name__}", path, line)
+    if strangers := [text for text in record.get("exclude_text") or () if not isinstance(text, str)]:
+        _refuse(f"exclude_text is a list of texts; got {shortened(strangers[0])} in it", path, line)
     return record
 
 

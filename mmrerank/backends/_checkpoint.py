@@ -12,6 +12,8 @@ from mmrerank.errors import BackendError, FormatError, InputError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ANSWERING = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")  # suffixes of files that can move an answer
+_WHOLE = "Expected a folder with config.json, weights, tokenizer, processor and chat template, as the hub's command line leaves it."
+_SEES = "Take a vision-language checkpoint (image-text-to-text), such as Qwen/Qwen2.5-VL-7B-Instruct; a served model: chat_http/URL#MODEL."
 _OFFLINE = "Without a network, name a folder: local/PATH; or a server: chat_http/URL#MODEL."
 
 
@@ -23,12 +25,13 @@ def load(model: str, revision: str, precision: str, device: torch.device) -> tup
         FormatError: the folder is no such checkpoint, or lacks weights: random ones never serve.
         BackendError: the hub did not give it.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     is_folder = _checked(model)
     where: dict[str, Any] = {"local_files_only": True} if is_folder else {"revision": revision}
     dtype = DTYPES.get(precision, "auto" if device.type == "cuda" else torch.float32)
     try:
+        _check_kind(model, AutoConfig.from_pretrained(model, **where))
         processor = AutoProcessor.from_pretrained(model, **where)
         network, report = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, output_loading_info=True, **where)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -84,10 +87,25 @@ def _checked(model: str) -> bool:
         raise InputError("no model is named", hint="Expected local/PATH or local/NAME-on-the-hub.")
     path = Path(model)
     if path.is_dir():
+        if not (path / "config.json").is_file():
+            count = sum(1 for _ in path.iterdir())
+            lack = f"there is no config.json among its {count} files" if count else "the folder is empty"
+            raise FormatError(f"no checkpoint: {lack}", path=model, hint=_WHOLE)
         return True
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
         raise InputError(f"{model} is no folder, and no name on the hub (ORGANISATION/NAME)", hint=_OFFLINE)
     return False
+
+
+def _check_kind(model: str, config: Any) -> None:
+    """FormatError where the configuration is that of a model that takes no pictures, or answers no questions."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise FormatError(f"a text-only model ({config.model_type}): it takes no pictures", path=model, hint=_SEES)
+    raise FormatError(f"a model of the kind {config.model_type!r}, which answers no questions about pictures", path=model, hint=_SEES)
 
 
 def _check_complete(model: str, report: dict[str, Any]) -> None:

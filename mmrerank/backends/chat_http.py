@@ -197,8 +197,9 @@ def _hint(refusal: RequestRefused, url: str) -> str:
     message = refusal.message.text.lower()
     if refusal.status in (401, 403):
         return "Pass the server's key: api_key=... in Python, MMRERANK_API_KEY on the command line."
-    if refusal.status == 404:
-        return f"{url.removesuffix('chat/completions')}models lists what the server has."
+    if refusal.status in (404, 405, 501):
+        models = f"{url.removesuffix('chat/completions')}models"
+        return f"{models} lists what the server has. Where that is not there either, it is no chat server. {_FORM}"
     if 300 <= refusal.status < 400:
         return "Redirects are not followed, since pictures would go along; name the address it leads to."
     if refusal.status in (400, 422) and "logprob" in message:

@@ -23,6 +23,7 @@ import numpy as np
 from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make, printed
+from mmrerank.text_files import numbered_lines, read_text
 from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 logger = logging.getLogger(__name__)
@@ -103,14 +104,9 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, dict[str, Any]]:
         if must_exist:
             raise FormatError("there is no such recording", path=path)
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: an answer may hold other line breaks
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"the recording cannot be read: {error}", path=path) from error
     records: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            records |= _record(path, number, line)
+    for number, line in numbered_lines(read_text(path)):
+        records |= _record(path, number, line)
     return records
 
 
@@ -119,7 +115,7 @@ def _record(path: Path, number: int, line: str) -> dict[str, dict[str, Any]]:
     try:
         record = json.loads(line)
         key = str(record.pop("key"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         if not line.startswith("{"):
             raise FormatError(f"no recorded answer: {line[:80]}", path=path, line=number) from error
         logger.warning("%s:%d: the line was cut short and is left aside", path, number)

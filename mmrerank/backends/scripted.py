@@ -9,7 +9,6 @@ for is an error, since the script and the method no longer fit each other.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import printed
+from mmrerank.text_files import json_lines
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
 
@@ -62,33 +62,27 @@ def read_script(path: Path) -> list[dict[str, Any]]:
     Raises:
         FormatError: it cannot be read, has no line, or a line is no answer; names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"the script cannot be read: {error}", path=path) from error
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]  # an answer may hold other line breaks
-    if not lines:
+    answers = [_answer(record, path, number) for number, record in json_lines(path, hint=_FORM)]
+    if not answers:
         raise FormatError("the script has no line", path=path, hint=_FORM)
-    return [_answer(line, path, number) for number, line in lines]
+    return answers
 
 
+LARGEST = 1e30  # of what float32 holds
 _FORM = 'Expected lines such as {"text": "..."} or {"choices": {"Yes": -0.1, "No": -2.3}}.'
 
 
-def _answer(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"no JSON: {error.msg}", path=path, line=number, hint=_FORM) from error
+def _answer(answer: Any, path: Path, number: int) -> dict[str, Any]:
     has_text = isinstance(answer, dict) and isinstance(answer.get("text"), str)
     has_choices = isinstance(answer, dict) and isinstance(answer.get("choices"), dict) and _numbers(answer["choices"])
     if not (has_text or has_choices):
-        raise FormatError(f"no answer: {line[:80]}", path=path, line=number, hint=_FORM)
+        raise FormatError(f"no answer: {str(answer)[:80]}", path=path, line=number, hint=_FORM)
     return dict(answer)
 
 
 def _numbers(choices: Mapping[str, Any]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in choices.values())
+    possible = [value for value in choices.values() if value != -np.inf]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST for value in possible)
 
 
 def build(options: Options) -> Scripted:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from mmrerank.cli import _backend, _output
+from mmrerank.errors import MMRerankError, UnknownName
 
+T = TypeVar("T")
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
@@ -23,14 +27,15 @@ def doctor(
 ) -> int:
     """Check the installation, and whether a backend is fit for the rerankers; says what is wrong and how to mend it."""
     from mmrerank.doctor import examine, examine_rerankers, golden_pairs, read_recorded
+    from mmrerank.text_files import write_text
 
+    recorded = read_recorded(compare) if compare else None
     findings = _installation()
-    model, rerankers = _backend.stages(rerank, backend, no_cache=True)
+    model, rerankers = _opened(backend, rerank or (), findings)
     if model is not None:
-        findings += examine(model, recorded=read_recorded(compare) if compare else None)
+        findings += examine(model, recorded=recorded)
         if record is not None:
-            golden = {"backend": model.name, "golden": golden_pairs(model)}
-            record.write_text(json_module.dumps(golden, indent=2) + "\n", encoding="utf-8")
+            _attempted("recording", lambda: write_text(record, _recording(model.name, golden_pairs(model))), findings)
     findings += examine_rerankers(rerankers, model)
     wrong = sum(finding.level == "wrong" for finding in findings)
     if json:
@@ -39,6 +44,45 @@ def doctor(
     else:
         _show(findings)
     return _output.BACKEND if wrong else 0
+
+
+def _recording(name: str, golden: dict[str, float]) -> str:
+    return json_module.dumps({"backend": name, "golden": golden}, indent=2) + "\n"
+
+
+def _opened(backend: str | None, names: Sequence[str], findings: list[Any]) -> tuple[Any, list[Any]]:
+    """The backend and the rerankers, as far as they can be had; what cannot is a finding, and the rest is still checked."""
+    from mmrerank.pipeline import NamedReranker
+
+    first = _backend.first_backend(names, backend)
+    models: dict[str, Any] = {}
+
+    def own(name: str) -> Any:
+        if name not in models:
+            models[name] = _backend.opened(name, no_cache=True, first=first)
+        return models[name]
+
+    def named(name: str) -> Any:
+        return NamedReranker.of(name, open_backend=own, api_key=_backend.rerank_key())
+
+    model = None if backend is None else _attempted(backend, partial(own, backend), findings)
+    tried = (_attempted(name, partial(named, name), findings) for name in names)
+    return model, [reranker for reranker in tried if reranker is not None]
+
+
+def _attempted(name: str, make: Callable[[], T], findings: list[Any]) -> T | None:
+    """What is made; None, with a finding, where it cannot be. A name that there is none of is a slip of the command, and raised."""
+    from mmrerank.doctor import Finding
+
+    try:
+        return make()
+    except UnknownName:
+        raise
+    except MMRerankError as error:
+        findings.append(Finding(name=name, level="wrong", detail=error.message, mend=error.hint))
+    except OSError as error:
+        findings.append(Finding(name=name, level="wrong", detail=f"{error.filename}: {error.strerror}"))
+    return None
 
 
 def _installation() -> list[Any]:

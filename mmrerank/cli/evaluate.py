@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,22 @@ from mmrerank.errors import InputError
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
     from mmrerank.evaluation.benchmark import Benchmark
+
+
+class RunOrder(str, Enum):
+    rank = "rank"
+    score = "score"
+
+
+class Sides(str, Enum):
+    first = "first"
+    all = "all"
+    none = "none"
+
+
+class BelowZero(str, Enum):
+    wrong = "wrong"
+    removed = "removed"
 
 
 def evaluate(
@@ -28,8 +45,16 @@ def evaluate(
     depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
     run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
     compare: Annotated[list[Path] | None, typer.Option(help="TREC run of another system to measure beside; may be repeated.")] = None,
+    run_order: Annotated[RunOrder, typer.Option(help="Order of runs: by rank, or by score as trec_eval has it.")] = RunOrder.rank,
+    below_zero: Annotated[
+        BelowZero | None, typer.Option(help="Items of grades below 0: wrong, as for trec_eval, or removed; the card's way when left out.")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="shuffled, paraphrased, hard_negatives, two_pictures or exclusions.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries, evenly spread.", min=1)] = None,
+    only: Annotated[Path | None, typer.Option(help="List of the queries to measure: ids, or a list of CIRCUS.")] = None,
+    sides: Annotated[Sides, typer.Option(help="What text alone and pictures alone go through for the composition gap.")] = Sides.first,
+    text_run: Annotated[Path | None, typer.Option(help="TREC run of text alone, for the gap of runs; with --picture-run.")] = None,
+    picture_run: Annotated[Path | None, typer.Option(help="TREC run of pictures alone.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of the benchmark; the card's when left out.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report, figures and run files.")] = None,
     no_cache: _backend.NoCache = False,
@@ -39,14 +64,21 @@ def evaluate(
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
     from mmrerank.evaluation.evaluate import write
+    from mmrerank.evaluation.out_folder import check_folder
+    from mmrerank.evaluation.query_lists import only_listed
     from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
 
     if collection is not None and (encoder or text_encoder):
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
-    benchmark = _encoded(limited(open_benchmark(card, data, split), limit), encoder, text_encoder)
+    if out is not None:
+        check_folder(out)
+    whole, listed = (open_benchmark(card, data, split), []) if only is None else only_listed(open_benchmark(card, data, split), only)
+    benchmark = _encoded(limited(whole, limit), encoder, text_encoder)
+    benchmark = benchmark if below_zero is None else replace(benchmark, junk=below_zero is BelowZero.removed)
     model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
-    first_run, others = None if run is None else read_run(run), [read_run(path) for path in compare or ()]
+    first_run = None if run is None else read_run(run, run_order.value)
+    others = [read_run(path, run_order.value) for path in compare or ()]
     options: dict[str, Any] = {
         "retriever": retriever,
         "rerank": rerankers,
@@ -54,8 +86,12 @@ def evaluate(
         "variant": variant,
     }
     opened = _collection(benchmark, collection, model, options)
+    one_sided = {"text": text_run, "pictures": picture_run}
+    side_runs: Any = {side: read_run(path, run_order.value) for side, path in one_sided.items() if path is not None}
+    gap: dict[str, Any] = {"sides": sides.value, "side_runs": side_runs}
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
-        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **options)
+        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **gap, **options)
+    evaluated.result["notes"][:0] = listed
     for note in evaluated.result["notes"]:
         _output.say(f"note: {note}")
     written = write(evaluated, out, opened) if out is not None else []
@@ -94,11 +130,13 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
 
     console = _output.out()
     console.print(f"{result['card']}: {result['queries']} queries, depth {result['depth']}, 95 % intervals over queries", markup=False)
-    for system in result["systems"]:
+    for place, system in enumerate(result["systems"]):
         console.print(f"[bold]{_escaped(system['name'])}[/], depth {system['depth']}")
         for name, interval in system["measures"].items():
             console.print(f"  {name:<20}{_span(interval)}{_added(system['gains'].get(name))}", markup=False)
         _show_groups(system["groups"])
+        if gap := _gap(result.get("composition"), place):
+            console.print(f"  {gap}", markup=False)
         if fallbacks := unheard(system):
             console.print(f"  {fallbacks}", style="yellow" if "fallback" in system["notes"] else "dim")
         console.print(f"  {_took(system)}", style="dim")
@@ -109,6 +147,16 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {_number(value)}' for key, value in alike.items())}", markup=False)
     for path in written:
         console.print(str(path), markup=False, style="dim")
+
+
+def _gap(composition: dict[str, Any] | None, place: int) -> str:
+    """The composition gap of the system at this place; "" where the queries are not composed."""
+    if composition is None:
+        return ""
+    gap, measure = composition["systems"][place], composition["measure"]
+    span = f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+    alone = f"text alone {_number(gap['text'])}, pictures alone {_number(gap['pictures'])}"
+    return f"composition gap {span}: {measure} {_number(gap['both'])}, {alone}"
 
 
 def _took(system: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ The ids of items are those that `Collection.add(sources)` gives them, so that a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -27,8 +28,9 @@ class Benchmark:
 
     name: str
     queries: tuple[Query, ...]
-    qrels: Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade; negative grade: junk, removed before measuring
+    qrels: Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade; for grades below 0 see `junk`
     measures: tuple[str, ...]  # official ones, first is the main one
+    junk: bool = True  # whether items of grades below 0 are taken out before measuring; where not, they count as wrong
     sources: tuple[Path, ...] = ()  # what `Collection.add` indexes; none: only runs of other systems can be scored
     missing: tuple[Path, ...] = ()  # what it would index too, and is not there
     get_it: str = ""  # where the files are to be had
@@ -38,6 +40,7 @@ class Benchmark:
     groups: Mapping[str, str] = field(default_factory=dict)  # query_id -> group averaged on its own
     items: tuple[str, ...] = ()  # all that is searched; empty where the files do not list it
     names: Mapping[str, str] = field(default_factory=dict)  # item id -> what the authors call it, where that differs
+    references: Mapping[str, str] = field(default_factory=dict)  # query_id -> the item whose picture the query begins with
     shipped_run: Run | None = None  # the first stage that the authors ship, for rerankers to start from
     read_with: tuple[str, ...] = ()  # readers that `Collection.add` is to use instead of those with default options
     server: str = ""  # whose submissions are written for a split without judgements
@@ -64,7 +67,7 @@ class Benchmark:
         files = set() if self.items else {_file(item) for item in known} - {""}
         if items_of_run and known and known.isdisjoint(items_of_run) and files.isdisjoint(map(_file, items_of_run)):
             message = (
-                f"the run {run.tag!r} holds no item of {self.name} that is known here: {min(items_of_run)!r} where {min(known)!r} is one"
+                f"the run {run.name!r} holds no item of {self.name} that is known here: {min(items_of_run)!r} where {min(known)!r} is one"
             )
             raise InputError(message, hint="Items are called as the benchmark's authors call them, or as a collection of its files does.")
         return replace(run, rankings=rankings)
@@ -102,6 +105,7 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         queries=loaded.queries,
         qrels=loaded.qrels,
         measures=description.measures,
+        junk=loaded.junk if description.below_zero is None else description.below_zero == "removed",
         sources=tuple(source for source in loaded.sources if source.exists()),
         missing=tuple(source for source in loaded.sources if not source.exists()),
         get_it=description.get_it,
@@ -111,6 +115,7 @@ def open_benchmark(card: Path, data: Path | None = None, split: str | None = Non
         groups=loaded.groups,
         items=loaded.items,
         names=loaded.names,
+        references=loaded.references,
         shipped_run=_shipped_run(description, loaded),
         read_with=loaded.read_with,
         server=description.server,
@@ -136,13 +141,15 @@ def _load(card: Card, data: Path | None, split: str) -> Loaded:
     folder = data or card.data
     if folder is None:
         raise InputError(f"the files of {card.name} do not ship with its card; name their folder.", hint=card.get_it)
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, it takes names that no folder can have
         raise InputError(f"there is no folder {folder} with the files of {card.name}.", hint=card.get_it)
     options = card.options_of(split)
     try:
         loaded: Loaded = _layout(card).load(Path(folder), split, options)
     except InputError as error:
         raise type(error)(error.message, hint=error.hint or card.get_it) from error
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"a file of {card.name} cannot be looked at: {error.strerror}", hint=card.get_it) from error
     _check(card, split, loaded)
     return loaded
 

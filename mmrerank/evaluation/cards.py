@@ -9,6 +9,8 @@ Most of a card is for people: source, licence, counts, traps. What the loader ne
     retriever = "composed"              the first stage that suits the queries
     data = "."                          folder of the files below the card's; left out where they do not ship with the card
     get_it = "..."                      where the files are to be had
+    below_zero = "removed"              items of grades below 0: taken out before measuring, or "wrong", as for trec_eval; the layout's way
+                                        when left out
     server = "cirr"                     what `mmrerank.evaluation.submissions` writes for splits without judgements
     [benchmark.options]                 file names and field names of the layout, for every split
     [benchmark.splits.val]              for one split: `queries`, `items`, `first_query`, `last_query`, `first_item`, `last_item`
@@ -17,7 +19,6 @@ Most of a card is for people: source, licence, counts, traps. What the loader ne
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,7 @@ from typing import Any
 
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.parts import BY_DESCRIPTORS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mmrerank.text_files import read_toml
 
 KEYS = {
     "layout": str,
@@ -41,11 +38,13 @@ KEYS = {
     "data": str,
     "get_it": str,
     "server": str,
+    "below_zero": str,
     "options": dict,
     "splits": dict,
 }
 DATASETS = Path(__file__).parents[2] / "datasets"  # of a checkout; the wheel has none
 NEEDED = ("layout", "split", "measures", "splits")
+BELOW_ZERO = ("wrong", "removed")
 CHECKED = ("queries", "items", "first_query", "last_query", "first_item", "last_item")
 
 
@@ -65,6 +64,7 @@ class Card:
     data: Path | None  # where the files lie, when they ship with the card
     get_it: str
     server: str
+    below_zero: str | None
     options: Mapping[str, Any]
     splits: Mapping[str, Mapping[str, Any]]
 
@@ -109,6 +109,7 @@ def read_card(path: Path) -> Card:
         data=(path.parent / table["data"]) if "data" in table else None,
         get_it=table.get("get_it", ""),
         server=table.get("server", ""),
+        below_zero=table.get("below_zero"),
         options=table.get("options", {}),
         splits=table["splits"],
     )
@@ -123,12 +124,9 @@ def shipped_cards() -> list[Card]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"no TOML: {error}", path=path) from error
-    except OSError as error:
-        raise InputError(f"the card {path} cannot be read: {error.strerror}") from error
+    if not path.exists():
+        raise InputError(f"there is no card {path}")
+    return read_toml(path)
 
 
 def _check(table: Mapping[str, Any], path: Path) -> None:
@@ -141,5 +139,7 @@ def _check(table: Mapping[str, Any], path: Path) -> None:
         raise FormatError(f"[benchmark] lacks {', '.join(missing)}", path=path)
     if not all(isinstance(name, str) for name in table["measures"]):
         raise FormatError(f"[benchmark] measures: expected names, got {table['measures']!r}", path=path)
+    if table.get("below_zero", BELOW_ZERO[0]) not in BELOW_ZERO:
+        raise FormatError(f"[benchmark] below_zero: expected 'wrong' or 'removed', got {table['below_zero']!r}", path=path)
     if not all(isinstance(split, dict) for split in table["splits"].values()):
         raise FormatError("[benchmark] splits: expected a table for each split", path=path)

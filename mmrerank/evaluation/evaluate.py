@@ -7,16 +7,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
 from mmrerank.collection import Collection
+from mmrerank.errors import InputError
 from mmrerank.evaluation._watched import Watched
 from mmrerank.evaluation.benchmark import Benchmark
-from mmrerank.evaluation.readiness import check_encoders, nothing_to_index, unasked, unfindable
+from mmrerank.evaluation.composition import SIDES, Side, composed, composition, one_sided
+from mmrerank.evaluation.out_folder import RESULT, replace_files
+from mmrerank.evaluation.readiness import below_zero, check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, outcome_of, part_of, run_benchmark, system_of
-from mmrerank.evaluation.runs import Run, write_run
+from mmrerank.evaluation.runs import Run, labelled, run_texts
 from mmrerank.evaluation.stability import stability, unmoved
-from mmrerank.evaluation.submissions import write_submission
+from mmrerank.evaluation.submissions import submission_texts
 from mmrerank.evaluation.summary import summary
 from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
 from mmrerank.ingest.run import IngestReport
@@ -25,6 +29,8 @@ from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
 from mmrerank.prompting.files import PromptedPart
 from mmrerank.provenance import made_by
 from mmrerank.types import Backend
+
+SidesOf: TypeAlias = Literal["first", "all", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,8 @@ def evaluate(
     run: Run | None = None,
     compare: Sequence[Run] = (),
     variant: str | None = None,
+    sides: SidesOf = "first",
+    side_runs: Mapping[Side, Run] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Evaluated:
     """The figures of first stage and rerankers on a benchmark.
@@ -101,6 +109,9 @@ def evaluate(
         compare: runs that are measured beside, against the same first stage.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
+        sides: what text alone and pictures alone of composed queries go through for the composition gap: the first stage, all stages, or
+            nothing.
+        side_runs: runs of another system for text alone and pictures alone; where both are there, they are taken instead.
 
     Raises:
         InputError: reranking or searching is asked for and there is no collection, or one without any right item; a run holds no
@@ -110,13 +121,16 @@ def evaluate(
     change = None if variant is None else suitable(variant, benchmark, rerank)
     alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
     run = benchmark.shipped_run if run is None and retriever is None else run
-    run = None if run is None else benchmark.in_item_ids(run)
-    compared = [benchmark.in_item_ids(other) for other in compare]
+    runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
+    run, compared = (None, runs) if run is None else (runs[0], runs[1:])
     others = tuple(system_of(benchmark, other) for other in compared)
-    notes = unasked(benchmark, [*([] if run is None else [run]), *compared])
-    ran = {} if run is None else {"run": dict(run.made_by)}
+    notes = [*unasked(benchmark, runs), *_said_of(runs), *below_zero(benchmark)]
+    ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
+    own_sides: dict[Side, tuple[System, ...]] = {
+        side: (system_of(benchmark, benchmark.in_item_ids(one)),) for side, one in side_runs.items()
+    }
     if run is not None and alone:
-        return _evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes)
+        return _with_gap(_evaluated(replace(outcome_of(benchmark, run, depth), others=others), ran, notes), own_sides)
     if collection is None:
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
@@ -128,7 +142,38 @@ def evaluate(
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     origin = ran | _origin(collection, [first, *setting.rerank], backend)
-    return _searched(setting, collection, change, depth, others, origin, notes, progress)
+    evaluated = _searched(setting, collection, change, depth, others, origin, notes, progress)
+    if change is not None or sides == "none":
+        return evaluated
+    if composed(benchmark) and len(own_sides) < len(SIDES):
+        parts = setting if sides == "all" else replace(setting, rerank=())
+        halves = {side: replace(parts, benchmark=one_sided(benchmark, side)) for side in SIDES}
+        try:
+            own_sides = {side: _run(half, collection, depth, progress).systems for side, half in halves.items()}
+        except InputError as error:
+            evaluated.result["notes"].append(f"no composition gap: one side alone cannot be searched: {error.message}")
+    return _with_gap(evaluated, own_sides)
+
+
+def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> Evaluated:
+    """The figures with the composition gap, where the queries are composed and both sides are known."""
+    benchmark = evaluated.outcome.benchmark
+    if not benchmark.judged or not composed(benchmark):
+        return evaluated
+    if len(sides) == len(SIDES):
+        evaluated.result["composition"] = composition(evaluated.outcome, sides)
+    elif evaluated.outcome.systems[0].stages[0].startswith("run/"):
+        evaluated.result["notes"].append("no composition gap: it takes runs of text alone and of pictures alone beside")
+    return evaluated
+
+
+def _said_of(runs: Sequence[Run]) -> list[str]:
+    return [f"the run {run.label!r}: {note}" for run in runs for note in run.notes]
+
+
+def _read(run: Run) -> dict[str, Any]:
+    """Where a run came from and by what its order was read."""
+    return {"name": f"run/{run.label}", "file": str(run.file), "order": run.order}
 
 
 def _searched(
@@ -212,28 +257,38 @@ def _evaluated(outcome: Outcome, origin: Mapping[str, Any], notes: Sequence[str]
 def write(evaluated: Evaluated, out: Path, collection: Collection | None = None) -> list[Path]:
     """Writes the run of every stage, `result.json` and `report.html`; returns their paths, the run of the last stage first.
 
-    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead.
+    Where a server keeps the judgements there is nothing to report; what is submitted to it is written instead. All of it is made before
+    the folder is touched, `result.json` comes last, and what an earlier evaluation left there and this one has not goes.
 
     Raises:
-        InputError: the ranking cannot be submitted; see `submission`.
+        InputError: the ranking cannot be submitted; see `submission`. The rest stands in the folder, with a note of that.
     """
+    systems, benchmark = evaluated.outcome.systems, evaluated.outcome.benchmark
+    names = [*["first_stage.trec", *(f"stage-{n}.trec" for n in range(1, len(systems)))][: len(systems) - 1], "run.trec"]
+    runs = {name: _as_run(system, evaluated.result["made_by"]) for name, system in zip(names, systems, strict=True)}
+    texts = {name: text for run, ranking in runs.items() for name, text in run_texts(run, ranking).items()}
+    refusal: InputError | None = None
+    submitted: dict[str, str] = {}
+    if benchmark.server and not benchmark.judged:
+        try:
+            submitted = submission_texts(benchmark, systems[-1].rankings)
+        except InputError as error:
+            refusal = error
+            evaluated.result["notes"].append(f"there is nothing to submit: {error.message}")
+    evaluated.result["run_file"] = str(out / names[-1])
+    report = {"report.html": _report(evaluated, collection)} if benchmark.judged else {}
+    texts |= submitted | report
+    evaluated.result["files"] = sorted([*texts, RESULT])
+    replace_files(out, texts | {RESULT: json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n"})
+    if refusal is not None:
+        raise refusal
+    return [out / name for name in (*reversed(names), RESULT, *report, *submitted)]
+
+
+def _report(evaluated: Evaluated, collection: Collection | None) -> str:
     from mmrerank.evaluation.report import render
 
-    out.mkdir(parents=True, exist_ok=True)
-    systems = evaluated.outcome.systems
-    names = [*["first_stage.trec", *(f"stage-{n}.trec" for n in range(1, len(systems)))][: len(systems) - 1], "run.trec"]
-    origin = evaluated.result["made_by"]
-    paths = [write_run(out / name, _as_run(system, origin)) for name, system in zip(names, systems, strict=True)]
-    evaluated.result["run_file"] = str(paths[-1])
-    figures = out / "result.json"
-    figures.write_text(json.dumps(evaluated.result, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    benchmark = evaluated.outcome.benchmark
-    if not benchmark.judged:
-        submission = write_submission(benchmark, systems[-1].rankings, out) if benchmark.server else []
-        return [*reversed(paths), figures, *submission]
-    report = out / "report.html"
-    report.write_text(render(evaluated.result, evaluated.outcome, None if collection is None else collection.item), encoding="utf-8")
-    return [*reversed(paths), figures, report]
+    return render(evaluated.result, evaluated.outcome, None if collection is None else collection.item)
 
 
 def _as_run(system: System, origin: Mapping[str, Any]) -> Run:

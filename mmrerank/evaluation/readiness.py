@@ -72,5 +72,17 @@ def unasked(benchmark: Benchmark, runs: Sequence[Run]) -> list[str]:
     """
     count, rest = len(benchmark.queries), "; the rest count 0" if benchmark.judged else ""
     return [
-        f"the run {run.tag!r} holds {len(own)} of {count} queries{rest}" for run in runs if len(own := own_rankings(benchmark, run)) < count
+        f"the run {run.name!r} holds {len(own)} of {count} queries{rest}"
+        for run in runs
+        if len(own := own_rankings(benchmark, run)) < count
     ]
+
+
+def below_zero(benchmark: Benchmark) -> list[str]:
+    """A note where items of the queries have grades below 0: evaluators differ in what they do with them."""
+    own = [benchmark.qrels.get(query.query_id, {}) for query in benchmark.queries]
+    counts = [count for count in (sum(grade < 0 for grade in grades.values()) for grades in own) if count]
+    if not counts:
+        return []
+    how = "are taken out of rankings before measuring" if benchmark.junk else "keep their places as wrong answers, as for trec_eval"
+    return [f"{sum(counts)} items of {len(counts)} queries have grades below 0, and {how}"]

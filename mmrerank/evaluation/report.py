@@ -28,6 +28,7 @@ th:first-child,td:first-child{text-align:left}td small{display:block;line-height
 ol{padding-left:1.5rem;margin:.5rem 0}
 svg{width:100%;max-width:40rem;display:block}svg text{fill:var(--ink);font-size:13px}.axis{stroke:var(--soft)}
 line.better{stroke:var(--good);stroke-width:3}line.worse{stroke:var(--bad);stroke-width:3}
+line.nothing{stroke:var(--soft);stroke-width:3}circle.nothing{fill:var(--soft)}.tick{stroke:var(--line)}
 circle.better{fill:var(--good)}circle.worse{fill:var(--bad)}circle.mark{fill:var(--mark)}
 .query{background:var(--card);border-radius:.5rem;padding:.7rem 1rem;margin:.7rem 0}
 .row{display:grid;grid-template-columns:4rem repeat(5,minmax(0,6.5rem));gap:.5rem;margin-top:.5rem;align-items:start}
@@ -47,9 +48,9 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
     main = outcome.benchmark.measures[0]
     labels = [_label(system["stages"]) for system in result["systems"]]
     parts = [f"<h1>{escape(result['card'])}</h1>", _head(result), _table(result, labels), _names(result)]
-    parts += [_variant(result), _groups(result, labels)]
-    for label, system in list(zip(labels, result["systems"], strict=True))[1:]:
-        parts += [f"<h2>Gain of {escape(label)} over the first stage</h2>", gain_plot(system["gains"])]
+    parts += [_composition(result, labels), _variant(result), _groups(result, labels)]
+    for n, (label, system) in enumerate(zip(labels, result["systems"], strict=True)):
+        parts += [f"<h2>Gain of {n}: {escape(label)} over the first stage</h2>", gain_plot(system["gains"])] if n else []
     if len(outcome.systems) > 1:
         parts += ["<h2>Quality and cost</h2>", cost_plot(result["systems"][: len(outcome.systems)], main)]
         parts += ["<h2>Rank of the first right item</h2>", movement_plot(moves(outcome)), gallery(outcome, main, item_of)]
@@ -62,7 +63,8 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
 def _label(stages: Sequence[str]) -> str:
     """composed, + superglobal, run: bm25: what a row or a title has room for."""
     if stages[0].startswith("run/"):
-        return f"run: {part_of(stages[0].removeprefix('run/').rpartition(' > ')[2])}" + "".join(f" + {part_of(s)}" for s in stages[1:])
+        name, mark, file = stages[0].removeprefix("run/").partition(" [")  # the file tells apart runs of one name
+        return f"run: {part_of(name.rpartition(' > ')[2])}{mark}{file}" + "".join(f" + {part_of(s)}" for s in stages[1:])
     if len(stages) == 1:
         return part_of(stages[0])
     return "+ " + " + ".join(part_of(stage) for stage in stages[1:])
@@ -94,6 +96,26 @@ def _table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
 def _unheard(system: Mapping[str, Any]) -> str:
     words = unheard(system)
     return f'<small class="{"worse" if "fallback" in system["notes"] else "soft"}">{escape(words)}</small>' if words else ""
+
+
+def _composition(result: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """What each system reaches with both sides of a composed query and with one alone, and the gap; nothing where there are none."""
+    if "composition" not in result:
+        return ""
+    composition = result["composition"]
+    head = ["system", "both", "text alone", "pictures alone", "composition gap"]
+    rows = [
+        [
+            f"{n}: {label}",
+            *(_number(row[name]) for name in ("both", "text", "pictures")),
+            f"{row['value']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+        ]
+        for n, (label, row) in enumerate(zip(labels, composition["systems"], strict=True))
+    ]
+    words = f"Over the {composition['queries']} queries with text and picture, less the better of either alone."
+    if any(row["over_system"] != row["name"] for row in composition["systems"]):
+        words += " Text and pictures alone went through the first stage only, or through a run of their own."
+    return f'<h2>Composition gap, {escape(composition["measure"])}</h2><p class="soft">{words}</p>' + _rows(head, rows)
 
 
 def _variant(result: Mapping[str, Any]) -> str:

@@ -89,6 +89,7 @@ def judgements(benchmark: Benchmark) -> Judgements:
         removed=benchmark.removed,
         subsets=benchmark.subsets,
         groups=benchmark.groups,
+        junk=benchmark.junk,
     )
 
 
@@ -142,7 +143,7 @@ class FromRun:
     """A first stage that another system ran."""
 
     def __init__(self, run: Run, collection: Collection) -> None:
-        self.name = f"run/{run.tag}"
+        self.name = f"run/{run.name}"
         self._run, self._collection = run, collection
 
     def retrieve(self, query: Query, k: int) -> Ranking:
@@ -267,7 +268,7 @@ def own_rankings(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:
     query_ids = {query.query_id for query in benchmark.queries}
     rankings = {query_id: ids for query_id, ids in run.rankings.items() if query_id in query_ids}
     if not rankings:
-        raise InputError(f"the run {run.tag!r} holds no query of {benchmark.name}")
+        raise InputError(f"the run {run.name!r} holds no query of {benchmark.name}")
     return rankings
 
 
@@ -284,8 +285,7 @@ def system_of(benchmark: Benchmark, run: Run) -> System:
         counted = [item_id not in gone and (not gallery or item_id in gallery) for item_id in ids]
         rankings[query_id] = tuple(compress(ids, counted))
         scores[query_id] = tuple(compress(scores[query_id], counted))
-    ours = " > ".join(run.made_by.get("stages", ()))  # runs of ours say what they went through
-    return System(stages=(f"run/{ours or run.tag}",), rankings=rankings, scores=scores, timed=False)
+    return System(stages=(f"run/{run.name}",), rankings=rankings, scores=scores, timed=False)
 
 
 def outcome_of(benchmark: Benchmark, run: Run, depth: int) -> Outcome:

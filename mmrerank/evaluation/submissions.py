@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmrerank.errors import InputError, UnknownName
@@ -36,21 +35,17 @@ def submission(benchmark: Benchmark, rankings: Rankings) -> dict[str, dict[str, 
     return SERVERS[benchmark.server](benchmark, rankings)
 
 
-def write_submission(benchmark: Benchmark, rankings: Rankings, folder: Path) -> list[Path]:
-    """Writes the files of a submission into the folder; returns their paths.
+def submission_texts(benchmark: Benchmark, rankings: Rankings) -> dict[str, str]:
+    """File name -> text of a submission.
 
     Raises:
         InputError: as `submission`, or the server would not take a file of its size.
     """
-    paths = []
-    for name, content in submission(benchmark, rankings).items():
-        text = json.dumps(content, separators=(",", ":"))
-        if benchmark.server == "cirr" and len(text) > CIRR_BYTES:
-            raise InputError(f"{name} has {len(text)} bytes; the server takes {CIRR_BYTES}")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-        paths.append(folder / name)
-    return paths
+    texts = {name: json.dumps(content, separators=(",", ":")) for name, content in submission(benchmark, rankings).items()}
+    large = next((name for name, text in texts.items() if benchmark.server == "cirr" and len(text) > CIRR_BYTES), None)
+    if large is not None:
+        raise InputError(f"{large} has {len(texts[large])} bytes; the server takes {CIRR_BYTES}")
+    return texts
 
 
 def _cirr(benchmark: Benchmark, rankings: Rankings) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,6 @@ suits the queries is told before anything runs (`suitable`, `heeded`); what it c
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
 from mmrerank.parts import BY_DESCRIPTORS, StagedReranker, options_of, parse, printed
+from mmrerank.text_files import json_lines
 from mmrerank.types import Candidate, ImageHandle, Query, Ranking, Reranker, Retriever, RowRetriever
 
 SAME = 1 - 1e-4  # cosine above which two pictures are one: encoded alone and in a batch, they differ by about 1e-6
@@ -240,13 +240,14 @@ class WithNegativesRows(WithNegatives, RestrictedRows):
 def _wordings(file: str | None) -> Mapping[str, str] | None:
     if file is None:
         return None
-    try:
-        rows = [json.loads(line) for line in Path(file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        return {str(row["query_id"]): str(row["text"]) for row in rows}
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file of paraphrases {file}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"a line of paraphrases is an object with query_id and text: {error!r}", path=file) from error
+    if not Path(file).exists():
+        raise InputError(f"there is no file of paraphrases {file}")
+    wordings: dict[str, str] = {}
+    for line, row in json_lines(file):
+        if not isinstance(row, Mapping) or not isinstance(row.get("query_id"), str | int) or not isinstance(row.get("text"), str):
+            raise FormatError("a line of paraphrases is an object with query_id and text", path=file, line=line)
+        wordings[str(row["query_id"])] = row["text"]
+    return wordings
 
 
 def _reworded(query: Query, wordings: Mapping[str, str] | None) -> Query:

@@ -8,17 +8,12 @@ take_it_when = "..."
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from mmrerank import parts
 from mmrerank.errors import FormatError, InputError, UnknownName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mmrerank.text_files import read_toml
 
 RECIPES = Path(__file__).parents[2] / "indexes"
 KEYS = {"name": str, "take_it_when": str, "options": dict, "measured": dict}
@@ -50,12 +45,9 @@ def shipped_recipes() -> list[tuple[Path, str, str]]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        recipe: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"no TOML: {error}", path=path) from error
-    except OSError as error:
-        raise InputError(f"the recipe {path} cannot be read: {error.strerror}") from error
+    if not path.exists():
+        raise InputError(f"there is no recipe {path}")
+    recipe = read_toml(path)
     for key in recipe:
         if key not in KEYS:
             raise UnknownName.among(f"key of the recipe {path.name}", key, KEYS)

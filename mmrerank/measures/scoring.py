@@ -1,8 +1,8 @@
 """Rankings -> values per query, for any mix of measures; the one door to what a ranking is worth.
 
-A ranking is a sequence of item ids, best first. Junk (negative grade) and what `removed` names are taken out first; the
-measures of Revisited Oxford and Paris take out junk and more by their own rule. A judged query without a ranking counts as 0;
-NaN where a protocol leaves the query out.
+A ranking is a sequence of item ids, best first. Junk (items of grades below 0, unless the judgements hold these to be wrong, as
+trec_eval does) and what `removed` names are taken out first; the measures of Revisited Oxford and Paris take out junk and more by
+their own rule. A judged query without a ranking counts as 0; NaN where a protocol leaves the query out.
 Cost: ir_measures sees the ranking down to the deepest cutoff asked for, and no further.
 """
 
@@ -33,6 +33,7 @@ class Judgements:
     removed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
+    junk: bool = True  # whether items of grades below 0 are taken out; where not, they keep their places as wrong ones
 
     @property
     def query_ids(self) -> tuple[str, ...]:
@@ -84,11 +85,11 @@ def score(rankings: Mapping[str, Order], judgements: Judgements, names: Sequence
         raise InputError("there are no judged queries to measure on")
     measures = [parse_measure(name) for name in names]
     whole = {query_id: tuple(rankings.get(query_id, ())) for query_id in judgements.qrels}
-    without_junk = {query_id: _without(ids, judgements, query_id, junk=True) for query_id, ids in whole.items()}
+    counted = {query_id: _without(ids, judgements, query_id, junk=judgements.junk) for query_id, ids in whole.items()}
     values: dict[str, Values] = {}
-    values |= _standard([m for m in measures if m.family in STANDARD], without_junk, judgements)
+    values |= _standard([m for m in measures if m.family in STANDARD], counted, judgements)
     for measure in (m for m in measures if m.name not in values):
-        rows = whole if measure.family.startswith("revisited") else without_junk
+        rows = whole if measure.family.startswith("revisited") else counted
         values[measure.name] = np.array([_own(measure, rows[query_id], judgements, query_id) for query_id in rows])
     by_name = {name: values[measure.name] for name, measure in zip(names, measures, strict=True)}
     return Scores(query_ids=judgements.query_ids, values=by_name, groups=judgements.groups)
@@ -130,7 +131,7 @@ def _standard(measures: Sequence[Measure], rankings: Mapping[str, Order], judgem
     """Values of the measures that ir_measures computes."""
     if not measures:
         return {}
-    qrels = {query_id: dict(_without_junk(grades)) for query_id, grades in judgements.qrels.items()}
+    qrels = {query_id: dict(_grades(grades, judgements)) for query_id, grades in judgements.qrels.items()}
     metrics = [_computed(measure, qrels) for measure in measures]
     depth = None if any(m.cutoff is None for m in measures) else max(m.cutoff or 0 for m in measures)
     place = {query_id: n for n, query_id in enumerate(judgements.qrels)}
@@ -159,5 +160,5 @@ def _batches(measures: Sequence[Any]) -> list[list[Any]]:
     return [*([measure] for measure in measures if "gains" in measure.params), *([plain] if plain else [])]
 
 
-def _without_junk(grades: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    return ((item, grade) for item, grade in grades.items() if grade >= 0)
+def _grades(grades: Mapping[str, int], judgements: Judgements) -> Iterator[tuple[str, int]]:
+    return ((item, grade) for item, grade in grades.items() if grade >= 0 or not judgements.junk)

@@ -14,18 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import string
-import sys
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmrerank.errors import FormatError, UnknownName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from mmrerank.text_files import read_toml
 
 SHIPPED = Path(__file__).parent / "prompts"
 
@@ -64,14 +59,12 @@ def read_prompt(source: str, needed: Mapping[str, Set[str]]) -> PromptText:
     path = Path(source) if source.endswith(".toml") else SHIPPED / f"{source}.toml"
     if not source.endswith(".toml") and not path.is_file():
         raise UnknownName.among("prompt", source, [file.stem for file in SHIPPED.glob("*.toml")])
-    try:
-        data = path.read_bytes()
-        content = tomllib.loads(data.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise FormatError(f"the prompt cannot be read: {error}", path=path, hint=_FORM) from error
+    content = read_toml(path, hint=_FORM)
     pieces = content.get("pieces", {})
+    if not isinstance(pieces, Mapping):
+        raise FormatError(f"expected `pieces` as a table; got {type(pieces).__name__}", path=path, hint=_FORM)
     _check(pieces, needed, path)
-    digest = hashlib.sha256(data).hexdigest()[:16]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return PromptText(source=source, version=str(content.get("version", "")), digest=digest, pieces=dict(pieces))
 
 

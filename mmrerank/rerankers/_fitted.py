@@ -5,7 +5,6 @@ Scores of another model, prompt or method mean something else, so that what was 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +13,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 from mmrerank.errors import FormatError, ManifestError
 from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptText
+from mmrerank.text_files import read_toml, write_text
 from mmrerank.types import Backend, Candidate, Query, Reranker
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 Judged: TypeAlias = "Iterable[tuple[Query, Sequence[Candidate], Iterable[str]]]"  # queries, candidates, ids of the relevant ones
@@ -73,7 +68,7 @@ def save(record: Any, path: str | Path) -> None:
     """Writes the fields of a dataclass as TOML."""
     import tomli_w
 
-    Path(path).write_text(tomli_w.dumps(asdict(record)), encoding="utf-8")
+    write_text(path, tomli_w.dumps(asdict(record)))
 
 
 def load(record: type[T], path: str | Path, what: str, *, hint: str, otherwise: str, now: Mapping[str, str]) -> T:
@@ -90,8 +85,8 @@ def load(record: type[T], path: str | Path, what: str, *, hint: str, otherwise: 
         ManifestError: one of these fields differs.
     """
     try:
-        fitted = record(**tomllib.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        fitted = record(**read_toml(path, hint=hint))
+    except TypeError as error:
         raise FormatError(f"no {what} can be read: {error}", path=path, hint=hint) from error
     then = {name: getattr(fitted, name) for name in now}
     if then != dict(now):

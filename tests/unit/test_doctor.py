@@ -42,7 +42,8 @@ def levels(backend: FakeBackend, **more: object) -> dict[str, str]:
 
 def test_a_model_that_sees_colours_and_follows_instructions_passes() -> None:
     found = levels(FakeBackend(answer=orders, choose=sees))
-    assert found == {"single tokens": "note", "yes or no": "ok", "neighbours": "ok", "mm_r5": "ok", "ragllava": "ok", "square": "ok"}
+    assert found.pop("single tokens") == "note"
+    assert found == dict.fromkeys(["answers", "pictures", "yes or no", "neighbours", "mm_r5", "ragllava", "square"], "ok")
 
 
 def test_a_model_that_always_says_yes_is_told_apart_and_the_rest_is_still_checked() -> None:
@@ -111,3 +112,67 @@ def test_a_reranker_of_somebody_elses_that_breaks_its_promise_is_told() -> None:
     findings = list(examine_rerankers([Named(stage=stage_of("bm25")), NamedReranker.of("ragllava")]))
     assert [(finding.name, finding.level) for finding in findings] == [("bm25", "wrong"), ("ragllava", "note")]
     assert "no permutation" in findings[0].detail
+
+
+def refuses(prompt: Prompt) -> str:
+    raise BackendError("the server cannot be reached", retryable=True, hint="Is the server running?")
+
+
+def test_a_server_that_is_down_is_told_once_and_no_model_is_blamed() -> None:
+    """Each reranker once waited for a server that was down, and the advice was to take another model."""
+    backend = FakeBackend(answer=refuses, choose=sees)
+    findings = {finding.name: finding for finding in examine(backend)}
+    assert [name for name, finding in findings.items() if finding.level == "wrong"] == ["answers"]
+    assert findings["answers"].mend == "Is the server running?"
+    assert "gives no answers" in findings["rerankers"].detail
+    (finding,) = examine_rerankers([NamedReranker.of("mm_r5")], backend)
+    assert (finding.level, finding.mend) == ("wrong", "Is the server running?")
+
+
+def test_a_model_that_takes_no_pictures_is_told_so_and_tried_with_texts() -> None:
+    def reads(prompt: Prompt) -> str:
+        if any(not isinstance(part, str) for message in prompt for part in message.parts):
+            raise BackendError("400: this is no multimodal model")
+        return "<think>the second</think><answer>[2, 1, 3]</answer>"
+
+    findings = {finding.name: finding for finding in examine(FakeBackend(answer=reads, choose=sees))}
+    assert findings["pictures"].level == "wrong"
+    assert "a model that sees pictures" in findings["pictures"].mend
+    assert "yes or no" not in findings
+    assert findings["square"].level == "note"
+    assert findings["mm_r5"].detail.startswith("answer read")
+    assert "takes none" in findings["square"].detail
+
+
+def test_a_part_of_somebody_elses_that_raises_anything_does_not_end_the_other_checks() -> None:
+    class Raises:
+        name = "raises"
+
+        def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+            raise KeyError("page")
+
+    class Named(NamedReranker):
+        def made(self, **resources: object) -> Raises:  # type: ignore[override]
+            return Raises()
+
+    findings = list(examine_rerankers([Named(stage=stage_of("bm25")), NamedReranker.of("bm25")]))
+    assert [finding.level for finding in findings] == ["wrong", "ok"]
+    assert findings[0].detail == "raises KeyError: 'page'"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "the folder is empty"),
+        ('{"model_type": "llama"}', "takes no pictures"),
+        ('{"model_type": "clip"}', "answers no questions"),
+        ("{", "not a valid JSON"),
+    ],
+)
+def test_a_folder_that_is_no_vision_language_checkpoint_is_told_as_what_it_is(tmp_path: Path, config: str | None, message: str) -> None:
+    """A list of a hundred classes of a library once stood there."""
+    if config is not None:
+        (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(FormatError, match=message) as caught:
+        make(f"local/{tmp_path}", station="backends")
+    assert "BlipConfig" not in str(caught.value)

@@ -5,19 +5,16 @@ A loader is a file with `load(data, split, options) -> Loaded`. Files come from 
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.text_files import numbered_lines, parse_json, read_text
 from mmrerank.types import ImageHandle, Query
-
-MAX_BYTES = 2 * 2**30  # the largest annotation file of the field's benchmarks stays far below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +30,14 @@ class Loaded:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)  # query_id -> the item whose picture the query begins with
     first_stage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # query_id -> item id -> score, best first
     read_with: tuple[str, ...] = ()
+    junk: bool = True  # whether items of grades below 0 are taken out before measuring
 
 
 def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: str) -> dict[str, Any]:
-    """The options of a layout with its defaults; `...` as a default means that the card must give one.
+    """The options of a layout with its defaults; `...` as a default means that the card must give a text, `[...]` a list.
 
     Raises:
         UnknownName: the card gives an option that the layout has not.
@@ -47,10 +46,28 @@ def options_from(options: Mapping[str, Any], known: Mapping[str, Any], layout: s
     for name in options:
         if name not in known:
             raise UnknownName.among(f"option of the layout {layout}", name, known)
+    for name, value in options.items():
+        kind = str if known[name] is ... else type(known[name])
+        texts = not isinstance(value, list) or all(isinstance(entry, str) for entry in value)
+        if not isinstance(value, kind) or not texts or isinstance(value, bool) is not (kind is bool):
+            raise InputError(f"the option {name!r} of the layout {layout} is a {_NAMES[kind]}; the card gives {value!r:.60}.")
     filled = {**known, **options}
-    if missing := [name for name, value in filled.items() if value is ...]:
+    if missing := [name for name, value in filled.items() if value is ... or value == [...]]:
         raise InputError(f"the card's [benchmark.options] lack {', '.join(missing)}, which the layout {layout} needs.")
     return filled
+
+
+def named(pattern: str, **values: str) -> str:
+    """The name of a file as a card gives it, with its `{split}`, `{group}` or `{part}` filled.
+
+    Raises:
+        InputError: it holds another one.
+    """
+    try:
+        return pattern.format(**values)
+    except (LookupError, ValueError, AttributeError) as error:
+        places = ", ".join(f"{{{name}}}" for name in values)
+        raise InputError(f"the card names a file {pattern!r:.100}; it may hold {places}") from error
 
 
 def needed(data: Path, name: str) -> Path:
@@ -98,7 +115,7 @@ def json_of(path: Path, kind: type = list) -> Any:
     Raises:
         FormatError: no JSON, or another kind.
     """
-    content = _parsed(text_of(path), path)
+    content = parse_json(text_of(path), path)
     if not isinstance(content, kind):
         raise FormatError(f"expected a JSON {_NAMES[kind]}, got {type(content).__name__}", path=path)
     return content
@@ -110,7 +127,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     Raises:
         FormatError: one is no JSON object.
     """
-    if ".jsonl" in path.suffixes:
+    if kind_of(path) == ".jsonl":
         return [row for _, row in lines_of(path)]
     rows = json_of(path)
     wrong = next((n for n, row in enumerate(rows) if not isinstance(row, dict)), None)
@@ -125,44 +142,35 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         FormatError: a line is no JSON object.
     """
-    for number, line in enumerate(text_of(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        row = _parsed(line, path, number)
+    for number, line in numbered_lines(text_of(path)):
+        row = parse_json(line, path, number)
         if not isinstance(row, dict):
             raise FormatError(f"expected a JSON object, got {type(row).__name__}", path=path, line=number)
         yield number, row
 
 
-def _parsed(text: str, path: Path, number: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"no JSON: {error.msg}", path=path, line=number or error.lineno) from error
-    except (RecursionError, ValueError) as error:  # thousands of brackets, or a number of thousands of digits
-        raise FormatError(f"no JSON that can be read: {error}", path=path, line=number) from error
-
-
-_NAMES: Mapping[Any, str] = {list: "list", dict: "object"}
+_NAMES: Mapping[Any, str] = {list: "list", dict: "object", str: "text", bool: "truth value", int: "whole number"}
 
 
 def text_of(path: Path) -> str:
-    """The text of a UTF-8 file, unpacked where its name ends in .gz.
+    """The text of a file, unpacked where it is gzip.
 
     Raises:
         InputError: it is not there.
-        FormatError: it cannot be read, is too large, or is not UTF-8.
+        FormatError: it cannot be read, is too large, or is no text.
     """
     if not path.is_file():
         raise InputError(f"there is no {path.name} in {path.parent}.")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise FormatError(f"above the limit of {MAX_BYTES / 2**30:.0f} GiB", path=path)
-        return content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise FormatError(f"cannot be read: {error}", path=path) from error
+    return read_text(path)
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says how a file is read, in small letters; that of packing is passed over.
+
+    >>> kind_of(Path("queries.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 def value_of(row: Mapping[str, Any], name: str, kind: type | tuple[type, ...], path: Path, line: int | None = None) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.evaluation.loaders._loaded import Loaded, below, id_of, needed, options_from, rows_of, unique, value_of, word
+from mmrerank.evaluation.loaders._loaded import Loaded, below, id_of, named, needed, options_from, rows_of, unique, value_of, word
 from mmrerank.types import Query
 
 OPTIONS: Mapping[str, Any] = {
@@ -53,7 +53,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     options = options_from(options, OPTIONS, "documents")
     if options["within"] not in ("document", "corpus") or bool(options["folder"]) == bool(options["table"]):
         raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
-    options = {**options, **{name: options[name].format(part=options["part"] or split) for name in ("queries", "folder")}}
+    options = {**options, **{name: named(options[name], part=options["part"] or split) for name in ("queries", "folder")}}
     path = needed(data, options["queries"])
     rows = rows_of(path)
     pages = _Pages(data, options, path)

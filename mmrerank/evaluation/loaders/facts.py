@@ -21,6 +21,7 @@ from mmrerank.evaluation.loaders._loaded import (
     id_of,
     json_of,
     lines_of,
+    named,
     needed,
     options_from,
     unique,
@@ -63,7 +64,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     if options["kind"] not in _READ or options["within"] not in ("corpus", "question"):
         raise InputError("the layout facts takes kind = 'facts' or 'contexts', and within = 'corpus' or 'question'")
     part = options["part"] or split
-    path, folder = needed(data, options["queries"].format(part=part)), below(data, options["pictures"])
+    path, folder = needed(data, named(options["queries"], part=part)), below(data, options["pictures"])
     questions = [question for question in _READ[options["kind"]](path, part, options["group"]) if question.right]
     unique([question.query_id for question in questions], "query", path)
     places = _places(needed(data, options["places"])) if options["places"] else None

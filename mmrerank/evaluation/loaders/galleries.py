@@ -18,6 +18,7 @@ from mmrerank.evaluation.loaders._loaded import (
     file_name,
     files_in,
     id_of,
+    named,
     needed,
     options_from,
     picture,
@@ -43,7 +44,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         FormatError: a record or a picture lacks a field.
     """
     options = options_from(options, OPTIONS, "galleries")
-    path, folder = needed(data, options["queries"].format(split=split)), below(data, options["pictures"])
+    path, folder = needed(data, named(options["queries"], split=split)), below(data, options["pictures"])
     queries: list[Query] = []
     qrels: dict[str, dict[str, int]] = {}
     galleries: dict[str, tuple[str, ...]] = {}

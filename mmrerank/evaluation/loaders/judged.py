@@ -18,6 +18,8 @@ from mmrerank.evaluation.loaders._loaded import (
     Loaded,
     below,
     id_of,
+    kind_of,
+    named,
     needed,
     options_from,
     picture,
@@ -28,6 +30,7 @@ from mmrerank.evaluation.loaders._loaded import (
     word,
     words,
 )
+from mmrerank.text_files import columns, numbered_lines
 from mmrerank.types import Query
 
 OPTIONS: Mapping[str, Any] = {
@@ -61,7 +64,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         FormatError: a record lacks a field, an id comes twice, or a judged item is not in the corpus.
     """
     options = options_from(options, OPTIONS, "judged")
-    options = {**options, **{name: options[name].format(split=split) for name in ("queries", "qrels", "corpus", "pictures")}}
+    options = {**options, **{name: named(options[name], split=split) for name in ("queries", "qrels", "corpus", "pictures")}}
     path = needed(data, options["queries"])
     rows = [row for row in _records(path) if all(str(row.get(name)) == str(value) for name, value in options["where"].items())]
     queries = tuple(_query(row, data, options, path) for row in rows)
@@ -86,6 +89,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         names=corpus.names(),
         read_with=corpus.read_with,
         first_stage=first_stage,
+        junk=False,  # trec_eval leaves them where they stand
     )
 
 
@@ -96,7 +100,7 @@ def _records(path: Path, columns: Sequence[str] | None = None) -> list[dict[str,
     """The records of a file of any kind that the layout knows; of Parquet these columns, or all."""
     if path.is_dir() or path.suffix == ".parquet":
         return [row for shard in _shards(path) for row in _parquet(shard, columns)]
-    return _tsv(path) if path.suffix == ".tsv" else rows_of(path)
+    return _tsv(path) if kind_of(path) == ".tsv" else rows_of(path)
 
 
 def _shards(path: Path) -> list[Path]:
@@ -118,7 +122,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> list[dict[str, Any]]:
 
 
 def _tsv(path: Path) -> list[dict[str, Any]]:
-    lines = [(number, line.rstrip("\r").split("\t")) for number, line in enumerate(text_of(path).split("\n"), 1) if line.strip()]
+    lines = [(number, line.split("\t")) for number, line in numbered_lines(text_of(path))]
     header: Sequence[str] = lines.pop(0)[1] if lines and _has_header(path) else TSV
     for number, fields in lines:
         if len(fields) != len(header):
@@ -128,7 +132,7 @@ def _tsv(path: Path) -> list[dict[str, Any]]:
 
 def _has_header(path: Path) -> bool:
     """Whether the first line of a TSV names columns; other tables name theirs anyway."""
-    return path.suffix != ".tsv" or text_of(path)[:3].strip() in ("id", "_id")
+    return kind_of(path) != ".tsv" or text_of(path)[:3].strip() in ("id", "_id")
 
 
 # ---------------------------------------------------------------------- queries and judgements
@@ -163,7 +167,7 @@ def _grade(value: Any, path: Path, line: int | None = None) -> int:
 
 def _file_grades(data: Path, options: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     path = needed(data, options["qrels"])
-    if path.suffix in (".tsv", ".txt"):
+    if path.is_file() and kind_of(path) not in (".json", ".jsonl", ".parquet"):  # TREC's have any name: qrels.dl19-passage
         judgements = _columns(path)
     else:
         names = [options[name] for name in ("judged_query", "judged_item", "grade")]
@@ -178,7 +182,7 @@ def _file_grades(data: Path, options: Mapping[str, Any]) -> dict[str, dict[str, 
 
 def _columns(path: Path) -> list[tuple[int | None, list[Any]]]:
     """Query, item and grade of each line: TREC's `query 0 item grade`, or `query item grade` under a header."""
-    lines = [(n, line.split()) for n, line in enumerate(text_of(path).split("\n"), 1) if line.strip()]
+    lines = [(number, columns(line)) for number, line in numbered_lines(text_of(path))]
     if lines and len(lines[0][1]) == 3 and not lines[0][1][2].lstrip("-").isdigit():
         lines = lines[1:]
     wrong = next((n for n, fields in lines if len(fields) not in (3, 4)), None)

@@ -17,7 +17,7 @@ from mmrerank.types import ImageHandle, Query
 
 OPTIONS: Mapping[str, Any] = {
     "queries": "queries.jsonl",
-    "sources": ...,  # files or folders below the data, as a collection is to index them
+    "sources": [...],  # files or folders below the data, as a collection is to index them
     "pictures": "",  # the table that `image` names rows of
 }
 

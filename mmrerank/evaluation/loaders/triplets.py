@@ -21,6 +21,8 @@ from mmrerank.evaluation.loaders._loaded import (
     id_of,
     json_of,
     judged,
+    kind_of,
+    named,
     needed,
     options_from,
     picture,
@@ -61,6 +63,7 @@ class _Contents:
     subsets: dict[str, frozenset[str]] = field(default_factory=dict)
     galleries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
     items: dict[str, str] = field(default_factory=dict)  # item id -> official id of the listed pictures, in the order of the files
     mentioned: dict[str, str] = field(default_factory=dict)  # the same of those that queries name
 
@@ -73,9 +76,9 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         FormatError: a record lacks a field, an id comes twice, or a query names a picture that the list lacks.
     """
     options = options_from(options, OPTIONS, "triplets")
-    contents, folder = _Contents(), below(data, options["pictures"].format(split=split))
+    contents, folder = _Contents(), below(data, named(options["pictures"], split=split))
     for group in options["groups"] or [""]:
-        path = needed(data, options["queries"].format(split=split, group=group))
+        path = needed(data, named(options["queries"], split=split, group=group))
         gallery = _all_pictures(data, options, folder, split=split, group=group)
         contents.items |= gallery
         for place, row in enumerate(rows_of(path)):
@@ -91,6 +94,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         removed=contents.removed,
         subsets=contents.subsets,
         groups=contents.groups,
+        references=contents.references,
         names={item: name for item, name in {**contents.mentioned, **contents.items}.items() if item != name},
     )
 
@@ -136,6 +140,7 @@ def _add(contents: _Contents, record: _Record, folder: Path, place: str, group: 
     if gallery and (unlisted := next((name for name in known if name not in gallery), None)):
         raise FormatError(f"query {query_id!r} names the picture {unlisted!r}, which is in no list of them", path=record.path)
     contents.queries.append(query)
+    contents.references[query_id] = item
     contents.mentioned |= known
     if record.has("relevant"):
         contents.qrels[query_id] = {**dict.fromkeys(junk, -1), **dict.fromkeys(right, 1), **dict.fromkeys(target, 2)}
@@ -154,7 +159,7 @@ def _all_pictures(data: Path, options: Mapping[str, Any], folder: Path, **names:
     if not options["items"]:
         return {}
     try:
-        path = needed(data, options["items"].format(**names))
+        path = needed(data, named(options["items"], **names))
     except InputError:
         if folder.is_dir():
             raise
@@ -168,5 +173,5 @@ def _ids(path: Path, name: str) -> Sequence[str]:
     if not name:
         content = json_of(path, dict if text_of(path).lstrip()[:1] == "{" else list)
         return [word(entry, "picture", path) for entry in content]
-    rows = rows_of(path) if ".jsonl" in path.suffixes else value_of(json_of(path, dict), "images", list, path)
+    rows = rows_of(path) if kind_of(path) == ".jsonl" else value_of(json_of(path, dict), "images", list, path)
     return [id_of(row, name, "picture", path) for row in rows]

@@ -243,10 +243,10 @@ def test_packed_text_that_is_broken_or_too_large_is_an_error(tmp_path: Path, mon
     packed = gzip.compress(b"x" * 4000)
     write(tmp_path, {"cut.gz": packed[:-9], "whole.gz": packed, "none.gz": b"no gzip"})
     assert text_of(tmp_path / "whole.gz") == "x" * 4000
-    for name in ("cut.gz", "none.gz"):
-        with pytest.raises(FormatError, match="cannot be read"):
-            text_of(tmp_path / name)
-    monkeypatch.setattr("mmrerank.evaluation.loaders._loaded.MAX_BYTES", 3999)
+    assert text_of(tmp_path / "none.gz") == "no gzip"  # as browsers leave files that they unpacked
+    with pytest.raises(FormatError, match="cannot be read"):
+        text_of(tmp_path / "cut.gz")
+    monkeypatch.setattr("mmrerank.text_files.MAX_BYTES", 3999)
     with pytest.raises(FormatError, match="above the limit"):
         text_of(tmp_path / "whole.gz")
 

@@ -13,7 +13,7 @@ from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.evaluate import evaluate, write
 from mmrerank.evaluation.running import limited
 from mmrerank.evaluation.runs import Run
-from mmrerank.evaluation.submissions import submission, write_submission
+from mmrerank.evaluation.submissions import submission, submission_texts
 from mmrerank.types import Query
 
 NAMES = [f"test1-{n}-0-img0" for n in range(60)]
@@ -85,7 +85,7 @@ def test_ids_that_are_no_numbers_are_an_error_for_circo() -> None:
 def test_a_file_above_the_server_s_limit_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmrerank.evaluation.submissions.CIRR_BYTES", 100)
     with pytest.raises(InputError, match="the server takes 100"):
-        write_submission(cirr(), RANKINGS, tmp_path)
+        submission_texts(cirr(), RANKINGS)
 
 
 def test_a_benchmark_without_a_server_has_no_submission() -> None:

@@ -127,3 +127,12 @@ def test_the_mean_of_ones_is_one_however_many_there_are() -> None:
         queries = [str(n) for n in range(count)]
         scores = score(dict.fromkeys(queries, ("a",)), Judgements(qrels={query: {"a": 1} for query in queries}), ["R@1"])
         assert scores.mean("R@1") == 1.0, count
+
+
+def test_grades_below_0_stay_as_wrong_answers_where_trec_eval_s_rule_holds() -> None:
+    """They were always taken out, so that what stood behind them moved up."""
+    qrels, rankings = {"q": {"junk": -2, "right": 1}}, {"q": ("junk", "right")}
+    names = ("RR@10", "nDCG@10", "P@1", "AUC", "mAP@5")
+    removed, wrong = (score(rankings, Judgements(qrels=qrels, junk=junk), names) for junk in (True, False))
+    assert [removed.mean(name) for name in names[:3]] == [1, 1, 1]
+    assert [round(wrong.mean(name), 4) for name in names] == [0.5, 0.6309, 0, 0, 0.5]
