@@ -43,9 +43,7 @@ NAMED = 3  # missing words that a refusal names
 @dataclass(frozen=True, kw_only=True)
 class Options:
     threshold: float = 2.5  # most that the best page may leave open of the question, 0 and above: lower refuses more
-    least: Annotated[float, Field(ge=0, le=1)] = (
-        0.5  # least share of the question that the best page covers, and a passage with a price or date
-    )
+    least: Annotated[float, Field(ge=0, le=1)] = 0.5  # share of the question that the best page covers at least, and a price's passage
     page_weight: Annotated[float, Field(ge=0, le=1)] = 0.1  # share of the page beside the passage
     rank_weight: float = 0.3  # of 1 / rank beside the words
 
