@@ -7,6 +7,8 @@ Importing the package loads no model library: torch, FAISS, Lance and the rest c
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,19 @@ _ON_REQUEST = {  # name -> its module: they pull in Lance, the readers of pictur
     "picture": "mmrerank.pictures",
     "rerank": "mmrerank.documents",
 }
+
+
+def _work_on_with_one_thread() -> None:
+    """In a process that was forked after its parent used PyTorch or FAISS: the threads of OpenMP are not there, and the first product of
+    matrices would wait for them for ever. PyTorch's own data loader does the same in its workers."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+    if (faiss := sys.modules.get("faiss")) is not None:
+        faiss.omp_set_num_threads(1)
+
+
+if sys.platform != "win32":  # where nothing forks
+    os.register_at_fork(after_in_child=_work_on_with_one_thread)
 
 
 def __getattr__(name: str) -> Any:

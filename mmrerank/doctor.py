@@ -68,11 +68,11 @@ def examine(backend: Backend, *, recorded: Mapping[str, float] | None = None) ->
         recorded: P(Yes) of the golden pairs as measured before, to compare with; see `golden_pairs`.
     """
     yield from _guarded("single tokens", lambda: _single_tokens(backend))
-    answers = yield from _told(_guarded("answers", lambda: _answers(backend)))
+    answers = yield from _passed_on(_guarded("answers", lambda: _answers(backend)))
     if answers.level == "wrong":
         yield Finding(name="rerankers", level="note", detail="not tried, nor how Yes and No are told apart: the model gives no answers")
         return
-    pictures = yield from _told(_guarded("pictures", lambda: _pictures(backend)))
+    pictures = yield from _passed_on(_guarded("pictures", lambda: _pictures(backend)))
     if sees := pictures.level != "wrong":
         yield from _golden(backend, recorded)
     for name in capabilities.rerankers({"backend"}):
@@ -80,7 +80,7 @@ def examine(backend: Backend, *, recorded: Mapping[str, float] | None = None) ->
             yield from _tried(NamedReranker.of(name), name, backend, sees=sees)
 
 
-def _told(findings: Iterator[Finding]) -> Generator[Finding, None, Finding]:
+def _passed_on(findings: Iterator[Finding]) -> Generator[Finding, None, Finding]:
     """Passes the findings on; the last one is what a caller goes by."""
     last = Finding(name="", level="ok", detail="")
     for last in findings:
@@ -225,10 +225,10 @@ def _single_tokens(backend: Backend) -> Finding:
 def _answers(backend: Backend) -> Finding:
     """Whether a text is answered at all."""
     (answer,) = backend.generate([(Message(role="user", parts=("Answer with the one word Yes.",)),)], Decoding(max_tokens=8))
-    said = " ".join(answer.text.split())[:LONGEST]
-    if not said:
+    words = " ".join(answer.text.split())[:LONGEST]
+    if not words:
         return Finding(name="answers", level="note", detail=f"the answer to a text is empty ({answer.finished})")
-    return Finding(name="answers", level="ok", detail=f"a text is answered: {said!r}")
+    return Finding(name="answers", level="ok", detail=f"a text is answered: {words!r}")
 
 
 def _pictures(backend: Backend) -> Finding:

@@ -1,31 +1,37 @@
 """Texts, pictures, pages or items in a row, reranked in one line: `rerank("a red door", [Path("a.jpg"), "a text", ...], "ragllava")`.
 
 The picture of a mapping is looked for under `image`, `image_path` and `image_url`, then in the file that `file_path`, `path` or `source`
-names (a picture, or with `page_number` a page of a PDF). It may be a path, `report.pdf#page=3`, a data URI, bytes, a PIL image or an
-open handle. Nothing is fetched from a network. A picture that cannot be had is an error only when a reranker looks at it,
-so that the rerankers can say so and go on with the others.
+names: a picture, a page of a PDF where `page_number` (a number however it is written) or `page_label` says which, or the row or member of a
+table or tar that `item_id` names (`t.parquet::KEY`). It may be a path, a `file://` address, `report.pdf#page=3`, a data URI, base64, bytes,
+a PIL image, a numpy array, an open file or handle, or a mapping that holds one of these. Nothing is fetched from a network. A picture that
+cannot be had is an error only when a reranker looks at it, so that the rerankers can say so and go on with the others.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
+from functools import lru_cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrerank import pictures
 from mmrerank.backends import backend_of
+from mmrerank.collection.encoders import encoder_of
 from mmrerank.errors import FormatError, InputError
-from mmrerank.json_io import picture_from
+from mmrerank.ingest.files import reader_of, readers
+from mmrerank.json_io import from_base64, is_data_uri, local_path, picture_from
 from mmrerank.parts import RERANKS_BY_WORDS, as_tuple, make
 from mmrerank.pictures import query_of
-from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, rerank_candidates
-from mmrerank.readers import PICTURE_SUFFIXES
+from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, check_count, check_reranker, rerank_candidates
+from mmrerank.readers import PICTURE_SUFFIXES, inspect
 from mmrerank.results import Hit, Reranked, RerankResult
-from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Query, Reranker
+from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Query, Reader, Reranker
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,9 +39,12 @@ if TYPE_CHECKING:
 IDS, TEXTS = ("item_id", "id"), ("text", "content")  # keys of a mapping, the first that is there counts
 PICTURES = ("image", "image_path", "image_url")
 FILES = ("file_path", "path", "source")
+HOLDERS = ("url", "image_url", "path", "bytes", "base64", "data")  # where a mapping under one of PICTURES keeps the picture itself
+PAGE, LABEL = "page_number", "page_label"  # from 1; what is printed on the page
+BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]{40,}")  # shorter is no picture
 PASSED_AS = {"backend": "backend='local/PATH', or another backend", "descriptors": "encoder='openclip/...', or another encoder"}
 UNNAMED = "document"  # the id of what brings none, until it gets its place
-EXPECTED = "Expected a text, a pathlib.Path, bytes, a PIL picture, an Item, a Candidate or a mapping with text and image."
+EXPECTED = "Expected a text, a pathlib.Path, bytes, a PIL picture, a numpy array, an Item, a Candidate or a mapping with text and image."
 
 
 def rerank(
@@ -57,9 +66,9 @@ def rerank(
     Args:
         query: a text or a whole Query; with `image`, what should be different.
         documents: best first where they come from a search. Each is a text, a picture (a `pathlib.Path`, `report.pdf#page=3` as a
-            Path, bytes, a PIL picture, what `mmrerank.picture` returns), an Item, a Candidate, or a mapping with `text`, `image`, `id`
-            and `score`, whose other fields are metadata. A str is a text, even one that looks like a path: nothing that came as text
-            opens a file.
+            Path, bytes, a PIL picture, a numpy array, an open file, what `mmrerank.picture` returns), an Item, a Candidate, or a mapping
+            with `text`, `image`, `id` and `score`, whose other fields are metadata. A str is a text, even one that looks like a path:
+            nothing that came as text opens a file.
         reranker: a name or a part, or several that work one after the other; `bm25` needs no model.
         backend: the MLLM that rerankers given by name ask; a part or its name.
         encoder: makes descriptors for those that work on them, such as `superglobal`.
@@ -75,8 +84,8 @@ def rerank(
     ([1, 0], 'the red door of a red house')
     """
     for name, count in (("top_n", top_n), ("depth", depth)):
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InputError(f"{name} must be a whole number from 1, or None for all; got {count!r}")
+        if count is not None:
+            check_count(name, count)
     candidates = candidates_of(documents)
     parts = _parts(reranker, candidates, backend=backend, encoder=encoder, api_key=api_key)
     whole = query_of(query, image=image, exclude_text=exclude_text, exclude_image=exclude_image)
@@ -116,14 +125,14 @@ def _candidate(document: Any, place: int) -> Candidate:
 
 
 def _from_mapping(document: Mapping[str, Any], place: int) -> Candidate:
-    text = next((document[key] for key in TEXTS if document.get(key) is not None), None)
+    text = next((document[key] for key in TEXTS if not _is_absent(document.get(key))), None)
     image = picture_in(document, None)
     if text is not None and not isinstance(text, str):
         raise InputError(f"document {place}: its text is a {type(text).__name__}", hint=EXPECTED)
     if text is None and image is None:
         fields = ", ".join(map(str, document)) or "none"
         raise InputError(f"document {place} has neither text nor image; its fields are {fields}", hint=EXPECTED)
-    item_id = next((str(document[key]) for key in IDS if document.get(key) not in (None, "")), UNNAMED)
+    item_id = next((str(document[key]) for key in IDS if not _is_absent(document.get(key))), UNNAMED)
     metadata = {str(key): value for key, value in document.items() if key not in (*IDS, *TEXTS, *PICTURES, "score")}
     return Candidate(item=Item(item_id=item_id, text=text or None, image=image, metadata=metadata), score=number(document.get("score")))
 
@@ -153,25 +162,33 @@ def picture_in(fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | 
         folder: where paths are looked up, and which they may not leave; None takes them as they are.
     """
     for key in PICTURES:
-        value = fields.get(key)
-        if value is not None and not (isinstance(value, str) and not value):
+        if not _is_absent(value := fields.get(key)):
             return picture(value, folder)
     for key in FILES:
-        if isinstance(fields.get(key), str | Path) and (place := _file(str(fields[key]), fields.get("page_number"))):
-            return picture(place, folder)
+        value = fields.get(key)
+        if isinstance(value, str | os.PathLike) and (image := _picture_of_file(os.fsdecode(value), fields, folder)) is not None:
+            return image
     return None
 
 
 def picture(value: Any, folder: Path | None) -> ImageHandle:
-    """The picture that a path, a data URI, bytes, a PIL image or a handle stands for; `Unavailable` for anything else."""
-    if isinstance(value, Mapping) and "url" in value:  # {"url": "data:..."}, as in chat messages
-        value = value["url"]
-    if isinstance(value, str | Path):
-        return _picture_at(str(value), folder)
+    """The picture that a path, an address, a data URI, base64, bytes, a PIL image, an array or a handle stands for, or what a mapping holds
+    one of these in; `Unavailable` for anything else."""
+    if isinstance(value, Mapping):
+        inner = next((value[key] for key in HOLDERS if not _is_absent(value.get(key))), None)
+        fields = ", ".join(map(str, value)) or "none"
+        return Unavailable("picture", f"is a mapping without {', '.join(HOLDERS)}: {fields}") if inner is None else picture(inner, folder)
+    if isinstance(value, str | os.PathLike):
+        return _picture_at(os.fsdecode(value), folder)
     try:
         return pictures.picture(value)
     except InputError as error:
-        return Unavailable("picture", error.message)
+        return Unavailable("picture", str(error))
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a field is empty, as JSON, tables and data frames write that."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and math.isnan(value))
 
 
 def number(value: Any) -> float | None:
@@ -179,6 +196,20 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
         return None
     return float(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """The whole number that this is, however a store or a table writes it: 2, 2.0, numpy's, "2" or "2.0"; None for anything else.
+
+    >>> whole_number("2.0"), whole_number(2.5), whole_number("ii"), whole_number(True)
+    (2, None, None, None)
+    """
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]{1,9})(?:\.0*)?\s*", value)
+        return None if match is None else int(match[1])
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    return int(float(value)) if isinstance(value, Integral) or float(value).is_integer() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,26 +225,82 @@ class Unavailable:
 
 
 def _picture_at(reference: str, folder: Path | None) -> ImageHandle:
-    if "://" in reference and not reference.startswith("data:"):
-        return Unavailable(reference[:100], "lies on a network, and nothing is fetched from there; give a path, a data URI or bytes")
+    """The picture that a text names, or is: base64 alone where it begins as a picture does, so that no path is taken for one."""
+    if (data := _pixels_in(reference)) is not None:
+        return pictures.picture(data)
     try:
-        if folder is not None and not reference.startswith("data:"):
-            place = (folder / reference.partition("#page=")[0]).resolve()
-            if not place.is_relative_to(folder.resolve()):
-                return Unavailable(reference[:100], f"lies outside {folder}, where the pictures are to be")
-        return picture_from(reference, folder or Path())
+        if is_data_uri(reference):
+            return picture_from(reference, None)
+        path = local_path(reference)
+        outside = _outside(path.partition("#page=")[0], folder)
+        return outside or picture_from(path, folder or Path())
     except (ValueError, OSError, FormatError) as error:
         return Unavailable(reference[:100], str(error))
 
 
-def _file(path: str, page: Any) -> str | None:
-    """What to open of a file that a document was made from: a picture as it is, a page of a PDF, nothing of others."""
-    if "://" in path:
+def _outside(path: str, folder: Path | None) -> Unavailable | None:
+    """The refusal of a path that leaves the folder; None where it may be opened."""
+    if folder is None or (folder / path).resolve().is_relative_to(folder.resolve()):
         return None
-    suffix = Path(path).suffix.lower()
-    if suffix == ".pdf" and isinstance(page, int) and page >= 1:
-        return f"{path}#page={page}"
-    return path if suffix in PICTURE_SUFFIXES else None
+    return Unavailable(path[:100], f"lies outside {folder}, where the pictures are to be")
+
+
+def _pixels_in(text: str) -> bytes | None:
+    """The file that a text is in base64, without a data URI around it; None where it is no picture's."""
+    if not BASE64.fullmatch(text):
+        return None
+    try:
+        data = from_base64(text)
+        inspect(data, path="base64")
+    except (InputError, FormatError):
+        return None
+    return data
+
+
+def _picture_of_file(name: str, fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | None:
+    """The picture in a file that a document was made from: the file, a page of it, or the row of a table or member of a tar that the
+    document's id names; None where the file holds none."""
+    path, mark, _ = name.partition("#page=")
+    suffix = Path(path.partition("?")[0] if "://" in path else path).suffix.lower()
+    if suffix in PICTURE_SUFFIXES or mark:
+        return _picture_at(name, folder)
+    if suffix == ".pdf":
+        return _page_of(path, fields, folder)
+    if "://" not in path and "::" in str(fields.get("item_id") or ""):
+        return _member_of(path, str(fields["item_id"]).partition("::")[2], folder)
+    return None
+
+
+def _page_of(path: str, fields: Mapping[str, Any], folder: Path | None) -> ImageHandle | None:
+    """The page of a PDF that the number, or else the label, of a document names; None where neither is there."""
+    if not _is_absent(number_there := fields.get(PAGE)):
+        page = whole_number(number_there)
+        if page is None or page < 1:
+            return Unavailable(path[:100], f"{PAGE} is a whole number from 1; got {number_there!r}")
+        return _picture_at(f"{path}#page={page}", folder)
+    if _is_absent(label := fields.get(LABEL)):
+        return None
+    try:
+        place = local_path(path)
+        handle: ImageHandle = make("pdf", station="readers").handle((folder or Path()) / place, f"#label={label}")
+    except (ValueError, OSError, FormatError) as error:
+        return Unavailable(path[:100], str(error))
+    return _outside(place, folder) or handle
+
+
+def _member_of(path: str, key: str, folder: Path | None) -> ImageHandle | None:
+    """The picture of one row or member; None where it has none, or no reader knows the file."""
+    file = (folder or Path()) / path
+    reader = reader_of(file, _readers())
+    try:
+        return None if reader is None else _outside(path, folder) or reader.handle(file, f"::{key}")
+    except (ValueError, OSError, FormatError) as error:
+        return Unavailable(path[:100], str(error))
+
+
+@lru_cache(maxsize=1)
+def _readers() -> Mapping[str, Reader]:
+    return readers()
 
 
 def _parts(
@@ -228,12 +315,10 @@ def _parts(
     model = backend_of(backend, api_key)
     resources: dict[str, Any] = {} if model is None else {"backend": model}
     if encoder is not None:
-        part = make(encoder, station="encoders") if isinstance(encoder, str) else encoder
-        resources["descriptors"] = EncodedOnTheFly(part, candidates)
+        resources["descriptors"] = EncodedOnTheFly(encoder_of(encoder), candidates)
     key = api_key if model is None else None
     for one in as_tuple(reranker):
-        if not isinstance(one, str | Reranker | NamedReranker):
-            raise InputError(f"a reranker is a name, or a part with `name` and `rerank`; got {type(one).__name__}")
+        check_reranker(one)
     named = [NamedReranker.with_key(one, key) if isinstance(one, str) else one for one in as_tuple(reranker)]
     for one in named:
         if isinstance(one, NamedReranker) and (missing := sorted(one.needs & PASSED_AS.keys() - resources.keys())):

@@ -3,7 +3,7 @@
     query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...]}
     candidate   {"item_id", "text", "image", "score"}      one a line, best first
 
-A picture is a path beside the file that names it, a page of a PDF (`report.pdf#page=3`) or a data URI.
+A picture is a path beside the file that names it, a `file://` address, a page of a PDF (`report.pdf#page=3`) or a data URI.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import make
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mmrerank.readers import BytesPicture, Limits
 
 QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images"}
+_USUAL_ALPHABET = str.maketrans("-_", "+/")
 CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number"}
 MOST = sys.float_info.max  # a whole number above it has no float
 LAST_PAGE = 2**31
@@ -125,21 +127,51 @@ def shortened(value: Any) -> str:
 
 
 def picture_from(source: Any, folder: Path | None) -> ImageHandle:
-    """The picture that a path or data URI stands for; it is opened when asked for.
+    """The picture that a path, a `file://` address or a data URI stands for; it is opened when asked for.
+
+    Args:
+        folder: where paths are looked up; None where none is allowed.
 
     Raises:
-        InputError: neither of the two, or a path where none is allowed.
+        InputError: none of these, or a path where none is allowed.
     """
     if not isinstance(source, str):
         raise InputError(f"a picture is a path or a data URI; got {type(source).__name__}")
-    if source.startswith("data:"):
+    if is_data_uri(source):
         return picture_in(source)
-    if folder is None or "://" in source:
+    if folder is None:
         raise InputError(f"a picture is given as a data URI here; got {source[:60]!r}")
-    place, mark, page = source.partition("#page=")
-    reader = make("pdf" if mark else "images(mislabelled='accept')", station="readers")
+    place, mark, page = local_path(source).partition("#page=")
+    is_picture = not mark or Path(place).suffix.lower() in (".tif", ".tiff")
+    reader = make("images(mislabelled='accept')" if is_picture else "pdf", station="readers")
     handle: ImageHandle = reader.handle(folder / place, f"#page={page}" if mark else "")
     return handle
+
+
+def is_data_uri(source: str) -> bool:
+    """Whether a text holds the thing itself."""
+    return source.lstrip()[:5].lower() == "data:"
+
+
+def local_path(source: str) -> str:
+    """The path that a `file://` address stands for, with its `#page=N`; a path as it is.
+
+    Raises:
+        InputError: it is an address on a network, from where nothing is fetched.
+
+    >>> local_path("file:///tmp/a%20b.pdf#page=3"), local_path("a%20b.png")
+    ('/tmp/a b.pdf#page=3', 'a%20b.png')
+    """
+    is_file = source[:5].lower() == "file:" and source[5:6] == "/"
+    if not is_file and "://" not in source:
+        return source
+    address = urlsplit(source)
+    if not is_file or address.netloc.lower() not in ("", "localhost"):
+        hint = "Give a path, a data URI or bytes."
+        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint=hint)
+    page = address.fragment.startswith("page=")
+    rest = ("?" + address.query if address.query else "") + ("#" + address.fragment if address.fragment and not page else "")
+    return unquote(address.path + rest) + (f"#{address.fragment}" if page else "")
 
 
 def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
@@ -150,14 +182,30 @@ def picture_in(data_uri: str, limits: Limits | None = None) -> BytesPicture:
     """
     from mmrerank.readers import LIMITS, BytesPicture
 
-    head, _, body = data_uri.partition(",")
-    if not head.startswith("data:") or not head.endswith(";base64"):
+    head, _, body = data_uri.strip().partition(",")
+    if not is_data_uri(head) or "base64" not in (word.strip().lower() for word in head.split(";")):
         raise InputError(f"a data URI of a picture is base64: data:image/png;base64,...; got {head[:40]!r}")
     try:
-        data = base64.b64decode(body, validate=True)
-    except ValueError as error:
-        raise InputError(f"the data URI is no base64: {error}") from error
+        data = from_base64(unquote(body))
+    except InputError as error:
+        raise InputError(f"the data URI is no base64: {error.message}") from error
     return BytesPicture(data=data, name="data URI", limits=limits or LIMITS)
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes that base64 stands for: in lines or in one, with the alphabet of addresses or the usual one, padded or not.
+
+    Raises:
+        InputError: other characters, or a length that no base64 has.
+
+    >>> from_base64("bW1y\\nZXJhbms")
+    b'mmrerank'
+    """
+    letters = "".join(text.split()).rstrip("=").translate(_USUAL_ALPHABET)
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+    except ValueError as error:
+        raise InputError(f"this is no base64: {error}") from error
 
 
 def _fields(record: Any, names: set[str], path: str | Path, line: int | None) -> Mapping[str, Any]:

@@ -113,6 +113,8 @@ def parse(name: str) -> PartName:
     >>> parse("square(depth=9)/local/models/judge").backend
     'local/models/judge'
     """
+    if not isinstance(name, str):
+        raise InputError(f"a part's name is a text; got {type(name).__name__}", hint=f"Expected {FORMS}.")
     text = name.strip()
     head = _HEAD.match(text)
     part, rest = ("", "") if head is None else (head[0], text[head.end() :])

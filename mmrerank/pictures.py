@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union, runtime_checkable
 
-from mmrerank.errors import InputError
+import numpy as np
+
+from mmrerank.errors import FormatError, InputError
+from mmrerank.handles import check_pixels, of_pixels
 from mmrerank.json_io import picture_from
 from mmrerank.parts import as_tuple
 from mmrerank.types import ImageHandle, Query
@@ -15,7 +19,21 @@ from mmrerank.types import ImageHandle, Query
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PictureSource: TypeAlias = Union[str, Path, bytes, bytearray, memoryview, "Image", ImageHandle]
+
+@runtime_checkable
+class ReadableFile(Protocol):
+    """A file that is open for reading, or one in memory."""
+
+    def read(self, size: int = -1, /) -> Any: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> Any: ...
+
+    def tell(self) -> int: ...
+
+
+PictureSource: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, "np.ndarray[Any, Any]", ReadableFile, "Image", ImageHandle
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +43,78 @@ class PilPicture:
     picture: Image
 
     def open(self) -> Image:
-        """A copy: RGB, upright, transparency on white."""
+        """A copy: RGB, upright, transparency on white.
+
+        Raises:
+            FormatError: it has no pixels, its file is closed, or what is still to be read of it is damaged.
+        """
         from PIL import ImageOps
 
         from mmrerank.handles import as_rgb
 
-        return as_rgb(ImageOps.exif_transpose(self.picture))
+        height, width = self.picture.height, self.picture.width
+        if not height or not width:
+            raise FormatError(f"has no pixels: it is {height} high and {width} wide", path="a PIL picture")
+        try:
+            return as_rgb(ImageOps.exif_transpose(self.picture))
+        except Exception as error:  # broken bytes make Pillow raise nearly any type
+            raise FormatError(f"cannot be decoded: {error}", path="a PIL picture") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPicture:
+    """A picture of the caller's as an array: (height, width), (height, width, 3) or (height, width, 4)."""
+
+    values: np.ndarray[Any, Any] = field(repr=False)
+
+    def open(self) -> Image:
+        """A copy: RGB, transparency on white."""
+        return of_pixels(self.values)
 
 
 def picture(source: PictureSource) -> ImageHandle:
-    """The picture that a path, a page of a PDF (`report.pdf#page=3`), a data URI, bytes or a PIL picture stands for.
+    """The picture that a path, a `file://` address, a page of a PDF (`report.pdf#page=3`), a data URI, bytes, an open file, a numpy array
+    or a PIL picture stands for.
 
     It is opened when asked for; a file that is missing or broken is an error then. A handle comes back as it is.
 
     Raises:
         InputError: none of these, or a URL: nothing is fetched from a network.
+        ShapeError: an array is no picture.
     """
     from PIL import Image
 
     from mmrerank.readers import BytesPicture
 
-    if isinstance(source, str | Path):
-        return _from_name(str(source))
+    if isinstance(source, str | os.PathLike):
+        return picture_from(os.fsdecode(source), Path())
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesPicture(data=bytes(source), name="bytes")
     if isinstance(source, Image.Image):
         return PilPicture(source)
+    if isinstance(source, np.ndarray):
+        check_pixels(source)
+        return ArrayPicture(source)
+    if isinstance(source, ReadableFile):
+        return BytesPicture(data=_content(source), name="an open file")
     if callable(getattr(source, "open", None)):
         return source
-    raise InputError(f"expected a path, a data URI, bytes or a PIL picture; got {type(source).__name__}")
+    expected = "a path, a data URI, bytes, an open file, a numpy array or a PIL picture"
+    raise InputError(f"expected {expected}; got {type(source).__name__}")
 
 
-def _from_name(source: str) -> ImageHandle:
-    if "://" in source and not source.startswith("data:"):
-        raise InputError(f"{source[:100]} lies on a network, and nothing is fetched from there", hint="Give a path, a data URI or bytes.")
-    return picture_from(source, Path())
+def _content(file: ReadableFile) -> bytes:
+    """All bytes of an open file, which stands afterwards where it stood."""
+    try:
+        place = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(place)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the open file of a picture cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise InputError("the open file of a picture gives text", hint="Open it in binary mode: open(path, 'rb').")
+    return data
 
 
 def query_of(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Integral
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from mmrerank.backends import backend_of
-from mmrerank.errors import InputError
+from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, StagedReranker, StageName, as_tuple, check_name, make, requires, stage_of
 from mmrerank.results import FIRST_STAGE_ELSEWHERE, AskResult, Hit, SearchResult, Stage
 from mmrerank.types import (
@@ -22,7 +25,11 @@ from mmrerank.types import (
     Array,
     Backend,
     Candidate,
+    EmbeddingSpace,
     Encoder,
+    Item,
+    Modality,
+    PartialSpace,
     Query,
     Ranking,
     Reranker,
@@ -32,10 +39,15 @@ from mmrerank.types import (
 )
 
 DEPTH = 100  # candidates that a reranker sees where nothing says how many
+ENCODED_AT_ONCE = 64  # candidates whose pictures are in memory together
 
 
 def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], None] | None = None) -> AskResult:
     """The answer to a query from the hits of its search; `on_text` gets its words as they come, or at once where none stream."""
+    if not isinstance(answerer, Answerer):
+        raise InputError(f"an answerer is a name, or a part with `name` and `answer`; got {type(answerer).__name__}")
+    if on_text is not None and not callable(on_text):
+        raise InputError(f"on_text is called with the words of the answer; got {type(on_text).__name__}")
     start = time.perf_counter()
     pages = [
         Candidate(item=hit.item, score=hit.score, raw_score=hit.raw_score, calibrated_score=hit.calibrated_score) for hit in searched.hits
@@ -85,6 +97,11 @@ class QueryDescriptors:
         """(n, D) rows of the items."""
         return self._rows_of().space(query).rows(item_ids)
 
+    def missing(self, query: Query, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why some of the items have no row there, by id."""
+        space = self._rows_of().space(query)
+        return space.missing(item_ids) if isinstance(space, PartialSpace) else {}
+
     def _rows_of(self) -> RowRetriever:
         if not isinstance(self._retriever, RowRetriever):
             message = f"the first stage {self._retriever.name!r} searches without descriptors, which the reranker works on"
@@ -122,6 +139,11 @@ class NamedReranker:
         return cls.of(name, open_backend=lambda model: backend_of(model, api_key), api_key=None if own else api_key)
 
     @property
+    def name(self) -> str:
+        """The name that gives this stage."""
+        return str(self.stage)
+
+    @property
     def needs(self) -> frozenset[str]:
         """What must still be passed to make it."""
         return requires(str(self.stage), station="rerankers").needed
@@ -141,6 +163,8 @@ AnyReranker: TypeAlias = "str | Reranker | NamedReranker"
 def rerankers_of(rerankers: Sequence[AnyReranker], retriever: Retriever, backend: Backend | None = None) -> list[Reranker]:
     """The parts of these rerankers, parts as they are; what the others ask for comes from the first stage and the backend."""
     resources = {"descriptors": QueryDescriptors(retriever), **({} if backend is None else {"backend": backend})}
+    for one in as_tuple(rerankers):
+        check_reranker(one)
     named = [NamedReranker.of(one) if isinstance(one, str) else one for one in as_tuple(rerankers)]
     return [one.made(**resources) if isinstance(one, NamedReranker) else one for one in named]
 
@@ -159,8 +183,8 @@ def search(
     Raises:
         InputError: k or depth is below 1.
     """
-    if k < 1 or (depth is not None and depth < 1):
-        raise InputError(f"k and depth must be at least 1; got k={k}, depth={depth}")
+    k, depth = check_count("k", k), None if depth is None else check_count("depth", depth)
+    _check_stages(retriever, rerankers)
     depths = [_depth_of(reranker, depth or max(k, DEPTH)) for reranker in rerankers]
     deepest = max(depths, default=k)
     first = _timed(retriever.name, lambda: retriever.retrieve(query, max(k, deepest)))
@@ -178,6 +202,30 @@ def search(
     return SearchResult(
         query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(order[:k], 1)), stages=tuple(stages)
     )
+
+
+def check_count(name: str, value: Any) -> int:
+    """The count that this is.
+
+    Raises:
+        InputError: it is no whole number from 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"{name} must be a whole number, at least 1, and not {value!r}")
+    return int(value)
+
+
+def check_reranker(reranker: Any) -> None:
+    """InputError unless this is what a reranker can be: a name or a part."""
+    if not isinstance(reranker, str | Reranker | NamedReranker):
+        raise InputError(f"a reranker is a name, or a part with `name` and `rerank`; got {type(reranker).__name__}")
+
+
+def _check_stages(retriever: Any, rerankers: Sequence[Any]) -> None:
+    if not isinstance(retriever, Retriever):
+        raise InputError(f"a retriever is a name, or a part with `name` and `retrieve`; got {type(retriever).__name__}")
+    for one in rerankers:
+        check_reranker(one)
 
 
 def order_after(stage: Stage) -> tuple[Candidate, ...]:
@@ -234,7 +282,8 @@ def rerank_candidates(
         depth, k: how many of the candidates they see, and how many come back; all when None.
     """
     count = max(len(candidates), 1)
-    return search(query, _FirstStage(candidates), rerankers, k=min(k or count, count), depth=min(depth or count, count))
+    k, depth = (count if number is None else min(check_count(name, number), count) for name, number in (("k", k), ("depth", depth)))
+    return search(query, _FirstStage(candidates), rerankers, k=k, depth=depth)
 
 
 class _FirstStage:
@@ -250,18 +299,22 @@ class _FirstStage:
 
 
 class EncodedOnTheFly:
-    """Descriptors of candidates that no collection holds: their pictures, or texts where all have none, are encoded now."""
+    """Descriptors of candidates that no collection holds: their pictures or texts, whichever the encoder reads of an item, are encoded
+    when they are first asked for. The query gets the row by which a first stage would search for it: texts as questions, pictures and text
+    fused, less the exclusions."""
 
     def __init__(self, encoder: Encoder, candidates: Sequence[Candidate]) -> None:
-        self._encoder = encoder
-        self._items = {candidate.item.item_id: candidate.item for candidate in candidates}
+        self._space = _CandidateSpace(encoder, candidates)
+        first: Retriever = make(BY_BOTH, station="retrievers", corpus=_OneSpace(self._space))
+        self._descriptors = QueryDescriptors(first)
 
     def of_query(self, query: Query) -> Array:
-        """(D,) unit row: the mean of the query's pictures, or its text."""
-        values: list[Any] = [image.open() for image in query.images] or [query.text]
-        mean = self._encoder.encode(values).mean(axis=0)
-        row: Array = (mean / max(float((mean**2).sum()) ** 0.5, 1e-12)).astype("float32")
-        return row
+        """(D,) unit row.
+
+        Raises:
+            InputError: the encoder does not take what the query is made of.
+        """
+        return self._descriptors.of_query(query)
 
     def of_items(self, query: Query, item_ids: Sequence[str]) -> Array:
         """(n, D) unit rows.
@@ -269,14 +322,79 @@ class EncodedOnTheFly:
         Raises:
             InputError: an item has nothing that the encoder reads.
         """
-        return self._encoder.encode(list(self._values(item_ids)))
+        return self._space.rows(item_ids)
 
-    def _values(self, item_ids: Sequence[str]) -> Iterator[Any]:
+    def missing(self, query: Query, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why some of the items cannot be encoded, by id."""
+        return self._space.missing(item_ids)
+
+
+class _CandidateSpace:
+    """Candidates as what a first stage searches in: only rows are asked of it."""
+
+    def __init__(self, encoder: Encoder, candidates: Sequence[Candidate]) -> None:
+        self.encoder = encoder
+        self._items = {candidate.item.item_id: candidate.item for candidate in candidates}
+        self._rows: dict[str, Array] = {}
+        self._obstacles: dict[str, str] = {}
+
+    def nearest(self, row: Array, k: int, *, filter: str | None = None) -> list[Candidate]:
+        raise InputError("candidates that came from elsewhere are reranked, and not searched in")
+
+    def rows(self, item_ids: Sequence[str]) -> Array:
+        """(n, D) unit rows."""
+        for item_id, why in self.missing(item_ids).items():
+            raise InputError(f"{item_id!r} cannot be encoded: {why}")
+        rows = [self._rows[item_id] for item_id in item_ids]
+        return np.stack(rows) if rows else np.empty((0, self.encoder.dimension), np.float32)
+
+    def missing(self, item_ids: Sequence[str]) -> Mapping[str, str]:
+        new = [item_id for item_id in item_ids if item_id not in self._rows and item_id not in self._obstacles]
+        for start in range(0, len(new), ENCODED_AT_ONCE):
+            self._encode(new[start : start + ENCODED_AT_ONCE])
+        return {item_id: self._obstacles[item_id] for item_id in item_ids if item_id in self._obstacles}
+
+    def _encode(self, item_ids: Sequence[str]) -> None:
+        values: dict[str, Any] = {}
         for item_id in item_ids:
-            item = self._items[item_id]
-            if self._encoder.reads == "image" and item.image is not None:
-                yield item.image.open()
-            elif self._encoder.reads == "text" and item.text:
-                yield item.text
-            else:
-                raise InputError(f"{item_id!r} has no {self._encoder.reads} for the encoder {self._encoder.name!r}")
+            try:
+                values[item_id] = self._value(self._items[item_id])
+            except (InputError, FormatError) as error:
+                self._obstacles[item_id] = error.message
+        try:
+            if values:
+                self._rows |= dict(zip(values, self.encoder.encode(list(values.values())), strict=True))
+        except (InputError, FormatError) as error:
+            if len(values) == 1:
+                self._obstacles[next(iter(values))] = error.message
+                return
+            for item_id in values:  # one of them spoils it for itself alone
+                self._encode([item_id])
+
+    def _value(self, item: Item) -> Any:
+        if self.encoder.reads == "image" and item.image is not None:
+            return item.image.open()
+        if self.encoder.reads == "text" and item.text and item.text.strip():
+            return item.text
+        raise InputError(f"it has no {self.encoder.reads}, which the encoder {self.encoder.name!r} reads")
+
+
+class _OneSpace:
+    """One encoder's space as the corpus of a first stage."""
+
+    def __init__(self, space: _CandidateSpace) -> None:
+        self._space = space
+
+    def space(self, *, takes: frozenset[Modality], encoder: str | None = None) -> EmbeddingSpace:
+        part = self._space.encoder
+        if not takes <= part.takes:
+            raise InputError(
+                f"the query is made of {' and '.join(sorted(takes))}; the encoder {part.name!r} takes {' and '.join(sorted(part.takes))}"
+            )
+        return self._space
+
+    def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
+        raise InputError("candidates that came from elsewhere have no index over their texts")
+
+    def idf(self, text: str) -> Mapping[str, float]:
+        raise InputError("candidates that came from elsewhere have no index over their texts")

@@ -7,8 +7,10 @@ a higher score is better; ids are non-empty strings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -31,6 +33,15 @@ Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
 Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
 
 
+def _check_numbers(what: str, values: Any) -> None:
+    """InputError unless these are finite numbers in a row."""
+    if not isinstance(values, tuple | list):
+        raise InputError(f"{what} come in a tuple; got {type(values).__name__}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise InputError(f"{what} are finite numbers; got {value!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """What can be found: a picture, or a page of a document."""
@@ -43,8 +54,14 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.item_id:
-            raise InputError("an item needs a non-empty item_id")
+        if not isinstance(self.item_id, str) or not self.item_id:
+            raise InputError(f"an item needs a non-empty item_id; got {self.item_id!r}")
+        if not isinstance(self.text, str | None):
+            raise InputError(f"the text of item {self.item_id!r} is a text or None; got {type(self.text).__name__}")
+        if self.page_number is not None and (isinstance(self.page_number, bool) or not isinstance(self.page_number, Integral)):
+            raise InputError(f"the page_number of item {self.item_id!r} is a whole number or None; got {self.page_number!r}")
+        if not isinstance(self.metadata, Mapping):
+            raise InputError(f"the metadata of item {self.item_id!r} is a mapping; got {type(self.metadata).__name__}")
         if self.image is not None:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
@@ -62,13 +79,17 @@ class Query:
     filter: str | None = None  # SQL over the fields of the items
 
     def __post_init__(self) -> None:
-        if not self.query_id:
-            raise InputError("a query needs a non-empty query_id")
+        if not isinstance(self.query_id, str) or not self.query_id:
+            raise InputError(f"a query needs a non-empty query_id; got {self.query_id!r}")
         object.__setattr__(self, "exclude_text", as_tuple(self.exclude_text))  # a text alone is one text, not its letters
-        if strangers := [text for text in (self.text, *self.exclude_text) if not isinstance(text, str | None)]:
+        texts = (*(() if self.text is None else (self.text,)), *self.exclude_text)
+        if strangers := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"text and exclude_text of query {self.query_id!r} are texts; got {type(strangers[0]).__name__}")
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
+        if not isinstance(self.filter, str | None):
+            raise InputError(f"the filter of query {self.query_id!r} is SQL as a text; got {type(self.filter).__name__}")
+        _check_numbers(f"the weights of query {self.query_id!r}", self.weights)
         if not self.text and not self.images:
             raise InputError(f"query {self.query_id!r} has neither text nor a picture", hint="Exclusions alone do not say what to find.")
         if self.weights and len(self.weights) != len(self.images):
@@ -83,6 +104,13 @@ class Candidate:
     score: float | None = None
     raw_score: float | None = None  # as the method computes it, on its own scale
     calibrated_score: float | None = None  # a probability of relevance, where a calibration was fitted
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.item, Item):
+            raise InputError(f"a candidate holds an Item; got {type(self.item).__name__}")
+        for score in (self.score, self.raw_score, self.calibrated_score):
+            if isinstance(score, bool) or not isinstance(score, Real | None):
+                raise InputError(f"a score of candidate {self.item.item_id!r} is a number or None; got {score!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +161,10 @@ class Ranking:
     notes: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.candidates, tuple | list):
+            raise InputError(f"the candidates of {self.query_id!r} come in a tuple; got {type(self.candidates).__name__}")
+        if strangers := [one for one in self.candidates if not isinstance(one, Candidate)]:
+            raise InputError(f"the ranking of {self.query_id!r} holds Candidates; got {type(strangers[0]).__name__}")
         ids = self.item_ids
         if len(set(ids)) != len(ids):
             repeated = sorted({i for i in ids if ids.count(i) > 1})
@@ -251,6 +283,13 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Generates(Protocol):
+    """As much of a backend as tells it from what is none."""
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]: ...
+
+
+@runtime_checkable
 class StreamingBackend(Protocol):
     """A backend that gives an answer as it comes."""
 
@@ -334,16 +373,20 @@ class Reader(Protocol):
 
 @runtime_checkable
 class OneItemReader(Reader, Protocol):
-    """A reader each of whose files is one item: none is opened to be counted, and several are read side by side."""
+    """A reader most of whose files are one item: those are not opened to be counted, and several are read side by side."""
 
-    one_item: Literal[True]
+    def is_one_item(self, path: Path) -> bool:
+        """Whether the file is one item, whatever is in it."""
+        ...
 
 
 @runtime_checkable
-class NamedOnlyReader(Reader, Protocol):
-    """A reader whose files are read when they are named, and passed over in folders."""
+class SelectiveReader(Reader, Protocol):
+    """A reader that passes over some of its files where only their folder is named."""
 
-    named_only: Literal[True]
+    def passes_over(self, path: Path) -> str:
+        """Why the file is left out of a folder, as a sentence that ends a note; "" where it is read."""
+        ...
 
 
 @runtime_checkable
@@ -389,6 +432,13 @@ class Encoder(Protocol):
         """(n, dimension) float32 rows of pictures, of texts, or of what `prepare` made of them; one modality a call.
         Unit rows, or with `normalise=False` as long as the model leaves them."""
         ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """As much of an encoder as tells it from what is none."""
+
+    def encode(self, values: Sequence[Any], *, normalise: bool = True) -> Array: ...
 
 
 @runtime_checkable
@@ -516,6 +566,15 @@ class PageNames:
         return item.page_number is not None and (item.page_number in self.numbers or label in self.labels)
 
 
+@runtime_checkable
+class PartialSpace(Protocol):
+    """A space that says which items have no descriptor in it."""
+
+    def missing(self, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why there is no row of some of these items, by id."""
+        ...
+
+
 class Corpus(Protocol):
     """What a retriever may ask of a collection."""
 
@@ -587,6 +646,16 @@ class DescriptorSource(Protocol):
         ...
 
 
+@runtime_checkable
+class PartialDescriptors(Protocol):
+    """A source of descriptors that some items may have none in. `of_items` is asked for the others."""
+
+    def missing(self, query: Query, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why there is no row of some of these items, by id."""
+        ...
+
+
+@runtime_checkable
 class Retriever(Protocol):
     """Query -> first ranking."""
 
@@ -622,6 +691,7 @@ class StreamingAnswerer(Protocol):
     def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer: ...
 
 
+@runtime_checkable
 class Answerer(Protocol):
     """Ranked pages -> an answer that cites them, and no others."""
 

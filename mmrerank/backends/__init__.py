@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrerank.errors import InputError
 from mmrerank.parts import make
-from mmrerank.types import Backend
+from mmrerank.types import Backend, Generates
 
 if TYPE_CHECKING:
     from mmrerank.backends._batching import BatchingBackend
@@ -65,7 +66,14 @@ def open_backend(name: str, *, cache: Path | None, behind_cache: Callable[[Backe
 
 def backend_of(backend: Backend | str | None, api_key: str | None = None) -> Backend | None:
     """The backend of a name, opened once in a process, without a cache of answers (for one, give what `open_backend` returns); a
-    backend, or None, as it is."""
+    backend, or None, as it is.
+
+    Raises:
+        UnknownName: no backend has that name.
+        InputError: it is neither.
+    """
+    if not isinstance(backend, str | Generates | None):
+        raise InputError(f"a backend is a name, or a part with `generate`; got {type(backend).__name__}")
     return _backend_by_name(backend, api_key) if isinstance(backend, str) else backend
 
 

@@ -23,6 +23,7 @@ from mmrerank.cli.evaluate import evaluate
 from mmrerank.cli.index import index
 from mmrerank.cli.info import info
 from mmrerank.cli.list_parts import list_parts
+from mmrerank.cli.mcp_server import mcp
 from mmrerank.cli.remove import remove
 from mmrerank.cli.rerank import rerank
 from mmrerank.cli.search import search
@@ -69,6 +70,7 @@ app.command("info")(info)
 app.command("verify")(verify)
 app.command("list")(list_parts)
 app.command("serve")(serve)
+app.command("mcp")(mcp)
 app.command("doctor")(doctor)
 app.command("demo")(demo)
 

@@ -143,10 +143,22 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:
-        alike = {key: value for key, value in result["variant"].items() if key not in ("name", "unchanged")}
+        alike = {key: result["variant"][key] for key in ("same_first", "overlap_10", "kendall_tau")}
         console.print(f"{result['variant']['name']}: {'  '.join(f'{key} {_number(value)}' for key, value in alike.items())}", markup=False)
+        _show_variant(result["variant"])
     for path in written:
         console.print(str(path), markup=False, style="dim")
+
+
+def _show_variant(variant: dict[str, Any]) -> None:
+    """What the change took from the last stage."""
+    for name, gain in variant.get("change", {}).items():
+        apart = f"   wordings apart by {_number(variant['spread'][name])}" if "spread" in variant else ""
+        _output.out().print(f"  {name:<20}{_added(gain)}{apart}", markup=False)
+    if "negatives_10" in variant:
+        shares = variant["negatives_10"]
+        words = f"first stage {_number(shares['first_stage'])}, last stage {_number(shares['last_stage'])}"
+        _output.out().print(f"  negatives in the first 10: {words}", markup=False)
 
 
 def _gap(composition: dict[str, Any] | None, place: int) -> str:

@@ -33,6 +33,18 @@ def index(
         list[str] | None,
         typer.Option(help="Password of encrypted PDFs; may be repeated. Or MMRERANK_PDF_PASSWORDS, one a line, for every command."),
     ] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of tables that has the pictures; found by name or content.")] = None,
+    text_column: Annotated[
+        list[str] | None, typer.Option(help="Column of tables that has the text; repeat it for several.", metavar="NAME")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of tables that has the keys of the rows.")] = None,
+    pages: Annotated[
+        str | None, typer.Option(help="Pictures that are pages of documents, read by OCR: auto (by name), all, never; again in later runs.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out files and folders of this name, such as '*_small.jpg', in later runs too; '' forgets earlier ones."),
+    ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download the encoder's weights without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -41,11 +53,20 @@ def index(
     from mmrerank.ingest.notes import bounded, noted
 
     _passwords.use(password or ())
-    readers = _readers(read_mislabelled, ocr_language)
+    columns = {"image_column": image_column, "text_column": tuple(text_column or ()) or None, "id_column": id_column}
+    readers = _readers(read_mislabelled, ocr_language, pages, columns)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json)
+    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [])
     with _output.progress_bar("indexing") as progress:
-        report = collection.add(paths, encoders=named, read_with=readers, commit_items=commit_items, progress=progress, listing=listing)
+        report = collection.add(
+            paths,
+            encoders=named,
+            read_with=readers,
+            exclude=exclude or (),
+            commit_items=commit_items,
+            progress=progress,
+            listing=listing,
+        )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
     result = {
@@ -61,6 +82,7 @@ def index(
         "items_per_s": round(report.items_per_s, 1),
         "bottleneck": report.bottleneck,
         "text_notes": noted(report.text_notes),
+        "picture_notes": noted(report.picture_notes),
         "ignored": bounded(report.ignored),
         "linked_folders": bounded(report.linked_folders),
     }
@@ -73,15 +95,29 @@ def index(
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
 
 
-def _readers(read_mislabelled: bool, ocr_language: str | None) -> list[str]:
+def _readers(read_mislabelled: bool, ocr_language: str | None, pages: str | None, columns: dict[str, Any]) -> list[str]:
     """Names of the readers whose options are not the defaults."""
-    language = [f"ocr_language={ocr_language!r}"] if ocr_language else []
-    options = {"images": [*(["mislabelled='accept'"] if read_mislabelled else []), *language], "pdf": language}
-    return [f"{name}({', '.join(values)})" for name, values in options.items() if values]
+    mislabelled, language = {"mislabelled": "accept" if read_mislabelled else None}, {"ocr_language": ocr_language}
+    options: dict[str, dict[str, Any]] = {
+        "images": {**mislabelled, "pages": pages, **language},
+        "pdf": language,
+        "office": language,
+        "table": {**columns, **mislabelled},
+        "webdataset": mislabelled,
+    }
+    chosen = {reader: {name: value for name, value in values.items() if value is not None} for reader, values in options.items()}
+    return [f"{reader}({', '.join(f'{k}={v!r}' for k, v in values.items())})" for reader, values in chosen.items() if values]
 
 
 def _opened(
-    into: Path, paths: list[Path], readers: list[str], encoder: str | None, named: list[str], recipe: str | None, yes: bool
+    into: Path,
+    paths: list[Path],
+    readers: list[str],
+    encoder: str | None,
+    named: list[str],
+    recipe: str | None,
+    yes: bool,
+    exclude: list[str],
 ) -> tuple[Any, Listing | None]:
     """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
@@ -94,23 +130,23 @@ def _opened(
         if recipe is not None:
             collection.use_index(index_name)
         return collection, None
-    listing = _listing(paths, readers)
+    listing = _listing(paths, readers, exclude)
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
     _downloads.announce(encoders + named, yes=yes)
     return Collection.open_or_create(into, encoders=encoders, index=index_name), listing
 
 
-def _listing(paths: list[Path], read_with: list[str]) -> Listing:
+def _listing(paths: list[Path], read_with: list[str], exclude: list[str]) -> Listing:
     """What there is to index, before a collection is made or an encoder loaded for it.
 
     Raises:
         InputError: nothing.
     """
-    from mmrerank.ingest.files import list_files, readers, with_roots
+    from mmrerank.ingest.files import list_files, patterns_of, readers, with_roots
     from mmrerank.ingest.notes import passed_over
 
-    listing = list_files(paths, with_roots(paths, ()), readers(read_with))
+    listing = list_files(paths, with_roots(paths, ()), readers(read_with), exclude=patterns_of((), exclude))
     if not listing.files:
         unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
         raise _nothing(paths, (*unread, *passed_over(listing)))

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mmrerank.collection.encoders import Encoders, encoder_of
-from mmrerank.collection.folder import TABLE, check_vacant, read_consistent
+from mmrerank.collection.folder import TABLE, check_vacant, path_from, read_consistent
 from mmrerank.collection.removal import chosen
-from mmrerank.collection.version import CollectionVersion
+from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
-from mmrerank.ingest.files import Listing, list_files, readers, with_roots
+from mmrerank.ingest.files import Listing, list_files, patterns_of, readers, with_roots
 from mmrerank.ingest.run import Ingest, IngestReport, Progress
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
@@ -62,7 +62,7 @@ class Collection:
             InputError: something lies in the folder, other than what a killed `create` left.
             UnknownName: an encoder or index of that name does not exist.
         """
-        folder = Path(path)
+        folder = path_from(path)
         check_vacant(folder)
         index_name = rows_index_name(index)  # complains of an unknown name before anything is written
         parts = {part.name: part for part in map(encoder_of, as_tuple(encoders))}
@@ -88,11 +88,12 @@ class Collection:
             InputError: something else lies in the folder.
             DamagedData: its files cannot be read.
         """
-        if not (Path(path) / FILE).exists():
+        marker = path_from(path) / FILE
+        if not marker.exists():
             try:
                 return cls.create(path, encoders=encoders, index=index)
             except InputError:
-                if not (Path(path) / FILE).exists():
+                if not marker.exists():
                     raise
         return cls.open(path)
 
@@ -104,14 +105,43 @@ class Collection:
             InputError: there is none.
             DamagedData: its files cannot be read.
         """
-        folder = Path(path)
+        folder = path_from(path)
         manifest, table = read_consistent(folder, lambda: Table.open(folder / TABLE))
         return cls(folder, manifest, table)
+
+    # ------------------------------------------------------------------ as an object of Python
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of indexes and encoders; a search afterwards opens them again."""
+        with self._lock:
+            self._version = None
+            self._encoders = Encoders(self.path.name)
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its folder: what is pickled or copied is opened anew, at the newest version, with its encoders by their names."""
+        return Collection.open, (self.path.absolute(),)
 
     # ------------------------------------------------------------------ what it holds
 
     def __len__(self) -> int:
         return len(self.version)
+
+    def __iter__(self) -> Iterator[Item]:
+        """All items of one version, by id; the texts and pictures of some hundred are in memory at once."""
+        return self.version.iterate()
+
+    def __contains__(self, item_id: object) -> bool:
+        """Whether there is an item of that id."""
+        return isinstance(item_id, str) and bool(self.version.snapshot.known([item_id]))
 
     @property
     def version(self) -> CollectionVersion:
@@ -122,10 +152,11 @@ class Collection:
             return self._version
 
     def refresh(self) -> None:
-        """Looks for what other processes wrote."""
+        """Looks for what other processes wrote; where that is nothing, what was opened stays open."""
         with self._lock:
-            self.manifest, _ = read_consistent(self.path, self.table.refresh)
-            self._version = None
+            manifest, _ = read_consistent(self.path, self.table.refresh)
+            if self._version is None or manifest != self.manifest or self.table.version != self._version.snapshot.version:
+                self.manifest, self._version = manifest, None
 
     def item(self, item_id: str) -> Item:
         """One item by its id.
@@ -155,6 +186,7 @@ class Collection:
         *,
         encoders: Sequence[str | Encoder] = (),
         read_with: Sequence[str | Reader] = (),
+        exclude: str | Sequence[str] = (),
         commit_items: int = 1000,
         progress: Progress | None = None,
         listing: Listing | None = None,
@@ -166,6 +198,8 @@ class Collection:
             paths: files and folders.
             encoders: further encoders, beside those the collection has.
             read_with: readers to use instead of their namesakes with default options.
+            exclude: patterns of files and folders to leave out, such as "*_small.jpg" or "drafts"; later runs leave them out too, an empty
+                one forgets those of earlier runs. What they name and the collection has is removed from it.
             commit_items: how many items are written in one commit; a kill loses at most those.
             progress: called with the items done and expected.
             listing: what `mmrerank.ingest.files.list_files` made of these paths a moment ago, so that they are not walked again.
@@ -173,15 +207,16 @@ class Collection:
         Raises:
             InputError: a path does not exist, or is a file that no reader takes.
         """
-        places = [Path(path) for path in as_tuple(paths)]
+        places = [path_from(path) for path in as_tuple(paths)]
         further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():
             doubles = self.table.drop_doubles()
             roots = with_roots(places, self.manifest.roots, taken=lambda prefix: bool(self.table.known(prefix)))
-            files = list_files(places, roots, readers(as_tuple(read_with)), earlier=listing)
+            patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
+            files = list_files(places, roots, readers(as_tuple(read_with)), exclude=patterns, earlier=listing)
             for part in further:
                 self._enrol(part)
-            self._write(roots=roots)
+            self._write(roots=roots, exclude=patterns)
             parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
             report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress).run()
             if report.added + report.updated + report.removed > 0:
@@ -208,8 +243,10 @@ class Collection:
         """
         if not ids and not paths and filter is None:
             raise InputError("nothing is named to remove", hint="Give ids, paths or a filter.")
+        names, places = check_texts("ids", ids), [path_from(path) for path in as_tuple(paths)]
+        condition = None if filter is None else check_texts("filter", [filter])[0]
         with self._writing():
-            gone = chosen(self.version, ids=as_tuple(ids), paths=as_tuple(paths), filter=filter)
+            gone = chosen(self.version, ids=names, paths=places, filter=condition)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()
         return sum(row["state"] == "ready" for row in gone)
@@ -226,7 +263,7 @@ class Collection:
         filter: str | None = None,
         k: int = 10,
         retriever: str | Retriever | None = None,
-        rerank: AnyReranker | Sequence[AnyReranker] = (),
+        rerank: AnyReranker | Sequence[AnyReranker] | None = (),
         backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
@@ -245,7 +282,7 @@ class Collection:
             InputError: the query cannot be answered by this collection; the message says why.
         """
         whole = query_of(query, image=image, exclude_text=exclude_text, exclude_image=exclude_image, filter=filter)
-        return self.version.search(whole, k=k, retriever=retriever, rerank=as_tuple(rerank), backend=backend, depth=depth)
+        return self.version.search(whole, k=k, retriever=retriever, rerank=rerank, backend=backend, depth=depth)
 
     def ask(
         self,
@@ -254,7 +291,7 @@ class Collection:
         k: int = 5,
         filter: str | None = None,
         retriever: str | Retriever | None = None,
-        rerank: AnyReranker | Sequence[AnyReranker] = (),
+        rerank: AnyReranker | Sequence[AnyReranker] | None = (),
         backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
@@ -272,7 +309,7 @@ class Collection:
             Query(text=question, filter=filter),
             k=k,
             retriever=retriever,
-            rerank=as_tuple(rerank),
+            rerank=rerank,
             backend=backend,
             answerer=answerer,
             depth=depth,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 
-from mmrerank.errors import ManifestError
+from mmrerank.errors import InputError, ManifestError
 from mmrerank.parts import make
 from mmrerank.store.manifest import EncoderEntry
-from mmrerank.types import Encoder, weights_of
+from mmrerank.types import Encoder, Encodes, weights_of
 
 
 class Encoders:
@@ -49,7 +49,14 @@ class Encoders:
 
 
 def encoder_of(encoder: str | Encoder) -> Encoder:
-    """The encoder of a name, loaded once in a process; a part as it is."""
+    """The encoder of a name, loaded once in a process; a part as it is.
+
+    Raises:
+        UnknownName: no encoder has that name.
+        InputError: it is neither.
+    """
+    if not isinstance(encoder, str | Encodes):
+        raise InputError(f"an encoder is a name, or a part with `encode`; got {type(encoder).__name__}")
     return _loaded(encoder) if isinstance(encoder, str) else encoder
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmrerank.errors import InputError
 from mmrerank.store.lock import FILE as LOCK
@@ -12,6 +13,17 @@ from mmrerank.store.manifest import FILE, Manifest, read_manifest
 
 TABLE = "items.lance"
 State = TypeVar("State")
+
+
+def path_from(value: Any) -> Path:
+    """The path that this is.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"expected a path; got {type(value).__name__}")
+    return Path(os.fsdecode(value))
 
 
 def check_vacant(folder: Path) -> None:

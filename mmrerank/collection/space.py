@@ -6,7 +6,7 @@ index, in every batch size, and on every machine with the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ SLACK = 16  # proposals beyond k, so that ties at the cut are settled by item_id
 
 
 class EncoderSpace:
-    """See `mmrerank.types.Space`."""
+    """See `mmrerank.types.EmbeddingSpace`."""
 
     def __init__(self, encoder: Encoder, index: Index, snapshot: Snapshot, items: ItemReader) -> None:
         self.encoder = encoder
@@ -51,6 +51,13 @@ class EncoderSpace:
             InputError: an item is not in the collection or has no descriptor of this encoder.
         """
         return self._snapshot.descriptors(self._snapshot.keys_of(item_ids), self._slug)
+
+    def missing(self, item_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why some of these items have no row here, by id."""
+        known = self._snapshot.known(item_ids)
+        described = frozenset(self._snapshot.described(self._slug).tolist())
+        none = f"it has no descriptor of {self.encoder.name!r}"
+        return {i: none if i in known else "it is not in the collection" for i in item_ids if known.get(i) not in described}
 
     def tokens(self, item_ids: Sequence[str]) -> list[Array]:
         """The (n_tokens, dimension) float32 token vectors of each item, for an encoder that has many an item.

@@ -7,9 +7,11 @@ the others wait for it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
@@ -19,7 +21,7 @@ from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_p
 from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest.notes import with_wordless
-from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, make
+from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, as_tuple, make
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker, ask, rerankers_of, search
 from mmrerank.results import AskResult, SearchResult
@@ -54,7 +56,7 @@ class CollectionVersion:
         *,
         k: int = 10,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[AnyReranker] = (),
+        rerank: AnyReranker | Sequence[AnyReranker] | None = (),
         backend: Backend | str | None = None,
         depth: int | None = None,
     ) -> SearchResult:
@@ -62,7 +64,7 @@ class CollectionVersion:
         query, backend = query_of(query), backend_of(backend)
         first = retriever if retriever is not None else self.default_retriever(query)
         stage = self.retriever(first, backend) if isinstance(first, str) else first
-        return search(query, stage, rerankers_of(rerank, stage, backend), k=k, depth=depth)
+        return search(query, stage, rerankers_of(() if rerank is None else as_tuple(rerank), stage, backend), k=k, depth=depth)
 
     def ask(
         self,
@@ -70,7 +72,7 @@ class CollectionVersion:
         *,
         k: int = 5,
         retriever: str | Retriever | None = None,
-        rerank: Sequence[AnyReranker] = (),
+        rerank: AnyReranker | Sequence[AnyReranker] | None = (),
         backend: Backend | str | None = None,
         answerer: str | Answerer | None = None,
         depth: int | None = None,
@@ -154,13 +156,20 @@ class CollectionVersion:
         Raises:
             InputError: it is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of([item_id]))
+        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_id", [item_id])))
         return self.reader.item(rows[0])
 
     def items(self, filter: str | None = None) -> list[Item]:
         """All items, or those that a filter holds for, by id."""
-        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(filter))
+        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(*check_texts("filter", [filter])))
         return [self.reader.item(row) for row in sorted(rows, key=lambda row: str(row["item_id"]))]
+
+    def iterate(self, at_once: int = 512) -> Iterator[Item]:
+        """All items by id; `at_once` of them are read together."""
+        ids = sorted((str(row["item_id"]), int(row["key"])) for row in self.snapshot.table(["item_id", "key"], "state = 'ready'"))
+        for start in range(0, len(ids), at_once):
+            keys = np.array([key for _, key in ids[start : start + at_once]], dtype=np.int64)
+            yield from map(self.reader.item, self.snapshot.records(keys)[0])
 
     def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
         """Where the file of each item lies.
@@ -168,7 +177,7 @@ class CollectionVersion:
         Raises:
             InputError: an item is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of(item_ids))
+        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_ids", item_ids)))
         return {row["item_id"]: self.reader.path(row) for row in rows}
 
     # ------------------------------------------------------------------ what is opened of it
@@ -231,6 +240,18 @@ class CollectionVersion:
                 if what not in self._opened:
                     self._opened[what] = opened()
         return self._opened[what]
+
+
+def check_texts(what: str, values: Any) -> list[str]:
+    """The texts in a row, one alone as a row of one.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    texts = list(as_tuple(values))
+    if strangers := [value for value in texts if not isinstance(value, str)]:
+        raise InputError(f"{what}: expected a text; got {type(strangers[0]).__name__}")
+    return texts
 
 
 def resources(backend: Backend | None) -> dict[str, Backend]:

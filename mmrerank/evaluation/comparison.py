@@ -51,6 +51,11 @@ def intervals(scores: Scores) -> dict[str, Interval]:
     return {name: _interval(values, scores.strata(name)) for name, values in scores.values.items()}
 
 
+def mean_interval(values: Values) -> Interval:
+    """The mean of values of single queries, such as paired differences, with its 95 % bootstrap interval."""
+    return _interval(values, np.zeros(len(values), dtype=np.int64))
+
+
 def _interval(values: Values, strata: npt.NDArray[np.int64]) -> Interval:
     counted = np.isfinite(values)
     if not counted.any():

@@ -19,10 +19,10 @@ from mmrerank.evaluation.out_folder import RESULT, replace_files
 from mmrerank.evaluation.readiness import below_zero, check_encoders, nothing_to_index, unasked, unfindable
 from mmrerank.evaluation.running import DEPTH, Outcome, Progress, System, first_stage, outcome_of, part_of, run_benchmark, system_of
 from mmrerank.evaluation.runs import Run, labelled, run_texts
-from mmrerank.evaluation.stability import stability, unmoved
+from mmrerank.evaluation.stability import gain_of, negatives_retrieved, spread, stability, unmoved
 from mmrerank.evaluation.submissions import submission_texts
 from mmrerank.evaluation.summary import summary
-from mmrerank.evaluation.variants import Setting, Variant, altered, heeded, suitable
+from mmrerank.evaluation.variants import Paraphrased, Setting, Variant, WithNegatives, alterations, heeded, suitable
 from mmrerank.ingest.run import IngestReport
 from mmrerank.parts import StagedReranker, as_tuple
 from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
@@ -124,7 +124,7 @@ def evaluate(
     runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
     run, compared = (None, runs) if run is None else (runs[0], runs[1:])
     others = tuple(system_of(benchmark, other) for other in compared)
-    notes = [*unasked(benchmark, runs), *_said_of(runs), *below_zero(benchmark)]
+    notes = [*unasked(benchmark, runs), *_notes_of(runs), *below_zero(benchmark)]
     ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
     own_sides: dict[Side, tuple[System, ...]] = {
         side: (system_of(benchmark, benchmark.in_item_ids(one)),) for side, one in side_runs.items()
@@ -167,7 +167,7 @@ def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> E
     return evaluated
 
 
-def _said_of(runs: Sequence[Run]) -> list[str]:
+def _notes_of(runs: Sequence[Run]) -> list[str]:
     return [f"the run {run.label!r}: {note}" for run in runs for note in run.notes]
 
 
@@ -192,11 +192,25 @@ def _searched(
     plain = replace(_run(setting, collection, depth, progress), others=others)
     if change is None:
         return _evaluated(plain, origin, notes)
-    changed = replace(_run(altered(change, setting, collection.version, plain), collection, depth, progress), others=others)
+    settings = alterations(change, setting, collection.version, plain)
+    outcomes = [replace(_run(one, collection, depth, progress), others=others) for one in settings]
+    changed = outcomes[0]
     evaluated = _evaluated(changed, {**origin, "variant": change.name}, [*notes, *unmoved(change, plain, changed)])
     unchanged = summary(replace(plain, others=()))["systems"]
     evaluated.result["variant"] = {"name": change.name, **stability(plain, changed), "unchanged": unchanged}
+    if plain.benchmark.judged:
+        evaluated.result["variant"] |= _costs_of(change, plain, outcomes, settings[0])
     return evaluated
+
+
+def _costs_of(change: Variant, plain: Outcome, outcomes: Sequence[Outcome], setting: Setting) -> dict[str, Any]:
+    """What the change takes from the last stage: by each measure, and what is asked of its kind."""
+    figures: dict[str, Any] = {"change": gain_of(plain, outcomes[0])}
+    if isinstance(change.options, Paraphrased):
+        figures |= {"wordings": 1 + len(outcomes), "spread": spread([plain, *outcomes])}
+    if isinstance(setting.first, WithNegatives):
+        figures["negatives_10"] = negatives_retrieved(outcomes[0], setting.first.placed)
+    return figures
 
 
 def _run(setting: Setting, collection: Collection, depth: int, progress: Progress | None) -> Outcome:

@@ -108,7 +108,7 @@ def _composition(result: Mapping[str, Any], labels: Sequence[str]) -> str:
         [
             f"{n}: {label}",
             *(_number(row[name]) for name in ("both", "text", "pictures")),
-            f"{row['value']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})",
+            _signed(row),
         ]
         for n, (label, row) in enumerate(zip(labels, composition["systems"], strict=True))
     ]
@@ -131,8 +131,13 @@ def _variant(result: Mapping[str, Any]) -> str:
         ("order of what both have (tau)", "kendall_tau"),
     )
     shares = [[words, _number(variant[key])] for words, key in alike]
+    shares += [
+        [f"{name}, changed less unchanged", _signed(gain)] for name, gain in variant.get("change", {}).items() if gain["value"] is not None
+    ]
+    shares += [[f"{name}, wordings of a query apart", _number(value)] for name, value in variant.get("spread", {}).items()]
+    shares += [[f"negatives in the first 10, {key.replace('_', ' ')}", _number(v)] for key, v in variant.get("negatives_10", {}).items()]
     title = f"<h2>{escape(variant['name'])} against the unchanged benchmark, last stage</h2>"
-    return title + _rows(["measure", "unchanged", "changed"], rows) + _rows(["rankings alike", "mean over queries"], shares)
+    return title + _rows(["measure", "unchanged", "changed"], rows) + _rows(["of the last stage", "mean over queries"], shares)
 
 
 def _groups(result: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -149,6 +154,10 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain table; every cell is text."""
     lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head), *("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)]
     return '<div class="scroll"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+
+
+def _signed(values: Mapping[str, Any]) -> str:
+    return f"{values['value']:+.3f} ({values['low']:+.3f} to {values['high']:+.3f})"
 
 
 def _spread(values: Mapping[str, Any]) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
+from mmrerank.evaluation.comparison import gains
 from mmrerank.evaluation.running import Outcome
+from mmrerank.evaluation.summary import gain_as_json
 from mmrerank.evaluation.variants import Exclusions, Variant
+
+NEGATIVES_AT = 10
 
 
 def stability(plain: Outcome, changed: Outcome) -> dict[str, float | None]:
@@ -29,6 +34,34 @@ def stability(plain: Outcome, changed: Outcome) -> dict[str, float | None]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return round(sum(values) / len(values), 6) if values else None
+
+
+def gain_of(plain: Outcome, changed: Outcome) -> dict[str, dict[str, float | int | None]]:
+    """What the change adds to the last stage by each measure, paired by query: two pictures, exclusions and negatives cost or help."""
+    before, after = (outcome.scored()[len(outcome.systems) - 1] for outcome in (plain, changed))
+    return {name: gain_as_json(gains(before, [after], name)[0]) for name in plain.benchmark.measures}
+
+
+def spread(outcomes: Sequence[Outcome]) -> dict[str, float | None]:
+    """How far the wordings of a query lie apart, of the last stage: by each measure the largest less the smallest value of a query, as
+    mean over the queries that count. PinPoint reports a share of its measure; its formula was not to be had, this one is ours."""
+    spreads = {}
+    for name in outcomes[0].benchmark.measures:
+        values = np.array([outcome.scored()[len(outcome.systems) - 1].values[name] for outcome in outcomes])  # (n_wordings, n_queries)
+        apart = values.max(axis=0) - values.min(axis=0)
+        spreads[name] = _mean(apart[np.isfinite(apart)].tolist())
+    return spreads
+
+
+def negatives_retrieved(changed: Outcome, placed: Mapping[str, AbstractSet[str]], k: int = NEGATIVES_AT) -> dict[str, float | None]:
+    """Share of the first k of a query that are negatives which the variant put among its candidates, after the first and the last
+    stage, as mean over the queries that have any. Source: PinPoint (arXiv 2603.04598), whose negatives are judged ones."""
+    stages = {"first_stage": changed.systems[0], "last_stage": changed.systems[-1]}
+    own = {query_id: ids for query_id, ids in placed.items() if ids}
+    shares = {
+        stage: [len(own[query_id] & set(system.rankings.get(query_id, ())[:k])) / k for query_id in own] for stage, system in stages.items()
+    }
+    return {stage: _mean(values) for stage, values in shares.items()}
 
 
 def kendall_tau(one: Sequence[str], other: Sequence[str]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mmrerank.evaluation.comparison import Interval, gains, intervals, oracle
+from mmrerank.evaluation.comparison import Gain, Interval, gains, intervals, oracle
 from mmrerank.evaluation.running import Outcome, System, judgements
 from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Scores, score
@@ -32,7 +32,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         {
             **_facts(system, outcome.depth),
             "measures": {name: interval(mean) for name, mean in intervals(scores).items()},
-            "gains": {name: _gain(gained[name][n - 1]) for name in names} if n else {},
+            "gains": {name: gain_as_json(gained[name][n - 1]) for name in names} if n else {},
             "groups": _groups(scores),
         }
         for n, (system, scores) in enumerate(zip((*outcome.systems, *outcome.others), scored, strict=True))
@@ -70,7 +70,8 @@ def _rounded(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _gain(gain: Any) -> dict[str, Any]:
+def gain_as_json(gain: Gain) -> dict[str, Any]:
+    """A gain with its interval, p and counts."""
     return {
         **interval(gain.interval),
         "p": _rounded(gain.p_value),

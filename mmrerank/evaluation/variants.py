@@ -1,7 +1,7 @@
 """Variants of a benchmark: the same questions put differently, to see whether the answer holds.
 
     shuffled        each reranker gets its candidates in a random order: whether the order of the input changes the output
-    paraphrased     other words for the same: by rule, or from a file of {"query_id", "text"} lines
+    paraphrased     other words for the same: by rule, or from a file of {"query_id", "text"} lines, of which a query may have several
     hard_negatives  the neighbours of each right answer that are wrong take the last wrong places that the rerankers look at
     two_pictures    a second picture beside the query's own: its nearest neighbour that is another picture, or the same once more
     exclusions      the best-placed wrong item is excluded by its picture, or by a few words of its text that tell it from others
@@ -154,18 +154,31 @@ def altered(variant: Variant, setting: Setting, version: CollectionVersion, plai
     Raises:
         InputError: the change does not suit the queries, such as a second picture where there is no first or no other.
     """
+    return alterations(variant, setting, version, plain)[0]
+
+
+def alterations(variant: Variant, setting: Setting, version: CollectionVersion, plain: Outcome) -> list[Setting]:
+    """The setting with the change made, once for each wording of the queries where these have several; see `altered`."""
+    options = variant.options
+    if not isinstance(options, Paraphrased):
+        return [_altered(variant, setting, version, plain)]
+    wordings = _wordings(options.file)
+    count = 1 if wordings is None else max(map(len, wordings.values()), default=1)
+    reworded = (tuple(_reworded(query, wordings, n) for query in setting.benchmark.queries) for n in range(count))
+    return [replace(setting, benchmark=replace(setting.benchmark, queries=queries)) for queries in reworded]
+
+
+def _altered(variant: Variant, setting: Setting, version: CollectionVersion, plain: Outcome) -> Setting:
     options, benchmark, first = variant.options, setting.benchmark, setting.first
     if isinstance(options, Shuffled):
         return replace(setting, rerank=tuple(_shuffled(part, options.seed) for part in setting.rerank))
     if isinstance(options, HardNegatives):
         kind = WithNegativesRows if isinstance(first, RowRetriever) else WithNegatives
         return replace(setting, first=kind(first, benchmark, version, count=options.count, depth=plain.depth))
-    if isinstance(options, Paraphrased):
-        wordings = _wordings(options.file)
-        queries = tuple(_reworded(query, wordings) for query in benchmark.queries)
-    elif isinstance(options, TwoPictures):
+    if isinstance(options, TwoPictures):
         queries = tuple(_two_pictures(query, version, options.second, benchmark) for query in benchmark.queries)
     else:
+        assert isinstance(options, Exclusions)  # paraphrases are made before, once for each wording
         queries = tuple(_excluding(q, version, plain.systems[0].rankings[q.query_id], benchmark, options.by) for q in benchmark.queries)
     return replace(setting, benchmark=replace(benchmark, queries=queries))
 
@@ -199,6 +212,7 @@ class WithNegatives(Restricted):
     def __init__(self, inner: Retriever, benchmark: Benchmark, version: CollectionVersion, *, count: int, depth: int) -> None:
         super().__init__(inner, benchmark)
         self._version, self._count, self._depth = version, count, depth
+        self.placed: dict[str, frozenset[str]] = {}  # query_id -> the negatives that it put in
 
     def retrieve(self, query: Query, k: int) -> Ranking:
         """The k best of the first stage, with the negatives that its head lacks at the end of the head; no right answer gives way."""
@@ -209,7 +223,8 @@ class WithNegatives(Restricted):
         added = self._negatives(query, {candidate.item.item_id for candidate in head})[: len(wrong)]
         ousted = set(wrong[len(wrong) - len(added) :])
         remaining, displaced = ([c for c in head if (c.item.item_id in ousted) is out] for out in (False, True))
-        placed = {c.item.item_id for c in added}
+        placed = frozenset(c.item.item_id for c in added)
+        self.placed[query.query_id] = placed
         tail = [c for c in (*displaced, *rest) if c.item.item_id not in placed]
         return replace(ranking, candidates=(*remaining, *added, *tail)[:k])
 
@@ -238,25 +253,27 @@ class WithNegativesRows(WithNegatives, RestrictedRows):
 # ---------------------------------------------------------------------- queries
 
 
-def _wordings(file: str | None) -> Mapping[str, str] | None:
+def _wordings(file: str | None) -> Mapping[str, Sequence[str]] | None:
     if file is None:
         return None
     if not Path(file).exists():
         raise InputError(f"there is no file of paraphrases {file}")
-    wordings: dict[str, str] = {}
+    wordings: dict[str, list[str]] = {}
     for line, row in json_lines(file):
         if not isinstance(row, Mapping) or not isinstance(row.get("query_id"), str | int) or not isinstance(row.get("text"), str):
             raise FormatError("a line of paraphrases is an object with query_id and text", path=file, line=line)
-        wordings[str(row["query_id"])] = row["text"]
+        wordings.setdefault(str(row["query_id"]), []).append(row["text"])
     return wordings
 
 
-def _reworded(query: Query, wordings: Mapping[str, str] | None) -> Query:
-    """The query in the words of the file, as it was where the file lacks it; by rule, in a polite frame without its end mark."""
+def _reworded(query: Query, wordings: Mapping[str, Sequence[str]] | None, place: int) -> Query:
+    """The query in the words of the file at this place, the last ones where it has fewer, as it was where the file lacks it; by rule, in
+    a polite frame without its end mark."""
     if not query.text:
         return query
     if wordings is not None:
-        return replace(query, text=wordings.get(query.query_id, query.text))
+        own = wordings.get(query.query_id, (query.text,))
+        return replace(query, text=own[min(place, len(own) - 1)])
     bare = query.text.strip().rstrip(".?!")
     frame = "{}, please" if query.images else "I would like to know: {}" if query.text.strip().endswith("?") else "please show me {}"
     return replace(query, text=frame.format(bare[:1].lower() + bare[1:]))

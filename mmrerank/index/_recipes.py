@@ -46,7 +46,7 @@ def shipped_recipes() -> list[tuple[Path, str, str]]:
 
 def _content(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise InputError(f"there is no recipe {path}")
+        raise InputError(f"the recipe {path} cannot be read: there is no such file")
     recipe = read_toml(path)
     for key in recipe:
         if key not in KEYS:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,37 @@ from pathlib import Path
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
 from mmrerank.store.manifest import FILE, Root
-from mmrerank.types import Failure, NamedOnlyReader, Reader, TextReader
+from mmrerank.types import Failure, Reader, SelectiveReader, TextReader
+
+# which Synology, Windows, macOS and others keep beside files: small copies of pictures, what was deleted
+SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"))
+EXCLUDED = "they are excluded"
+OF_A_SYSTEM = "a system keeps copies and deleted files there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusions:
+    """Patterns of what is to be left out, as in a shell, whatever the case of letters: one without a slash is matched with the name
+    of a file and of every folder around it, one with a slash with the path below the folder that is indexed.
+
+    >>> small = Exclusions(patterns=("*_small.*", "drafts/*"))
+    >>> [small.below(Path(path)) for path in ("a/1_SMALL.jpg", "drafts/b/2.jpg", "b/drafts/2.jpg")]
+    [True, True, False]
+    """
+
+    patterns: tuple[str, ...] = ()
+
+    def below(self, path: Path) -> bool:
+        """Whether one of them names this file or folder, given as its path below an indexed folder, or a folder around it."""
+        whole = path.as_posix().lower()
+        names = whole.split("/")
+        return any(self._names(pattern.lower().rstrip("/"), whole, names) for pattern in self.patterns)
+
+    @staticmethod
+    def _names(pattern: str, whole: str, names: Sequence[str]) -> bool:
+        if "/" in pattern:
+            return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"{pattern}/*")
+        return any(fnmatchcase(name, pattern) for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +68,20 @@ class Listing:
     places: tuple[Path, ...]  # the files and folders that were listed
     roots: tuple[Root, ...]
     failures: tuple[Failure, ...] = ()  # folders that could not be listed
-    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders, as paths below those that were listed
+    passed_over: Mapping[str, str] = field(default_factory=dict)  # files and folders, as paths below those that were listed -> why
     linked: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
+    exclusions: Exclusions = field(default_factory=lambda: Exclusions())  # what was to be left out
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The files and folders that were passed over."""
+        return tuple(self.passed_over)
+
+    def is_excluded(self, file_id: str) -> bool:
+        """Whether the file of this id lies in what was listed and is to be left out."""
+        path = path_of(file_id, self.roots)
+        folders = [place if place.is_dir() else place.parent for place in self.places if path.is_relative_to(place)]
+        return any(self.exclusions.below(path.relative_to(folder)) for folder in folders)
 
     @property
     def has_texts_alone(self) -> bool:
@@ -46,10 +89,22 @@ class Listing:
         tables whose rows begin without a picture. Their readers say so, and open no more than tables for it."""
         return all(isinstance(file.reader, TextReader) and file.reader.has_texts(file.path) for file in self.files)
 
-    def is_of(self, paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader]) -> bool:
-        """Whether it lists these paths under these roots, for these readers."""
+    def is_of(self, paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader], exclude: Sequence[str]) -> bool:
+        """Whether it lists these paths under these roots, for these readers, without what these patterns name."""
+        if self.exclusions.patterns != tuple(exclude):
+            return False
         is_read_so = {file.reader.name for file in self.files} <= {reader.name for reader in by_suffix.values()}
         return is_read_so and (self.places, self.roots) == (tuple(map(located, paths)), tuple(roots))
+
+
+def patterns_of(earlier: Sequence[str], further: Sequence[str]) -> tuple[str, ...]:
+    """The patterns of earlier runs and further ones; an empty one forgets the earlier.
+
+    >>> patterns_of(["*.nef"], ["drafts"]), patterns_of(["*.nef"], ["", "drafts"])
+    (('*.nef', 'drafts'), ('drafts',))
+    """
+    patterns = further if "" in further else (*earlier, *further)
+    return tuple(dict.fromkeys(pattern for pattern in patterns if pattern))
 
 
 def readers(names_or_parts: Iterable[str | Reader] = ()) -> dict[str, Reader]:
@@ -158,32 +213,43 @@ def beginnings(place: Path, roots: Sequence[Root]) -> set[str]:
     return inside | {root.prefix + place.relative_to(root.path).as_posix() for root in around}
 
 
-def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[str, Reader], *, earlier: Listing | None = None) -> Listing:
+def list_files(
+    paths: Sequence[Path],
+    roots: Sequence[Root],
+    by_suffix: Mapping[str, Reader],
+    *,
+    exclude: Sequence[str] = (),
+    earlier: Listing | None = None,
+) -> Listing:
     """Every readable file below the paths, each once, in the order of the names.
 
-    Hidden files and folders, collections, and inside folders also tables are passed over. A file that is named itself
-    must have a reader.
+    Hidden files and folders, collections, folders that systems keep for themselves, and inside folders also what its reader passes over,
+    such as tables, are left out. A file that is named itself must have a reader.
 
     Args:
+        exclude: patterns of files and folders to leave out, see `Exclusions`.
         earlier: what was listed a moment ago; where it is of the same paths, roots and readers, nothing is walked again.
 
     Raises:
         InputError: a named file has a suffix that no reader takes.
     """
-    if earlier is not None and earlier.is_of(paths, roots, by_suffix):
+    if earlier is not None and earlier.is_of(paths, roots, by_suffix, exclude):
         return earlier
     files: dict[str, SourceFile] = {}
     failures: list[Failure] = []
-    ignored: list[str] = []
+    passed_over: dict[str, str] = {}
     linked: list[Path] = []
+    exclusions = Exclusions(patterns=tuple(exclude))
     for path in paths:
-        whole = path.resolve()
-        for file in _below(path, roots, failures, linked) if path.is_dir() else [located(path)]:
-            reader = _reader_of(file, by_suffix)
+        whole = path.resolve() if path.is_dir() else located(path).parent
+        below_it = _below(path, roots, failures, linked, exclusions, passed_over) if path.is_dir() else [located(path)]
+        for file in below_it:
+            reader = reader_of(file, by_suffix)
             if reader is None and not path.is_dir():
                 raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
-            if reader is None or (path.is_dir() and isinstance(reader, NamedOnlyReader)):
-                ignored.append(str(path / file.relative_to(whole)))
+            why = _why_passed_over(file, reader, exclusions.below(file.relative_to(whole)), in_folder=path.is_dir())
+            if reader is None or why:
+                passed_over[str(path / file.relative_to(whole) if path.is_dir() else path)] = why
                 continue
             file_id = _id_of(file, roots)
             if path_of(file_id, roots) != file:
@@ -195,17 +261,34 @@ def list_files(paths: Sequence[Path], roots: Sequence[Root], by_suffix: Mapping[
         places=tuple(map(located, paths)),
         roots=tuple(roots),
         failures=tuple(failures),
-        ignored=tuple(ignored),
+        passed_over=passed_over,
         linked=tuple(map(str, linked)),
+        exclusions=exclusions,
     )
 
 
-def _reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+def _why_passed_over(file: Path, reader: Reader | None, excluded: bool, *, in_folder: bool) -> str:
+    if excluded:
+        return EXCLUDED
+    if reader is None:
+        return "no reader takes them"
+    return reader.passes_over(file) if in_folder and isinstance(reader, SelectiveReader) else ""
+
+
+def reader_of(file: Path, by_suffix: Mapping[str, Reader]) -> Reader | None:
+    """The reader of a file by how its name ends; None where none takes it."""
     endings = ("".join(file.suffixes[n:]).lower() for n in range(len(file.suffixes)))  # ".tar.gz" before ".gz"
     return next((by_suffix[ending] for ending in endings if ending in by_suffix), None)
 
 
-def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked: list[Path]) -> Iterable[Path]:
+def _below(
+    folder: Path,
+    roots: Sequence[Root],
+    failures: list[Failure],
+    linked: list[Path],
+    exclusions: Exclusions,
+    passed_over: dict[str, str],
+) -> Iterable[Path]:
     def refuse(error: OSError) -> None:
         place = Path(error.filename)
         failures.append(Failure(path=file_id_of(place, roots), reason=f"the folder cannot be listed: {error.strerror}"))
@@ -214,6 +297,10 @@ def _below(folder: Path, roots: Sequence[Root], failures: list[Failure], linked:
     # os.path where Path would raise over a folder that may not be looked into
     for place, folders, names_here in os.walk(whole, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not os.path.exists(os.path.join(place, f, FILE)))
+        for name in [f for f in folders if f in SYSTEM_FOLDERS or exclusions.below(Path(place, f).relative_to(whole))]:
+            folders.remove(name)
+            why = OF_A_SYSTEM if name in SYSTEM_FOLDERS else EXCLUDED
+            passed_over[os.path.join(str(folder / Path(place).relative_to(whole)), name, "")] = why
         links = (Path(place) / f for f in folders if os.path.islink(os.path.join(place, f)))
         linked += [folder / link.relative_to(whole) for link in links if not link.resolve().is_relative_to(whole)]
         for name in sorted(names_here):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from mmrerank.store.table import Snapshot
 
 NAMED, LISTED = 5, 100  # how many ids stand in a sentence, and in a result for programs
 NOTE = "text_note"  # the field in which a reader says why a page has no text
+PICTURE_NOTE = "picture_note"  # the field in which a reader says what of an item's pictures was left out
 NOTED = f"{NOTE} IS NOT NULL"
 WORDLESS = f"{NOTED} AND (text IS NULL OR text = '')"
 
@@ -40,19 +42,23 @@ def text_notes(snapshot: Snapshot) -> dict[str, str]:
     return {row["item_id"]: row[NOTE] for row in sorted(rows, key=lambda row: str(row["item_id"]))}
 
 
-def lines_of(notes: Mapping[str, str]) -> Iterator[str]:
-    """One line for each reason, the most frequent first: how many pages it holds for, and some of them."""
+def lines_of(notes: Mapping[str, str], *, what: str = "page") -> Iterator[str]:
+    """One line for each reason, the most frequent first: how many pages (or what else) it holds for, and some of them."""
     for why, count in Counter(notes.values()).most_common():
-        yield f"{_count(count, 'page')}: {why}: {_some([item_id for item_id, reason in notes.items() if reason == why])}"
+        yield f"{_count(count, what)}: {why}: {_some([item_id for item_id, reason in notes.items() if reason == why])}"
 
 
 def passed_over(listing: Listing) -> Iterator[str]:
-    """A line for the files that were not read, and one for the folders that were not entered."""
-    if listing.ignored:
-        kinds = Counter(PurePath(path).suffix.lower() or "without suffix" for path in listing.ignored).most_common(NAMED)
-        counts = ", ".join(f"{n} {kind}" for kind, n in kinds)
-        why = "no reader takes them, or they are tables, which are read when they are named"
-        yield f"{_count(len(listing.ignored), 'file')} passed over ({counts}): {_some(listing.ignored)}: {why}"
+    """A line for each reason why files were not read, and one for the folders that were not entered."""
+    for why, _ in Counter(listing.passed_over.values()).most_common():
+        paths = [path for path, reason in listing.passed_over.items() if reason == why]
+        folders = [path for path in paths if path.endswith(os.sep)]
+        if folders:
+            yield f"{_count(len(folders), 'folder')} passed over: {_some(folders)}: {why}"
+        if files := [path for path in paths if not path.endswith(os.sep)]:
+            kinds = Counter(PurePath(path).suffix.lower() or "without suffix" for path in files).most_common(NAMED)
+            counts = ", ".join(f"{n} {kind}" for kind, n in kinds)
+            yield f"{_count(len(files), 'file')} passed over ({counts}): {_some(files)}: {why}"
     if listing.linked:
         yield f"{_count(len(listing.linked), 'linked folder')} passed over: {_some(listing.linked)}: read when they are named"
 

@@ -22,6 +22,7 @@ from mmrerank.ingest import notes
 from mmrerank.ingest.changes import Row, Unread, deleted_files, encoders_of, entries_once, is_current, rows_by_file
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
+from mmrerank.readers import GATE
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
 from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Item, OneItemReader, ReadItem, TokenEncoder
@@ -47,7 +48,8 @@ class IngestReport:
     stage_seconds: Mapping[str, float]  # thread-seconds at work
     stage_busy_s: Mapping[str, float]  # of them, on each of the threads that can do the work
     text_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> why the words of this page could not be read
-    ignored: tuple[str, ...] = ()  # files that no reader takes, and tables in folders
+    picture_notes: Mapping[str, str] = field(default_factory=dict)  # item id -> what of its pictures was left out, and why
+    ignored: tuple[str, ...] = ()  # files and folders that were passed over; `notes` say why
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
     notes: tuple[str, ...] = ()  # these three in sentences, and what was repaired
 
@@ -76,6 +78,13 @@ class _Tally:
     ids: set[str] = field(default_factory=set)  # of the items that files have now
     touched: list[tuple[str, SourceFile]] = field(default_factory=list)
     text_notes: dict[str, str] = field(default_factory=dict)
+    picture_notes: dict[str, str] = field(default_factory=dict)
+
+    def note(self, item_id: str, fields: Mapping[str, Any]) -> None:
+        """Keeps what the reader noted of an item."""
+        for name, item_notes in ((notes.NOTE, self.text_notes), (notes.PICTURE_NOTE, self.picture_notes)):
+            if note := fields.get(name):
+                item_notes[item_id] = str(note)
 
     @property
     def found(self) -> int:
@@ -168,13 +177,12 @@ class Ingest:
                 self._tally.failed.append(Failure(path=item_id, reason=row["reason"]))
                 continue
             self._tally.unchanged += 1
-            if note := row.get(notes.NOTE):
-                self._tally.text_notes[item_id] = str(note)
+            self._tally.note(item_id, row)
 
     def _tasks(self, files: Iterable[SourceFile]) -> Iterator[SourceFile | _Work]:
         """Files that are one item as they are, to be read where they are decoded; of others each item."""
         for file in files:
-            if isinstance(file.reader, OneItemReader):
+            if isinstance(file.reader, OneItemReader) and file.reader.is_one_item(file.path):
                 yield file
             else:
                 yield from self._works(file)
@@ -241,7 +249,7 @@ class Ingest:
         """The work with the inputs of its encoders in place of the item, whose bytes are not kept any longer."""
         if work.item is None or not work.wanted:
             return replace(work, item=None)
-        with self._clock.working("decode", threads=DECODE_THREADS):
+        with GATE.scope(), self._clock.working("decode", threads=DECODE_THREADS):
             try:
                 return replace(work, item=None, inputs=self._inputs(work.item, work.wanted))
             except FormatError as error:
@@ -293,8 +301,8 @@ class Ingest:
         row = self._rows.get(work.file.file_id, {}).get(item_id)
         self._tally.ids.add(item_id)
         self._expected += work.file.file_id in self._uncounted
-        if not work.is_failed and (note := work.record.metadata.get(notes.NOTE)):
-            self._tally.text_notes[item_id] = str(note)
+        if not work.is_failed:
+            self._tally.note(item_id, work.record.metadata)
         if work.is_failed:
             self._tally.failed.append(Failure(path=item_id, reason=work.record.reason or ""))
         elif row is None or row["state"] == "failed":
@@ -328,7 +336,8 @@ class Ingest:
         files aside."""
         rest = {name: [row for i, row in rows.items() if i not in self._tally.ids] for name, rows in self._rows.items()}
         names = {file.file_id for file in self._listing.files}
-        deleted = deleted_files((name for name, rows in rest.items() if rows and name not in names), self._listing.roots)
+        unlisted = [name for name, rows in rest.items() if rows and name not in names]
+        deleted = deleted_files(unlisted, self._listing.roots) | {name for name in unlisted if self._listing.is_excluded(name)}
         rows = [row for name, some in rest.items() if name in names or name in deleted for row in some]
         self._table.remove([row["item_id"] for row in rows])
         self._table.refresh()
@@ -364,9 +373,10 @@ class Ingest:
             stage_seconds=dict(self._clock.seconds),
             stage_busy_s=dict(self._clock.busy_s),
             text_notes=tally.text_notes,
+            picture_notes=tally.picture_notes,
             ignored=self._listing.ignored,
             linked_folders=self._listing.linked,
-            notes=(*notes.lines_of(tally.text_notes), *notes.passed_over(self._listing)),
+            notes=(*notes.lines_of(tally.text_notes), *notes.lines_of(tally.picture_notes, what="item"), *notes.passed_over(self._listing)),
         )
 
 

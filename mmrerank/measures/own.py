@@ -71,3 +71,14 @@ def roc_auc(places: Places, positives: int, length: int) -> float:
         return float("nan")
     behind = others - (places - np.arange(len(places)))
     return float(behind.sum() / (positives * others))
+
+
+def score_auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """The same of scores of many queries together: share of the pairs of a positive and another in which the positive scores higher; a tie
+    is half a pair.
+
+    >>> score_auc(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
+    0.875
+    """
+    above = scores[positive][:, None] - scores[~positive][None]
+    return float((above > 0).mean() + (above == 0).mean() / 2)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, RACY_NS, Unopened
+from mmrerank.readers._files import MIB, RACY_NS, Unopened
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._ocr import why_not
 from mmrerank.readers._page_pictures import is_page
 from mmrerank.readers._passwords import use_passwords
-from mmrerank.readers._pictures import LIMITS, BytesPicture, FilePicture, Limits, inspect
+from mmrerank.readers._pictures import GATE, LIMITS, BytesPicture, FilePicture, Limits, inspect
 from mmrerank.readers._running_lines import body_of
 from mmrerank.readers._titles import is_placeholder
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mmrerank.readers._boxes import boxes
 
 __all__ = [
+    "GATE",
     "LIMITS",
     "MIB",
     "PICTURE_SUFFIXES",

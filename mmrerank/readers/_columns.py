@@ -11,21 +11,29 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from mmrerank.errors import FormatError
-from mmrerank.readers._files import PICTURE_SUFFIXES, picture_format
-from mmrerank.readers._metadata import TEXT_FIELDS, clean, number_of, plain
+from mmrerank.readers._captions import text_of
+from mmrerank.readers._kinds import PICTURE_SUFFIXES, picture_format
+from mmrerank.readers._metadata import number_of, plain
 from mmrerank.readers._rows import Row
 
 PictureAt: TypeAlias = bytes | Path  # the picture itself, or the file it is in
 
 _KEYS = ("key", "id", "item_id")
-_PICTURES = ("image", "image_path")
-_MAYBE_PICTURES = ("path", "file", "filename")  # where the value names a picture file
+SURE = ("image", "image_path")  # whatever stands there is meant as a picture
+_BINARY = ("img", "picture", "photo", "images", "imgs", "pictures", "photos", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes")
+_FILES = ("file_name", "filename", "filepath", "file_path", "path", "file")
+_PICTORIAL = re.compile(r"image|img|photo|picture|(?:^|_)pic|file|path|jpe?g|png|webp|b64|base64|^src$", re.IGNORECASE)
+_SECONDARY = re.compile(r"mask|depth|segm|annot|thumb|url|label", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_URL_NAME = re.compile(r"(?:image|img|picture|photo|thumbnail|media)s?[ _-]?(?:url|link|uri|src)s?", re.IGNORECASE)
 _QUOTE_LENGTH = 80
+_REMOTE = "its picture lies at a URL, and nothing is fetched: load the pictures first, as img2dataset does"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +42,20 @@ class Columns:
 
     folder: Path  # resolved; pictures lie below it
     key: str | None  # None: rows are numbered
-    picture: str | None = None  # None: by convention, row by row
-    text: str | None = None
+    picture: str | None = None  # None: by convention and content, row by row
+    text: tuple[str, ...] = ()  # empty: by convention
     typed: bool = True  # False: numbers come as text
 
-    @property
-    def pictures(self) -> tuple[str, ...]:
-        """The columns that may hold pictures, the first with a value counts."""
-        return (self.picture,) if self.picture else (*_PICTURES, *_MAYBE_PICTURES)
+    def may_hold_pictures(self, names: Sequence[str], nested: Sequence[str]) -> list[str]:
+        """The columns of which a row's picture may come, the likeliest first.
+
+        Args:
+            nested: those that hold bytes, records or lists.
+        """
+        if self.picture:
+            return [self.picture]
+        ordered, decided = _ordered(tuple(names))
+        return [name for name, rank in ordered if rank < _OTHER or (name in nested and not decided)]
 
     def key_of(self, row: Row) -> str:
         """The key of a row, non-empty readable text."""
@@ -60,10 +74,12 @@ class Columns:
         return self._picture_value(values)[1] is not None
 
     def picture_of(self, values: Mapping[str, Any]) -> PictureAt | None:
-        """The picture of a row; None where it gives none."""
+        """The picture of a row, of several the first; None where it gives none."""
         name, value = self._picture_value(values)
         if value is None:
             return None
+        if isinstance(value, list):
+            value = next((entry for entry in value if _is_pictorial(entry)), next(filter(_has_value, value)))
         if isinstance(value, dict):  # as Hugging Face datasets writes it
             value = value["bytes"] if value.get("bytes") is not None else value["path"]
         if isinstance(value, bytes):
@@ -73,26 +89,29 @@ class Columns:
         raise ValueError(f"its {name!r} holds no picture but a {type(value).__name__}")
 
     def described(self, values: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """The text and the metadata of a row."""
-        role_columns = {self.key, self._picture_value(values)[0], *(self.pictures if self.picture else _PICTURES)}
-        names = (self.text,) if self.text else TEXT_FIELDS
-        name = next((name for name in names if isinstance(values.get(name), str) and values[name].strip()), None)
-        metadata = plain({key: value for key, value in values.items() if key not in role_columns and key != name})
+        """The text and the metadata of a row; `picture_note` says what of its pictures is not taken."""
+        name, picture = self._picture_value(values)
+        text, text_columns = text_of(values, self.text)
+        roles = {self.key, name, *text_columns, *([] if self.picture else SURE)}
+        rest = {key: value for key, value in values.items() if key not in roles and not _is_picture(value)}
+        metadata = plain(rest)
         if not self.typed:
             metadata = {key: number_of(value) for key, value in metadata.items()}
-        return (clean(values[name]).strip() if name else None), metadata
+        note = _further(picture) if picture is not None else elsewhere(values)
+        return text, {**metadata, **({"picture_note": note} if note else {})}
 
     def _picture_value(self, values: Mapping[str, Any]) -> tuple[str, Any]:
         """The column and value of the row's picture; ("", None) where there is none."""
-        for name in self.pictures:
-            value = values.get(name)
-            if isinstance(value, dict) and value.get("bytes") is None and not value.get("path"):
+        if self.picture:
+            value = values.get(self.picture)
+            return (self.picture, value) if _has_value(value) else ("", None)
+        ordered, decided = _ordered(tuple(values))
+        for name, rank in ordered:
+            value = values[name]
+            if not _has_value(value) or (decided and rank >= _OTHER):
                 continue
-            if value is None or (isinstance(value, str) and not value.strip()):
-                continue
-            if name in _MAYBE_PICTURES and name != self.picture and not _names_picture(value):
-                continue
-            return name, value
+            if name in SURE or _may_be_picture(value, rank):
+                return name, value
         return "", None
 
     def _from_text(self, name: str, text: str) -> PictureAt:
@@ -115,8 +134,81 @@ class Columns:
         return path
 
 
+_BY_BINARY, _BY_FILE, _BY_NAME, _OTHER = 10, 40, 60, 100  # ranks of columns begin here
+
+
+@lru_cache(maxsize=256)
+def _ordered(names: tuple[str, ...]) -> tuple[tuple[tuple[str, int], ...], bool]:
+    """(column, rank) by how likely its name makes it the picture, and whether one is named as a picture's without doubt."""
+    ranks = sorted(((name, _rank(name)) for name in names), key=lambda entry: entry[1])
+    return tuple(ranks), bool(ranks) and ranks[0][1] < _BY_FILE
+
+
+def _rank(name: str) -> int:
+    name = name.lower()
+    for begin, known in ((0, SURE), (_BY_BINARY, _BINARY), (_BY_FILE, _FILES)):
+        if name in known:
+            return begin + known.index(name)
+    if _SECONDARY.search(name):
+        return _OTHER + 1
+    return _BY_NAME if _PICTORIAL.search(name) else _OTHER
+
+
+def _may_be_picture(value: Any, rank: int) -> bool:
+    if isinstance(value, bytes):
+        return rank < _BY_FILE or _is_picture(value)
+    if isinstance(value, str):
+        return rank < _OTHER and _is_pictorial(value)
+    return _is_pictorial(value)
+
+
+def _has_value(value: Any) -> bool:
+    """Whether a value is no empty one; a list where an entry is none."""
+    if isinstance(value, list):
+        return any(_has_value(entry) for entry in value if not isinstance(entry, list))
+    if isinstance(value, dict):
+        return value.get("bytes") is not None or bool(value.get("path"))
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _is_pictorial(value: Any) -> bool:
+    """Whether a value is a picture or names the file of one."""
+    if isinstance(value, str):
+        text = value.strip()
+        return not _URL.match(text) and (_names_picture(text) or text[:11].lower() == "data:image/" or _is_base64_picture(text))
+    return _is_picture(value)
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether a value that is no text is a picture, or a list of them."""
+    if isinstance(value, bytes):
+        return picture_format(value[:1024]) is not None
+    if isinstance(value, dict):
+        content = value.get("bytes")
+        return content is not None if isinstance(content, bytes | None) and content else _names_picture(value.get("path"))
+    return isinstance(value, list) and any(_is_pictorial(entry) for entry in value[:64] if not isinstance(entry, list))
+
+
+def _further(picture: Any) -> str:
+    """What is to be said of a value with more than one picture."""
+    more = sum(_has_value(entry) for entry in picture) - 1 if isinstance(picture, list) else 0
+    return "a row is one item: of its pictures the first is taken, further ones are left out" if more > 0 else ""
+
+
+def elsewhere(values: Mapping[str, Any]) -> str:
+    """What is to be said of a row without a picture that names one on a network."""
+    sized = {"width", "height"} <= {name.lower() for name in values}  # as lists of pictures for img2dataset have
+    for name, value in values.items():
+        if not isinstance(value, str) or not _URL.match(value):
+            continue
+        named = _URL_NAME.fullmatch(name) or (sized and name.lower() in ("url", "link", "src"))
+        if named or _names_picture(urlsplit(value).path if value.isprintable() and "[" not in value else ""):
+            return _REMOTE
+    return ""
+
+
 def columns_of(
-    names: Sequence[str], *, path: Path, key: str | None, picture: str | None, text: str | None, typed: bool, complete: bool
+    names: Sequence[str], *, path: Path, key: str | None, picture: str | None, text: tuple[str, ...], typed: bool, complete: bool
 ) -> Columns:
     """The columns of a table, as named or by convention.
 
@@ -127,7 +219,7 @@ def columns_of(
     Raises:
         FormatError: a column that was named is not there.
     """
-    missing = [name for name in (key, picture, text) if name and name not in names]
+    missing = [name for name in (key, picture, *text) if name and name not in names]
     if complete and missing:
         raise FormatError(f"has no column {missing[0]!r}; it has {', '.join(names)}", path=path)
     key = key or next((name for name in _KEYS if name in names), None)
@@ -135,7 +227,7 @@ def columns_of(
 
 
 def _names_picture(value: Any) -> bool:
-    return isinstance(value, str) and Path(value.strip()).suffix.lower() in PICTURE_SUFFIXES
+    return isinstance(value, str) and PurePosixPath(value.strip()[-_QUOTE_LENGTH:].replace("\\", "/")).suffix.lower() in PICTURE_SUFFIXES
 
 
 def _is_base64_picture(text: str) -> bool:

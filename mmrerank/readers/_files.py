@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes, and its bytes and hash under a size limit. Shared by the readers."""
+"""The bytes of a file and their hash, under a size limit. Shared by the readers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from mmrerank.errors import FormatError
 
@@ -18,79 +20,6 @@ MIB = 2**20
 _CHUNK = MIB
 SPARE_BYTES = 256 * MIB  # of this process: whoever reads far ahead of the decoding opens files again beyond it
 RACY_NS = 2_000_000_000  # coarser than the clock of any file system: what changed this shortly ago may change again within one tick
-# suffix -> the picture format that belongs to it
-PICTURE_SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WebP",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-_PICTURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),  # BigTIFF
-    (b"MM\0+", "TIFF"),
-)
-_OTHERS = (
-    (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "ZIP"),
-    (b"\x1f\x8b", "gzip"),
-    (b"PAR1", "Parquet"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file it stands for"),
-    (b"\0\0\1\0", "an icon"),
-    (b"8BPS", "a Photoshop document"),
-)
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"hevc": "HEIC"}
-
-
-def picture_format(head: bytes) -> str | None:
-    """The picture format that the first 12 bytes announce, of those that are read; None for anything else.
-
-    >>> picture_format(b"GIF89a......"), picture_format(b"%PDF-1.7....")
-    ('GIF', None)
-    """
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    return next((name for magic, name in _PICTURES if head.startswith(magic)), None)
-
-
-def looks_like(head: bytes) -> str:
-    """What the first bytes of something that was not expected look like, in words for a message.
-
-    >>> looks_like(b"<!DOCTYPE html><html>"), looks_like(b"\\x00\\x01\\x02")
-    ('HTML', 'unknown binary data')
-    """
-    kind = picture_format(head) or next((name for magic, name in _OTHERS if head.startswith(magic)), None)
-    if kind is not None:
-        return kind
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "a video")
-    if head[257:262] == b"ustar":
-        return "a tar archive"
-    return _text_kind(head)
-
-
-def _text_kind(head: bytes) -> str:
-    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "HTML"
-    if start.startswith((b"<?xml", b"<svg")):
-        return "SVG" if b"<svg" in start else "XML"
-    if not start.strip(b"\0"):
-        return "nothing but zero bytes"
-    printable = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head[:512])
-    return "text" if printable else "unknown binary data"
 
 
 class Unopened(FormatError):
@@ -162,6 +91,13 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             return file.read(max_bytes)
         except OSError as error:
             raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+
+
+@contextmanager
+def mapped(path: Path, *, max_bytes: int) -> Iterator[memoryview]:
+    """The bytes of a regular file, of which only those that are looked at are read; FormatError as `opened`. Valid within the block."""
+    with opened(path, max_bytes=max_bytes) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content, memoryview(content) as data:
+        yield data
 
 
 def hash_of(*parts: bytes | str) -> str:
@@ -240,6 +176,10 @@ class Recent(Generic[T]):
         self._keep = keep
         self._lock = threading.Lock()  # held while making too: ten threads that ask at once make it once
         self._entries: OrderedDict[Path, tuple[tuple[int, int], T]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Empty again: a handle that is pickled takes no file along."""
+        return Recent, (self._make, self._keep)
 
     def get(self, path: Path) -> T:
         """What `make` gives for the file as it is now."""

@@ -24,7 +24,8 @@ _VOWEL = re.compile(
 )
 _SHARE = 0.3  # of unreadable characters
 _FAR_SHARE = 0.12
-_FEWEST_WORDS = 30
+_FEWEST_WORDS = 8  # and as many different ones: a table repeats a few
+_MANY_WORDS = 30
 _MOST_CHARACTERS = 4000  # are looked at; it is a share that decides
 _GRAMMAR = frozenset(
     [
@@ -188,9 +189,7 @@ def is_meaningless(text: str) -> bool:
     if len(_UNREADABLE.findall(sample)) > _SHARE * count or len(_FAR_LATIN.findall(sample)) > _FAR_SHARE * count:
         return True
     words = _WORD.findall(text[:_MOST_CHARACTERS])
-    if len(words) < _FEWEST_WORDS or not _mostly_latin(words) or _grammar_share(words) >= 0.01:
-        return False
-    if len(set(words)) < _FEWEST_WORDS / 2:  # a table that repeats a few
+    if len(words) < _FEWEST_WORDS or len(set(words)) < _FEWEST_WORDS or not _mostly_latin(words) or _grammar_share(words) >= 0.01:
         return False
     return _without_vowels(words) > 0.5 or any(_reads_well(moved) for moved in _moved(text[:_MOST_CHARACTERS]))
 
@@ -204,12 +203,12 @@ def _grammar_share(words: list[str]) -> float:
 
 
 def _reads_well(words: list[str]) -> bool:
-    return _grammar_share(words) > 0.15 and len(_GRAMMAR.intersection(word.lower() for word in words)) >= 4
+    return _grammar_share(words) > 0.2 and len(_GRAMMAR.intersection(word.lower() for word in words)) >= 3
 
 
 def _without_vowels(words: list[str]) -> float:
     long = [word for word in words if len(word) >= 4]
-    return sum(_VOWEL.search(word) is None for word in long) / len(long) if len(long) >= _FEWEST_WORDS else 0.0
+    return sum(_VOWEL.search(word) is None for word in long) / len(long) if len(long) >= _MANY_WORDS else 0.0
 
 
 def _moved(text: str) -> Iterator[list[str]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from mmrerank.types import Item
 
-TEXT_FIELDS = ("text", "caption", "title")
 _INT64 = 2**63
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
 _DECIMAL = re.compile(r"-?(0|[1-9]\d{0,14})\.\d{1,15}", re.ASCII)

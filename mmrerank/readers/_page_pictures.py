@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mmrerank.readers._files import PICTURE_SUFFIXES, RACY_NS
+from mmrerank.readers._files import RACY_NS
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
 
 _Reading: TypeAlias = Callable[[Path], dict[str, int]]
 Pages: TypeAlias = Literal["auto", "all", "never"]

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmrerank.errors import FormatError
-from mmrerank.readers._files import MIB, looks_like, opened
+from mmrerank.readers._files import MIB, opened
+from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._rows import Row
 
 _BATCH_BYTES = 16 * MIB
@@ -53,7 +54,9 @@ class Parquet:
     def __init__(self, path: Path) -> None:
         self._path = path
         with _file(path) as parquet:
-            self.columns: tuple[str, ...] = tuple(parquet.schema_arrow.names)
+            schema = parquet.schema_arrow
+            self.columns: tuple[str, ...] = tuple(schema.names)
+            self.nested = tuple(field.name for field in schema if _is_nested(field.type))  # bytes, records and lists
             self._sizes = [_size(parquet, group) for group in range(parquet.num_row_groups)]  # (rows, bytes) of each row group
 
     def count(self) -> int:
@@ -124,6 +127,11 @@ class Parquet:
         if problem:
             raise FormatError(problem, path=self._path)
         return values
+
+
+def _is_nested(kind: Any) -> bool:
+    of = pa.types
+    return bool(of.is_nested(kind) or of.is_binary(kind) or of.is_large_binary(kind) or of.is_fixed_size_binary(kind))
 
 
 def _size(parquet: Any, group: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import re
 import statistics
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -31,6 +32,7 @@ _ON_TOP = 0.2  # of a letter's width: cells of that size tell whether two lie on
 _WIDE = 6  # times the height of the letters: a piece of prose is no narrower
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
+_LIGATURES = frozenset(unicodedata.normalize("NFKC", chr(code)) for code in [*range(0xFB50, 0xFE00), *range(0xFE70, 0xFEFD)])
 _Rectangle: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom in points of the page
 
 
@@ -279,5 +281,11 @@ def _glyph(letter: _Letter) -> tuple[float, float, float, float, bool]:
 
 
 def _turned(letters: list[_Letter]) -> list[_Letter]:
+    """The letters of one glyph in the order in which they are read.
+
+    pdfium turns round what a font's map gives for a glyph, not what it takes apart itself, the single characters for ligatures.
+    """
+    text = "".join(letter.text for letter in letters)
     is_ligature = len(letters) > 1 and letters[0].is_drawn and all(_RIGHT_TO_LEFT.match(letter.text) for letter in letters)
-    return letters[::-1] if is_ligature else letters
+    is_in_order = text in _LIGATURES and text[::-1] not in _LIGATURES
+    return letters[::-1] if is_ligature and not is_in_order else letters

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from mmrerank.errors import FormatError
-from mmrerank.readers._files import MIB, looks_like, opened
+from mmrerank.readers._files import MIB, opened
+from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._metadata import parsed
 
 MAX_LINE = 256 * MIB
@@ -257,4 +258,4 @@ class Delimited:
 
 
 def _delimiter_of(header: str) -> str:
-    return max(",;\t", key=header.count)  # the first of them where none occurs
+    return max(",;\t|", key=header.count)  # the first of them where none occurs

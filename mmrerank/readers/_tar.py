@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from mmrerank.readers._files import MIB, looks_like, opened
+from mmrerank.readers._files import MIB, opened
+from mmrerank.readers._kinds import looks_like
 
 _BLOCK = 512
 _MAX_END = MIB  # of the zeros that end an archive; tar pads to 10 KiB unless told otherwise

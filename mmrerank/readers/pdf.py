@@ -1,13 +1,15 @@
 """Reads PDFs through pdfium: each page is one item, with its text layer, its place in the document and a picture on demand.
 
-A page without a text layer is read by OCR where Tesseract is there (`_ocr.py`). Its metadata says where its text is from, or why
-it has none: `text_source` is "ocr", `text_note` the reason. OCR that fails costs the text of that page, never the page.
+A page whose text layer will not do (none, a stamp over a scan, letters that mean nothing: `_pdf_text.py`) is read by OCR where
+Tesseract is there (`_ocr.py`). Its metadata says where its text is from, or why it has none: `text_source` is "ocr", `text_note` the
+reason. OCR that fails costs the text of that page, never the page. Running heads and feet stand in front of a page's text, a form feed
+between (`_running_lines.py`).
 
 pdfium is not thread-safe: one lock covers every call, so pages are read and rendered one at a time, and other threads encode
 meanwhile. Few documents stay open and are closed explicitly under the same lock. There is no limit on the time that one page
 takes to render; its pixels are bounded.
-Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 3 to 4 ms a page for the text, as bare pdfium;
-20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
+Cost: reading the file once, up to `_WHOLE_BYTES` for its hash and for pdfium alike; 4 to 5 ms a page for the text, 3 to 4 of them
+bare pdfium; 20 to 40 ms to render a page at 144 dpi; 0.5 to 3 s of one core for OCR.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import MIB, hash_of, hashed, looks_like, opened, status_of
+from mmrerank.readers._files import MIB, hash_of, hashed, opened, status_of
+from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._page_numbers import numbered
 from mmrerank.readers._passwords import decrypted, encoded_passwords, number_of_passwords
@@ -55,7 +58,7 @@ class Options:
     dpi: int = 144  # at which a page is rendered
     max_side_px: int = 4096  # a larger page is rendered at fewer dpi: at most 50 MB a picture
     max_pages: int = 50_000  # a file of 1 kB can claim a million
-    ocr: _ocr.Ocr = "auto"  # pages without text are read by OCR: where it is there; never; or a missing program is an error
+    ocr: _ocr.Ocr = "auto"  # pages whose text layer will not do are read by OCR: where it is there; never; or a missing program is an error
     ocr_language: str = "eng"  # as Tesseract calls it; "eng+deu" for both
     ocr_timeout_s: float = 60.0  # for one page
 
@@ -189,6 +192,29 @@ class PagePicture:
             bitmap.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledPagePicture:
+    """The page that bears a label, such as "iv" or "A-3"; in a document without labels, the page of that number."""
+
+    label: str
+    first: PagePicture  # of the document, and how it is rendered
+
+    def open(self) -> Image.Image:
+        """As `PagePicture.open`; FormatError too where no page bears the label, or several do."""
+        with _LOCK:
+            return replace(self.first, page_number=self._number(_DOCUMENTS.get(self.first.path))).open()
+
+    def _number(self, document: Any) -> int:
+        labels = [document.get_page_label(n) for n in range(len(document))]
+        numbers = [n for n, label in enumerate(labels, 1) if label == self.label]
+        if not any(labels) and self.label.isascii() and self.label.isdecimal():
+            numbers = [n for n in (int(self.label),) if 1 <= n <= len(labels)]
+        if len(numbers) != 1:
+            bearers = f"the pages {', '.join(map(str, numbers))} bear" if numbers else f"none of {len(labels)} pages bears"
+            raise FormatError(f"{bearers} the label {self.label!r}", path=self.first.path, hint="Say which by page_number.")
+        return numbers[0]
+
+
 def _page(document: Any, page_number: int, path: Path) -> Any:
     if page_number > len(document):
         raise FormatError(f"has {len(document)} pages, so no page {page_number}", path=path)
@@ -281,7 +307,9 @@ class PdfReader:
         return _ocr.outdated(note, self._options.ocr)
 
     def handle(self, path: Path, fragment: str) -> ImageHandle:
-        """The picture of the page that `#page=N` names; FormatError for any other fragment."""
+        """The picture of the page that `#page=N` names, or that bears the label of `#label=TEXT`; FormatError for any other fragment."""
+        if fragment.startswith("#label="):
+            return LabelledPagePicture(label=fragment.removeprefix("#label="), first=self._picture(path, 1))
         match = _FRAGMENT.fullmatch(fragment)
         if match is None:
             raise FormatError(f"{fragment!r} names no page; expected '#page=N' with N from 1", path=path)

@@ -1,9 +1,11 @@
 """Reads tables, a row an item: Parquet (as Hugging Face writes it), JSON lines, CSV and TSV.
 
 The key comes from `key`, `id` or `item_id`, otherwise it is the row's number. The picture comes from `image` (bytes, a
-`{"bytes", "path"}` record, base64, a data URI or a path), from `image_path`, or from `path`, `file` or `filename` where that
-names a picture file. Paths are relative to the table's folder and must stay below it; URLs are never fetched. The text comes
-from `text`, `caption` or `title`. All else is metadata. The options name other columns.
+`{"bytes", "path"}` record, base64, a data URI or a path) or `image_path`, from `jpg`, `images` and other names that data sets use, from
+`file_name`, `filepath` and their like where that names a picture file, or from any column whose bytes or records are pictures. Paths are
+relative to the table's folder and must stay below it; URLs are never fetched. The text comes from `text`, `caption`, `title` and other
+names of captions; several are lines. All else is metadata. The options name other columns. A row is one item: where it has further
+pictures, or its picture lies at a URL, `picture_note` in its metadata says so.
 Cost: one pass. Opening pictures later lists the keys once a file; then a row of a Parquet file costs its row group, which is
 kept for the next ones, and a row of another table its line.
 """
@@ -13,15 +15,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
 from mmrerank.errors import FormatError
-from mmrerank.parts import printed
-from mmrerank.readers._columns import Columns, PictureAt, columns_of
+from mmrerank.parts import as_tuple, printed
+from mmrerank.readers._columns import SURE, Columns, PictureAt, columns_of
 from mmrerank.readers._files import SPARE_BYTES, Recent, hash_of, hashed, spared
 from mmrerank.readers._metadata import empty
 from mmrerank.readers._parquet import Parquet
@@ -31,6 +33,7 @@ from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 _SOURCES: Mapping[str, type[Parquet | JsonLines | Delimited]] = {
     ".parquet": Parquet,
+    ".pq": Parquet,
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".csv": Delimited,
@@ -42,8 +45,8 @@ _LOOKED_AT = 100  # rows of a table, to see whether it has pictures
 @dataclass(frozen=True, kw_only=True)
 class Options:
     id_column: str | None = None  # key of the item; None: key, id or item_id, else the row's number
-    image_column: str | None = None  # None: image, image_path, or what names a picture file
-    text_column: str | None = None  # None: text, caption or title
+    image_column: str | None = None  # None: image, image_path, jpg, ..., what names a picture file, or holds pictures
+    text_column: str | tuple[str, ...] | None = None  # one or several; None: text, caption, title, ...
     mislabelled: Mislabelled = "refuse"  # a PNG in a file named .jpg; bytes in the table carry no name
     max_bytes: int = LIMITS.max_bytes  # of one picture
 
@@ -75,7 +78,7 @@ def _table(path: Path, options: Options) -> _Table:
         path=path,
         key=options.id_column,
         picture=options.image_column,
-        text=options.text_column,
+        text=as_tuple(options.text_column) if options.text_column is not None else (),
         typed=source.typed,
         complete=not isinstance(source, JsonLines),
     )
@@ -105,8 +108,8 @@ def _keyed(table: _Table) -> Iterator[tuple[Row, bool]]:
     if not isinstance(source, Parquet):
         yield from ((row, False) for row in source.rows())
         return
-    present = [name for name in columns.pictures if name in source.columns]
-    surely = bool(present) and source.never_null(present[0]) and present[0] in (columns.picture, "image", "image_path")
+    present = columns.may_hold_pictures(source.columns, source.nested)
+    surely = bool(present) and source.never_null(present[0]) and (present[0] == columns.picture or present[0] in SURE)
     names = [name for name in (columns.key, *([] if surely else present)) if name]
     yield from ((row, surely) for row in (source.rows(names) if names else source.numbered()))
 
@@ -150,13 +153,12 @@ class TableReader:
     """Tables -> items with the columns that are not key, picture or text as metadata."""
 
     suffixes = frozenset(_SOURCES)
-    named_only: Literal[True] = True  # beside pictures, a table mostly describes them
 
     def __init__(self, options: Options) -> None:
         self.name = printed("table", options)
         self._options = options
         self._limits = Limits(max_bytes=options.max_bytes)
-        self._indexes = Recent(lambda path: _index(path, options), keep=4)
+        self._indexes = Recent(partial(_index, options=options), keep=4)
 
     def count(self, path: Path) -> int:
         """The number of rows, broken ones included; FormatError when the table cannot be read."""
@@ -185,6 +187,10 @@ class TableReader:
                 continue
             keys.add(key)
             yield self._entry(table.columns, row, f"{item_id}::{key}", f"{path}::{key}")
+
+    def passes_over(self, path: Path) -> str:
+        """Every table: beside pictures it mostly describes them."""
+        return "tables are read when they are named"
 
     def has_texts(self, path: Path) -> bool:
         """Whether its first rows are items without pictures."""

@@ -1,9 +1,10 @@
 """Reads WebDataset shards: the members of a tar that share a key are one item, `SHARD.tar::KEY`.
 
 Source: the WebDataset file format. The key is a member's path up to the first dot of its file name, what follows is the kind of
-its content: a picture (the first one of a sample counts), `.txt` (its text), `.json` (metadata, and the text where there is no
-`.txt`), `.cls` (metadata). Other kinds are passed over. Shards are hostile until read: nothing is extracted, members, their
-sizes and what a gzip stream unpacks to are bounded.
+its content: a picture (the first one of a sample counts), `.txt` or `.caption` (its text; several are lines), `.json` (metadata, and the
+text where there is none of these), `.cls` (metadata), whatever the case of letters. Other kinds are passed over; where a sample has
+further pictures, or none but a video, a drawing or a URL, `picture_note` in its metadata says so. Shards are hostile until read: nothing
+is extracted, members, their sizes and what a gzip stream unpacks to are bounded.
 Cost: one pass to count and one to read; the pictures of the items read have their bytes, as long as few of them wait. Opening a
 picture later reads just that member of a plain tar, but unpacks a gzip stream up to it: keep shards that are searched as plain `.tar`.
 """
@@ -20,14 +21,18 @@ from PIL import Image
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.readers._files import MIB, PICTURE_SUFFIXES, Recent, Spare, hash_of, spared
-from mmrerank.readers._metadata import TEXT_FIELDS, clean, empty, parsed, plain
+from mmrerank.readers._captions import text_of
+from mmrerank.readers._columns import elsewhere
+from mmrerank.readers._files import MIB, Recent, Spare, hash_of, spared
+from mmrerank.readers._kinds import PICTURE_SUFFIXES
+from mmrerank.readers._metadata import clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
 from mmrerank.readers._tar import Archive, Broken, Member, archive
 from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 _MAX_TEXT = 16 * MIB
-_TEXTS = ("txt", "json", "cls")
+_CAPTIONS = ("txt", "text", "caption", "captions", "cap")  # kinds, or what they end in: `en.txt`
+_UNREAD = frozenset((".svg", ".eps", ".wmf", ".emf", ".mp4", ".webm", ".mov", ".avi", ".mkv", ".pdf", ".npy", ".npz", ".pth"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +53,31 @@ class _Sample:
     problem: str = ""
 
     @property
+    def pictures(self) -> list[str]:
+        """The kinds of its pictures."""
+        return [kind for kind in self.members if _suffix(kind) in PICTURE_SUFFIXES]
+
+    @property
     def picture(self) -> str | None:
         """The kind of its first picture."""
-        return next((kind for kind in self.members if _suffix(kind) in PICTURE_SUFFIXES), None)
+        return next(iter(self.pictures), None)
+
+    @property
+    def note(self) -> str:
+        """What is to be said of its pictures beside the one that is taken."""
+        if len(self.pictures) > 1:
+            return "a sample is one item: of its pictures the first is taken, further ones are left out"
+        unread = sorted({_suffix(kind) for kind in self.members} & _UNREAD)
+        return f"its {', '.join(unread)} is not read, only its text" if unread and not self.pictures else ""
 
 
 def _suffix(kind: str) -> str:
     return "." + kind.rsplit(".", 1)[-1].lower()
+
+
+def _is_described(kind: str) -> bool:
+    """Whether a member of this kind is text or metadata."""
+    return _suffix(kind)[1:] in (*_CAPTIONS, "json", "cls")
 
 
 def _key_and_kind(name: str) -> tuple[str, str] | None:
@@ -110,7 +133,7 @@ class _Samples:
     def _add(self, sample: _Sample, kind: str, member: Member) -> None:
         sample.problem = sample.problem or _problem_of(member.name)
         sample.members[kind] = member
-        if kind in _TEXTS:
+        if _is_described(kind):
             limit = _MAX_TEXT
         elif kind == sample.picture:
             limit = self._options.max_member_bytes
@@ -228,7 +251,9 @@ class WebDatasetReader:
         try:
             if sample.problem:
                 raise ValueError(sample.problem)
-            text, metadata = _described(sample.contents)
+            text, metadata = _described({kind: content for kind, content in sample.contents.items() if _is_described(kind)})
+            note = sample.note or ("" if sample.picture else elsewhere(metadata))
+            metadata |= {"picture_note": note} if note else {}
             item = Item(item_id=sample_id, image=self._image(sample, path, compressed), text=text, metadata=metadata)
             if empty(item):
                 raise ValueError(f"neither a picture nor a text; it holds {', '.join(sample.members)}")
@@ -266,25 +291,25 @@ class WebDatasetReader:
 def _described(contents: Mapping[str, bytes]) -> tuple[str | None, dict[str, Any]]:
     """The text and the metadata of a sample; ValueError, with the reason, when one of them cannot be read."""
     values: dict[str, Any] = {}
-    if "json" in contents:
+    for kind in (kind for kind in contents if _suffix(kind) == ".json"):
         try:
-            content = parsed(contents["json"])
+            content = parsed(contents[kind])
         except ValueError as error:
-            raise ValueError(f"its .json cannot be read: {error}") from error
-        values = dict(content) if isinstance(content, dict) else {"json": content}
-    if "cls" in contents:
-        label = _decoded(contents, "cls")
-        values["cls"] = int(label) if label.isdecimal() and len(label) < 19 else label
-    text = _decoded(contents, "txt")
-    if not text:
-        name = next((name for name in TEXT_FIELDS if isinstance(values.get(name), str)), "")
-        text = clean(values.pop(name, "")).strip()
-    return text or None, plain(values)
+            raise ValueError(f"its .{kind} cannot be read: {error}") from error
+        values |= dict(content) if isinstance(content, dict) else {kind: content}
+    for kind in (kind for kind in contents if _suffix(kind) == ".cls"):
+        label = _decoded(contents, kind)
+        values[kind.lower()] = int(label) if label.isdecimal() and len(label) < 19 else label
+    captions = [text for kind in contents if _suffix(kind)[1:] in _CAPTIONS and (text := _decoded(contents, kind))]
+    if captions:
+        return "\n".join(dict.fromkeys(captions)), plain(values)
+    caption, names = text_of(values)
+    return caption, plain({name: value for name, value in values.items() if name not in names})
 
 
 def _decoded(contents: Mapping[str, bytes], kind: str) -> str:
     try:
-        return clean(contents.get(kind, b"").decode("utf-8-sig")).strip()
+        return clean(contents[kind].decode("utf-8-sig")).strip()
     except UnicodeDecodeError as error:
         raise ValueError(f"its .{kind} is not UTF-8 at byte {error.start}") from error
 

@@ -34,7 +34,8 @@ import numpy.typing as npt
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import best_first, levelled
 from mmrerank.parts import printed
-from mmrerank.types import Array, Candidate, DescriptorSource, Modality, Notes, Query, Ranking
+from mmrerank.rerankers._rankings import obstacle_notes
+from mmrerank.types import Array, Candidate, DescriptorSource, Modality, Notes, PartialDescriptors, Query, Ranking
 
 Against: TypeAlias = Literal["refined", "original"]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -230,36 +231,64 @@ class SuperGlobal:
         self._descriptors = descriptors
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
-        """The candidates by refined score, equal ones in the incoming order; each with its reason.
+        """The candidates by refined score, equal ones in the incoming order; each with its reason. What has no descriptor, or one with
+        NaN, follows without a score, and is in nobody's neighbourhood.
 
         Raises:
             ShapeError: the source gives other than one row per candidate, or rows and query differ in dims.
-            InputError: a descriptor has NaN, or a candidate stands twice.
+            InputError: the query's descriptor has NaN, or a candidate stands twice.
         """
-        if not candidates:
-            return Ranking(query_id=query.query_id, candidates=())
-        rows = self._descriptors.of_items(query, [candidate.item.item_id for candidate in candidates])
-        if len(rows) != len(candidates):
-            raise ShapeError(f"expected {len(candidates)} descriptors, one per candidate of {query.query_id!r}; got {len(rows)}")
+        ids = [candidate.item.item_id for candidate in candidates]
+        obstacles = self._obstacles(query, ids)
+        present = [n for n, item_id in enumerate(ids) if item_id not in obstacles]
+        rows = self._rows(query, [ids[n] for n in present])
+        usable = np.isfinite(rows).all(axis=1) if len(present) else np.zeros(0, np.bool_)
+        obstacles |= {ids[n]: "it has NaN or infinite values" for n in np.array(present)[~usable].tolist()}
+        present = [n for n in present if ids[n] not in obstacles]
+        order, scores, reasons = self._ordered(query, ids, present, rows[usable])
+        behind = [n for n in range(len(ids)) if ids[n] in obstacles]
+        notices, why = obstacle_notes(candidates, {n: obstacles[ids[n]] for n in behind}, "no descriptor")
+        ranked = (_scored(candidates[present[i]], float(scores[i])) for i in order)
+        notes = Notes(
+            status="completed" if behind else "ok",
+            messages=tuple(notices),
+            reasons=reasons | {ids[n]: reason for n, reason in why.items()},
+        )
+        last = (Candidate(item=candidates[n].item) for n in behind)
+        return Ranking(query_id=query.query_id, candidates=(*ranked, *last), notes=notes)
+
+    def _obstacles(self, query: Query, ids: Sequence[str]) -> dict[str, str]:
+        """Why there is no descriptor of some of the items, where the source says so beforehand."""
+        return dict(self._descriptors.missing(query, ids)) if isinstance(self._descriptors, PartialDescriptors) and ids else {}
+
+    def _rows(self, query: Query, ids: Sequence[str]) -> Array:
+        """(n, D) the descriptors of these items."""
+        rows = np.asarray(self._descriptors.of_items(query, ids) if ids else np.empty((0, 0)), dtype=np.float32)
+        if len(rows) != len(ids):
+            raise ShapeError(f"expected {len(ids)} descriptors, one per candidate of {query.query_id!r}; got {len(rows)}")
+        if rows.ndim != 2:
+            raise ShapeError(f"expected descriptors (M, D); got {rows.shape}")
+        return rows
+
+    def _ordered(self, query: Query, ids: Sequence[str], present: Sequence[int], rows: Array) -> tuple[list[int], Array, dict[str, str]]:
+        """The order of the rows, their scores, and why each stands where it stands."""
+        if not present:
+            return [], np.empty(0, np.float32), {}
         refined = _refined(self._descriptors.of_query(query), rows, self._options)
         scores = levelled(refined.scores)
-        order = best_first(scores)
-        return Ranking(
-            query_id=query.query_id,
-            candidates=tuple(_scored(candidates[i], float(scores[i])) for i in order),
-            notes=Notes(reasons={candidates[i].item.item_id: _reason(refined, i, rank) for rank, i in enumerate(order, start=1)}),
-        )
+        order = [int(i) for i in best_first(scores)]
+        return order, scores, {ids[present[i]]: _reason(refined, i, present[i], rank) for rank, i in enumerate(order, start=1)}
 
 
 def _scored(candidate: Candidate, score: float) -> Candidate:
     return Candidate(item=candidate.item, score=score, raw_score=score)
 
 
-def _reason(refined: _Refined, position: int, rank: int) -> str:
+def _reason(refined: _Refined, row: int, position: int, rank: int) -> str:
     moved = f"from {position + 1} to {rank}" if position + 1 != rank else f"stays {rank}"
-    support = int(refined.support[position])
+    support = int(refined.support[row])
     close = f"{support} close neighbour{'' if support == 1 else 's'}" if support else "no close neighbour"
-    return f"{moved}: {close} in the expanded query, similarity to it {refined.to_expanded[position]:.2f}"
+    return f"{moved}: {close} in the expanded query, similarity to it {refined.to_expanded[row]:.2f}"
 
 
 def build(options: Options, descriptors: DescriptorSource) -> SuperGlobal:

@@ -54,6 +54,7 @@ class Manifest:
     index: str
     roots: tuple[Root, ...] = ()
     encoders: tuple[EncoderEntry, ...] = ()
+    exclude: tuple[str, ...] = ()  # patterns of files and folders that are left out, in later runs too
     made_by: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -80,6 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
             index=raw["index"],
             roots=tuple(Root(**root) for root in raw.get("roots", [])),
             encoders=tuple(EncoderEntry(**entry) for entry in raw.get("encoders", [])),
+            exclude=tuple(raw.get("exclude", [])),
             made_by=raw.get("made_by", {}),
             format=raw["format"],
         )

@@ -102,8 +102,8 @@ class Table:
             self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
 
     def known(self, under: str = "") -> list[dict[str, Any]]:
-        """The bookkeeping fields of every row whose file id begins with `under`, and its `text_note` where any row has one."""
-        columns = [*_KNOWN, *(name for name in ("text_note",) if name in self._dataset.schema.names)]
+        """The bookkeeping fields of every row whose file id begins with `under`, and its notes where any row has one."""
+        columns = [*_KNOWN, *(name for name in ("text_note", "picture_note") if name in self._dataset.schema.names)]
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 

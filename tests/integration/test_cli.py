@@ -36,7 +36,7 @@ def test_index_has_the_fixed_shape(tmp_path: Path, photos: Path, encoder: str, c
     assert code == 0
     assert list(result) == [
         "collection", "expected", "found", "added", "updated", "unchanged", "removed", "failed", "seconds", "items_per_s", "bottleneck",
-        "text_notes", "ignored", "linked_folders",
+        "text_notes", "picture_notes", "ignored", "linked_folders",
     ]  # fmt: skip
     assert (result["expected"], result["found"], result["added"], result["failed"]) == (9, 9, 9, [])
 

@@ -84,11 +84,11 @@ def test_nothing_to_index_is_said_before_a_collection_is_made(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "report.docx").touch()
+    (tmp_path / "empty" / "report.xyz").touch()
     code, result = run(capsys, "index", tmp_path / "empty", "--into", tmp_path / "new", *encoder)
     assert (code, result["error"]["type"]) == (1, "InputError")
     assert "nothing to index" in result["error"]["message"]
-    assert "report.docx" in result["error"]["hint"]
+    assert "report.xyz" in result["error"]["hint"]
     assert not (tmp_path / "new").exists()
 
 
@@ -101,7 +101,7 @@ def test_what_was_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     for _ in range(120):
         canvas.showPage()
     canvas.save()
-    for name in ("a.docx", "b.docx", "notes"):
+    for name in ("a.xyz", "b.xyz", "notes"):
         (folder / name).touch()
     (folder / "link").symlink_to(tmp_path / "elsewhere")
     arguments = ["index", str(folder), "--into", str(tmp_path / "c"), "--json"]
@@ -111,10 +111,10 @@ def test_what_was_not_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
         result = json.loads(told.out)
         assert (result["text_notes"]["count"], len(result["text_notes"]["first"])) == (120, 100)
         assert result["text_notes"]["first"][0]["item_id"] == "scan.pdf#page=1"
-        assert result["ignored"] == {"count": 3, "first": [str(folder / name) for name in ("a.docx", "b.docx", "notes")]}
+        assert result["ignored"] == {"count": 3, "first": [str(folder / name) for name in ("a.xyz", "b.xyz", "notes")]}
         assert result["linked_folders"] == {"count": 1, "first": [str(folder / "link")]}
         assert "and 115 more" in told.err
-        assert "3 files passed over (2 .docx, 1 without suffix)" in told.err
+        assert "3 files passed over (2 .xyz, 1 without suffix)" in told.err
         assert "1 linked folder passed over" in told.err
     code, held = run(capsys, "info", tmp_path / "c")
     assert (held["text_notes"]["count"], len(held["text_notes"]["first"])) == (120, 100)

@@ -275,7 +275,8 @@ def test_a_picture_on_a_network_is_not_fetched_but_said(door: Any, monkeypatch: 
     rows = door.rerank(door.adapter("ragllava(threshold=0.0, modality=image)", backend=FakeBackend()), documents)
     assert [row.text for row in rows] == ["b", "a"]
     assert rows[1].score is None
-    assert any("nothing is fetched" in note for note in rows[0].metadata["mmrerank_notes"])
+    assert rows[0].metadata["mmrerank_notes"] == ["completed"]
+    assert any("nothing is fetched" in note for note in rows[1].metadata["mmrerank_notes"])
 
 
 def test_paths_stay_within_the_folder(door: Any, tmp_path: Path) -> None:
@@ -311,6 +312,8 @@ class _Handle:
 class Encoding(ColourEncoder):
     """Takes a text too, as one row that is the same for all."""
 
+    takes = frozenset({"image", "text"})
+
     def __init__(self, inner: ColourEncoder) -> None:
         super().__init__()
 
@@ -337,7 +340,7 @@ def test_our_errors_pass_through(door: Any) -> None:
         (lambda door: door.adapter("square"), InputError, "needs backend"),
         (lambda door: door.adapter("superglobal"), InputError, "needs encoder"),
         (lambda door: door.adapter(Reversed(), 0), InputError, "at least 1"),
-        (lambda door: door.adapter(object()), InputError, "a part with rerank"),
+        (lambda door: door.adapter(object()), InputError, "a part with `name` and `rerank`"),
         (lambda door: door.adapter("square", backend="lokal/x"), UnknownName, "backend"),
     ],
 )

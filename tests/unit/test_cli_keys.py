@@ -86,7 +86,7 @@ def test_a_key_goes_to_the_server_that_is_named_first_and_to_no_other(
 def test_an_integration_sends_the_key_of_its_backend_to_no_rerank_service(backend: FakeBackend | None, expected: str | None) -> None:
     reranking = Reranking(SERVICE, backend=backend, api_key="some")
     reranking.warm_up()
-    assert sent(reranking._part([])) == expected
+    assert sent(reranking.parts_for([])[0]) == expected
 
 
 @pytest.mark.parametrize("command", ["rerank", "serve"])

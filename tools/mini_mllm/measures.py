@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tools.mini_mllm.probes import area
+from mmrerank.evaluation.comparison import mean_interval
+from mmrerank.measures.own import score_auc
 from tools.mini_mllm.trials import Trial
 
 RESAMPLES = 10_000
@@ -40,9 +41,10 @@ def summary(trials: Sequence[Trial], *, cutoff: int = 1) -> dict[str, Any]:
     }
 
 
-def interval(differences: Floats, seed: int = 0) -> dict[str, float]:
-    """The mean of paired differences with its 95 % interval over resampled queries (percentile bootstrap)."""
-    return _interval(differences, lambda samples: differences[samples].mean(axis=1), seed)
+def interval(differences: Floats) -> dict[str, float]:
+    """The mean of paired differences with its 95 % interval over resampled queries, as `mmrerank evaluate` takes it."""
+    mean = mean_interval(differences)
+    return {"value": _round(mean.value), "low": _round(mean.low), "high": _round(mean.high)}
 
 
 def area_interval(scores: Sequence[Floats], seed: int = 0) -> dict[str, float]:
@@ -60,7 +62,7 @@ def area_interval(scores: Sequence[Floats], seed: int = 0) -> dict[str, float]:
 
 def _area(scores: Sequence[Floats]) -> float:
     positive = np.concatenate([np.arange(len(row)) == 0 for row in scores])
-    return area(np.concatenate(scores), positive)
+    return score_auc(np.concatenate(scores), positive)
 
 
 def _interval(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mmrerank.measures.own import score_auc
 from mmrerank.prompting.answers import read_marks
 from tools.mini_mllm.batches import Encoder
 from tools.mini_mllm.decode import answers
@@ -50,7 +51,7 @@ def probe(model: Any, encoder: Encoder, samples: Sequence[Sample], device: str) 
         measures["decisions"] = share(np.concatenate(decided))
     positive = np.array([sample.answer == "Yes" for sample in samples])
     if positive.any() and {sample.answer for sample in samples} == {"Yes", "No"}:
-        measures["auc"] = round(area(np.array(margins), positive), 4)
+        measures["auc"] = round(score_auc(np.array(margins), positive), 4)
     return measures
 
 
@@ -76,13 +77,3 @@ def _rankings(answer: str, right: str) -> tuple[list[int], list[int]]:
 
 def share(right: Sequence[bool] | npt.NDArray[np.bool_]) -> float:
     return round(float(np.mean(right)), 4)
-
-
-def area(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """The share of (positive, negative) pairs in which the positive scores higher; a tie is half a pair.
-
-    >>> area(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
-    0.875
-    """
-    above = scores[positive][:, None] - scores[~positive][None]
-    return float((above > 0).mean() + (above == 0).mean() / 2)

@@ -63,11 +63,12 @@ def test_queries_that_a_run_lacks_are_told_and_count_0(benchmark_: Benchmark, co
     half = Run(tag="half", rankings=dict(list(right.items())[:2]))
     whole = Run(tag="whole", rankings=right)
     note = "the run 'half' holds 2 of 4 queries; the rest count 0"
+    no_gap = "no composition gap: it takes runs of text alone and of pictures alone beside"
     judged = replace(benchmark_, measures=("R@10", "AUC"))
     alone = evaluate(judged, None, run=half)
-    assert alone.result["notes"] == [note]
+    assert alone.result["notes"] == [note, no_gap]
     assert alone.result["measures"]["R@10"]["value"] == 0.5
-    assert evaluate(judged, None, run=whole, compare=[half]).result["notes"] == [note]
+    assert evaluate(judged, None, run=whole, compare=[half]).result["notes"] == [note, no_gap]
     assert evaluate(judged, collection, run=half, rerank=["superglobal"]).result["notes"] == [note]
 
 

@@ -64,7 +64,8 @@ def changed(benchmark: Benchmark, collection: Collection, variant: str) -> Bench
 def test_every_variant_runs_by_its_name_and_prints_one_that_parses_back(name: str, benchmark_: Benchmark, collection: Collection) -> None:
     result = evaluate(benchmark_, collection, rerank=["superglobal"], depth=10, variant=name).result
     assert make_variant(result["variant"]["name"]) == make_variant(name)
-    assert set(result["variant"]) == {"name", "same_first", "overlap_10", "kendall_tau", "unchanged"}
+    own = {"paraphrased": {"spread", "wordings"}, "hard_negatives": {"negatives_10"}}.get(name.partition("(")[0], set())
+    assert set(result["variant"]) == {"name", "same_first", "overlap_10", "kendall_tau", "unchanged", "change", *own}
     assert result["made_by"]["variant"] == result["variant"]["name"]
 
 
@@ -234,3 +235,21 @@ def test_the_order_of_what_two_rankings_share_counts_where_they_share_two() -> N
 def test_kendall_by_hand() -> None:
     assert kendall_tau("abcd", "abdc") == pytest.approx((5 - 1) / 6)
     assert math.isnan(kendall_tau("ab", "cd"))
+
+
+def test_all_wordings_of_a_query_are_run_and_their_spread_is_told(benchmark_: Benchmark, collection: Collection, tmp_path: Path) -> None:
+    """Of several lines for one query the last alone once counted."""
+    query = benchmark_.queries[0]
+    words = [query.text, "something else altogether", query.text]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps({"query_id": query.query_id, "text": text}) + "\n" for text in words))
+    result = evaluate(benchmark_, collection, variant=f"paraphrased(file='{tmp_path / 'words.jsonl'}')").result
+    variant = result["variant"]
+    assert variant["wordings"] == 4
+    assert all(gain["value"] == 0 for gain in variant["change"].values())  # the first wording is the query's own
+    assert max(variant["spread"].values()) > 0
+
+
+def test_negatives_that_stay_in_front_are_counted(benchmark_: Benchmark, collection: Collection) -> None:
+    shares = evaluate(benchmark_, collection, depth=10, variant="hard_negatives(count=5)").result["variant"]["negatives_10"]
+    assert 0 < shares["first_stage"] <= 0.9
+    assert shares["first_stage"] == shares["last_stage"]

@@ -8,7 +8,7 @@ import pytest
 
 from mmrerank.errors import FormatError, InputError, MMRerankError, UnknownName
 from mmrerank.index._recipes import read_recipe
-from mmrerank.parts import make
+from mmrerank.parts import make, names
 
 RECIPES = sorted((Path(__file__).parents[3] / "indexes").glob("*.toml"))
 GOOD = "name = 'faiss_index(kind=\"hnsw\")'\ntake_it_when = 'always'\n"
@@ -21,7 +21,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_recipes_are_there() -> None:
-    assert {"flat", "flat-fp16", "hnsw", "ivf"} <= {path.stem for path in RECIPES}
+    assert {"faiss-flat", "faiss-flat-fp16", "hnsw", "ivf"} <= {path.stem for path in RECIPES}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -59,3 +59,8 @@ def test_a_wrong_recipe_is_told_why(tmp_path: Path, text: str, error: type[MMRer
 def test_a_recipe_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_no_recipe_is_called_as_an_index_is() -> None:
+    """`list` once showed a recipe `flat`, which is FAISS's, beside the index `flat`, which is ours."""
+    assert not {path.stem.replace("-", "_") for path in RECIPES} & set(names("index"))

@@ -12,6 +12,7 @@ import pytest
 
 from mmrerank.errors import InputError
 from mmrerank.ingest.files import file_id_of, list_files, path_of, readers, with_roots
+from mmrerank.ingest.notes import passed_over
 
 
 def ids(paths: list[Path], roots: tuple = ()) -> list[str]:  # type: ignore[type-arg]
@@ -70,10 +71,42 @@ def test_hidden_files_collections_and_tables_in_folders_are_passed_over(photos: 
     (photos / "collection" / "collection.toml").touch()
     (photos / "collection" / "x.png").write_bytes(b"x")
     (photos / "captions.csv").write_text("key,text\na,b\n")
-    (photos / "notes.doc").touch()
+    (photos / "notes.xyz").touch()
     listing = list_files([photos], with_roots([photos], ()), readers())
     assert len(listing.files) == 9
-    assert listing.ignored == (str(photos / "captions.csv"), str(photos / "notes.doc"))
+    assert listing.ignored == (str(photos / "captions.csv"), str(photos / "notes.xyz"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [
+        ("00[12].PNG", {"001.png", "002.png"}),
+        ("more", {"more/008.png"}),
+        ("more/*.png", {"more/008.png"}),
+        ("more/", {"more/008.png"}),
+        ("other/*", set()),
+    ],
+)
+def test_patterns_leave_out_files_and_folders_by_name_or_by_path(photos: Path, pattern: str, gone: set[str]) -> None:
+    listing = list_files([photos], with_roots([photos], ()), readers(), exclude=[pattern])
+    names = {file.file_id for file in listing.files}
+    assert set(ids([photos])) - names == gone == {name for name in ids([photos]) if listing.is_excluded(name)}
+    assert bool(gone) == ("they are excluded" in listing.passed_over.values())
+
+
+def test_folders_that_systems_keep_for_themselves_are_passed_over_and_named(photos: Path) -> None:
+    for name in ("@eaDir", "__MACOSX"):
+        (photos / name).mkdir()
+        (photos / name / "small.png").write_bytes((photos / "000.png").read_bytes())
+    listing = list_files([photos], with_roots([photos], ()), readers())
+    assert len(listing.files) == 9
+    assert [line.split(":")[0] for line in passed_over(listing)] == ["2 folders passed over"]
+
+
+def test_a_named_file_can_be_excluded_too(photos: Path) -> None:
+    paths = [photos / "000.png", photos / "001.png"]
+    listing = list_files(paths, with_roots(paths, ()), readers(), exclude=["001*"])
+    assert [file.file_id for file in listing.files] == ["000.png"]
 
 
 def test_links_to_folders_elsewhere_are_named_and_not_entered(photos: Path, tmp_path: Path) -> None:
@@ -103,9 +136,9 @@ def test_a_path_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_named_file_without_a_reader_says_which_suffixes_are_known(tmp_path: Path) -> None:
-    (tmp_path / "a.docx").touch()
+    (tmp_path / "a.xyz").touch()
     with pytest.raises(InputError, match=r"\.pdf"):
-        ids([tmp_path / "a.docx"])
+        ids([tmp_path / "a.xyz"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")

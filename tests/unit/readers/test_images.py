@@ -1,9 +1,11 @@
 import os
 import struct
 import threading
+import time
 import warnings
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 
+import mmrerank
 from mmrerank.errors import FormatError
 from mmrerank.parts import make
+from mmrerank.readers._gate import PixelGate
 from mmrerank.readers._headers import header
 from mmrerank.readers._pictures import BytesPicture, FilePicture, Limits
+from mmrerank.readers._tiff import pages_at as tiff_pages
 
 ORIENTATIONS = range(1, 9)
+ELSEWHERE = "; where other programs open it, convert it to JPEG or PNG"
 
 
 def opened(data: bytes, **options) -> Image.Image:
@@ -267,14 +273,20 @@ def test_a_jpeg_with_a_zeroed_end_is_refused(encoded):
     [
         (b"", "0 bytes"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "not a picture: looks like HTML"),
-        (b"%PDF-1.7\n1 0 obj", "not a picture: looks like PDF"),
+        (b"%PDF-1.7\n1 0 obj", "not a picture: looks like PDF; name it .pdf to have its pages read"),
         (b"PK\x03\x04" + b"\0" * 30, "not a picture: looks like ZIP"),
         (b"just some words\n", "not a picture: looks like text"),
-        (b"\xef\xbb\xbf<svg xmlns='x'/>", "not a picture: looks like SVG"),
+        (b"\xef\xbb\xbf<svg xmlns='x'/>", "SVG, which is not decoded; convert it to PNG"),
         (b"\0" * 500, "not a picture: looks like nothing but zero bytes"),
         (b"version https://git-lfs.github.com/spec/v1\n", "not a picture: looks like a Git LFS pointer, not the file it stands for"),
-        (b"\0\0\0\x20ftypheic" + b"\0" * 30, "not a picture: looks like HEIC"),
-        (b"\0\0\0\x20ftypavif" + b"\0" * 30, "not a picture: looks like AVIF"),
+        (
+            b"\0\0\0\x20ftypheic" + b"\0" * 30,
+            "a HEIC that cannot be decoded (its structure cannot be read)" + ELSEWHERE,
+        ),
+        (
+            b"\0\0\0\x20ftypavif" + b"\0" * 30,
+            "an AVIF that cannot be decoded (its structure cannot be read)" + ELSEWHERE,
+        ),
         (bytes(range(1, 200)), "not a picture: looks like unknown binary data"),
     ],
 )
@@ -497,3 +509,308 @@ def test_random_bytes_behind_a_known_start(start, rest):
         opened(start + rest, limits=Limits(max_pixels=1_000_000))
     except FormatError as error:
         assert error.reason  # noqa: PT017 - either outcome is right
+
+
+# ---------------------------------------------------------------- formats that a library opens
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix", "within"), [("AVIF", ".avif", 12), ("JPEG2000", ".jp2", 6), ("PPM", ".ppm", 0), ("TGA", ".tga", 0)]
+)
+def test_formats_that_pillow_writes_are_read_by_name_and_as_bytes(picture, encoded, format, suffix, within):
+    data = encoded(picture, format, **({"quality": 100, "subsampling": "4:4:4"} if format == "AVIF" else {}))
+    assert same(opened(data, suffix=suffix), picture, within=within)
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("PCX", ".pcx"), ("SGI", ".sgi"), ("DDS", ".dds"), ("QOI", ".qoi")])
+def test_older_formats_are_read(picture, encoded, format, suffix):
+    assert same(opened(encoded(picture, format), suffix=suffix), picture)
+
+
+def test_icons_are_read_at_their_largest(encoded):
+    source = Image.new("RGBA", (64, 64), (200, 0, 0, 255))
+    for format, suffix in (("ICO", ".ico"), ("ICNS", ".icns")):
+        assert opened(encoded(source, format), suffix=suffix).getpixel((5, 5)) == (200, 0, 0)
+
+
+def test_a_heic_is_read_upright_by_every_door():
+    """The file: 64 x 48 pixels, red rising to the right and green downwards, stored with a quarter turn clockwise by pillow-heif 1.8.1."""
+    path = Path(__file__).parents[2] / "golden" / "turned.heic"
+    doors = [FilePicture(path=path), BytesPicture(data=path.read_bytes()), mmrerank.picture(str(path)), mmrerank.picture(path.read_bytes())]
+    for picture in doors:
+        upright = picture.open()
+        assert upright.size == (48, 64)
+        assert np.abs(np.subtract(upright.getpixel((2, 2)), (8, 225, 0))).max() < 12  # what was stored at the bottom on the left
+    assert header(path.read_bytes()).size == (64, 48)
+
+
+def test_a_jpeg_xl_is_read_where_its_library_is(picture):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    for size in ((16, 24), (24, 16), (300, 401), (8, 8)):
+        pixels = np.asarray(picture.resize(size[::-1]))
+        for container in (False, True):
+            data = imagecodecs.jpegxl_encode(pixels, lossless=True, usecontainer=container)
+            assert header(data).size == size
+            assert np.array_equal(np.asarray(opened(data, suffix=".jxl")), pixels)
+
+
+def test_a_missing_library_is_named_with_its_install_line(monkeypatch):
+    monkeypatch.setattr("mmrerank.readers._further.find_spec", lambda name: None)
+    reason = refused(b"\xff\x0a" + bytes(30), suffix=".jxl")
+    assert reason == "reading a JPEG XL needs imagecodecs: pip install 'mmrerank[formats]'; or convert it to JPEG or PNG"
+    reader = make("images")
+    assert reader.passes_over(Path("a.NEF")).startswith("reading a camera's raw picture needs rawpy: pip install")
+    assert reader.passes_over(Path("a.jpg")) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript (EPS), which is not decoded"),
+        (b"\xd7\xcd\xc6\x9a" + bytes(40), "a Windows metafile (WMF), which is not decoded"),
+        (b"gimp xcf v011\0" + bytes(40), "a GIMP picture (XCF), which is not decoded"),
+        (b"\0\0\0\x18ftypmp42" + bytes(40), "not a picture: looks like a video (MP4)"),
+        (b"\x1a\x45\xdf\xa3" + bytes(40), "not a picture: looks like a video (Matroska or WebM)"),
+        (b"RIFF\x24\0\0\0AVI LIST", "not a picture: looks like a video (AVI)"),
+        (b"\0\x05\x16\x07" + bytes(40), "not a picture: looks like a Mac's companion file"),
+        (b"<?xml version='1.0'?><svg/>", "SVG, which is not decoded"),
+        (b'<?xml version="1.0"?><!DOCTYPE html PUBLIC "x"><html>', "not a picture: looks like HTML"),
+        (b'{"error": "not found"}', "not a picture: looks like JSON"),
+        (b"/annex/objects/SHA256E-s1--0.jpg\n", "not a picture: looks like a git-annex pointer"),
+        (b"BM, what a car\n and more words", "not a picture: looks like text"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(30), "a PNG that was packed for iPhone programs (CgBI) is not decoded"),
+    ],
+)
+def test_what_is_not_decoded_is_called_by_its_name_and_never_damaged(data, words):
+    assert refused(data, suffix=".jpg").startswith(words)
+
+
+def tiff_of(pixels: bytes, **tags: tuple[int, ...]) -> bytes:
+    """A TIFF of 8 x 8 whose tags are the numbers of the specification, `t258=(12,)`."""
+    defaults = {"t256": (8,), "t257": (8,), "t259": (1,), "t262": (1,), "t277": (1,), "t278": (8,), "t279": (len(pixels),)}
+    entries = {int(name[1:]): values for name, values in {**defaults, **tags}.items()} | {273: (0,)}
+    start = 8 + 2 + 12 * len(entries) + 4
+    extra, body = b"", b""
+    for tag in sorted(entries):
+        values = entries[tag]
+        if len(values) > 2:
+            body += struct.pack("<HHLL", tag, 3, len(values), start + len(extra))
+            extra += struct.pack(f"<{len(values)}H", *values)
+        else:
+            body += struct.pack("<HHL4s", tag, 4, 1, b"ATPX" if tag == 273 else struct.pack("<L", values[0]))
+    return (
+        b"II*\0"
+        + struct.pack("<LH", 8, len(entries))
+        + body.replace(b"ATPX", struct.pack("<L", start + len(extra)))
+        + bytes(4)
+        + extra
+        + pixels
+    )
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16, 32])
+def test_white_is_white_at_every_depth(bits):
+    assert np.asarray(opened(tiff_of(b"\xff" * (8 * 8 * bits // 8), t258=(bits,)))).min() == 255
+
+
+@pytest.mark.parametrize("bits", [10, 14, 24])
+def test_rare_depths_are_read_with_the_library_for_them(bits):
+    pytest.importorskip("imagecodecs")
+    assert np.asarray(opened(tiff_of(b"\xff" * (8 * 8 * bits // 8), t258=(bits,)))).min() == 255
+
+
+def test_a_scale_that_the_file_names_is_used(encoded):
+    pixels = struct.pack("<64H", *[4095] * 64)
+    assert np.asarray(opened(tiff_of(pixels, t258=(16,), t281=(4095,)))).min() == 255
+
+
+def test_floats_in_colour_and_halves_are_read():
+    colour = struct.pack("<192f", *[0.0, 0.5, 1.0] * 64)
+    assert opened(tiff_of(colour, t258=(32, 32, 32), t262=(2,), t277=(3,), t339=(3, 3, 3))).getpixel((3, 3)) == (0, 128, 255)
+    halves = struct.pack("<64e", *[0.25] * 64)
+    assert opened(tiff_of(halves, t258=(16,), t339=(3,))).getpixel((0, 0)) == (64, 64, 64)
+
+
+def test_a_bmp_of_2_bits_is_named_and_not_damaged(picture, encoded):
+    data = bytearray(encoded(picture.quantize(4), "BMP"))
+    data[28:30] = b"\2\0"
+    assert refused(bytes(data)) == "a BMP of 2 bits a pixel, which is not decoded; convert it to PNG"
+
+
+# ---------------------------------------------------------------- orientation by every door
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+
+
+def exif(orientation: int) -> bytes:
+    block = Image.Exif()
+    block[274] = orientation
+    return block.tobytes()
+
+
+def with_text(key: str, value: bytes, packed: bool) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(key, value.decode("latin-1"), zip=packed)
+    return info
+
+
+def raw_profile(block: bytes) -> bytes:
+    digits = block.hex()
+    return b"\nexif\n%8d\n" % len(block) + "\n".join(digits[n : n + 72] for n in range(0, len(digits), 72)).encode() + b"\n"
+
+
+def itxt(packed: bool) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode(), zip=packed)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("JPEG", {"quality": 100, "subsampling": 0, "exif": exif(6)}),
+        ("JPEG", {"quality": 100, "subsampling": 0, "xmp": XMP}),
+        ("PNG", {"exif": exif(6)}),
+        ("PNG", {"pnginfo": with_text("Raw profile type exif", raw_profile(exif(6)), packed=False)}),
+        ("PNG", {"pnginfo": with_text("Raw profile type exif", raw_profile(exif(6)), packed=True)}),
+        ("PNG", {"pnginfo": with_text("Raw profile type APP1", raw_profile(exif(6)), packed=True)}),
+        ("PNG", {"pnginfo": itxt(packed=False)}),
+        ("PNG", {"pnginfo": itxt(packed=True)}),
+        ("WEBP", {"lossless": True, "exif": exif(6)}),
+        ("WEBP", {"lossless": True, "xmp": XMP}),
+        ("TIFF", {"tiffinfo": {274: 6}}),
+        ("TIFF", {"tiffinfo": {700: XMP}}),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4", "exif": exif(6)}),
+    ],
+)
+def test_orientation_counts_wherever_tools_put_it(picture, encoded, written, format, options):
+    data = encoded(picture, format, **options)
+    upright = picture.transpose(Image.Transpose.ROTATE_270)
+    path = written(f"a.{format.lower()}", data)
+    doors = [opened(data), FilePicture(path=path).open(), mmrerank.picture(str(path)).open(), mmrerank.picture(data).open()]
+    if "APP1" not in str(options.get("pnginfo", "") and options["pnginfo"].chunks[0][1][:30]):  # Pillow does not read this one
+        doors.append(mmrerank.picture(Image.open(BytesIO(data))).open())
+    assert all(same(picture, upright, within=12 if format in ("JPEG", "AVIF") else 0) for picture in doors)
+
+
+def test_exif_goes_before_xmp(picture, encoded):
+    assert opened(encoded(picture, "JPEG", exif=exif(3), xmp=XMP)).size == picture.size
+
+
+# ---------------------------------------------------------------- pages of a TIFF
+
+
+def pages_of(count: int, **options) -> bytes:
+    pages = [Image.new("L", (20 + n, 30), 40 * n) for n in range(count)]
+    buffer = BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"big_tiff": True}])
+def test_the_pages_of_a_tiff_are_items(written, sorted_out, options):
+    path, reader = written("a.tif", pages_of(3, **options)), make("images(ocr='never')")
+    entries, failures = sorted_out(reader, path)
+    assert (failures, reader.count(path), reader.is_one_item(path)) == ([], 3, False)
+    assert [entry.item.item_id for entry in entries] == [f"a.tif#page={n}" for n in (1, 2, 3)]
+    assert {(entry.item.document_id, entry.item.page_number) for entry in entries} == {("a.tif", n) for n in (1, 2, 3)}
+    assert [entry.item.image.open().size for entry in entries] == [(20, 30), (21, 30), (22, 30)]
+    assert reader.handle(path, "#page=3").open().getpixel((0, 0)) == (80, 80, 80)
+    assert len({entry.content_hash for entry in entries}) == 3
+    with pytest.raises(FormatError, match="has 3 pages and no page 4"):
+        reader.handle(path, "#page=4").open()
+
+
+def test_a_tiff_of_one_page_keeps_its_id(written, sorted_out):
+    (entry,), _ = sorted_out(make("images(ocr='never')"), path := written("a.tif", pages_of(1)))
+    assert (entry.item.item_id, make("images").count(path)) == ("a.tif", 1)
+
+
+def test_smaller_versions_in_a_tiff_are_no_pages(written, sorted_out):
+    data = bytearray(pages_of(2))
+    places = tiff_pages(memoryview(bytes(data)), 9)
+    entries = struct.unpack_from("<H", data, places[1])[0]
+    for n in range(entries):  # the second directory says that it is a smaller version of the first
+        place = places[1] + 2 + 12 * n
+        if struct.unpack_from("<H", data, place)[0] == 257:
+            struct.pack_into("<HHLL", data, place - 12 * n, 254, 4, 1, 1)
+    (entry,), failures = sorted_out(make("images(ocr='never')"), written("a.tif", bytes(data)))
+    assert (entry.item.item_id, failures) == ("a.tif", [])
+
+
+def test_a_page_that_cannot_be_read_costs_itself_only(written, sorted_out):
+    data = bytearray(pages_of(3))
+    place = tiff_pages(memoryview(bytes(data)), 9)[1]
+    for n in range(struct.unpack_from("<H", data, place)[0]):
+        if struct.unpack_from("<H", data, place + 2 + 12 * n)[0] == 273:
+            struct.pack_into("<L", data, place + 2 + 12 * n + 8, 2**31)
+    entries, (failure,) = sorted_out(make("images(ocr='never')"), path := written("a.tif", bytes(data)))
+    assert ([entry.item.page_number for entry in entries], failure.path) == ([1, 3], "a.tif#page=2")
+    assert failure.reason == "truncated: its pixels lie beyond the end"
+    assert make("images").count(path) == 3
+
+
+def test_directories_that_go_round_end_there(written):
+    data = bytearray(pages_of(2))
+    first, second = tiff_pages(memoryview(bytes(data)), 9)
+    struct.pack_into("<L", data, second + 2 + 12 * struct.unpack_from("<H", data, second)[0], first)
+    assert make("images").count(written("a.tif", bytes(data))) == 2
+
+
+def test_more_pages_than_are_read_are_one_failure(written, sorted_out):
+    reader = make("images(max_pages=2, ocr='never')")
+    entries, (failure,) = sorted_out(reader, path := written("a.tif", pages_of(4)))
+    assert (len(entries), failure.path, reader.count(path)) == (2, "a.tif#page=3", 3)
+
+
+@pytest.mark.parametrize(("format", "options"), [("GIF", {}), ("WEBP", {}), ("PNG", {})])
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(encoded, written, sorted_out, format, options):
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    still = encoded(frames[0], format)
+    data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    entries = [sorted_out(make("images"), written(f"{n}.{format.lower()}", d))[0][0] for n, d in enumerate((still, data))]
+    assert ["picture_note" in entry.item.metadata for entry in entries] == [False, True]
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_pixels_that_are_open_at_one_time_are_bounded_over_all_threads():
+    gate, most, lock = PixelGate(100), [0, 0], threading.Lock()
+
+    def decode(pixels: int) -> None:
+        with gate.scope(), gate.room_for(pixels):
+            with lock:
+                most[0] += pixels
+                most[1] = max(most[1], most[0])
+            time.sleep(0.002)
+            with lock:
+                most[0] -= pixels
+
+    threads = [threading.Thread(target=decode, args=(size,)) for size in (60, 50, 40, 30, 20, 100, 10) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert 0 < most[1] <= 100
+
+
+def test_one_picture_above_the_bound_is_let_in_alone_and_a_second_of_one_thread_does_not_wait():
+    gate = PixelGate(100)
+    with gate.room_for(500):
+        pass
+    with gate.scope():
+        with gate.room_for(90):
+            pass
+        with gate.room_for(90):
+            pass
+    with gate.room_for(100):
+        pass
+
+
+def test_an_icon_that_counts_its_colours_is_an_icon(encoded):
+    data = bytearray(encoded(Image.new("RGB", (16, 16), "red"), "ICO"))
+    data[8] = 2  # as icons of few colours say it
+    assert opened(bytes(data), suffix=".ico").getpixel((3, 3)) == (255, 0, 0)

@@ -132,6 +132,102 @@ def test_pictures_by_path_below_the_folder_of_the_table(table, png, tmp_path, so
     assert make("table").handle(path, "::a").open().size == (24, 16)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrapped"),
+    [
+        ("jpg", lambda png: png),  # img2dataset
+        ("JPG", lambda png: png),
+        ("image_bytes", lambda png: png),
+        ("img", lambda png: {"bytes": png, "path": None}),
+        ("images", lambda png: [{"bytes": png, "path": None}]),
+        ("images", lambda png: [png]),
+        ("Image", lambda png: {"bytes": png, "path": "a.png"}),
+        ("scan", lambda png: png),  # by what it holds
+        ("page_view", lambda png: {"bytes": png, "path": None}),
+    ],
+)
+def test_pictures_are_found_under_the_names_and_in_the_shapes_of_the_field(table, png, sorted_out, name, wrapped):
+    path = table("t.parquet", [{"key": "a", name: wrapped(png), "caption": "words", "status": "success"}])
+    (entry,), failures = sorted_out(make("table"), path)
+    assert (failures, entry.item.text, entry.item.metadata) == ([], "words", {"status": "success"})
+    assert entry.item.image.open().size == make("table").handle(path, "::a").open().size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "words"}\n'),  # Hugging Face imagefolder
+        ("metadata.csv", "file_name,text\na.png,words\n"),
+        ("train.csv", "filepath\ttitle\na.png\twords\n"),  # open_clip
+        ("train.csv", "filepath,title\na.png,words\n"),
+        ("results.csv", "image_name| comment_number| comment\na.png| 0| words\n"),  # Flickr30k
+        ("images.jsonl", '{"images": ["a.png"], "Caption": "words"}\n'),
+        ("photos.csv", "photo_file,Caption\na.png,words\n"),
+    ],
+)
+def test_tables_that_name_files_of_pictures(written, png, sorted_out, file, content):
+    written("a.png", png)
+    (entry,), failures = sorted_out(
+        make("table(text_column=comment)" if "comment" in content else "table"), written(file, content.encode())
+    )
+    assert (failures, entry.item.text) == ([], "words")
+    assert entry.item.image.open().size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"TEXT": "a boat"}, "a boat"),
+        ({"caption": ["a boat", "at sea", "a boat"]}, "a boat\nat sea"),
+        ({"captions": [{"raw": "a boat", "tokens": ["a", "boat"]}, {"raw": "at sea"}]}, "a boat\nat sea"),
+        ({"caption_1": "at sea", "caption_0": "a boat", "caption_10": "far"}, "a boat\nat sea\nfar"),
+        ({"raw": '["a boat", "at sea"]'}, "a boat\nat sea"),
+        ({"Description": "a boat", "title": " "}, "a boat"),
+        ({"text": "[not a list]"}, "[not a list]"),
+    ],
+)
+def test_captions_come_as_lists_and_under_other_names(table, png, sorted_out, row, text):
+    (entry,), _ = sorted_out(make("table"), table("t.parquet", [{"image": png, **row}]))
+    assert entry.item.text == text
+
+
+def test_several_columns_make_the_text_when_they_are_named(table, sorted_out):
+    (entry,), _ = sorted_out(make("table(text_column=('b', 'a'))"), table("t.csv", [{"a": "one", "b": "two", "c": "three"}]))
+    assert (entry.item.text, entry.item.metadata) == ("two\none", {"c": "three"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"URL": "https://example.org/1", "TEXT": "a boat", "WIDTH": 8, "HEIGHT": 9},  # LAION
+        {"image_url": "https://example.org/1", "caption": "a boat"},
+        {"src": "https://example.org/1.jpg?w=3", "caption": "a boat"},
+    ],
+)
+def test_a_picture_that_lies_at_a_url_is_said_to_be_left_out(table, sorted_out, row):
+    (entry,), _ = sorted_out(make("table"), table("t.jsonl", [row]))
+    assert (entry.item.text, entry.item.image) == ("a boat", None)
+    assert entry.item.metadata["picture_note"].startswith("its picture lies at a URL, and nothing is fetched")
+
+
+def test_the_address_of_a_page_is_no_picture(table, sorted_out):
+    (entry,), _ = sorted_out(make("table"), table("t.jsonl", [{"url": "https://example.org/boats", "text": "a boat"}]))
+    assert "picture_note" not in entry.item.metadata
+
+
+def test_of_several_pictures_of_a_row_the_first_is_taken_and_the_others_are_named(table, png, encoded, sorted_out):
+    other = encoded(Image.new("RGB", (5, 5)), "PNG")
+    (entry,), _ = sorted_out(make("table"), table("t.parquet", [{"images": [{"bytes": png}, {"bytes": other}], "text": "x"}]))
+    assert entry.item.image.open().size == (24, 16)
+    assert entry.item.metadata == {"picture_note": "a row is one item: of its pictures the first is taken, further ones are left out"}
+
+
+def test_a_mask_beside_a_missing_picture_is_not_taken_for_it(table, png, sorted_out):
+    rows = [{"id": 1, "image": {"bytes": png}, "mask": {"bytes": png}}, {"id": 2, "image": {"bytes": None}, "mask": {"bytes": png}}]
+    entries, failures = sorted_out(make("table"), table("t.parquet", rows))
+    assert ([entry.item.item_id for entry in entries], len(failures)) == (["t.parquet::1"], 1)
+
+
 def test_a_path_column_that_names_no_picture_is_metadata(table, sorted_out):
     (entry,), _ = sorted_out(make("table"), table("t.jsonl", [{"id": "a", "text": "words", "file": "chapter1.tex", "path": "x"}]))
     assert entry.item.image is None

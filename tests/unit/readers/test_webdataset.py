@@ -111,6 +111,43 @@ def test_the_first_picture_of_a_sample_counts(written, jpg, png, sorted_out):
     assert entry.item.image.open().getpixel((1, 0)) == (10, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ([("k.JPG", b"*"), ("k.TXT", b"a boat")], "a boat"),
+        ([("k.jpg", b"*"), ("k.caption", b"a boat")], "a boat"),
+        ([("k.jpg", b"*"), ("k.0.txt", b"a boat"), ("k.1.txt", b"at sea"), ("k.2.txt", b"a boat")], "a boat\nat sea"),
+        ([("k.jpg", b"*"), ("k.JSON", b'{"Caption": ["a boat", "at sea"]}')], "a boat\nat sea"),
+        ([("k.jpg", b"*"), ("k.meta.json", b'{"n": 1}'), ("k.json", b'{"caption": "a boat"}')], "a boat"),
+    ],
+)
+def test_captions_under_other_suffixes_and_several_of_them(written, jpg, sorted_out, members, text):
+    data = tar_of([(name, jpg if content == b"*" else content) for name, content in members])
+    (entry,), failures = sorted_out(make("webdataset"), written("a.tar", data))
+    assert (failures, entry.item.text) == ([], text)
+    assert entry.item.image.open().size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("members", "note"),
+    [
+        (
+            [("k.left.jpg", b"*"), ("k.right.jpg", b"*")],
+            "a sample is one item: of its pictures the first is taken",
+        ),
+        ([("k.svg", b"<svg/>"), ("k.txt", b"a boat")], "its .svg is not read, only its text"),
+        ([("k.mp4", b"."), ("k.txt", b"a boat")], "its .mp4 is not read, only its text"),
+        ([("k.json", b'{"url": "https://example.org/1.jpg", "caption": "a boat", "status": "failed_to_download"}')], "its picture lies at"),
+        ([("k.jpg", b"*"), ("k.txt", b"a boat"), ("k.json", b'{"url": "https://example.org/1.jpg"}')], ""),
+    ],
+)
+def test_what_is_left_out_of_a_sample_is_named(written, jpg, sorted_out, members, note):
+    data = tar_of([(name, jpg if content == b"*" else content) for name, content in members])
+    (entry,), _ = sorted_out(make("webdataset"), written("a.tar", data))
+    assert entry.item.metadata.get("picture_note", "").startswith(note)
+    assert bool(note) == ("picture_note" in entry.item.metadata)
+
+
 def test_a_mislabelled_member_is_refused_unless_accepted(shard, png, sorted_out):
     path = shard([("k.jpg", png)])
     (entry,), _ = sorted_out(make("webdataset"), path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmrerank.measures.own import score_auc
 from mmrerank.prompting.answers import named_marks, read_marks, read_order
 from mmrerank.prompting.grids import Layout
 from mmrerank.prompting.grids import draw_grid as draw_large
@@ -19,7 +20,6 @@ from tools.mini_mllm.batches import patches_of
 from tools.mini_mllm.cards import draw_card
 from tools.mini_mllm.grid import draw_grid
 from tools.mini_mllm.model import prompt_pieces
-from tools.mini_mllm.probes import area
 from tools.mini_mllm.samples import Material, Sample, distance, shifted
 from tools.mini_mllm.tasks import TASKS, Settings
 
@@ -205,4 +205,4 @@ def test_a_card_shows_picture_number_and_words(table: Table) -> None:
 
 
 def test_the_area_counts_ties_by_half() -> None:
-    assert area(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])) == 0.875
+    assert score_auc(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False])) == 0.875
