@@ -54,7 +54,8 @@ def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], 
     ]
     answer = _answer(answerer, searched.query, pages, on_text)
     ids = {page.item.item_id for page in pages}
-    strangers = [citation.item.item_id for citation in answer.citations if citation.item.item_id not in ids]
+    named = (*answer.citations, *(() if answer.nearest is None else (answer.nearest,)))
+    strangers = [citation.item.item_id for citation in named if citation.item.item_id not in ids]
     if strangers:
         raise InputError(f"the answerer {answerer.name!r} cites {strangers[0]!r}, a page it did not get")
     return AskResult(answer=answer, search=searched, answered_by=answerer.name, seconds=time.perf_counter() - start)

@@ -201,6 +201,7 @@ class Answer:
     text: str
     citations: tuple[Citation, ...]
     found: bool = True  # False: not in these documents
+    nearest: Citation | None = None  # the page that comes nearest where it is not found, if any does
     notes: Notes = field(default_factory=Notes)
 
 
@@ -559,6 +560,29 @@ class EmbeddingSpace(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageNames:
+    """Which pages a text names: by number, by what is printed on them, or by their place from the end."""
+
+    numbers: frozenset[int] = frozenset()  # in the document, from 1
+    labels: frozenset[str] = frozenset()  # as printed, case folded: "7", "iv", "a-3"
+    from_end: frozenset[int] = frozenset()  # 0 is the last page, 1 the one before
+    document: str = ""  # the name of the document that was meant, case folded; "" where none is named
+    alone: bool = False  # the text asks for nothing else
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.labels or self.from_end)
+
+    def fit(self, item: Item) -> bool:
+        """Whether an item is such a page, by its number or its printed label.
+
+        >>> PageNames(labels=frozenset({"iv"})).fit(Item(item_id="a#page=4", page_number=4, metadata={"page_label": "IV"}))
+        True
+        """
+        label = str(item.metadata.get("page_label", "")).casefold()
+        return item.page_number is not None and (item.page_number in self.numbers or label in self.labels)
+
+
 @runtime_checkable
 class PartialSpace(Protocol):
     """A space that says which items have no descriptor in it."""
@@ -585,6 +609,10 @@ class Corpus(Protocol):
 
     def idf(self, text: str) -> Mapping[str, float]:
         """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
+        ...
+
+    def pages(self, names: PageNames, k: int, *, filter: str | None = None) -> list[Item]:
+        """Up to k pages of these names, whatever their words, document by document; what is printed on them before their number."""
         ...
 
 

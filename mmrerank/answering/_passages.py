@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -10,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mmrerank.index import CJK, english
+from mmrerank.answering._wording import weighed, words_of
+from mmrerank.index import CJK, english, idf_of
 from mmrerank.readers import body_of
 
 LONGEST = 60  # words of a passage
@@ -36,8 +36,10 @@ class Match:
     """How much of a question a passage covers, and the page it stands on."""
 
     passage: Passage
-    coverage: float  # share of the question's terms, each weighted by its rarity, that stand in the passage; 0..1
+    coverage: float  # share of the question's words, each with its weight, that stand in the passage; 0..1
     page_coverage: float  # the same for all words of its page, at least as much
+    running_coverage: float  # the same for the running head and foot of its page, which name what it is about
+    page_gap: float  # what its page leaves open of the question; see `Weighed.gap`
 
 
 def passages_of(text: str, page: int) -> Iterator[Passage]:
@@ -108,19 +110,50 @@ def matches(question: str, texts: Sequence[str], idf: Mapping[str, float] | None
     """Every passage of the pages with its coverage, best first; of equals the shorter one, then the one that stands first.
 
     Args:
-        idf: what each term of the question weighs; None: by how few of these passages have it. A few pages say little of
-            that: what none of them has may be a rare name or a word that any other page has.
+        idf: how rare each term of the question is; None: by how few of these passages have it.
     """
     passages = [passage for page, text in enumerate(texts) for passage in passages_of(text, page)]
-    weight = idf if idf is not None else _idf(passages, set(english().of_query(question)))
-    terms, total = frozenset(weight), math.fsum(weight.values()) or 1.0
-
-    def covered(words: frozenset[str]) -> float:
-        return math.fsum(weight[term] for term in sorted(words & terms)) / total
-
-    pages = [covered(frozenset().union(*(p.terms for p in passages if p.page == page))) for page in range(len(texts))]
-    scored = [Match(passage=p, coverage=covered(p.terms), page_coverage=pages[p.page]) for p in passages]
+    words = words_of(question)
+    terms = {term for word in words for piece in word.pieces for term in piece}
+    weights = weighed(words, idf if idf is not None else _idf(passages, terms))
+    running = [set(english().of(text[: len(text) - len(body_of(text))])) for text in texts]
+    pages = [weights.coverage(some) for some in _page_terms(passages, running)]
+    heads = [weights.coverage(some) for some in running]
+    gaps = [weights.gap(coverage) for coverage in pages]
+    scored = [
+        Match(
+            passage=p,
+            coverage=weights.coverage(p.terms),
+            page_coverage=pages[p.page],
+            running_coverage=heads[p.page],
+            page_gap=gaps[p.page],
+        )
+        for p in passages
+    ]
     return sorted(scored, key=lambda match: (-round(match.coverage, 9), len(match.passage.text)))
+
+
+def opening_of(text: str) -> str:
+    """The first words of a page, up to `LONGEST`, to the end of a sentence where one ends there; "" where it has none.
+
+    >>> opening_of("Tides\\n\\nThe tide turns.")
+    'Tides The tide turns.'
+    """
+    words: list[str] = []
+    for block in re.split(r"\n\s*\n", body_of(text)):
+        for sentence in _sentences(block):
+            if words and len(words) + _length(sentence) > LONGEST:
+                return " ".join(words)
+            words += sentence.split()
+    return " ".join(words)
+
+
+def _page_terms(passages: Iterable[Passage], running: Sequence[set[str]]) -> list[set[str]]:
+    """The terms of each page: of all its passages, and of the running lines that no quote has."""
+    terms = [set(some) for some in running]
+    for passage in passages:
+        terms[passage.page] |= passage.terms
+    return terms
 
 
 def nearest(question: str, answer: str, texts: Sequence[str]) -> int | None:
@@ -140,4 +173,4 @@ def nearest(question: str, answer: str, texts: Sequence[str]) -> int | None:
 
 def _idf(passages: Sequence[Passage], terms: set[str]) -> dict[str, float]:
     frequency = Counter(term for passage in passages for term in passage.terms & terms)
-    return {term: math.log(1 + (len(passages) + 1) / (frequency[term] + 0.5)) for term in terms}
+    return {term: idf_of(frequency[term], len(passages)) for term in terms}

@@ -76,11 +76,13 @@ def _read(generated: Generated, question: str, pages: Sequence[Candidate]) -> tu
     """The answer in what a model wrote of these pages, and what there is to say of it."""
     text = generated.text.strip()
     if not text or generated.finished == "refused":
-        return Answer(text=NOT_FOUND, citations=(), found=False), [] if text else ["the model gave no answer"]
+        silent = Answer(text=NOT_FOUND, citations=(), found=False, nearest=_citation(pages[0], question))
+        return silent, [] if text else ["the model gave no answer"]
     marks, outside = cited(text, len(pages))
     plain = without_marks(text, len(pages)) or text
     if _is_no(plain, marked=bool(marks)):
-        return Answer(text=NOT_FOUND if _is_no(plain, marked=True) else plain, citations=(), found=False), []
+        no = NOT_FOUND if _is_no(plain, marked=True) else plain
+        return Answer(text=no, citations=(), found=False, nearest=_citation(pages[0], question)), []
     messages = [f"{outside} in the answer name no page that was shown"] if outside else []
     if not marks:
         best = nearest(question, plain, [page.item.text or "" for page in pages])

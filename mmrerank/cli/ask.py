@@ -49,20 +49,37 @@ def ask(
 
 def as_json(result: Any) -> dict[str, Any]:
     """The answer in the shape programs depend on."""
-    citations = [
-        {"item_id": c.item.item_id, "document_id": c.item.document_id, "page_number": c.item.page_number, "score": c.score}
-        for c in result.answer.citations
-    ]
-    cost = result.answer.notes.cost
+    answer = result.answer
     answering = {
         "name": result.answered_by,
         "seconds": round(result.seconds, 4),
-        "calls": cost.calls,
-        "tokens": cost.tokens,
-        "notes": list(result.answer.notes.messages),
+        "calls": answer.notes.cost.calls,
+        "tokens": answer.notes.cost.tokens,
+        "notes": list(answer.notes.messages),
     }
-    stages = [*_results.as_json(result.search)["stages"], answering]
-    return {"answer": result.answer.text, "citations": citations, "stages": stages, "found": result.answer.found}
+    return {
+        "answer": answer.text,
+        "citations": [_citation(citation) for citation in answer.citations],
+        "stages": [*_results.as_json(result.search)["stages"], answering],
+        "found": answer.found,
+        "nearest": None if answer.nearest is None else _citation(answer.nearest),
+    }
+
+
+def _citation(citation: Any) -> dict[str, Any]:
+    """One page with what it says and where on it, as shares of its width and height; `page_label` is what is printed on it."""
+    from mmrerank.results import boxes_of
+
+    item = citation.item
+    return {
+        "item_id": item.item_id,
+        "document_id": item.document_id,
+        "page_number": item.page_number,
+        "score": citation.score,
+        "page_label": item.metadata.get("page_label"),
+        "quote": citation.quote,
+        "boxes": [[round(side, 5) for side in box] for box in boxes_of(citation)],
+    }
 
 
 def _show(result: Any, sheet: Path | None, *, streamed: bool) -> None:
@@ -71,11 +88,12 @@ def _show(result: Any, sheet: Path | None, *, streamed: bool) -> None:
     console = _output.out()
     text = "" if streamed else result.answer.text  # what was written as it came needs its line ended
     console.print(text, markup=False, style="bold" if result.answer.found else "yellow")
-    for citation in result.answer.citations:
-        item = citation.item
-        reason = result.answer.notes.reasons.get(item.item_id, "")
-        console.print(f"  {_output.one_line(place_of(item))}{f'  ({reason})' if reason else ''}", markup=False)
-    for note in result.answer.notes.messages:
+    answer = result.answer
+    for citation in (*answer.citations, *([] if answer.nearest is None else [answer.nearest])):
+        reason = answer.notes.reasons.get(citation.item.item_id, "")
+        nearest = "" if answer.found else "nearest: "
+        console.print(f"  {nearest}{_output.one_line(place_of(citation.item))}{f'  ({reason})' if reason else ''}", markup=False)
+    for note in answer.notes.messages:
         console.print(note, markup=False, style="dim")
     if sheet is not None:
         console.print(f"sheet: {sheet}", markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmrerank.ingest.files import path_of
 from mmrerank.parts import make
+from mmrerank.readers import is_placeholder
 from mmrerank.store.manifest import Root
 from mmrerank.store.records import FIXED
 from mmrerank.types import ImageHandle, Item, Reader
@@ -56,10 +57,12 @@ def place_of(item: Item) -> str:
 
 
 def headings_of(item: Item) -> str:
-    """What a document says of one of its pages: the number printed on it, the title, the path in the contents; "" where it is silent."""
+    """What a document says of one of its pages: the number printed on it, the title, the path in the contents; "" where it is silent,
+    or has only what a program put in."""
     fields = item.metadata
+    names = [str(fields.get(name) or "") for name in ("title", "section")]
     label = f"printed {fields['page_label']}" if fields.get("page_label") else ""
-    return ", ".join(filter(None, (label, ": ".join(str(fields[name]) for name in ("title", "section") if fields.get(name)))))
+    return ", ".join(filter(None, (label, ": ".join(name for name in names if not is_placeholder(name)))))
 
 
 @lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
 from mmrerank.collection.index_cache import rows_index, text_index
 from mmrerank.collection.items import ItemReader
+from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
 from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest.notes import with_wordless
@@ -26,9 +27,10 @@ from mmrerank.pipeline import AnyReranker, ask, rerankers_of, search
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.manifest import EncoderEntry, Manifest
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Index, Item, Modality, Query, Retriever
+from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Index, Item, Modality, PageNames, Query, Retriever
 
 PAGES = "page_number IS NOT NULL AND text IS NOT NULL AND text <> ''"  # scans that nobody read have no words to be found by
+_MOST_NAMED = 1000  # pages of one name that are looked at
 
 
 class CollectionVersion:
@@ -131,6 +133,20 @@ class CollectionVersion:
     def idf(self, text: str) -> Mapping[str, float]:
         """The terms of a question with how rare each is among the texts of the collection, above 0; one that no text has too."""
         return dict(self.text.idf(text))
+
+    def pages(self, names: PageNames, k: int, *, filter: str | None = None) -> list[Item]:
+        """Up to k pages of these names, whatever their words, document by document; what is printed on them before their number.
+        Of more than a thousand such pages it is the thousand that came first."""
+        condition = condition_of(names, self._last_pages, has_labels=LABEL in self.snapshot.fields)
+        keys = self.snapshot.where(condition if filter is None else f"({filter}) AND ({condition})")
+        rows, _ = self.snapshot.records(keys[: max(k, _MOST_NAMED)])
+        return [self.reader.item(row) for row in sorted(rows, key=lambda row: in_order(row, names))[:k]]
+
+    def _last_pages(self) -> Mapping[str, int]:
+        """Document -> the number of its last page."""
+        ready = "state = 'ready' AND page_number IS NOT NULL"
+        last: Mapping[str, int] = self._once("last pages", lambda: last_pages(self.snapshot.table(["document_id", "page_number"], ready)))
+        return last
 
     # ------------------------------------------------------------------ items
 

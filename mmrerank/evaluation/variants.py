@@ -25,6 +25,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
 from mmrerank.parts import BY_DESCRIPTORS, StagedReranker, options_of, parse, printed
+from mmrerank.readers import body_of
 from mmrerank.text_files import json_lines
 from mmrerank.types import Candidate, ImageHandle, Query, Ranking, Reranker, Retriever, RowRetriever
 
@@ -317,6 +318,6 @@ def _excluding(query: Query, version: CollectionVersion, ids: Sequence[str], ben
 def _phrase(text: str, version: CollectionVersion) -> str:
     """The words in a row, of those that the text opens with, that are rarest together: what a reader would call it by, and no
     running head, which would exclude the whole document."""
-    words = text.split()[:OPENING]
+    words = body_of(text).split()[:OPENING]
     phrases = [" ".join(words[n : n + PHRASE]) for n in range(max(len(words) - PHRASE + 1, 1))]
     return max(phrases, key=lambda phrase: sum(version.idf(phrase).values()))

@@ -147,6 +147,19 @@ class Words:
         compounds = self._content_words(text)
         return bool(compounds) and all(self._holds(compound, terms) for compound in compounds)
 
+    def parted(self, text: str) -> Iterator[tuple[tuple[frozenset[str], ...], frozenset[str]]]:
+        """Each word of a text as a document may say it: with a spelling of every one of these pieces, or of the whole behind them.
+
+        >>> list(Words(str, ENGLISH).parted("TG-204")) == [((frozenset({"tg"}), frozenset({"204"})), frozenset({"tg204"}))]
+        True
+        """
+        for compound in _COMPOUND.findall(normal(text)):
+            groups = [frozenset(group) for group in self._groups(compound)]
+            if self._has_whole(compound):
+                yield tuple(groups[:-1]), groups[-1]
+            else:
+                yield from (((group,), frozenset()) for group in groups)
+
     def _holds(self, compound: str, terms: Container[str]) -> bool:
         groups = self._groups(compound)
         whole = groups[-1:] if self._has_whole(compound) else ()

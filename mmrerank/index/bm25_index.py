@@ -15,7 +15,6 @@ computes it).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from mmrerank.errors import InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
 from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
+from mmrerank.index._idf import idf_of
 from mmrerank.index._postings import Postings, constant, joined, weighted
 from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, mentions, opening
 from mmrerank.parts import printed
@@ -132,12 +132,12 @@ class Bm25Index:
     def idf(self, text: str) -> dict[str, float]:
         """The terms of a question with their idf over the whole texts, above 0; a term that no text has is the rarest.
 
-        Source: Robertson & Zaragoza 2009, as bm25s' "lucene" has it, whatever `method` the scores are made with.
+        Source: that of `idf_of`, whatever `method` the scores are made with.
         """
         starts, count = self._bm25.scores["indptr"], len(self)
         numbers = {term: self._vocabulary.get(term) for term in self._words.of_query(text)}
         counts = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
-        return {term: math.log(1 + (count - texts + 0.5) / (texts + 0.5)) for term, texts in counts.items()}
+        return {term: idf_of(texts, count) for term, texts in counts.items()}
 
     def save(self, path: Path) -> None:
         """Writes the index to one file."""

@@ -11,6 +11,7 @@ from mmrerank.readers._page_pictures import is_page
 from mmrerank.readers._passwords import use_passwords
 from mmrerank.readers._pictures import GATE, LIMITS, BytesPicture, FilePicture, Limits, inspect
 from mmrerank.readers._running_lines import body_of
+from mmrerank.readers._titles import is_placeholder
 
 if TYPE_CHECKING:
     from mmrerank.readers._boxes import boxes
@@ -29,6 +30,7 @@ __all__ = [
     "boxes",
     "inspect",
     "is_page",
+    "is_placeholder",
     "use_passwords",
     "why_not",
 ]

@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium
 
 from mmrerank.readers._pdf_forms import string_of
 from mmrerank.readers._pdf_xfa import NOTE, UNREAD, is_shell, words_of_form
+from mmrerank.readers._titles import is_placeholder
 
 _MOST_BOOKMARKS = 50_000
 _MOST_ATTACHMENTS = 1_000
@@ -31,9 +32,9 @@ class Outline:
     form_text: str = ""  # what a form says whose pages do not
 
     def metadata_of(self, number: int) -> dict[str, str]:
-        """What the document says of its page `number`, from 1."""
+        """What the document says of its page `number`, from 1; what a program put in for want of a title is left out."""
         values = {"title": self.title, "section": self.sections[number - 1]}
-        return {name: value for name, value in values.items() if value}
+        return {name: value for name, value in values.items() if not is_placeholder(value)}
 
     def note_of(self, number: int, pinned: tuple[str, ...]) -> str:
         """What of the page is not read: attached files, which are named on the first page or where they are pinned."""

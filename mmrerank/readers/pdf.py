@@ -36,6 +36,7 @@ from mmrerank.readers import _ocr
 from mmrerank.readers._files import MIB, hash_of, hashed, opened, status_of
 from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._line_ends import rejoined
+from mmrerank.readers._page_numbers import numbered
 from mmrerank.readers._passwords import decrypted, encoded_passwords, number_of_passwords
 from mmrerank.readers._pdf_outline import Outline, outline_of, words
 from mmrerank.readers._pdf_text import Layer, why_unread, without_running_lines, words_of
@@ -256,9 +257,9 @@ class PdfReader:
         pages = self._pages(source)
         if (reason := _ocr.why_not(self._options.ocr)) is None:
             pages = _ocr.in_order(pages, lambda page: bool(page.why), lambda page: self._with_ocr(page, path))
-            yield from (page.entry for page in pages)
+            yield from numbered(page.entry for page in pages)
         else:
-            yield from (_noted(page, reason) for page in pages)
+            yield from numbered(_noted(page, reason) for page in pages)
 
     def _pages(self, source: _Source) -> Iterator[_Page]:
         """The pages in order, some dozens read before the first is handed on: what comes again on them is no part of their text."""

@@ -101,10 +101,9 @@ class AskResult:
         return as_html(self.answer.text, self._rows(), self.answer.notes.messages)
 
     def _rows(self) -> list[Row]:
-        return [
-            Row(rank=n, name=c.item.item_id, score=c.score, reason=c.quote, image=c.item.image)
-            for n, c in enumerate(self.answer.citations, 1)
-        ]
+        nearest = self.answer.nearest
+        pages = [(c, c.quote) for c in self.answer.citations] + ([] if nearest is None else [(nearest, f"nearest: {nearest.quote}")])
+        return [Row(rank=n, name=c.item.item_id, score=c.score, reason=words, image=c.item.image) for n, (c, words) in enumerate(pages, 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

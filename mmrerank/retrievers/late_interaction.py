@@ -21,7 +21,19 @@ from mmrerank.parts import printed
 from mmrerank.retrievers._many_vectors import PROPOSALS, TokenSpace, best_matches, query_vectors
 from mmrerank.retrievers._query_rows import QueryCache, modalities, ranked
 from mmrerank.testing.fakes import FakeSpace, HashEncoder, fake_corpus
-from mmrerank.types import Array, Candidate, Corpus, CorpusCapabilities, EmbeddingSpace, Item, Modality, Query, Ranking, TokenEncoder
+from mmrerank.types import (
+    Array,
+    Candidate,
+    Corpus,
+    CorpusCapabilities,
+    EmbeddingSpace,
+    Item,
+    Modality,
+    PageNames,
+    Query,
+    Ranking,
+    TokenEncoder,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +131,9 @@ class _WordCorpus:
 
     def idf(self, text: str) -> Mapping[str, float]:
         return self._inner.idf(text)
+
+    def pages(self, names: PageNames, k: int, *, filter: str | None = None) -> list[Item]:
+        return self._inner.pages(names, k, filter=filter)
 
 
 def tiny() -> LateInteraction:

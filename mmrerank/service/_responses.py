@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from mmrerank.errors import FormatError
-from mmrerank.readers import boxes
-from mmrerank.readers.pdf import PagePicture
-from mmrerank.results import AskResult, SearchResult
+from mmrerank.results import AskResult, SearchResult, boxes_of
 from mmrerank.results import Hit as ResultHit
 from mmrerank.results import Stage as Done
 from mmrerank.service import schemas
@@ -56,6 +53,7 @@ class ResponseBuilder:
             answer=result.answer.text,
             found=result.answer.found,
             citations=[self._citation(citation) for citation in result.answer.citations],
+            nearest=None if result.answer.nearest is None else self._citation(result.answer.nearest),
             hits=self._hits(result.search),
             stages=[*(self._stage(stage) for stage in result.search.stages), answering],
         )
@@ -107,20 +105,10 @@ class ResponseBuilder:
             page_number=item.page_number,
             score=citation.score,
             quote=citation.quote,
-            boxes=_boxes(citation),
+            boxes=boxes_of(citation),
             picture=self.place("picture", item),
             thumbnail=self.place("thumbnail", item),
         )
-
-
-def _boxes(citation: Citation) -> list[schemas.Box]:
-    page = citation.item.image
-    if not citation.quote or not isinstance(page, PagePicture):
-        return []
-    try:
-        return boxes(page.path, page.page_number, citation.quote)
-    except FormatError:  # the file went away: the answer stands, only its place cannot be shown
-        return []
 
 
 def _jsonable(value: Any) -> Any:

@@ -172,6 +172,7 @@ class AskResponse(BaseModel):
     answer: str
     found: bool = Field(description="False: not in these documents.")
     citations: list[Citation]
+    nearest: Citation | None = Field(default=None, description="Where it is not found: the page that comes nearest, if any does.")
     hits: list[Hit] = Field(description="The pages that the answer was read from.")
     stages: list[Stage]
 

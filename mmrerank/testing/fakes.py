@@ -13,7 +13,21 @@ from typing import Any
 import numpy as np
 
 from mmrerank.ordering import levelled
-from mmrerank.types import Array, Candidate, ChoiceScores, Corpus, Cost, Decoding, EmbeddingSpace, Generated, Item, Modality, Prompt, Query
+from mmrerank.types import (
+    Array,
+    Candidate,
+    ChoiceScores,
+    Corpus,
+    Cost,
+    Decoding,
+    EmbeddingSpace,
+    Generated,
+    Item,
+    Modality,
+    PageNames,
+    Prompt,
+    Query,
+)
 
 
 class FakeBackend:
@@ -170,6 +184,9 @@ class FakeCorpus:
     def idf(self, text: str) -> dict[str, float]:
         texts = [set((item.text or "").lower().split()) for item in self._items]
         return {word: 1 / (1 + sum(word in words for words in texts)) for word in text.lower().split()}
+
+    def pages(self, names: PageNames, k: int, *, filter: str | None = None) -> list[Item]:
+        return [item for item in self._items if names.fit(item)][:k]
 
 
 def fake_corpus() -> Corpus:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Item, Keys, ReadItem
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Item, Keys, PageNames, ReadItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class DocumentSet:
 
 class PageCorpus:
     """Pages, a text index by name, and an encoder's vectors of each page that has some. Of SQL it knows what `lexical` and these
-    benches ask: one document, some page numbers."""
+    benches ask: one document, some items."""
 
     def __init__(self, items: Sequence[Item], index: str = "bm25_index", vectors: Vectors | None = None) -> None:
         self._items = list(items)
@@ -62,12 +62,19 @@ class PageCorpus:
         kept = np.ones(len(self._items), bool)
         if match := re.search(r"document_id = '((?:[^']|'')*)'", condition):
             kept &= self._documents == match[1].replace("''", "'")
-        if match := re.search(r"page_number IN \(([\d, ]+)\)", condition):
-            kept &= np.isin(self._numbers, [int(number) for number in match[1].split(",")])
+        if match := re.search(r"item_id IN \((.*)\)", condition):
+            ids = {quoted.replace("''", "'") for quoted in re.findall(r"'((?:[^']|'')*)'", match[1])}
+            kept &= np.array([item.item_id in ids for item in self._items], bool)
         return np.flatnonzero(kept)
 
     def idf(self, text: str) -> Mapping[str, float]:
         return dict(self._index.idf(text))
+
+    def pages(self, names: PageNames, k: int, *, filter: str | None = None) -> list[Item]:
+        allowed = self._allowed(filter)
+        items = self._items if allowed is None else [self._items[n] for n in allowed]
+        last = {item.document_id: item.page_number or 0 for item in self._items}  # pages come in order
+        return [i for i in items if names.fit(i) or last[i.document_id] - (i.page_number or 0) in names.from_end][:k]
 
     def space(self, **_: Any) -> EmbeddingSpace:
         if self._space is None:
@@ -155,7 +162,12 @@ def _mmlongbench(folder: Path, ocr: str) -> DocumentSet:
         for q in _lines(folder / "queries.jsonl")
         if q["evidence_pages"] and not q["evidence_out_of_range"]
     ]
-    return DocumentSet(items=_items(sorted((folder / "pdfs").glob("*.pdf")), f"pdf(ocr={ocr})"), questions=questions)
+    return DocumentSet(items=pages_of(folder, ocr=ocr), questions=questions)
+
+
+def pages_of(folder: Path, *, ocr: str) -> list[Item]:
+    """The pages of every PDF in `pdfs/` below the folder."""
+    return _items(sorted((folder / "pdfs").glob("*.pdf")), f"pdf(ocr={ocr})")
 
 
 def _receipts(folder: Path, ocr: str) -> DocumentSet:

@@ -31,9 +31,15 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answer_is_quoted_with_its_page(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(handbook), QUESTION, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["answer", "citations", "stages", "found"]
+    assert list(found) == ["answer", "citations", "stages", "found", "nearest"]
     assert "cut after 77 tokens" in found["answer"]
-    assert list(found["citations"][0]) == ["item_id", "document_id", "page_number", "score"]
+    assert list(found["citations"][0]) == ["item_id", "document_id", "page_number", "score", "page_label", "quote", "boxes"]
+    citation = found["citations"][0]
+    assert citation["quote"] == found["answer"]
+    assert citation["page_label"] is None  # that page is printed with its own number
+    assert all(0 <= side <= 1 for box in citation["boxes"] for side in box)
+    assert citation["boxes"]
+    assert found["nearest"] is None
     assert (found["citations"][0]["document_id"], found["citations"][0]["page_number"]) == ("picture-search-handbook.pdf", 7)
     assert [stage["name"].split("(")[0] for stage in found["stages"]][-1] == "extractive"
 
@@ -64,6 +70,23 @@ def test_a_filter_keeps_to_one_document(handbook: Path, capsys: pytest.CaptureFi
 def test_what_is_not_there_is_not_answered(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", str(handbook), "Who won the chess tournament in Paris?"]) == 0
     assert "Not in these documents." in capsys.readouterr().out
+
+
+def test_a_refusal_names_the_nearest_page(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = "What salary did the Station Head receive in 2024?"
+    assert main(["ask", str(handbook), question]) == 0
+    assert "  nearest: harbour-station-annual-report.pdf, page " in capsys.readouterr().out
+    assert main(["ask", str(handbook), question, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["found"], answer["citations"]) == (False, [])
+    assert answer["nearest"]["document_id"] == "harbour-station-annual-report.pdf"
+    assert answer["nearest"]["quote"]
+
+
+def test_a_page_that_is_named_is_quoted(handbook: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", str(handbook), "What is on the last page of inspection-log-scanned.pdf?", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["citations"][0]["item_id"] == "inspection-log-scanned.pdf#page=7"
 
 
 def test_the_passage_is_boxed_on_the_sheet(handbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,9 @@ class AnswererContract(NamedOptionsContract):
                 assert citation.score == expected, f"{citation.item.item_id} had the score {expected}, and is cited with {citation.score}"
             assert answer.text, "an answer is never empty"
             assert answer.found == bool(citations), f"found is {answer.found}, with {len(citations)} citations"
+            if answer.nearest is not None:
+                assert not answer.found, "names a nearest page, though it is found"
+                assert answer.nearest.item.item_id in scores, f"names {answer.nearest.item.item_id} of {list(scores)} as the nearest"
 
     def test_it_answers_what_the_first_page_says(self) -> None:
         answer = self._answer(self.pages(4))

@@ -148,11 +148,49 @@ def test_words_weigh_what_they_do_in_the_whole_collection() -> None:
 
 def test_a_word_that_no_page_has_beside_the_others_makes_an_honest_no() -> None:
     corpus = Rarities({"pump": 6.0, "boat": 1.0, "head": 2.0})
-    pages = [page(1, "Foreword by the boat head.")]
+    pages = [page(1, "Foreword by the boat.")]
     assert not build(Options(), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
-    assert build(Options(threshold=0.3), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
+    assert build(Options(least=0.1, threshold=3.0), corpus).answer(Query(text="pump boat head"), pages).found  # type: ignore[arg-type]
 
 
 def test_a_threshold_outside_of_its_range_is_refused() -> None:
-    with pytest.raises(InputError, match=r"0\.\.1"):
-        Options(threshold=2)
+    with pytest.raises(InputError, match="0 and above"):
+        Options(threshold=-1)
+
+
+def test_a_price_is_that_of_what_stands_beside_it() -> None:
+    """A line on the logger of the gauge was once the answer to what a new gauge costs."""
+    pages = [
+        page(1, "The Trust buys a logger for the tide gauge, 1,150 pounds.\n\nA new bench came in May."),
+        page(2, "New tide gauges cost a lot."),
+    ]
+    assert not build(Options()).answer(Query(text="What did the new tide gauge cost?"), pages).found
+    answer = build(Options()).answer(Query(text="What did the logger for the tide gauge cost?"), pages)
+    assert "1,150 pounds" in answer.text
+
+
+def test_of_the_lines_of_a_page_the_one_with_the_value_is_quoted() -> None:
+    pages = [page(1, "When the mill was built is known.\n\nThe mill was built in 1870.")]
+    assert build(Options()).answer(Query(text="When was the mill built?"), pages).text == "The mill was built in 1870."
+
+
+def test_a_page_that_is_asked_for_alone_is_quoted_from_its_beginning() -> None:
+    pages = [page(7, "Tides\n\nThe tide turns twice a day."), page(8, "What is on a page is said.")]
+    answer = build(Options()).answer(Query(text="What is on page 7?"), pages)
+    assert (answer.text, answer.citations[0].item.page_number) == ("Tides The tide turns twice a day.", 7)
+    assert len(answer.citations) == 1
+
+
+def test_a_page_without_words_that_is_asked_for_is_named() -> None:
+    answer = build(Options()).answer(Query(text="page 7"), [page(7, "")])
+    assert not answer.found
+    assert answer.nearest is not None
+    assert answer.nearest.item.page_number == 7
+
+
+def test_a_refusal_names_the_nearest_page() -> None:
+    pages = [page(1, "Fog lay long."), page(2, "The Station Head signed it.")]
+    answer = build(Options()).answer(Query(text="What salary did the Station Head receive in 2024?"), pages)
+    assert answer.nearest is not None
+    assert (answer.found, answer.nearest.item.page_number) == (False, 2)
+    assert answer.notes.reasons == {"d#page=2": "says nothing of 'salary', '2024', 'receive'"}

@@ -62,6 +62,72 @@ def test_a_named_page_outside_the_filter_stays_out(reports: Collection) -> None:
     assert not any(item_id.endswith("=21") for item_id in ids)
 
 
+@pytest.fixture(scope="module")
+def brewery(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """A book of six pages, the first three in Roman numerals, and a leaflet of four whose numbers are only printed at the foot."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    folder = tmp_path_factory.mktemp("brewery")
+    canvas = Canvas(str(folder / "brew.pdf"))
+    for number, line in enumerate(("Thanks to them.", "Hops, barley.", "Oak casks.", "Yeast multiplies.", "The mash tun.", "Excise rose.")):
+        canvas.drawString(70, 700, line)
+        canvas.addPageLabel(number, style="ROMAN_LOWER" if number < 3 else "ARABIC", start=number % 3 + 1)
+        canvas.showPage()
+    canvas.save()
+    canvas = Canvas(str(folder / "leaflet.pdf"))
+    for number, line in enumerate(("Visit us.", "Open on Mondays.", "Tours at nine.", "Ring the bell.")):
+        canvas.drawString(70, 700, line)
+        canvas.drawString(70, 30, f"- {number} -" if number else "")
+        canvas.showPage()
+    canvas.save()
+    collection = Collection.create(tmp_path_factory.mktemp("made") / "c", encoders=[])
+    collection.add([folder])
+    return collection
+
+
+@pytest.mark.parametrize(
+    ("question", "pages"),
+    [
+        ("What does page 3 say of brew.pdf?", ["brew.pdf#page=6", "brew.pdf#page=3", "leaflet.pdf#page=4"]),  # printed, numbered, said
+        ("What is on page ii?", ["brew.pdf#page=2"]),
+        ("page III", ["brew.pdf#page=3"]),
+        ("the last page of brew", ["brew.pdf#page=6"]),
+        ("the second last page of leaflet.pdf", ["leaflet.pdf#page=3"]),
+        ("Was steht auf Seite 3 von leaflet.pdf?", ["leaflet.pdf#page=4", "leaflet.pdf#page=3"]),
+        ("the last page", ["brew.pdf#page=6", "leaflet.pdf#page=4"]),
+        ("the cover page", ["brew.pdf#page=1", "leaflet.pdf#page=1"]),
+        ("page 5", ["brew.pdf#page=5"]),
+        ("page 5 of no-such-file.pdf", ["brew.pdf#page=5"]),
+        ("page 77", []),
+    ],
+)
+def test_a_page_that_is_named_is_found_whatever_its_words(brewery: Collection, question: str, pages: list[str]) -> None:
+    assert best(brewery, "lexical", 5, text=question) == pages
+
+
+def test_a_page_that_several_documents_have_is_said(brewery: Collection) -> None:
+    ranking = make("lexical", corpus=brewery.version).retrieve(Query(text="What is on page 2?"), 5)
+    assert len(ranking.notes.messages) == 1
+    assert "2 documents have a page of that name: brew.pdf, leaflet.pdf" in ranking.notes.messages[0]
+    assert make("lexical", corpus=brewery.version).retrieve(Query(text="page 2 of brew.pdf"), 5).notes.messages == ()
+    filter = "document_id = 'brew.pdf'"
+    assert make("lexical", corpus=brewery.version).retrieve(Query(text="page 2", filter=filter), 5).notes.messages == ()
+
+
+def test_a_page_without_words_is_found_by_its_name(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from reportlab.pdfgen.canvas import Canvas
+
+    folder = tmp_path_factory.mktemp("drawn")
+    canvas = Canvas(str(folder / "d.pdf"))
+    for _ in range(3):
+        canvas.rect(70, 70, 200, 200)
+        canvas.showPage()
+    canvas.save()
+    collection = Collection.create(tmp_path_factory.mktemp("made") / "c", encoders=[])
+    collection.add([folder])
+    assert best(collection, "lexical", 5, text="what is drawn on page 2?") == ["d.pdf#page=2"]
+
+
 def test_scores_tell_the_match_from_what_was_added(reports: Collection) -> None:
     ranking = make("lexical(page=2.5)", corpus=reports.version).retrieve(Query(text="pump on page 21"), 60)
     scores = [candidate.score for candidate in ranking.candidates]

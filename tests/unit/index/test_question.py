@@ -1,31 +1,10 @@
-"""What a question says of pages and of the answer's form."""
+"""What a question says of the answer's form."""
 
 from __future__ import annotations
 
 import pytest
 
-from mmrerank.retrievers._question import pages_named, subject
-
-
-@pytest.mark.parametrize(
-    ("question", "pages"),
-    [
-        ("What is on page 5?", {5}),
-        ("Slide 31 has a flag", {31}),
-        ("page(1), p. 7 and pp. 9-11", {1, 7, 9, 10, 11}),
-        ("from Page 3 to Page 6", {3, 4, 5, 6}),
-        ("pages 15 and 16, page 2, page 4", {2, 4, 15, 16}),
-        ("pages 1 to 900", {1, 900}),
-        ("pages 9 to 3", {3, 9}),
-        ("the cover page and the second slide", {1, 2}),
-        ("on the front page, page number 8", {1, 8}),
-        ("how many pages; page 0; webpage 3; homepages 4; the 5 pages", set()),
-        ("a table of 12 rows, Figure 3, in 2015", set()),
-        ("", set()),
-    ],
-)
-def test_pages_that_are_named(question: str, pages: set[int]) -> None:
-    assert pages_named(question) == pages
+from mmrerank.index import subject
 
 
 @pytest.mark.parametrize(
