@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from mmrerank.readers._running_lines import APART
 from mmrerank.types import Failure, Item, ReadItem
 
 LABEL = "page_label"
@@ -43,9 +44,11 @@ def _candidates(entry: ReadItem | Failure | None) -> dict[tuple[str, bool], int]
     """(what stands before it, whether it is Roman) -> the number, of the lines at head and foot that look like page numbers."""
     if not isinstance(entry, ReadItem) or not entry.item.text:
         return {}
-    lines = [line.strip() for line in entry.item.text.splitlines() if line.strip()]
+    running, _, body = entry.item.text.rpartition(APART)
+    lines = [line.strip() for line in body.splitlines() if line.strip()]
     numbers: dict[tuple[str, bool], int] = {}
-    for line in [*lines[-1 : -_EDGE - 1 : -1], *lines[:_EDGE]]:  # the foot first
+    # running heads and feet before the body, whose foot comes first
+    for line in [*map(str.strip, running.splitlines()), *lines[-1 : -_EDGE - 1 : -1], *lines[:_EDGE]]:
         match = _ALONE.fullmatch(line) or next((m for pattern in _BESIDE if (m := pattern.fullmatch(line))), None)
         if match and (value := _value(match["number"])):
             numbers.setdefault((match["prefix"], not match["number"].isdecimal()), value)

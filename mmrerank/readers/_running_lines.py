@@ -66,14 +66,6 @@ class RunningLines:
         """Those lines of a page that are running heads or feet."""
         return [line for line in edges.lines if self._runs(line, edges.number)]
 
-    def printed_number(self, edges: Edges) -> str:
-        """The number that the page's head or foot prints, as it is written; "" where none rises with the pages."""
-        for line in edges.lines:
-            match = _BARE.fullmatch(line)
-            if match and self._counts[("#", _value(match[1]) - edges.number)] >= self._least:
-                return match[1]
-        return ""
-
     @property
     def _least(self) -> int:
         return min(_PAGES, max(2, self.pages - 1)) if self.pages <= _PAGES else _PAGES

@@ -279,7 +279,7 @@ class PdfReader:
         if source.outline.is_shell:
             text = source.outline.form_text if number == 1 else ""
         note = "; ".join(filter(None, [layer.note, source.outline.note_of(number, layer.attached)]))
-        label = _label(layer.label or running.printed_number(edges), number)
+        label = _label(layer.label, number)
         item = Item(
             item_id=source.page_id(number),
             document_id=source.item_id,
