@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmrerank.documents import rerank
     from mmrerank.pictures import picture
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make", "picture", "rerank"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from mmrerank.service._work import checkpoint
 from mmrerank.types import ImageHandle
 
 Fetch: TypeAlias = Callable[[str], bytes]
+_PATH = re.compile(r"(?!data:)(?:file:|\.{0,2}/(?!9j/)[^+=]{0,80}$|[^.:]{0,200}[.:])", re.IGNORECASE)  # base64 of a JPEG begins with /9j/
 
 
 class Pictures:
@@ -31,9 +33,10 @@ class Pictures:
         try:
             if uri.partition("://")[0].lower() in ("http", "https"):
                 return self._fetched(uri)
-            picture = picture_in(
-                uri if uri.startswith("data:") else f"data:image/*;base64,{uri}", self._limits
-            )  # Jina's clients send bare base64
+            if _PATH.match(uri):
+                raise InputError("no base64 and no data URI: paths are not read here", hint="Send the picture: data:image/png;base64,...")
+            # Jina's clients send bare base64
+            picture = picture_in(uri if uri.startswith("data:") else f"data:image/*;base64,{uri}", self._limits)
             inspect(picture.data, path=picture.name, limits=picture.limits)
         except FormatError as error:
             raise RequestRefused(400, f"{where}: {error.reason}", param=where) from error

@@ -147,7 +147,7 @@ def test_headers_and_directories_of_pictures(kind: str, apply: Callable[[bytes],
 @given(apply=damage())
 def test_the_orientation_in_an_exif_block(apply: Callable[[bytes], bytes]) -> None:
     with bounded():
-        assert 1 <= orientation_of(apply(exif())) <= 8
+        assert orientation_of(apply(exif())) in {None, *range(1, 9)}
 
 
 @pytest.fixture(scope="module")

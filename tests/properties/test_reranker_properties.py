@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmrerank.parts import module, names
 from mmrerank.testing.contracts import untouched
 from mmrerank.testing.samples import Broken, InMemory, coloured
+from mmrerank.texts import is_blank
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 TEXTS = st.one_of(st.none(), st.sampled_from(["a red door", "blue boat", " ", "red"]), st.text(max_size=20))
@@ -19,7 +20,9 @@ PICTURES: st.SearchStrategy[ImageHandle | None] = st.one_of(
 )
 LOOKS = st.lists(st.tuples(TEXTS, PICTURES), max_size=14)
 QUERIES = st.builds(
-    lambda text, exclusions: Query(text=text, exclude_text=exclusions), st.text(min_size=1, max_size=20), st.tuples(st.just("blue"))
+    lambda text, exclusions: Query(text=text, exclude_text=exclusions),
+    st.text(min_size=1, max_size=20).filter(lambda text: not is_blank(text)),
+    st.tuples(st.just("blue")),
 )
 
 

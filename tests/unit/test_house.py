@@ -113,7 +113,7 @@ def test_a_circle_would_be_seen() -> None:
 
 
 def test_the_root_of_the_package_stays_small() -> None:
-    assert len(list(PACKAGE.glob("*.py"))) < 18
+    assert len(list(PACKAGE.glob("*.py"))) < 19
 
 
 def test_the_package_never_imports_what_makes_what_ships() -> None:

@@ -357,7 +357,7 @@ def test_names_that_lead_nowhere_are_told_apart(tmp_path: Path, monkeypatch: pyt
         build(Options())
     with pytest.raises(InputError, match="is no folder"):
         build(Options(model=str(tmp_path / "absent")))
-    with pytest.raises(FormatError, match="no image-text-to-text checkpoint"):
+    with pytest.raises(FormatError, match="no checkpoint"):
         build(Options(model=str(tmp_path), device="cpu"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BackendError, match="the hub did not give") as caught:

@@ -221,7 +221,8 @@ def test_indexing_again_repairs_rows_that_stand_twice(
     assert "Index any folder of the collection again" in report["problems"][0]
     with pytest.raises(DamagedData, match="3 rows stand twice"):
         damaged.search("boats")
-    write_pictures(tmp_path / "elsewhere", range(1))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.md").write_text("A gull sits on the crane.", encoding="utf-8")
     assert main(["index", str(tmp_path / "elsewhere"), "--into", str(collection.path)]) == 0
     assert "3 rows that stood twice were dropped" in capsys.readouterr().err
     healed = Collection.open(collection.path)

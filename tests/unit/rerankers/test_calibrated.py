@@ -178,7 +178,7 @@ def test_what_was_fitted_on_one_model_prompt_or_reranker_is_refused_for_another(
     path.write_text(text.replace(_field(text, "prompt_digest"), "0" * 16), encoding="utf-8")
     with pytest.raises(ManifestError, match="prompt"):
         make(f"calibrated(calibration={str(path)!r})", station="rerankers", backend=model())
-    with pytest.raises(FormatError, match="no calibration"):
+    with pytest.raises(FormatError, match="Fit one: fit_calibration"):
         make(f"calibrated(calibration={str(tmp_path / 'absent.toml')!r})", station="rerankers", backend=model())
 
 

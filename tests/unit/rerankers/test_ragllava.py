@@ -177,5 +177,5 @@ def test_a_fitted_threshold_is_saved_and_applied_and_refused_for_another_model(t
     other.name = "another model"
     with pytest.raises(ManifestError, match="another model"):
         build(Options(threshold=str(path)), other)
-    with pytest.raises(FormatError, match="no threshold"):
+    with pytest.raises(FormatError, match="Fit one: ragllava"):
         Threshold.load(tmp_path / "absent.toml", backend="x", prompt_digest="y")
