@@ -113,7 +113,7 @@ def _stop_explained(collection: Any) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         collection.refresh()
-        message = f"the collection {collection.path} has {len(collection)} items now; what was committed stays"
+        message = f"indexing was stopped; the collection {collection.path} has {len(collection)} items now, and they stay"
         raise _output.Stopped(message, hint="The same command goes on from there.") from None
 
 

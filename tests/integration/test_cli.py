@@ -136,7 +136,7 @@ def test_list_names_every_part_and_its_options(capsys: pytest.CaptureFixture[str
     assert {"superglobal"} <= {part["name"] for part in everything["rerankers"]}
     _, one = run(capsys, "list", "indexes")
     assert list(one) == ["index", "recipes"]
-    assert {"flat", "hnsw"} <= {recipe["name"] for recipe in one["recipes"]}
+    assert {"faiss-flat", "hnsw"} <= {recipe["name"] for recipe in one["recipes"]}
     assert all(part["summary"] for part in one["index"])
     _, datasets = run(capsys, "list", "datasets")
     assert {"cirr", "circo", "emoji", "handbook"} <= {card["name"] for card in datasets["datasets"]}

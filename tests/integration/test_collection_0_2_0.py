@@ -57,7 +57,8 @@ def test_indexing_its_sources_again_encodes_nothing(collection: Collection, sour
     assert (report.found, report.unchanged, report.failed) == (ITEMS, ITEMS, ())
     assert (report.added, report.updated, report.removed) == (0, 0, 0)
     assert "encode" not in report.stage_seconds
-    assert ("read" in report.stage_seconds) is not keeps_times
+    # pictures are read even so: a file that was put here since may be another of the same size and time
+    assert "read" in report.stage_seconds
     verdict = check(collection)
     assert (verdict["ok"], verdict["rebuilt"]) == (True, [])
     assert hits_of(collection, QUERIES[0], sources)[0][0] == QUERIES[0]["hits"][0][0]
