@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmrerank.backends import NotingBackend
 from mmrerank.collection import capabilities
 from mmrerank.errors import BackendError, FormatError, InputError, MMRerankError
 from mmrerank.parts import check_name, module, requires
@@ -24,10 +25,8 @@ from mmrerank.text_files import read_json
 from mmrerank.types import (
     Backend,
     Candidate,
-    ChoiceScores,
     DeclaredView,
     Decoding,
-    Generated,
     Item,
     Message,
     Modality,
@@ -118,30 +117,6 @@ def _tried(reranker: NamedReranker, name: str, backend: Backend | None, *, sees:
         yield Finding(name=name, level="note", detail="not tried: it looks at pictures, and the model takes none")
     else:
         yield from _guarded(name, lambda: _reads(reranker, name, backend, looks_at if sees else frozenset({"text"})))
-
-
-class Listening:
-    """A backend, with a note of the last answer that did not come: rerankers go on without it."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.name = backend.name
-        self.inner = backend
-        self.failure: BackendError | None = None
-
-    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
-        """As the backend does."""
-        return self._noted(lambda: self.inner.generate(prompts, decoding))
-
-    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
-        """As the backend does."""
-        return self._noted(lambda: self.inner.choice_logprobs(prompts, choices))
-
-    def _noted(self, ask: Callable[[], T]) -> T:
-        try:
-            return ask()
-        except BackendError as error:
-            self.failure = error
-            raise
 
 
 def golden_pairs(backend: Backend) -> dict[str, float]:
@@ -266,7 +241,7 @@ def _neighbours(backend: Backend, measured: Mapping[str, float]) -> Finding:
 def _reads(reranker: NamedReranker, name: str, backend: Backend | None, looks_at: frozenset[Modality] | None) -> Finding:
     """Whether a reranker can read this model's answers, and keeps to what every reranker promises."""
     own = reranker.backend or backend
-    listening = None if own is None else Listening(own)
+    listening = None if own is None else NotingBackend(own)
     part = replace(reranker, backend=listening if reranker.backend else None).made(**({} if listening is None else {"backend": listening}))
     candidates = _squares(looks_at)
     ranking = part.rerank(Query(text="a green square"), candidates)

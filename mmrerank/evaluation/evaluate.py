@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from mmrerank.backends import NotingBackend
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
-from mmrerank.evaluation._watched import Watched
+from mmrerank.evaluation._watched import check_answered
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.composition import SIDES, Side, composed, composition, one_sided
 from mmrerank.evaluation.out_folder import RESULT, replace_files
@@ -134,11 +136,11 @@ def evaluate(
     if collection is None:
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
-    watched = None if backend is None else Watched(backend)
+    watched = None if backend is None else NotingBackend(backend)
     own = [_watched(one) for one in as_tuple(rerank)]
-    models = [one.backend for one in own if isinstance(one, NamedReranker) and isinstance(one.backend, Watched)]
+    models = [one.backend for one in own if isinstance(one, NamedReranker) and isinstance(one.backend, NotingBackend)]
     for model in filter(None, [watched, *models]):
-        progress = _both(model.check, progress)
+        progress = _both(partial(check_answered, model), progress)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     origin = ran | _origin(collection, [first, *setting.rerank], backend)
@@ -223,7 +225,7 @@ def _watched(reranker: AnyReranker) -> AnyReranker:
         reranker = NamedReranker.of(reranker)
     if not isinstance(reranker, NamedReranker) or reranker.backend is None:
         return reranker
-    return replace(reranker, backend=Watched(reranker.backend))
+    return replace(reranker, backend=NotingBackend(reranker.backend))
 
 
 def _both(check: Progress, progress: Progress | None) -> Progress:

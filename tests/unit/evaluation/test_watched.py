@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from mmrerank.backends import NotingBackend
 from mmrerank.backends.scripted import tiny
 from mmrerank.errors import BackendError
-from mmrerank.evaluation._watched import ENOUGH, Watched
+from mmrerank.evaluation._watched import ENOUGH, check_answered
 from mmrerank.types import ChoiceScores, Decoding, Generated, Message, Prompt
 
 PROMPT: Prompt = (Message(role="user", parts=("a",)),)
@@ -27,22 +28,22 @@ class Away:
 
 
 def test_a_model_that_never_answered_is_given_up_after_enough_queries_or_all() -> None:
-    watched = Watched(Away())
-    watched.check(ENOUGH, 100)  # nothing was asked of it
+    watched = NotingBackend(Away())
+    check_answered(watched, ENOUGH, 100)  # nothing was asked of it
     for ask in (lambda: watched.generate([PROMPT]), lambda: watched.choice_logprobs([PROMPT], ["Yes"])):
         with pytest.raises(BackendError):
             ask()
-    watched.check(ENOUGH - 1, 100)
+    check_answered(watched, ENOUGH - 1, 100)
     for done, expected in ((ENOUGH, 100), (3, 3)):
         with pytest.raises(BackendError, match="nobody there"):
-            watched.check(done, expected)
+            check_answered(watched, done, expected)
     assert (watched.name, watched.inner.name) == ("away", "away")
 
 
 def test_one_answer_is_something_to_measure() -> None:
-    watched = Watched(tiny())
+    watched = NotingBackend(tiny())
     watched.generate([PROMPT])
     watched.inner = Away()
     with pytest.raises(BackendError):
         watched.generate([PROMPT])
-    watched.check(3, 3)
+    check_answered(watched, 3, 3)
