@@ -241,33 +241,14 @@ def test_haystack_answers_at_once_and_later_and_from_its_saved_form(folder: Path
     assert [document.content for document in asyncio.run(later())] == [FIRST]
 
 
-def fake_generator() -> Any:
-    """A generator that answers with the first sentence of its prompt, word by word where somebody listens."""
-    from haystack import component
-    from haystack.dataclasses import StreamingChunk
-
-    @component
-    class Echo:
-        @component.output_types(replies=list[str])
-        def run(self, prompt: str, streaming_callback: Callable[[StreamingChunk], None] | None = None) -> dict[str, list[str]]:
-            if streaming_callback is not None:
-                for word in prompt.split():
-                    streaming_callback(StreamingChunk(content=word))
-            return {"replies": [prompt]}
-
-        @component.output_types(replies=list[str])
-        async def run_async(self, prompt: str, streaming_callback: Callable[[StreamingChunk], None] | None = None) -> dict[str, list[str]]:
-            return self.run(prompt, streaming_callback)
-
-    return Echo()
-
-
 def test_haystack_hands_what_was_ranked_to_a_generator_word_by_word_and_later(folder: Path) -> None:
     pytest.importorskip("haystack", reason="the extra 'haystack' is not installed")
+    from haystack_parts import Echo
+
     from mmrerank.integrations.haystack_adapter import CollectionRetriever, MMRerankRanker
 
     pipeline = haystack_pipeline(CollectionRetriever(folder / "c", top_k=3), MMRerankRanker("bm25", top_k=1))
-    pipeline.add_component("generator", fake_generator())
+    pipeline.add_component("generator", Echo())
     pipeline.connect("prompt.prompt", "generator.prompt")
     data = {"retriever": {"query": QUESTION}, "ranker": {"query": QUESTION}}
     words: list[str] = []
