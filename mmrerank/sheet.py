@@ -14,7 +14,7 @@ from PIL.ImageFont import FreeTypeFont
 
 from mmrerank.collection.items import place_of
 from mmrerank.errors import FormatError
-from mmrerank.readers import boxes
+from mmrerank.readers import body_of, boxes
 from mmrerank.readers.pdf import PagePicture
 from mmrerank.results import AskResult, Hit, SearchResult
 from mmrerank.types import ImageHandle, Item, Query
@@ -119,7 +119,7 @@ def _card(hit: Hit, width: int) -> Image.Image:
     if hit.item.image is not None:
         picture = _fitted(hit.item.image, inner, round(1.45 * inner), close=True)  # enough for an upright page
     else:
-        picture = _text_block([_Line((hit.item.text or "").strip()[:400], 24, INK)], inner, most_lines=12)
+        picture = _text_block([_Line(body_of(hit.item.text or "").strip()[:400], 24, INK)], inner, most_lines=12)
     card = Image.new("RGB", (width, picture.height + text.height + 3 * PADDING_PX), CARD)
     card.paste(picture, (PADDING_PX, PADDING_PX))
     card.paste(text, (PADDING_PX, picture.height + 28))

@@ -18,6 +18,7 @@ from mmrerank.integrations._checks import at_most, check_retriever, check_stages
 from mmrerank.integrations._filters import as_sql, both
 from mmrerank.integrations._reranking import same_settings
 from mmrerank.pipeline import AnyReranker, NamedReranker, check_count
+from mmrerank.readers import body_of
 from mmrerank.results import Hit
 from mmrerank.types import Backend, ImageHandle, Query, Retriever
 
@@ -122,7 +123,7 @@ def _page(hit: Hit, path: Path) -> Page:
     }
     metadata = {**item.metadata, **{key: value for key, value in own.items() if value is not None}}
     is_picture = item.image is not None and item.page_number is None and "::" not in item.item_id
-    return Page(item_id=item.item_id, text=item.text or "", score=hit.score, metadata=metadata, is_picture=is_picture)
+    return Page(item_id=item.item_id, text=body_of(item.text or ""), score=hit.score, metadata=metadata, is_picture=is_picture)
 
 
 def collection_at(collection: Collection | str | os.PathLike[str]) -> Collection:

@@ -24,6 +24,7 @@ from mmrerank.documents import rerank as rerank_documents
 from mmrerank.errors import InputError, MissingExtra, MMRerankError, UnknownName
 from mmrerank.parts import RERANKS_BY_WORDS
 from mmrerank.pipeline import AnyReranker
+from mmrerank.readers import body_of
 from mmrerank.results import Hit, RerankResult
 from mmrerank.types import Backend, Citation, Item
 
@@ -201,7 +202,7 @@ def _citation(citation: Citation) -> dict[str, Any]:
 
 
 def _item(item: Item) -> dict[str, Any]:
-    text = item.text or ""
+    text = body_of(item.text or "")
     return {
         "item_id": item.item_id,
         "document_id": item.document_id,

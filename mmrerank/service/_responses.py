@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from mmrerank.readers import body_of
 from mmrerank.results import AskResult, SearchResult, boxes_of
 from mmrerank.results import Hit as ResultHit
 from mmrerank.results import Stage as Done
@@ -79,7 +80,7 @@ class ResponseBuilder:
             document_id=item.document_id,
             page_number=item.page_number,
             reason=self._redact_paths(hit.reason),
-            text=None if item.text is None else item.text[:EXCERPT],
+            text=None if item.text is None else body_of(item.text)[:EXCERPT],
             metadata={key: _jsonable(value) for key, value in item.metadata.items()},
             picture=self.place("picture", item),
             thumbnail=self.place("thumbnail", item),

@@ -20,6 +20,7 @@ from served import Reversed, asked
 from mmrerank import Collection
 from mmrerank.demo import shipped
 from mmrerank.errors import BackendError, DamagedData, FormatError
+from mmrerank.readers import body_of
 from mmrerank.service import _collections, _searching
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import envelope, status_of
@@ -65,6 +66,14 @@ def search(client: TestClient, **body: Any) -> Any:
     reply = client.post("/v1/search", json={"collection": "photos.collection", **body})
     assert reply.status_code == 200, reply.text
     return reply.json()
+
+
+def test_the_text_of_a_hit_begins_behind_its_running_head(reader: TestClient, pages: Path) -> None:
+    (hit,) = reader.post("/v1/search", json={"text": "wave buoy repair", "k": 1}).json()["hits"]
+    text = Collection.open(pages).item(hit["item_id"]).text or ""
+    assert "\f" in text, "the head stands in front, to be found"
+    assert hit["text"] == body_of(text)[: len(hit["text"])]
+    assert "\f" not in hit["text"]
 
 
 def test_collections_say_what_can_be_asked_of_them(client: TestClient, reader: TestClient) -> None:
