@@ -15,6 +15,7 @@ from mmrerank.errors import BackendError, InputError
 
 if TYPE_CHECKING:
     from mmrerank.ingest.files import Listing
+    from mmrerank.ingest.run import IngestReport
 
 MOST_REASONS, MOST_NAMES = 20, 5  # of failures, and names with each of them
 
@@ -58,8 +59,6 @@ def index(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
-    from mmrerank.ingest.notes import bounded, noted
-
     _passwords.use(password or ())
     columns = {"image_column": image_column, "text_column": tuple(text_column or ()) or None, "id_column": id_column}
     readers = _readers(read_mislabelled, ocr_language, pages, columns)
@@ -79,7 +78,21 @@ def index(
         )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
-    result = {
+    result = _as_record(into, report)
+    if json:
+        _output.emit(result)
+    else:
+        _show(result)
+    for note in report.notes:
+        _output.say(f"note: {note}")
+    return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+def _as_record(into: Path, report: IngestReport) -> dict[str, Any]:
+    """The report in the shape that programs depend on."""
+    from mmrerank.ingest.notes import bounded, noted
+
+    return {
         "collection": str(into),
         "expected": report.expected,
         "found": report.found,
@@ -97,13 +110,6 @@ def index(
         "linked_folders": bounded(report.linked_folders),
         "notes": list(report.notes),
     }
-    if json:
-        _output.emit(result)
-    else:
-        _show(result)
-    for note in report.notes:
-        _output.say(f"note: {note}")
-    return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
 
 
 @contextmanager

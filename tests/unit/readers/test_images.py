@@ -798,16 +798,22 @@ def test_pixels_that_are_open_at_one_time_are_bounded_over_all_threads():
 
 
 def test_one_picture_above_the_bound_is_let_in_alone_and_a_second_of_one_thread_does_not_wait():
-    gate = PixelGate(100)
-    with gate.room_for(500):
-        pass
-    with gate.scope():
-        with gate.room_for(90):
-            pass
-        with gate.room_for(90):
-            pass
-    with gate.room_for(100):
-        pass
+    gate, let_in = PixelGate(100), []
+
+    def decode() -> None:
+        with gate.room_for(500):
+            let_in.append(500)
+        with gate.scope():
+            for size in (90, 90):
+                with gate.room_for(size):
+                    let_in.append(size)
+        with gate.room_for(100):
+            let_in.append(100)
+
+    thread = threading.Thread(target=decode, daemon=True)
+    thread.start()
+    thread.join(timeout=60)  # one that waits for itself would never end
+    assert let_in == [500, 90, 90, 100]
 
 
 def test_an_icon_that_counts_its_colours_is_an_icon(encoded):
