@@ -131,6 +131,7 @@ class Cost:
     cached: int = 0  # prompts that the cache answered
     prompt_tokens: int = 0  # pictures included
     image_tokens: int = 0  # of these, those of pictures; 0 where the server does not say
+    reused_tokens: int = 0  # of the prompt's, those whose keys and values were at hand, so that the model did not run over them
     generated_tokens: int = 0
     seconds: float = 0.0  # of model work, summed over calls that ran side by side
 
@@ -232,11 +233,24 @@ class Failure:
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]  # query_id -> item_id -> grade
 
 
+class Markup(str):
+    """A text of a prompt that may hold a model's control tokens, and is read with them.
+
+    It is the method's own, never a user's: in any other text of a prompt a control token is read as the letters that it is written in.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of a conversation with an MLLM: texts and pictures in the order in which the model sees them."""
+    """One turn of a conversation with an MLLM: texts and pictures in the order in which the model sees them.
 
-    role: Literal["system", "user", "assistant"]
+    The last one may be the assistant's: an answer that was begun, which the model goes on with. A message of the role "raw" stands
+    alone in its prompt and goes to the model as it is, without a chat template, for checkpoints that were trained so.
+    """
+
+    role: Literal["system", "user", "assistant", "raw"]
     parts: tuple[Part, ...]
 
 
@@ -261,6 +275,7 @@ class Generated:
     text: str  # without special tokens
     finished: Literal["stop", "length", "refused"] = "stop"  # refused: a server's content filter gave no answer
     logprobs: tuple[float, ...] | None = None  # of each generated token, where asked for and offered
+    tokens: tuple[str, ...] | None = None  # the text of each, beside its log-probability; those of special tokens are ""
     cost: Cost = Cost()
 
 
@@ -271,6 +286,7 @@ class ChoiceScores:
     logprobs: Array  # (n_prompts, n_choices) natural log-probabilities; -inf where a server reports only the likeliest tokens
     cost: Cost = Cost()
     costs: tuple[Cost, ...] = ()  # of each prompt, where the backend tells them apart
+    lengths: tuple[int, ...] = ()  # tokens of each choice, where the backend sees them
 
 
 class Backend(Protocol):
@@ -288,7 +304,30 @@ class Backend(Protocol):
         ...
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
-        """Log-probabilities of each choice at the first generated position of each prompt, computed in float32."""
+        """Log-probabilities of each choice at the first generated position of each prompt, computed in float32; of a choice of
+        several tokens the sum of theirs, where the backend can tell it."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingBackend(Protocol):
+    """A backend that shows what the model makes of a prompt."""
+
+    def embed(self, prompts: Sequence[Prompt]) -> Array:
+        """(n, D) float32 hidden states of the last layer at each prompt's last token, as the model leaves them; not unit rows."""
+        ...
+
+
+@runtime_checkable
+class CuttingBackend(Protocol):
+    """A backend that measures prompts and texts in its own tokens."""
+
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
+        """How many tokens each prompt is, pictures included."""
+        ...
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The beginning of the text that is at most so many tokens; the text itself where it is short enough."""
         ...
 
 
