@@ -14,7 +14,9 @@ opinion. A choice below the likeliest is -inf; that none is among them is an err
 December 2024, OpenAI. Not: `transformers serve` (tried with 5.23), which leaves the fields aside, and older Ollama.
 
 A last message of the assistant is an answer begun: it goes out with `continue_final_message` and `add_generation_prompt` as vLLM
-and, since May 2026, llama.cpp take them. A "raw" prompt goes to `/completions`, which takes text only.
+and, since May 2026, llama.cpp take them. Before the first, four small requests tell by the tokens counted whether the server goes on
+with it; one that does not is an error. A "raw" prompt goes to `/completions`, which takes text only; what a server makes of control
+tokens in a text is its own: `Markup` goes out as it is, and so does all else.
 
 Worth knowing: servers apply the sampling defaults of the checkpoint's `generation_config.json` beside what is asked here, a
 repetition penalty among them (vLLM: `--generation-config vllm` turns that off). `transformers serve` 5.23 fails on stop strings
@@ -26,6 +28,7 @@ Cost: one request a prompt.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 import weakref
@@ -41,13 +44,16 @@ import numpy as np
 from pydantic import Field
 
 from mmrerank.backends import _chat_wire as wire
+from mmrerank.backends._continuing import continues
 from mmrerank.backends._retries import RequestRefused, RetryPolicy, post, post_lines
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _NO_LOGPROBS = "Ask a server that reports them (vLLM, llama.cpp), run the model here with local/PATH, or rerank with a generating method."
+_CONTINUE = "vLLM goes on with it, and llama.cpp since May 2026; or run the model here with local/PATH."
 _FORM = "Expected chat_http/URL#MODEL, such as chat_http/http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct."
 
 
@@ -76,6 +82,8 @@ class ChatHttp:
         self._key = (api_key or "").strip()
         self._client = _client(httpx.URL(base), self._key, options, transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="chat_http")
+        self._probing = threading.Lock()
+        self._verdict: tuple[bool | None] | None = None  # whether the server goes on with answers begun, once it was tried
         self._retry_policy = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
         self.close = weakref.finalize(self, _close, self._client, self._pool)
 
@@ -104,6 +112,7 @@ class ChatHttp:
         body = {"model": self.model, **wire.question(prompt), **fields, "stream": True}
         gathering = wire.Gathering()
         try:
+            self._check_continues(prompt, threading.Event())
             for line in post_lines(self._client, self._url, body, self._retry_policy, threading.Event()):
                 if text := self._read(line, gathering.take):
                     on_text(text)
@@ -172,12 +181,31 @@ class ChatHttp:
         return row, self._read(reply, partial(wire.cost, seconds=time.perf_counter() - start))
 
     def _reply(self, prompt: Prompt, fields: Mapping[str, Any], cancellation: threading.Event) -> Any:
+        self._check_continues(prompt, cancellation)
         body = {"model": self.model, **wire.question(prompt)}
         if not wire.is_raw(prompt):
             return post(self._client, self._url, {**body, **fields}, self._retry_policy, cancellation)
         url = f"{self._base}/completions"
         reply = post(self._client, url, {**body, **wire.as_completion(fields)}, self._retry_policy, cancellation)
         return self._read(reply, wire.as_chat)
+
+    def _check_continues(self, prompt: Prompt, cancellation: threading.Event) -> None:
+        """BackendError where the server would close an answer that this prompt begins; asked once."""
+        if not prompt or prompt[-1].role != "assistant":
+            return
+        with self._probing:
+            if self._verdict is None:
+                self._verdict = (continues(partial(self._counted, cancellation=cancellation)),)
+                if self._verdict[0] is None:
+                    logger.warning("%s counts no tokens, so that it cannot be told whether it goes on with answers begun", self.name)
+            if self._verdict[0] is False:
+                raise BackendError(f"{self.name} closes an answer that was begun and opens another.", hint=_CONTINUE)
+
+    def _counted(self, fields: Mapping[str, Any], *, cancellation: threading.Event) -> int:
+        """How many prompt tokens the server counts; 0 where it does not say."""
+        body = {"model": self.model, **fields, "max_tokens": 1, "temperature": 0.0}
+        reply = post(self._client, self._url, body, self._retry_policy, cancellation)
+        return self._read(reply, partial(wire.cost, seconds=0.0)).prompt_tokens
 
     def _read(self, reply: Any, reader: Callable[[Any], T]) -> T:
         try:
@@ -209,7 +237,7 @@ def _hint(refusal: RequestRefused, url: str) -> str:
         models = f"{url.removesuffix('chat/completions')}models"
         return f"{models} lists what the server has. Where that is not there either, it is no chat server. {_FORM}"
     if refusal.status in (400, 422) and any(word in message for word in ("continue_final_message", "add_generation_prompt")):
-        return "The server does not continue an answer that was begun; vLLM and llama.cpp do. Or run the model here with local/PATH."
+        return _CONTINUE
     if 300 <= refusal.status < 400:
         return "Redirects are not followed, since pictures would go along; name the address it leads to."
     if refusal.status in (400, 422) and "logprob" in message:

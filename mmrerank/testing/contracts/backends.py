@@ -8,7 +8,7 @@ import numpy as np
 
 from mmrerank.testing import samples
 from mmrerank.testing.contracts._part import PartContract, untouched
-from mmrerank.types import Decoding
+from mmrerank.types import CuttingBackend, Decoding, EmbeddingBackend, Message
 
 DECODING = Decoding(max_tokens=4)
 CHOICES = ("Yes", "No")
@@ -65,3 +65,47 @@ class BackendContract(PartContract):
         with untouched(prompts):
             self.tiny().generate(prompts, DECODING)
             self.tiny().choice_logprobs(prompts, CHOICES)
+
+    def test_what_it_shows_of_its_tokens_fits_together(self) -> None:
+        backend = self.tiny()
+        prompts = [samples.prompt(number) for number in range(2)]
+        for answer in backend.generate(prompts, Decoding(max_tokens=4, logprobs=True)):
+            if answer.tokens is not None and answer.logprobs is not None:
+                pair = len(answer.tokens), len(answer.logprobs)
+                assert pair[0] == pair[1], f"a log-probability stands beside each token; got {pair[1]} and {pair[0]}"
+        lengths = backend.choice_logprobs(prompts, CHOICES).lengths
+        assert len(lengths) in (0, len(CHOICES)), f"each choice has a length, or none has; got {lengths}"
+        assert all(length > 0 for length in lengths), f"a choice is one token or more; got {lengths}"
+
+    def test_an_answer_begun_is_another_question(self) -> None:
+        backend, prompt = self.tiny(), samples.prompt(1)
+        begun = (*prompt, Message(role="assistant", parts=("It is so that",)))
+        scores = backend.choice_logprobs([begun, prompt, begun], CHOICES).logprobs
+        assert np.allclose(scores[0], scores[2], atol=ROUNDING), "the same begun answer has two log-probabilities"
+        assert np.allclose(scores[1:2], backend.choice_logprobs([prompt], CHOICES).logprobs, atol=ROUNDING), (
+            "a neighbour's beginning counts"
+        )
+
+    def test_states_do_not_depend_on_who_stands_beside_them(self) -> None:
+        backend, prompts = self.tiny(), [samples.prompt(number) for number in range(4)]
+        if not isinstance(backend, EmbeddingBackend):
+            return
+        states = backend.embed(prompts)
+        assert states.dtype == np.float32, f"states are float32; got {states.dtype}"
+        assert states.ndim == 2, f"a row a prompt; got {states.ndim} dimensions"
+        assert len(states) == len(prompts), f"a row a prompt; got {len(states)} of {len(prompts)}"
+        assert len(backend.embed([])) == 0, "no prompts have no states"
+        alone = np.concatenate([backend.embed([prompt]) for prompt in prompts])
+        assert np.allclose(states, alone, atol=1e-4), "states depend on the other prompts"
+
+    def test_texts_are_cut_to_tokens(self) -> None:
+        backend, text = self.tiny(), "one two three four five six seven"
+        if not isinstance(backend, CuttingBackend):
+            return
+        beginnings = [backend.cut(text, tokens) for tokens in range(40)]
+        assert all(text.startswith(beginning) for beginning in beginnings), "a cut is no beginning of the text"
+        assert [len(one) for one in beginnings] == sorted(len(one) for one in beginnings), "more tokens hold less of the text"
+        assert beginnings[0] == "", "no tokens hold no text"
+        assert beginnings[-1] == text, "a text that is short enough stays whole"
+        counts = backend.count_tokens([samples.prompt(1)] * 2)
+        assert counts[0] == counts[1] > 0, f"equal prompts have equal counts above 0; got {counts}"

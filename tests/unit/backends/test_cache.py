@@ -19,7 +19,7 @@ from makers import coloured
 from mmrerank.backends._cache import CachedBackend
 from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Decoding, Message, Prompt
+from mmrerank.types import Decoding, EmbeddingBackend, Markup, Message, Prompt, front_to_back
 
 
 def question(text: str = "what?", colour: int = 1) -> Prompt:
@@ -162,3 +162,27 @@ def test_several_processes_share_it(tmp_path: Path) -> None:
     answers = CachedBackend(double, tmp_path).generate([(Message(role="user", parts=(f"question {n}",)),) for n in range(40)])
     assert double.prompts == []
     assert len({answer.text for answer in answers}) == 40
+
+
+def test_tokens_and_lengths_are_kept(tmp_path: Path) -> None:
+    double = FakeBackend(answer=lambda prompt: "one two")
+    shows = Decoding(logprobs=True)
+    first, again = (CachedBackend(double, tmp_path).generate([question()], shows)[0] for _ in range(2))
+    assert first.tokens == again.tokens == ("one", " two")
+    assert first.logprobs == again.logprobs
+    lengths = [CachedBackend(double, tmp_path).choice_logprobs([question()], ["Yes", "not at all"]).lengths for _ in range(2)]
+    assert lengths == [(1, 3), (1, 3)]
+    assert len(double.prompts) == 2
+
+
+def test_markup_is_another_question_than_a_text_of_the_same_letters() -> None:
+    texts = [(Message(role="user", parts=(kind("<|x|>"),)),) for kind in (str, Markup)]
+    assert generation_key(texts[0], Decoding()) != generation_key(texts[1], Decoding())
+    roles = [(*question(), Message(role="assistant", parts=(begun,))) for begun in ("", "[")]
+    assert choices_key(roles[0], ["1"]) != choices_key(roles[1], ["1"])
+
+
+def test_what_the_cache_does_not_offer_itself_the_model_behind_it_does(tmp_path: Path) -> None:
+    cached = CachedBackend(FakeBackend(), tmp_path)
+    states = next(one for one in front_to_back(cached) if isinstance(one, EmbeddingBackend))
+    assert states.embed([question()]).shape == (1, 8)

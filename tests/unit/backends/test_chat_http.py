@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmrerank.backends.chat_http import ChatHttp, Options
 from mmrerank.errors import BackendError, InputError
-from mmrerank.types import Decoding, Message, Prompt
+from mmrerank.types import Decoding, Markup, Message, Prompt
 
 
 def question(text: str, *pictures: Image.Image) -> Prompt:
@@ -205,3 +205,125 @@ def test_a_key_that_the_server_repeats_is_cut_out_and_redirects_are_not_followed
 def test_an_address_without_url_or_model_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"chat_http/URL#MODEL|api_key"):
         ChatHttp(Options(server=address))
+
+
+def counted(body: dict[str, Any], *, closes: bool = False, thinks: bool = False) -> int:
+    """The tokens a server counts: a word each, two around a turn, six of an empty thought before answers of a model that thinks."""
+    words = sum(len(message["content"].split()) + 2 for message in body["messages"])
+    begun = body["messages"][-1]["role"] == "assistant"
+    words += 6 if begun and thinks else 0
+    return words if begun and not closes else words + 2
+
+
+def begun(text: str) -> Prompt:
+    return (*question("rank them"), Message(role="assistant", parts=(text,)))
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("flags_matter", [False, True])
+def test_an_answer_begun_goes_out_with_the_fields_that_leave_it_open(thinks: bool, flags_matter: bool) -> None:
+    """vLLM needs the fields; older llama.cpp goes on without them, which is told only where nothing is put before the answer."""
+
+    def answer(body: dict[str, Any], n: int) -> Any:
+        closes = flags_matter and not body.get("continue_final_message")
+        status, reply, headers = said("2] > [1]")
+        return status, {**reply, "usage": {"prompt_tokens": counted(body, closes=closes, thinks=thinks and flags_matter)}}, headers
+
+    with serving(answer) as server:
+        backend = client(server.url)
+        answers = backend.generate([begun("["), begun("[")])
+    assert [answer.text for answer in answers] == ["2] > [1]"] * 2
+    asked = [body for body in server.requests if body["messages"][-1]["content"] == "["]
+    assert len(asked) == 2
+    assert all((body["continue_final_message"], body["add_generation_prompt"]) == (True, False) for body in asked)
+    assert len(server.requests) - 2 <= 4, "it is tried once"
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_a_server_that_closes_an_answer_begun_is_found_out(thinks: bool) -> None:
+    def answer(body: dict[str, Any], n: int) -> Any:
+        status, reply, headers = said("a new answer")
+        return status, {**reply, "usage": {"prompt_tokens": counted(body, closes=True, thinks=thinks)}}, headers
+
+    with serving(answer) as server:
+        backend = client(server.url)
+        for ask in (backend.generate, lambda prompts: backend.choice_logprobs(prompts, ["Yes", "No"])):
+            with pytest.raises(BackendError, match="closes an answer that was begun") as refusal:
+                ask([begun("[")])
+        with pytest.raises(BackendError, match="closes an answer"):
+            backend.stream(begun("["), None, lambda text: None)
+        assert len(server.requests) == 4, "no answer was asked for, and it is tried once"
+    assert "vLLM" in refusal.value.hint
+
+
+def test_a_server_that_refuses_the_fields_or_counts_nothing_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(lambda body, n: failed(400, "Unrecognized request argument: continue_final_message")) as server:
+        with pytest.raises(BackendError, match="says 400") as refusal:
+            client(server.url).generate([begun("[")])
+        assert "llama.cpp" in refusal.value.hint
+    with serving(lambda body, n: said("2]")) as server:  # seven tokens, whatever was asked
+        assert client(server.url).generate([begun("[")])[0].text == "2]"
+    assert "cannot be told" in caplog.text
+
+
+def test_prompts_without_an_answer_begun_carry_no_field_that_a_server_may_refuse() -> None:
+    with serving(lambda body, n: said("x")) as server:
+        client(server.url).generate([question("?")])
+    assert not {"continue_final_message", "add_generation_prompt"} & server.requests[0].keys()
+    assert len(server.requests) == 1
+
+
+def completed(text: str, tops: list[dict[str, float]] | None = None) -> Any:
+    choice: dict[str, Any] = {"index": 0, "text": text, "finish_reason": "length"}
+    if tops is not None:
+        tokens = [next(iter(top)) for top in tops]
+        choice["logprobs"] = {
+            "tokens": tokens,
+            "token_logprobs": [top[t] for top, t in zip(tops, tokens, strict=True)],
+            "top_logprobs": tops,
+        }
+    return 200, {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}}, {}
+
+
+def test_a_raw_prompt_goes_out_as_one_text_without_a_template() -> None:
+    raw = (Message(role="raw", parts=("A: a question", Markup("<|x|>"), "\nB: ")),)
+    with serving(lambda body, n: completed(" yes", [{" yes": -0.5, " no": -1.5}])) as server:
+        backend = client(server.url)
+        (answer,) = backend.generate([raw], Decoding(max_tokens=3, logprobs=True))
+        scores = backend.choice_logprobs([raw], ["yes", "no"])
+        texts: list[str] = []
+        backend.stream(raw, Decoding(max_tokens=3), texts.append)
+    assert server.paths == ["/v1/completions"] * 3
+    assert {body["prompt"] for body in server.requests} == {"A: a question<|x|>\nB: "}
+    assert not any("messages" in body for body in server.requests)
+    assert (answer.text, answer.finished, answer.tokens, answer.logprobs) == (" yes", "length", (" yes",), (-0.5,))
+    assert scores.logprobs.tolist() == [[-0.5, -1.5]]
+    assert (server.requests[0]["logprobs"], server.requests[1]["logprobs"]) == (0, 20)
+    assert texts == [" yes"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        (Message(role="raw", parts=("a", picture(1))),),
+        (Message(role="raw", parts=("a",)), Message(role="user", parts=("b",))),
+    ],
+)
+def test_a_raw_prompt_that_no_completion_can_hold_is_refused(prompt: Prompt) -> None:
+    with pytest.raises(InputError, match="raw"):
+        client("http://127.0.0.1:1").generate([prompt])
+
+
+def test_tokens_come_with_their_log_probabilities() -> None:
+    content = [{"token": token, "logprob": value} for token, value in (("[", -0.1), ("2", -0.2), ("]", -0.3))]
+
+    def answer(body: dict[str, Any], n: int) -> Any:
+        status, reply, headers = said("[2]")
+        reply["choices"][0]["logprobs"] = {"content": content}
+        return status, reply, headers
+
+    with serving(answer) as server:
+        (shown,) = client(server.url).generate([question("?")], Decoding(logprobs=True))
+        (plain,) = client(server.url).generate([question("?")])
+    assert (shown.tokens, shown.logprobs) == (("[", "2", "]"), (-0.1, -0.2, -0.3))
+    assert plain.tokens is None

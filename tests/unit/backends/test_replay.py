@@ -121,3 +121,14 @@ def test_a_folder_that_is_not_there_or_bytes_that_are_no_text_are_refused(tmp_pa
     (tmp_path / "b.jsonl").write_bytes(b"\x80\x81")
     with pytest.raises(FormatError, match="no text in UTF-8"):
         make(f"replay/{tmp_path / 'b.jsonl'}", station="backends")
+
+
+def test_tokens_and_lengths_are_recorded(tmp_path: Path) -> None:
+    file, double = tmp_path / "r.jsonl", FakeBackend(answer=lambda prompt: "one two")
+    recorder = Replay(Options(file=str(file)), double)
+    recorder.generate([question("a")], Decoding(logprobs=True))
+    recorder.choice_logprobs([question("a")], ["Yes", "not at all"])
+    replay: Replay = make(f"replay/{file}", station="backends")
+    (answer,) = replay.generate([question("a")], Decoding(logprobs=True))
+    assert (answer.tokens, answer.logprobs) == (("one", " two"), (-0.5, -0.5))
+    assert replay.choice_logprobs([question("a")], ["Yes", "not at all"]).lengths == (1, 3)

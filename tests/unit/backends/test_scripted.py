@@ -13,7 +13,7 @@ from mmrerank.backends import open_backend
 from mmrerank.backends.scripted import Scripted
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make
-from mmrerank.types import Message
+from mmrerank.types import Decoding, Message
 
 PROMPT = (Message(role="user", parts=("what?",)),)
 
@@ -54,3 +54,29 @@ def test_a_script_is_never_cached(tmp_path: Path) -> None:
     scripted(tmp_path / "s.jsonl", {"text": "one"}, {"text": "two"})
     backend = open_backend(f"scripted/{tmp_path / 's.jsonl'}", cache=tmp_path / "cache")
     assert [backend.generate([PROMPT])[0].text for _ in range(2)] == ["one", "two"]
+
+
+def test_tokens_and_lengths_can_be_scripted(tmp_path: Path) -> None:
+    shows = {"text": "[2]", "tokens": ["[", "2", "]"], "logprobs": [-0.1, -0.2, -0.3]}
+    backend = scripted(tmp_path / "s.jsonl", shows, {"choices": {"Yes": -0.1, "No": -2.0}, "lengths": {"Yes": 1, "No": 2}})
+    (answer,) = backend.generate([PROMPT], Decoding(logprobs=True))
+    assert (answer.tokens, answer.logprobs, answer.cost.generated_tokens) == (("[", "2", "]"), (-0.1, -0.2, -0.3), 3)
+    assert backend.choice_logprobs([PROMPT], ["No", "Yes"]).lengths == (2, 1)
+    assert backend.choice_logprobs([PROMPT], ["No", "Maybe"]).lengths == (), "one of them is not told"
+    (plain,) = scripted(tmp_path / "t.jsonl", shows).generate([PROMPT])
+    assert (plain.tokens, plain.logprobs) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"text": "x", "tokens": ["x"], "logprobs": [-0.1, -0.2]},
+        {"text": "x", "tokens": [1]},
+        {"text": "x", "logprobs": ["high"]},
+        {"choices": {"Yes": -0.1}, "lengths": {"Yes": 0}},
+        {"choices": {"Yes": -0.1}, "lengths": [1]},
+    ],
+)
+def test_what_stands_beside_an_answer_fits_it(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match="no answer"):
+        scripted(tmp_path / "s.jsonl", wrong)
