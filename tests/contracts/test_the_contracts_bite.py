@@ -620,6 +620,33 @@ class OneCallForAll(Model):
         return replace(super().choice_logprobs(prompts, choices), cost=Cost(calls=1))
 
 
+class GoesOnWithTheFirst(Model):
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        scores = super().choice_logprobs(prompts, choices)
+        late = [n > 0 and prompt[-1].role == "assistant" for n, prompt in enumerate(prompts)]
+        return replace(scores, logprobs=scores.logprobs - np.array(late, dtype=np.float32)[:, None])
+
+
+class TokensWithoutTheirPairs(Model):
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        return [replace(answer, tokens=("one", "more", "than")) for answer in super().generate(prompts, decoding)]
+
+
+class LengthsOfNothing(Model):
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        return replace(super().choice_logprobs(prompts, choices), lengths=(1,) * (len(choices) + 1))
+
+
+class StatesOverTheBatch(Model):
+    def embed(self, prompts: Sequence[Prompt]) -> Array:
+        return super().embed(prompts) + np.float32(len(prompts))
+
+
+class CutsFromTheEnd(Model):
+    def cut(self, text: str, tokens: int) -> str:
+        return " ".join(text.split()[-tokens:]) if tokens else ""
+
+
 APART, LOGS = "choices_do_not_depend_on_who_stands_beside_them", "choices_are_log_probabilities"
 BROKEN_BACKENDS: list[tuple[type[Model], set[str]]] = [
     (Model, set()),
@@ -632,6 +659,11 @@ BROKEN_BACKENDS: list[tuple[type[Model], set[str]]] = [
     (OneCallForAll, {LOGS}),
     (OverTheBatch, {APART}),
     (ByPlaceOfTheChoice, {APART}),
+    (GoesOnWithTheFirst, {"an_answer_begun_is_taken_wherever_it_stands"}),
+    (TokensWithoutTheirPairs, {"what_it_shows_of_its_tokens_fits_together"}),
+    (LengthsOfNothing, {"what_it_shows_of_its_tokens_fits_together"}),
+    (StatesOverTheBatch, {"states_do_not_depend_on_who_stands_beside_them"}),
+    (CutsFromTheEnd, {"texts_are_cut_to_tokens"}),
 ]
 
 
