@@ -38,6 +38,7 @@ from mmrerank.testing.contracts import NamedOptionsContract, content_of, untouch
 from mmrerank.testing.samples import InMemory, coloured, noisy
 from mmrerank.types import (
     Answer,
+    Array,
     Candidate,
     ChoiceScores,
     Cost,

@@ -117,6 +117,29 @@ def test_choices_equal_a_plain_computation_single_batched_and_shuffled(folder: P
     assert np.ptp(expected[:, 0]) > 1e-4, "the prompts differ, so the comparison can fail"
 
 
+def test_the_whole_prompt_of_a_model_that_sees_is_as_it_should_be_byte_for_byte(folder: Path, backend: Local) -> None:
+    place = "<|vision_start|><|image_pad|><|vision_end|>" if "qwen" in folder.name else "<|image_pad|>"
+    system, opening = "<|im_start|>system\nbe brief<|im_end|>\n", "<|im_start|>assistant\n"
+    shown = f"{system}<|im_start|>user\nshort{place}is it relevant?<|im_end|>\n{opening}"
+    assert backend._prepare.text(PROMPTS[0]) == shown
+    assert backend._prepare.text((*PROMPTS[0], Message(role="assistant", parts=("It is ",)))) == f"{shown}It is "
+    assert backend._prepare.text(PROMPTS[2]) == f"{system}<|im_start|>user\nno picture at allis it relevant?<|im_end|>\n{opening}"
+
+
+def test_an_answer_begun_is_gone_on_with_beside_pictures(folder: Path, backend: Local) -> None:
+    plain = Plain(folder)
+    prompts = [(*prompt, Message(role="assistant", parts=("It is ",))) for prompt in PROMPTS]
+    closed = plain.processor.apply_chat_template
+
+    def opened(talk: Any, **options: Any) -> str:
+        return str(closed(talk[:-1], **options)) + "It is "
+
+    plain.processor.apply_chat_template = opened
+    expected = np.array([plain.logprobs(prompt, CHOICES) for prompt in prompts])
+    assert np.abs(backend.choice_logprobs(prompts, CHOICES).logprobs - expected).max() < 1e-4
+    assert np.abs(backend.choice_logprobs(PROMPTS, CHOICES).logprobs - expected).max() > 1e-4, "so the comparison can fail"
+
+
 def test_qwen_sees_pictures_as_its_released_examples_show_them(qwen: Local, models: Path) -> None:
     from qwen_vl_utils import process_vision_info
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import warnings
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from makers import picture
 from safetensors.torch import load_file, save_file
 from tiny_models import saved
 
 from mmrerank.backends._budget import TokenBudget
 from mmrerank.backends._tiny import save_tiny
 from mmrerank.backends.local import Local, Options, build
-from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
 from mmrerank.types import Array, Decoding, Message, Prompt
 
 CHOICES = ("Yes", "No", "Yes, surely")
@@ -61,12 +63,13 @@ def reconfigured(folder: Path, place: Path, **settings: Any) -> Path:
 # ---------------------------------------------------------------------- adapters
 
 
-def save_adapter(base: Path, place: Path, **more: Any) -> Any:
+def save_adapter(base: Path, place: Path, *, sees: bool = False, **more: Any) -> Any:
     """A LoRA with weights that are not zero, over a tiny model; what peft makes of both."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    network = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    network = kind.from_pretrained(base, local_files_only=True, dtype=torch.float32)
     torch.manual_seed(3)
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "up_proj"], "init_lora_weights": False, "task_type": "CAUSAL_LM"}
     with warnings.catch_warnings():
@@ -91,6 +94,20 @@ def test_a_merged_adapter_says_what_peft_says(qwen3: Path, models: Path, tmp_pat
     columns = [backend._prepare.ids_of(choice)[0] for choice in CHOICES[:2]]
     assert np.abs(scores(backend)[1, :2] - logits[columns].numpy()).max() < 1e-4
     assert np.abs(scores(backend) - scores(made(qwen3))).max() > 1e-2, "the adapter moves the answers, so the comparison can fail"
+
+
+def test_an_adapter_over_a_model_that_sees_takes_the_processor_of_its_base(models: Path, tmp_path: Path) -> None:
+    """MonoQwen2-VL is such a one, without processor files of its own."""
+    base = saved(models, "qwen2_vl")
+    model = save_adapter(base, tmp_path / "adapter", sees=True, target_modules=["q_proj", "v_proj"])
+    backend, plain = made(tmp_path / "adapter"), made(base)
+    prompt = (Message(role="user", parts=(picture(1, size=(60, 40)), "is it relevant?")),)
+    with torch.inference_mode():
+        logits = model(**backend._prepare([prompt]).inputs).logits[0, -1].log_softmax(-1)
+    columns = [backend._prepare.ids_of(choice)[0] for choice in CHOICES[:2]]
+    merged, bare = (one.choice_logprobs([prompt], CHOICES[:2]).logprobs[0] for one in (backend, plain))
+    assert np.abs(merged - logits[columns].numpy()).max() < 1e-4
+    assert np.abs(merged - bare).max() > 1e-2, "the adapter moves the answers, so the comparison can fail"
 
 
 def test_the_base_can_be_named_and_is_part_of_the_hash(qwen3: Path, adapter: Path, models: Path, tmp_path: Path) -> None:
@@ -274,6 +291,14 @@ def test_a_gguf_file_says_what_the_folder_says(models: Path, tmp_path: Path) -> 
         made(tmp_path / "other.gguf")
     with pytest.raises(FormatError, match=r"name one of the GGUF files: tiny\.gguf"):
         made(tmp_path)
+
+
+def test_weights_that_are_quantised_name_the_library_that_they_need(qwen3: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("compressed_tensors") is not None:
+        pytest.skip("compressed-tensors is installed, so that nothing is missing")
+    settings = {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {}}
+    with pytest.raises(MissingExtra, match="compressed"):
+        made(reconfigured(qwen3, tmp_path / "quantised", quantization_config=settings))
 
 
 def test_half_precision_has_a_float32_head(qwen3: Path) -> None:
