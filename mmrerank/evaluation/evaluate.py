@@ -30,7 +30,7 @@ from mmrerank.parts import StagedReranker, as_tuple
 from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
 from mmrerank.prompting.files import PromptedPart
 from mmrerank.provenance import made_by
-from mmrerank.types import Backend
+from mmrerank.types import Backend, innermost
 
 SidesOf: TypeAlias = Literal["first", "all", "none"]
 
@@ -241,7 +241,7 @@ def _both(check: Progress, progress: Progress | None) -> Progress:
 
 def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | None) -> dict[str, Any]:
     """What the numbers hang on beside the stages' names: collection, weights of the encoders, texts of the prompts, the model."""
-    parts = {stage.name: stage.reranker if isinstance(stage, StagedReranker) else stage for stage in stages}
+    parts = {stage.name: innermost(stage) for stage in stages}
     prompts = {name: part.prompt.digest for name, part in parts.items() if isinstance(part, PromptedPart)}
     named = {stage.name: stage.stage for stage in stages if isinstance(stage, StagedReranker)}
     own = {name: {"depth": stage.depth, "backend": stage.backend} for name, stage in named.items()}
