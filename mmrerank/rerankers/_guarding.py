@@ -157,11 +157,10 @@ def fit_guard(reranker: Reranker, judged: Judged, *, measure: str = "nDCG@10") -
         )
         for query, candidates, relevant in judged
     ]
-    backend, digest = origin(reranker)
-    return guard_from(rows, reranker=method_of(reranker).name, backend=backend, prompt_digest=digest, measure=measure)
+    return guard_from(reranker, rows, measure=measure)
 
 
-def guard_from(rows: Sequence[Judgement], *, reranker: str, backend: str, prompt_digest: str, measure: str) -> Guard:
+def guard_from(reranker: Reranker, rows: Sequence[Judgement], *, measure: str) -> Guard:
     """The guard of a reranker that ran on these queries.
 
     Raises:
@@ -170,10 +169,11 @@ def guard_from(rows: Sequence[Judgement], *, reranker: str, backend: str, prompt
     if len(rows) < FEWEST:
         raise InputError(f"a guard is fitted on {FEWEST} judged queries or more; got {len(rows)}")
     signs = [signs_of(row.before, row.after) for row in rows]
+    backend, digest = origin(reranker)
     return Guard(
-        reranker=reranker,
+        reranker=method_of(reranker).name,
         backend=backend,
-        prompt_digest=prompt_digest,
+        prompt_digest=digest,
         measure=measure,
         depth=max(len(row.before) for row in rows),
         gains=_gains(rows, measure),
