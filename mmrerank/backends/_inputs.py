@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Sequence
@@ -73,6 +74,23 @@ class Preparer:
             (features["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
         )
         return Prepared(inputs=dict(features), lengths=lengths, image_lengths=image_lengths)
+
+    def symbols(self, prompt: Prompt) -> tuple[int, ...]:
+        """The prompt's tokens with one negative number in the place of each picture, made of its content; none where they do not tell
+        the prompt. No picture is brought to size for it."""
+        try:
+            text = self._template(prompt)
+        except (ValueError, TemplateError):
+            return ()  # whoever prepares it says why
+        with self._lock:
+            tokens = self.tokenizer(text)["input_ids"]
+        pictures = _pictures(prompt)
+        places = [n for n, token in enumerate(tokens) if token == self._image_token]
+        if len(places) != len(pictures):
+            return ()
+        for place, picture in zip(places, pictures, strict=True):
+            tokens[place] = _symbol_of(picture)
+        return tuple(tokens)
 
     def extent(self, prompt: Prompt) -> int:
         """How long a prompt is as tokens: pictures as the processor counts them, letters by four."""
@@ -153,6 +171,12 @@ class Preparer:
 
 def _pictures(prompt: Prompt) -> list[Image]:
     return [part for message in prompt for part in message.parts if not isinstance(part, str)]
+
+
+def _symbol_of(picture: Image) -> int:
+    content = hashlib.sha256(f"{picture.mode} {picture.size}".encode())
+    content.update(picture.tobytes())
+    return -1 - int.from_bytes(content.digest()[:16], "big")
 
 
 def _special(processor: Any) -> re.Pattern[str]:

@@ -31,10 +31,11 @@ import torch
 
 from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
-from mmrerank.backends._inputs import Prepared, Preparer, extended
+from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._prefixes import ChoicePass, Limits
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
 PROMPTS_AT_ONCE = 64
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
@@ -47,6 +48,7 @@ class Options:
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: as saved on a GPU, fp32 on a CPU
     device: str = runtime_option("auto")
     batch_size: int | None = runtime_option(None)
+    prefix_bytes: int = runtime_option(1 << 30)  # of memory for keys and values of beginnings that prompts share; 0 keeps none
 
 
 class Local:
@@ -66,6 +68,9 @@ class Local:
         self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
         self._checkpoint = options.model
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
+        self._choose = ChoicePass(
+            self._model, self._prepare, device=self.device, lock=self._lock, most_bytes=options.prefix_bytes
+        )
 
     @cached_property
     def weights_hash(self) -> str:
@@ -108,18 +113,10 @@ class Local:
         ids = [self._prepare.ids_of(choice) for choice in choices]
         if any(not tokens for tokens in ids):
             raise InputError(f"a choice needs at least one token; got {list(choices)}")
-        rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
-        costs: dict[int, Cost] = {}
-        for positions in self._batches(prompts, self._batch_size):
-            prepared = self._prepare([prompts[n] for n in positions])
-            with self._lock:
-                start = time.perf_counter()  # the wait for others is not this model's work
-                rows[positions] = self._choice_rows(prepared, ids)
-                seconds = (time.perf_counter() - start) / len(positions)
-            tokens = zip(positions, prepared.lengths, prepared.image_lengths, strict=True)
-            costs |= {n: Cost(calls=1, prompt_tokens=length, image_tokens=images, seconds=seconds) for n, length, images in tokens}
-        each = tuple(costs[n] for n in range(len(prompts)))
-        return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each)
+        scores = self._choose(prompts, ids, Limits(prompts=self._batch_size, tokens=self._batch_tokens))
+        rows = np.array([score.logprobs for score in scores], dtype=np.float32).reshape(len(prompts), len(choices))
+        costs = tuple(score.cost for score in scores)
+        return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()), costs=costs)
 
     # ------------------------------------------------------------------
 
@@ -133,20 +130,6 @@ class Local:
                 batches.append([])
             batches[-1].append(n)
         return batches
-
-    @torch.inference_mode()
-    def _choice_rows(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
-        """(batch, n_choices): the first tokens from one pass over the prompts, further tokens from one pass a choice."""
-        inputs = prepared.on(self.device)
-        first = self._model(**inputs, logits_to_keep=1).logits[:, -1].float().log_softmax(-1)  # (batch, vocabulary)
-        rows = first[:, [tokens[0] for tokens in choices]].clone()
-        for n, tokens in enumerate(choices):
-            if len(tokens) > 1:
-                longer = extended(inputs, tokens[:-1])
-                steps = self._model(**longer, logits_to_keep=len(tokens) - 1).logits.float().log_softmax(-1)
-                rest = torch.tensor(tokens[1:], device=self.device)
-                rows[:, n] += steps[:, torch.arange(len(rest), device=self.device), rest].sum(-1)
-        return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
     def _generated(self, prepared: Prepared, decoding: Decoding) -> list[Generated]:
         with self._lock:
