@@ -14,13 +14,14 @@ import torch
 from jinja2 import TemplateError
 
 from mmrerank.errors import InputError
-from mmrerank.types import Message, Prompt
+from mmrerank.types import LazyPicture, Message, Part, Prompt, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 QWEN = "qwen"  # in the names of the families whose released examples bring pictures to size by qwen_vl_utils
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where the processor does not tell
+UNOPENED_TOKENS = 256  # of a picture whose size is not known yet: an estimate that moves no score
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the prompt
 
 
@@ -84,7 +85,7 @@ class Preparer:
             return ()  # whoever prepares it says why
         with self._lock:
             tokens = self.tokenizer(text)["input_ids"]
-        pictures = _pictures(prompt)
+        pictures = [part for message in prompt for part in message.parts if not isinstance(part, str)]
         places = [n for n, token in enumerate(tokens) if token == self._image_token]
         if len(places) != len(pictures):
             return ()
@@ -94,8 +95,12 @@ class Preparer:
 
     def extent(self, prompt: Prompt) -> int:
         """How long a prompt is as tokens: pictures as the processor counts them, letters by four."""
-        parts = [part for message in prompt for part in message.parts]
-        return sum(len(part) // 4 if isinstance(part, str) else self._picture_tokens(part.height, part.width) for part in parts)
+        return sum(self._extent_of(part) for message in prompt for part in message.parts)
+
+    def _extent_of(self, part: Part) -> int:
+        if isinstance(part, str):
+            return len(part) // 4
+        return UNOPENED_TOKENS if isinstance(part, LazyPicture) else self._picture_tokens(part.height, part.width)
 
     def _picture_tokens_of(self, height: int, width: int) -> int:
         count = getattr(self._processor, "_get_num_multimodal_tokens", None)  # not public: where it is gone, pixels must do
@@ -170,12 +175,15 @@ class Preparer:
 
 
 def _pictures(prompt: Prompt) -> list[Image]:
-    return [part for message in prompt for part in message.parts if not isinstance(part, str)]
+    return [part for message in opened(prompt) for part in message.parts if not isinstance(part, str | LazyPicture)]
 
 
-def _symbol_of(picture: Image) -> int:
-    content = hashlib.sha256(f"{picture.mode} {picture.size}".encode())
-    content.update(picture.tobytes())
+def _symbol_of(picture: Image | LazyPicture) -> int:
+    if isinstance(picture, LazyPicture):
+        content = hashlib.sha256(picture.key.encode())
+    else:
+        content = hashlib.sha256(f"{picture.mode} {picture.size}".encode())
+        content.update(picture.tobytes())
     return -1 - int.from_bytes(content.digest()[:16], "big")
 
 

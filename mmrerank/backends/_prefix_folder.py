@@ -69,7 +69,7 @@ class PrefixFolder:
         before, self._files = self._files, there
         known = set(self._names.values())
         for name, file in there.items():
-            if name not in known and (name not in before or before[name].n_bytes != file.n_bytes):
+            if name not in known and before.get(name) != file:
                 self._learn(name, file)
 
     def nearest(self, symbols: Symbols) -> tuple[Symbols, int]:

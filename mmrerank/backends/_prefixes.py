@@ -44,7 +44,7 @@ from mmrerank.backends._prefix_tensors import (
     tail_inputs,
     token_bytes,
 )
-from mmrerank.types import Array, Cost, Prompt
+from mmrerank.types import Array, Cost, Prompt, opened
 
 logger = logging.getLogger(__name__)
 LOGIT_BYTES = 256 << 20  # of a pass in which every token of a choice has a row of the vocabulary
@@ -163,7 +163,10 @@ class ChoicePass:
 
     def _at_hand(self, row: Row, call: Call) -> Reuse | None:
         reuse = call.find(row.symbols, row.floor) if row.symbols else None
-        return reuse if reuse is not None and reuse.length >= LEAST_REUSED * row.extent else None
+        if reuse is None:
+            return None
+        length = reuse.length + len(row.symbols) - reuse.symbols
+        return reuse if reuse.length >= LEAST_REUSED * length else None
 
     def _round(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
         scores = self._over_tails([row for row in rows if row.reuse is not None], choices, limits, call)
@@ -176,6 +179,8 @@ class ChoicePass:
     ) -> dict[int, Scored]:
         """Prompts that are run over from their first token."""
         scores: dict[int, Scored] = {}
+        for row in rows:
+            self._show(row)
         for batch in whole_batches(rows, self._limits(limits, choices), self._work_tokens if call is not None else limits.tokens):
             prepared = self._prepare([row.prompt for row in batch])
 
@@ -195,6 +200,12 @@ class ChoicePass:
 
             scores |= self._run(make, choices, call)
         return scores
+
+    def _show(self, row: Row) -> None:
+        """Opens the pictures of a prompt, now that the model has to look at them."""
+        prompt = opened(row.prompt)
+        if prompt is not row.prompt:
+            row.prompt, row.extent = prompt, self._prepare.extent(prompt)
 
     def _over_tails(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
         """What is left of prompts whose beginnings are at hand."""
@@ -324,7 +335,7 @@ class ChoicePass:
 
     @torch.inference_mode()
     def _trial(self, tokens: Sequence[int]) -> tuple[int, str]:
-        """What a token's keys and values take, and why they cannot be used again; "" where a prompt in two pieces scores as it does whole."""
+        """What a token's keys and values take; and why they cannot be used again, "" where a prompt in two pieces scores as the whole."""
         if not self._forward.takes_positions:
             return 0, "the model takes no positions"
         half = TRIAL // 2
@@ -397,12 +408,12 @@ def _unpadded(inputs: dict[str, Any]) -> list[list[int]]:
     return [[token for token, there in zip(ids, mask, strict=True) if there] for ids, mask in pairs]
 
 
-def _is_told(row: Row, tokens: Sequence[int]) -> bool:
+def _is_told(row: Row, tokens: list[int]) -> bool:
     """Whether the symbols before and behind the pictures are the very tokens that the model sees there."""
     if not row.floor:
-        return list(row.symbols) == list(tokens)
-    behind = len(row.symbols) - row.floor
-    return list(row.symbols[: row.head]) == list(tokens[: row.head]) and list(row.symbols[row.floor :]) == list(tokens[len(tokens) - behind :])
+        return list(row.symbols) == tokens
+    before, behind = list(row.symbols[: row.head]), list(row.symbols[row.floor :])
+    return before == tokens[: len(before)] and behind == tokens[len(tokens) - len(behind) :]
 
 
 def _columns(work: Work, n: int, length: int) -> list[slice]:

@@ -35,7 +35,7 @@ from mmrerank.backends._inputs import Prepared, Preparer
 from mmrerank.backends._prefixes import ChoicePass, Limits
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt, opened
 
 PROMPTS_AT_ONCE = 64
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
@@ -97,6 +97,7 @@ class Local:
                 a stop string is empty.
         """
         decoding = checked(decoding or Decoding())
+        prompts = [opened(prompt) for prompt in prompts]
         size = self._batch_size if decoding.temperature == 0 else 1
         answers: dict[int, Generated] = {}
         for positions in self._batches(prompts, size):

@@ -27,6 +27,7 @@ from mmrerank.types import (
     PageNames,
     Prompt,
     Query,
+    opened,
 )
 
 
@@ -47,7 +48,7 @@ class FakeBackend:
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt."""
         self.calls.append(len(prompts))
-        return [self._generated(prompt) for prompt in prompts]
+        return [self._generated(opened(prompt)) for prompt in prompts]
 
     def _generated(self, prompt: Prompt) -> Generated:
         self.prompts.append(prompt)
@@ -57,6 +58,7 @@ class FakeBackend:
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice."""
         self.calls.append(len(prompts))
+        prompts = [opened(prompt) for prompt in prompts]
         self.prompts += prompts
         rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
