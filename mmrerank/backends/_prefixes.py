@@ -174,9 +174,7 @@ class ChoicePass:
 
     # batches ----------------------------------------------------------
 
-    def _over_whole(
-        self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call | None
-    ) -> dict[int, Scored]:
+    def _over_whole(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call | None) -> dict[int, Scored]:
         """Prompts that are run over from their first token."""
         scores: dict[int, Scored] = {}
         for row in rows:

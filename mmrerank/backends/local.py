@@ -19,11 +19,15 @@ Cost: choices that are one token take one forward pass a prompt; choices of seve
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -32,11 +36,14 @@ import torch
 from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
 from mmrerank.backends._prefixes import ChoicePass, Limits
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt, opened
 
+logger = logging.getLogger(__name__)
+VERSIONS = ("transformers", "torch", "qwen-vl-utils")  # of what makes keys and values of a prompt
 PROMPTS_AT_ONCE = 64
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
 
@@ -48,7 +55,9 @@ class Options:
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: as saved on a GPU, fp32 on a CPU
     device: str = runtime_option("auto")
     batch_size: int | None = runtime_option(None)
-    prefix_bytes: int = runtime_option(1 << 30)  # of memory for keys and values of beginnings that prompts share; 0 keeps none
+    prefix_bytes: int = runtime_option(1 << 30)  # of memory for keys and values of beginnings of prompts; 0 keeps none
+    prefix_folder: str | None = runtime_option(None)  # where they are kept on disk too, for later processes
+    prefix_folder_bytes: int = runtime_option(10 << 30)  # of that folder; what was used longest ago goes
 
 
 class Local:
@@ -60,22 +69,43 @@ class Local:
         self.name = printed("local", options, argument=True)
         if options.batch_size is not None and options.batch_size < 1:
             raise InputError(f"batch_size is 1 or more; got {options.batch_size}")
+        if min(options.prefix_bytes, options.prefix_folder_bytes) < 0:
+            raise InputError(
+                f"prefix_bytes and prefix_folder_bytes are 0 or more; got {options.prefix_bytes} and {options.prefix_folder_bytes}"
+            )
         self.device = device_of(options.device)
         self._model, processor = load(options.model, options.revision, options.precision, self.device)
         self._prepare = Preparer(processor, self._model, options.model)
         self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
         self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
-        self._checkpoint = options.model
+        self._checkpoint, self._options = options.model, options
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
         self._choose = ChoicePass(
-            self._model, self._prepare, device=self.device, lock=self._lock, most_bytes=options.prefix_bytes
+            self._model, self._prepare, device=self.device, lock=self._lock, most_bytes=options.prefix_bytes, source=self._folder
         )
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
         return weights_hash_of(self._checkpoint, self._model.config)
+
+    def _folder(self) -> PrefixFolder | None:
+        """The folder of keys and values that were computed as this model computes them."""
+        options = self._options
+        if options.prefix_folder is None:
+            return None
+        if not self.weights_hash:
+            logger.warning("%s: keys and values are not kept on disk, since nothing tells these weights from others", self.name)
+            return None
+        settings = {
+            "weights": self.weights_hash,
+            "precision": str(self._model.dtype),
+            "attention": str(self._model.config._attn_implementation),
+            "device": self.device.type,
+            "versions": {name: version(name) for name in VERSIONS if find_spec(name.replace("-", "_"))},
+        }
+        return PrefixFolder(Path(options.prefix_folder), fingerprint(**settings), options.prefix_folder_bytes, self.device)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""

@@ -9,40 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from makers import picture
 from PIL import Image
+from prefix_prompts import CHOICES, EQUAL, PASSAGES, PICTURES, QUERIES, about, gap, opened_backend, prompts_for, single, store_of, user
 from tiny_models import NAMES, saved
 
 from mmrerank.backends import mini
-from mmrerank.backends._prefix_store import PrefixStore
 from mmrerank.backends._prefixes import ChoicePass
-from mmrerank.backends.local import Local, Options, build
+from mmrerank.backends.local import Local
 from mmrerank.errors import FormatError
 from mmrerank.handles import LazyPicture
-from mmrerank.types import Array, ChoiceScores, Message, Prompt
-
-CHOICES = ("Yes", "No", "Yes, surely not", "No 12")
-QUERIES = ("is it relevant?", "what is the first one asked for, and the second?", "which image?")
-PASSAGES = (
-    "the question is what was asked for, and this is what the passage says of it at some length",
-    "a shorter one that says nothing of what was asked, user or assistant",
-    "think of a ranking of images where the first is relevant and the second is not, or so they say",
-)
-PICTURES = (picture(1, size=(60, 40)), picture(2, size=(50, 90)), picture(3, size=(100, 30)))
-EQUAL = 1e-4
-
-
-def user(*parts: str | Image.Image | LazyPicture) -> Prompt:
-    return (Message(role="user", parts=parts),)
-
-
-def about(query: str, *, pictures: bool) -> list[Prompt]:
-    """What candidates show, then the query: pictures with captions, a text alone, two pictures."""
-    texts = [user(passage, f"\nQuestion: {query}") for passage in PASSAGES]
-    if not pictures:
-        return texts
-    shown = [user(one, f"\nThe question is Image {n}: {query}") for n, one in enumerate(PICTURES)]
-    return [*shown, *texts, user(PICTURES[0], "and", PICTURES[2], f"\nQuestion: {query}")]
+from mmrerank.types import ChoiceScores, Message, Prompt
 
 
 def prefilled(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -59,10 +35,6 @@ def folder(request: pytest.FixtureRequest, models: Path) -> Path:
     return mini.FOLDER if request.param == "mini" else saved(models, request.param)
 
 
-def opened_backend(folder: Path, **options: object) -> Local:
-    return build(Options(model=str(folder), device="cpu", precision="fp32", batch_size=3, **options))  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Local:
     return opened_backend(folder, prefix_bytes=0)
@@ -71,24 +43,6 @@ def plain(folder: Path) -> Local:
 @pytest.fixture
 def backend(folder: Path) -> Local:
     return opened_backend(folder)
-
-
-def store_of(backend: Local) -> PrefixStore:
-    store = backend._choose.store
-    assert store is not None
-    return store
-
-
-def gap(one: Array, other: Array) -> float:
-    return float(np.abs(one - other).max())
-
-
-def single(backend: Local, prompts: Sequence[Prompt]) -> Array:
-    return np.concatenate([backend.choice_logprobs([prompt], CHOICES).logprobs for prompt in prompts])
-
-
-def prompts_for(backend: Local, query: str) -> list[Prompt]:
-    return about(query, pictures=getattr(backend._prepare, "sees", True))
 
 
 def test_scores_from_memory_are_those_without(backend: Local, plain: Local) -> None:
@@ -266,7 +220,9 @@ def test_a_cache_of_another_kind_is_left_alone_and_said_once(models: Path, caplo
     for _ in range(2):
         scores = backend.choice_logprobs(prompts, CHOICES)
         assert scores.cost.reused_tokens == 0
-        assert gap(scores.logprobs, opened_backend(saved(models, "llava"), prefix_bytes=0).choice_logprobs(prompts, CHOICES).logprobs) < EQUAL
+        assert (
+            gap(scores.logprobs, opened_backend(saved(models, "llava"), prefix_bytes=0).choice_logprobs(prompts, CHOICES).logprobs) < EQUAL
+        )
     assert sum("takes no positions" in record.message for record in caplog.records) == 1
 
 
