@@ -57,4 +57,4 @@ def single(backend: Local, prompts: Sequence[Prompt]) -> Array:
 
 
 def prompts_for(backend: Local, query: str) -> list[Prompt]:
-    return about(query, pictures=getattr(backend._prepare, "sees", True))
+    return about(query, pictures=backend._prepare.sees)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mmrerank.types import Decoding, LazyPicture, Part, Prompt
+from mmrerank.types import Decoding, LazyPicture, Markup, Part, Prompt
 
 
 def generation_key(prompt: Prompt, decoding: Decoding) -> str:
@@ -26,6 +26,8 @@ def _messages(prompt: Prompt) -> list[Any]:
 
 
 def _part(part: Part) -> Any:
+    if isinstance(part, Markup):
+        return {"markup": str(part)}  # control tokens in it are read as tokens, in a plain text of the same letters they are not
     if isinstance(part, str):
         return part
     if isinstance(part, LazyPicture):

@@ -8,7 +8,6 @@ slice that is not copied keeps its whole batch in memory; `update` joins tensors
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,29 +28,14 @@ class CountsPictures(Protocol):
     rope_deltas: Any
 
 
-class Forward:
-    """A checkpoint's forward pass, in the words of its release of transformers."""
+def counts(model: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether the network itself has to count the positions of these inputs, since pictures are among them."""
+    return "image_grid_thw" in inputs and isinstance(model.base_model, CountsPictures)
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        names = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in names else "past_key_values"
-        self.takes_positions = "position_ids" in names
-        self.vocabulary = int(model.config.get_text_config().vocab_size)
 
-    def __call__(self, inputs: Mapping[str, Any], *, last: int, cache: Any = None, grows: bool) -> tuple[torch.Tensor, Any]:
-        """(batch, last, vocabulary) float32 logits of the last positions, and the cache with the inputs in it where it grows."""
-        before = {} if cache is None else {self._cache_name: cache}
-        output = self._model(**inputs, **before, use_cache=grows, logits_to_keep=last)
-        return output.logits[:, -last:].float(), output[self._cache_name] if grows else None
-
-    def counts(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether the network itself has to count the positions of these inputs, since pictures are among them."""
-        return "image_grid_thw" in inputs and isinstance(self._model.base_model, CountsPictures)
-
-    def lag(self) -> torch.Tensor:
-        """(batch,) by how much positions lag behind tokens, after a pass whose positions the network counted."""
-        return torch.as_tensor(self._model.base_model.rope_deltas).reshape(-1)
+def lag(model: Any) -> torch.Tensor:
+    """(batch,) by how much positions lag behind tokens, after a pass whose positions the network counted."""
+    return torch.as_tensor(model.base_model.rope_deltas).reshape(-1)
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:

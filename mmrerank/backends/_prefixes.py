@@ -28,15 +28,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Preparer
 from mmrerank.backends._prefix_families import Leaders, shared_ending
 from mmrerank.backends._prefix_store import Beginning, Call, PrefixStore, Reuse, Source, Symbols
 from mmrerank.backends._prefix_tensors import (
     HALF_TOLERANCE,
     TOLERANCE,
-    Forward,
     cache_of,
     continued,
+    counts,
+    lag,
     logprobs_of,
     obstacle,
     positions,
@@ -106,10 +108,9 @@ class ChoicePass:
 
     def __init__(
         self,
-        model: Any,
+        network: Network,
         prepare: Preparer,
         *,
-        device: torch.device,
         lock: threading.Lock,
         most_bytes: int,
         source: Callable[[], Source | None] = lambda: None,
@@ -119,8 +120,8 @@ class ChoicePass:
             most_bytes: of memory for keys and values, those of the batch at work included; 0 keeps none.
             source: opens the place where beginnings outlast the process.
         """
-        self._forward = Forward(model)
-        self._prepare, self._device, self._lock = prepare, device, lock
+        self._network, self._prepare, self._lock = network, prepare, lock
+        self._vocabulary = int(network.model.config.get_text_config().vocab_size)
         self._work_bytes = most_bytes // 4
         self._most_bytes, self._open_source = most_bytes, source
         self._token_bytes: int | None = None  # of keys and values, once the trial has told; 0 where they cannot be used again
@@ -128,7 +129,8 @@ class ChoicePass:
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], limits: Limits) -> list[Scored]:
         """What each prompt came to, in their order."""
-        rows = [self._row(place, prompt) for place, prompt in enumerate(prompts)]
+        symbols = self._prepare.symbols(prompts)
+        rows = [self._row(place, prompt, symbols[place]) for place, prompt in enumerate(prompts)]
         if self._token_bytes is None:
             self._open(rows)
         if self.store is None:
@@ -140,8 +142,7 @@ class ChoicePass:
 
     # what is at hand --------------------------------------------------
 
-    def _row(self, place: int, prompt: Prompt) -> Row:
-        symbols = self._prepare.symbols(prompt)
+    def _row(self, place: int, prompt: Prompt, symbols: Symbols) -> Row:
         pictures = [n for n, symbol in enumerate(symbols) if symbol < 0]
         head, floor = (pictures[0], pictures[-1] + 1) if pictures else (len(symbols), 0)
         extent = self._prepare.extent(prompt) if pictures or not symbols else len(symbols)
@@ -180,11 +181,11 @@ class ChoicePass:
         for row in rows:
             self._show(row)
         for batch in whole_batches(rows, self._limits(limits, choices), self._work_tokens if call is not None else limits.tokens):
-            prepared = self._prepare([row.prompt for row in batch])
+            prepared = self._prepare([row.prompt for row in batch], longer=1 + _further(choices))
 
             def make(batch: Sequence[Row] = batch, prepared: Any = prepared) -> Work:
-                inputs = prepared.on(self._device)
-                if self._token_bytes and not self._forward.counts(inputs):
+                inputs = prepared.on(self._network.device)
+                if self._token_bytes and not counts(self._network.model, inputs):
                     inputs["position_ids"] = positions(inputs["attention_mask"])
                 columns = len(batch) * (inputs["input_ids"].shape[1] + _further(choices))
                 return Work(
@@ -208,6 +209,9 @@ class ChoicePass:
     def _over_tails(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
         """What is left of prompts whose beginnings are at hand."""
         scores: dict[int, Scored] = {}
+        for row in rows:
+            if row.reuse is not None:
+                self._prepare.check_context(row.reuse.length + len(row.symbols) - row.reuse.symbols, 1 + _further(choices))
         for batch in tail_batches(rows, self._limits(limits, choices), self._work_tokens, _further(choices)):
 
             def make(batch: Sequence[Row] = batch) -> Work:
@@ -215,10 +219,10 @@ class ChoicePass:
                 tails = [row.symbols[reuse.symbols :] for row, reuse in zip(batch, reuses, strict=True)]
                 return Work(
                     rows=batch,
-                    inputs=tail_inputs(tails, reuses, self._device),
+                    inputs=tail_inputs(tails, reuses, self._network.device),
                     lengths=[reuse.length + len(tail) for reuse, tail in zip(reuses, tails, strict=True)],
                     image_lengths=[reuse.image_tokens for reuse in reuses],
-                    cache=cache_of(reuses, self._device),
+                    cache=cache_of(reuses, self._network.device),
                     prefix=max(reuse.length for reuse in reuses),
                     keeps=True,
                 )
@@ -228,7 +232,7 @@ class ChoicePass:
 
     def _limits(self, limits: Limits, choices: Sequence[Sequence[int]]) -> Limits:
         """The limits, with fewer prompts where a choice of many tokens has as many rows of a large vocabulary."""
-        most = LOGIT_BYTES // (4 * self._forward.vocabulary * (1 + _further(choices)))
+        most = LOGIT_BYTES // (4 * self._vocabulary * (1 + _further(choices)))
         return Limits(prompts=max(1, min(limits.prompts, most)), tokens=limits.tokens)
 
     @property
@@ -264,7 +268,7 @@ class ChoicePass:
         others = [n for n, tokens in enumerate(choices) if n != longest and len(tokens) > 1]
         goes_on = bool(self._token_bytes) and bool(others)
         grows = work.keeps or goes_on
-        logits, cache = self._forward(continued(work.inputs, more), last=1 + len(more), cache=work.cache, grows=grows)
+        logits, cache = self._network.step(continued(work.inputs, more), last=1 + len(more), cache=work.cache, grows=grows)
         firsts = logits[:, 0] - logits[:, 0].logsumexp(-1, keepdim=True)  # (batch, vocabulary)
         rows = firsts[:, [tokens[0] for tokens in choices]].clone()
         if more:
@@ -276,10 +280,10 @@ class ChoicePass:
         for n in others:
             if goes_on and after is not None:
                 cache.crop(-grown)
-                logits, cache = self._forward(_behind(work, choices[n][:-1], after), last=len(choices[n]) - 1, cache=cache, grows=True)
+                logits, cache = self._network.step(_behind(work, choices[n][:-1], after), last=len(choices[n]) - 1, cache=cache, grows=True)
                 grown = len(choices[n]) - 1
             else:
-                logits, _ = self._forward(continued(work.inputs, choices[n][:-1]), last=len(choices[n]) - 1, grows=False)
+                logits, _ = self._network.step(continued(work.inputs, choices[n][:-1]), last=len(choices[n]) - 1, grows=False)
             rows[:, n] += logprobs_of(logits, choices[n][1:]).sum(-1)
         return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
@@ -287,7 +291,7 @@ class ChoicePass:
         """(batch,) the position that follows each prompt."""
         if "position_ids" in work.inputs:
             return torch.as_tensor(work.inputs["position_ids"][:, -1] + 1)
-        return torch.tensor(work.lengths, device=self._device) + self._forward.lag().to(self._device)
+        return torch.tensor(work.lengths, device=self._network.device) + lag(self._network.model).to(self._network.device)
 
     def _keep(self, work: Work, cache: Any, after: Sequence[int], call: Call) -> None:
         """Keeps the beginning of each prompt that is worth it."""
@@ -334,13 +338,17 @@ class ChoicePass:
     @torch.inference_mode()
     def _trial(self, tokens: Sequence[int]) -> tuple[int, str]:
         """What a token's keys and values take; and why they cannot be used again, "" where a prompt in two pieces scores as the whole."""
-        if not self._forward.takes_positions:
+        if not self._network.takes_positions:
             return 0, "the model takes no positions"
         half = TRIAL // 2
-        mask = torch.ones(1, TRIAL, dtype=torch.long, device=self._device)
-        whole = {"input_ids": torch.tensor([list(tokens)], device=self._device), "attention_mask": mask, "position_ids": positions(mask)}
+        mask = torch.ones(1, TRIAL, dtype=torch.long, device=self._network.device)
+        whole = {
+            "input_ids": torch.tensor([list(tokens)], device=self._network.device),
+            "attention_mask": mask,
+            "position_ids": positions(mask),
+        }
         try:
-            logits, cache = self._forward(whole, last=1, grows=True)
+            logits, cache = self._network.step(whole, last=1, grows=True)
             if why := obstacle(cache):
                 return 0, why
             size = token_bytes(cache)
@@ -349,8 +357,8 @@ class ChoicePass:
                 symbols=tuple(tokens[:half]), head=half, floor=0, length=half, image_tokens=0, position=half, states=states
             )
             reuse = Reuse(beginning=beginning, symbols=half)
-            rest = tail_inputs([tokens[half:]], [reuse], self._device)
-            again, _ = self._forward(rest, last=1, cache=cache_of([reuse], self._device), grows=True)
+            rest = tail_inputs([tokens[half:]], [reuse], self._network.device)
+            again, _ = self._network.step(rest, last=1, cache=cache_of([reuse], self._network.device), grows=True)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:  # whatever another cache makes of it
             return 0, f"a trial failed: {' '.join(str(error).split())[:200]}"
         gap = float((logits.log_softmax(-1) - again.log_softmax(-1)).abs().max())
