@@ -177,7 +177,8 @@ def _file(beginning: Beginning) -> bytes:
         "numbers": json.dumps([beginning.head, beginning.floor, beginning.length, beginning.image_tokens, beginning.position]),
     }
     payload = states.view(torch.uint8).numpy().tobytes()
-    return save({"states": states}, metadata={**facts, "schema": SCHEMA, "digest": _digest_of(facts, payload)})
+    data: bytes = save({"states": states}, metadata={**facts, "schema": SCHEMA, "digest": _digest_of(facts, payload)})
+    return data
 
 
 def _beginning(data: bytes, device: torch.device) -> Beginning:

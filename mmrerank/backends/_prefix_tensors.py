@@ -81,7 +81,7 @@ def cache_of(reuses: Sequence[Reuse], device: torch.device) -> Any:
 
 def states_of(cache: Any, n: int, columns: Sequence[slice]) -> torch.Tensor:
     """(2, layers, heads, length, dim): a copy of the keys and values of one prompt of a batch in these columns."""
-    first = cache.layers[0].keys
+    first: torch.Tensor = cache.layers[0].keys
     length = sum(column.stop - column.start for column in columns)
     states = first.new_empty(2, len(cache.layers), first.shape[1], length, first.shape[3])
     for place, layer in enumerate(cache.layers):

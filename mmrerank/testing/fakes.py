@@ -23,6 +23,7 @@ from mmrerank.types import (
     EmbeddingSpace,
     Generated,
     Item,
+    LazyPicture,
     Modality,
     PageNames,
     Prompt,
@@ -139,6 +140,7 @@ def _hash(prompt: Prompt) -> int:
     content = hashlib.blake2b(digest_size=8)
     for message in prompt:
         for part in message.parts:
+            part = part.open() if isinstance(part, LazyPicture) else part
             content.update(part.encode() if isinstance(part, str) else part.tobytes())
     return int.from_bytes(content.digest(), "big")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from prefix_prompts import CHOICES, EQUAL, PASSAGES, PICTURES, QUERIES, about, gap, opened_backend, prompts_for, single, store_of, user
-from tiny_models import NAMES, saved
+from tiny_models import NAMES, TEXT_NAMES, saved
 
 from mmrerank.backends import mini
 from mmrerank.backends._prefixes import ChoicePass
@@ -30,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(scope="module", params=[*NAMES, "mini"])
+@pytest.fixture(scope="module", params=[*NAMES, *TEXT_NAMES, "mini"])
 def folder(request: pytest.FixtureRequest, models: Path) -> Path:
     return mini.FOLDER if request.param == "mini" else saved(models, request.param)
 
@@ -136,15 +136,15 @@ def test_nothing_is_kept_where_nothing_may_be(folder: Path, plain: Local) -> Non
 
 def test_choices_of_several_tokens_go_on_from_their_prompt(backend: Local, plain: Local) -> None:
     prompts = prompts_for(backend, QUERIES[0])
-    forward, tokens = backend._choose._forward, 0
+    step, tokens = backend._network.step, 0
 
     def counting(inputs, **how):  # type: ignore[no-untyped-def]
         nonlocal tokens
         tokens += inputs["input_ids"].shape[1]
-        return forward(inputs, **how)
+        return step(inputs, **how)
 
     backend.choice_logprobs(prompts[:1], ["Yes"])  # the trial is behind it
-    backend._choose._forward, counting.counts, counting.lag, counting.vocabulary = counting, forward.counts, forward.lag, forward.vocabulary  # type: ignore[assignment, attr-defined]
+    backend._network.step = counting  # type: ignore[method-assign]
     (prompt,) = prompts_for(backend, "another one that nobody put before")[-1:]
     length = backend.count_tokens([prompt])[0]
     scores = backend.choice_logprobs([prompt], CHOICES)
@@ -215,7 +215,7 @@ def test_a_cache_of_another_kind_is_left_alone_and_said_once(models: Path, caplo
     cache = type("Cache", (), {"layers": [Sliding()]})()
     assert "Sliding" in obstacle(cache)
     backend = opened_backend(saved(models, "llava"))
-    backend._choose._forward.takes_positions = False
+    backend._network.takes_positions = False
     prompts = about(QUERIES[0], pictures=True)
     for _ in range(2):
         scores = backend.choice_logprobs(prompts, CHOICES)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from prefix_prompts import CHOICES, EQUAL, PICTURES, QUERIES, gap, opened_backend, prompts_for, single, store_of, user
-from tiny_models import NAMES, saved
+from tiny_models import NAMES, TEXT_NAMES, saved
 
 from mmrerank.backends import mini
 from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(scope="module", params=[*NAMES, "mini"])
+@pytest.fixture(scope="module", params=[*NAMES, *TEXT_NAMES, "mini"])
 def model(request: pytest.FixtureRequest, models: Path) -> Path:
     return mini.FOLDER if request.param == "mini" else saved(models, request.param)
 
