@@ -16,11 +16,12 @@ from mmrerank.types import Array, Message, Prompt
 
 CHOICES = ("Yes", "No", "Yes, surely not", "No 12")
 QUERIES = ("is it relevant?", "what is the first one asked for, and the second?", "which image?")
-PASSAGES = (
+TEXTS = (
     "the question is what was asked for, and this is what the passage says of it at some length",
     "a shorter one that says nothing of what was asked, user or assistant",
     "think of a ranking of images where the first is relevant and the second is not, or so they say",
 )
+PASSAGES = tuple(f"{number}. {text}" for number in (1, 2, 3) for text in TEXTS)
 PICTURES = (picture(1, size=(60, 40)), picture(2, size=(50, 90)), picture(3, size=(100, 30)))
 EQUAL = 1e-4
 

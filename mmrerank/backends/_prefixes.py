@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmrerank.backends._budget import TokenBudget
 from mmrerank.backends._forward import Network
-from mmrerank.backends._inputs import Preparer
+from mmrerank.backends._inputs import Prepared, Preparer
 from mmrerank.backends._prefix_families import Leaders, shared_ending
 from mmrerank.backends._prefix_store import Beginning, Call, PrefixStore, Reuse, Source, Symbols
 from mmrerank.backends._prefix_tensors import (
@@ -56,14 +57,6 @@ LEAST_NEW, LEAST_SHARE = 16, 0.25  # symbols beyond what is at hand that are wor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How large a batch may be."""
-
-    prompts: int
-    tokens: int  # padding included
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """What one prompt came to."""
 
@@ -83,6 +76,11 @@ class Row:
     extent: int = 0  # tokens; an estimate where there are pictures
     keep: int = 0  # symbols to be kept
     reuse: Reuse | None = None
+
+    @property
+    def tail(self) -> Symbols:
+        """The tokens behind what is at hand."""
+        return self.symbols[self.reuse.symbols :] if self.reuse is not None else self.symbols
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +109,7 @@ class ChoicePass:
         network: Network,
         prepare: Preparer,
         *,
+        budget: TokenBudget,
         lock: threading.Lock,
         most_bytes: int,
         source: Callable[[], Source | None] = lambda: None,
@@ -120,24 +119,24 @@ class ChoicePass:
             most_bytes: of memory for keys and values, those of the batch at work included; 0 keeps none.
             source: opens the place where beginnings outlast the process.
         """
-        self._network, self._prepare, self._lock = network, prepare, lock
+        self._network, self._prepare, self._budget, self._lock = network, prepare, budget, lock
         self._vocabulary = int(network.model.config.get_text_config().vocab_size)
         self._work_bytes = most_bytes // 4
         self._most_bytes, self._open_source = most_bytes, source
         self._token_bytes: int | None = None  # of keys and values, once the trial has told; 0 where they cannot be used again
         self.store: PrefixStore | None = None
 
-    def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], limits: Limits) -> list[Scored]:
+    def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:
         """What each prompt came to, in their order."""
         symbols = self._prepare.symbols(prompts)
         rows = [self._row(place, prompt, symbols[place]) for place, prompt in enumerate(prompts)]
         if self._token_bytes is None:
             self._open(rows)
         if self.store is None:
-            scores = self._over_whole(rows, choices, limits, None)
+            scores = self._over_whole(rows, choices, size, None)
         else:
             with self.store.call() as call:
-                scores = self._in_rounds(rows, choices, limits, call)
+                scores = self._in_rounds(rows, choices, size, call)
         return [scores[n] for n in range(len(prompts))]
 
     # what is at hand --------------------------------------------------
@@ -148,7 +147,7 @@ class ChoicePass:
         extent = self._prepare.extent(prompt) if pictures or not symbols else len(symbols)
         return Row(place=place, prompt=prompt, symbols=symbols, head=head, floor=floor, extent=extent, keep=len(symbols))
 
-    def _in_rounds(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
+    def _in_rounds(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
         """First those that begin as nobody else or lead a family, then those that follow one."""
         ending = shared_ending([row.symbols for row in rows if row.symbols])
         for row in rows:
@@ -157,10 +156,10 @@ class ChoicePass:
         for row in rows:
             row.keep = max(row.keep - ending, row.floor, leaders.lengths.get(row.place, 0))
         followers = [row for row in rows if row.place in leaders.followers]
-        scores = self._round([row for row in rows if row.place not in leaders.followers], choices, limits, call)
+        scores = self._round([row for row in rows if row.place not in leaders.followers], choices, size, call)
         for row in followers:
             row.reuse = self._at_hand(row, call)
-        return scores | self._round(followers, choices, limits, call)
+        return scores | self._round(followers, choices, size, call)
 
     def _at_hand(self, row: Row, call: Call) -> Reuse | None:
         reuse = call.find(row.symbols, row.floor) if row.symbols else None
@@ -169,36 +168,40 @@ class ChoicePass:
         length = reuse.length + len(row.symbols) - reuse.symbols
         return reuse if reuse.length >= LEAST_REUSED * length else None
 
-    def _round(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
-        scores = self._over_tails([row for row in rows if row.reuse is not None], choices, limits, call)
-        return scores | self._over_whole([row for row in rows if row.reuse is None], choices, limits, call)
+    def _round(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
+        scores = self._over_tails([row for row in rows if row.reuse is not None], choices, size, call)
+        return scores | self._over_whole([row for row in rows if row.reuse is None], choices, size, call)
 
     # batches ----------------------------------------------------------
 
-    def _over_whole(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call | None) -> dict[int, Scored]:
+    def _over_whole(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call | None) -> dict[int, Scored]:
         """Prompts that are run over from their first token."""
         scores: dict[int, Scored] = {}
         for row in rows:
             self._show(row)
-        for batch in whole_batches(rows, self._limits(limits, choices), self._work_tokens if call is not None else limits.tokens):
+        most = min(self._budget.tokens, self._work_tokens) if call is not None else self._budget.tokens
+
+        def run(batch: Sequence[Row]) -> None:
             prepared = self._prepare([row.prompt for row in batch], longer=1 + _further(choices))
+            scores.update(self._run(lambda: self._whole(batch, prepared, choices, call), choices, call))
 
-            def make(batch: Sequence[Row] = batch, prepared: Any = prepared) -> Work:
-                inputs = prepared.on(self._network.device)
-                if self._token_bytes and not counts(self._network.model, inputs):
-                    inputs["position_ids"] = positions(inputs["attention_mask"])
-                columns = len(batch) * (inputs["input_ids"].shape[1] + _further(choices))
-                return Work(
-                    rows=batch,
-                    inputs=inputs,
-                    lengths=prepared.lengths,
-                    image_lengths=prepared.image_lengths,
-                    tokens=_unpadded(prepared.inputs),
-                    keeps=call is not None and columns <= self._work_tokens,
-                )
-
-            scores |= self._run(make, choices, call)
+        for batch in whole_batches(rows, self._most(size, choices), most):
+            self._within_budget(batch, [row.extent for row in batch], run)
         return scores
+
+    def _whole(self, batch: Sequence[Row], prepared: Prepared, choices: Sequence[Sequence[int]], call: Call | None) -> Work:
+        inputs = prepared.on(self._network.device)
+        if self._token_bytes and not counts(self._network.model, inputs):
+            inputs["position_ids"] = positions(inputs["attention_mask"])
+        columns = len(batch) * (inputs["input_ids"].shape[1] + _further(choices))
+        return Work(
+            rows=batch,
+            inputs=inputs,
+            lengths=prepared.lengths,
+            image_lengths=prepared.image_lengths,
+            tokens=_unpadded(prepared.inputs),
+            keeps=call is not None and columns <= self._work_tokens,
+        )
 
     def _show(self, row: Row) -> None:
         """Opens the pictures of a prompt, now that the model has to look at them."""
@@ -206,34 +209,38 @@ class ChoicePass:
         if prompt is not row.prompt:
             row.prompt, row.extent = prompt, self._prepare.extent(prompt)
 
-    def _over_tails(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], limits: Limits, call: Call) -> dict[int, Scored]:
+    def _over_tails(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
         """What is left of prompts whose beginnings are at hand."""
         scores: dict[int, Scored] = {}
         for row in rows:
-            if row.reuse is not None:
-                self._prepare.check_context(row.reuse.length + len(row.symbols) - row.reuse.symbols, 1 + _further(choices))
-        for batch in tail_batches(rows, self._limits(limits, choices), self._work_tokens, _further(choices)):
+            self._prepare.check_context(len(row.tail) + (row.reuse.length if row.reuse is not None else 0), 1 + _further(choices))
 
-            def make(batch: Sequence[Row] = batch) -> Work:
-                reuses = [row.reuse for row in batch if row.reuse is not None]
-                tails = [row.symbols[reuse.symbols :] for row, reuse in zip(batch, reuses, strict=True)]
-                return Work(
-                    rows=batch,
-                    inputs=tail_inputs(tails, reuses, self._network.device),
-                    lengths=[reuse.length + len(tail) for reuse, tail in zip(reuses, tails, strict=True)],
-                    image_lengths=[reuse.image_tokens for reuse in reuses],
-                    cache=cache_of(reuses, self._network.device),
-                    prefix=max(reuse.length for reuse in reuses),
-                    keeps=True,
-                )
+        def run(batch: Sequence[Row]) -> None:
+            scores.update(self._run(lambda: self._tails(batch), choices, call))
 
-            scores |= self._run(make, choices, call)
+        for batch in tail_batches(rows, self._most(size, choices), self._budget.tokens, self._work_tokens, _further(choices)):
+            self._within_budget(batch, [len(row.tail) for row in batch], run)
         return scores
 
-    def _limits(self, limits: Limits, choices: Sequence[Sequence[int]]) -> Limits:
-        """The limits, with fewer prompts where a choice of many tokens has as many rows of a large vocabulary."""
-        most = LOGIT_BYTES // (4 * self._vocabulary * (1 + _further(choices)))
-        return Limits(prompts=max(1, min(limits.prompts, most)), tokens=limits.tokens)
+    def _tails(self, batch: Sequence[Row]) -> Work:
+        reuses = [row.reuse for row in batch if row.reuse is not None]
+        return Work(
+            rows=batch,
+            inputs=tail_inputs([row.tail for row in batch], reuses, self._network.device),
+            lengths=[reuse.length + len(row.tail) for row, reuse in zip(batch, reuses, strict=True)],
+            image_lengths=[reuse.image_tokens for reuse in reuses],
+            cache=cache_of(reuses, self._network.device),
+            prefix=max(reuse.length for reuse in reuses),
+            keeps=True,
+        )
+
+    def _within_budget(self, batch: Sequence[Row], extents: Sequence[int], run: Callable[[Sequence[Row]], None]) -> None:
+        """Runs a batch; in halves, where memory runs out."""
+        self._budget.run(extents, len(batch), lambda members: run([batch[n] for n in members]))
+
+    def _most(self, size: int, choices: Sequence[Sequence[int]]) -> int:
+        """Prompts of a batch: fewer where a choice of many tokens has as many rows of a large vocabulary."""
+        return max(1, min(size, LOGIT_BYTES // (4 * self._vocabulary * (1 + _further(choices)))))
 
     @property
     def _work_tokens(self) -> int:
@@ -366,15 +373,11 @@ class ChoicePass:
         return (size, "") if gap <= tolerance else (0, f"a prompt in two pieces scores {gap:.2g} beside the whole one")
 
 
-def whole_batches(rows: Sequence[Row], limits: Limits, most: int) -> Iterator[list[Row]]:
-    """Prompts in batches of like length, so that little is padding.
-
-    Args:
-        most: tokens of a batch beyond those of the limits; a prompt that is longer stands alone.
-    """
+def whole_batches(rows: Sequence[Row], size: int, most: int) -> Iterator[list[Row]]:
+    """Prompts in batches of like length, so that little is padding: at most `size` of them and `most` tokens, or one that is longer."""
     batch: list[Row] = []
     for row in sorted(rows, key=lambda row: row.extent):
-        if batch and (len(batch) >= limits.prompts or (len(batch) + 1) * row.extent > min(limits.tokens, most)):
+        if batch and (len(batch) >= size or (len(batch) + 1) * row.extent > most):
             yield batch
             batch = []
         batch.append(row)
@@ -382,22 +385,22 @@ def whole_batches(rows: Sequence[Row], limits: Limits, most: int) -> Iterator[li
         yield batch
 
 
-def tail_batches(rows: Sequence[Row], limits: Limits, most: int, further: int) -> Iterator[list[Row]]:
+def tail_batches(rows: Sequence[Row], size: int, most: int, most_cached: int, further: int) -> Iterator[list[Row]]:
     """Prompts whose beginnings are at hand, in batches of like beginnings.
 
     Args:
-        most: tokens of a batch whose keys and values are in memory, beginnings and `further` ones of a choice included.
+        size: prompts of a batch.
+        most: tokens of a batch that the model runs over, padding included.
+        most_cached: tokens of a batch whose keys and values are in memory: beginnings, tails, and `further` ones of a choice.
     """
     batch: list[Row] = []
     prefix = tail = 0
     for row in sorted(rows, key=lambda row: (row.reuse.length if row.reuse is not None else 0, row.place)):
-        assert row.reuse is not None
-        wider = max(prefix, row.reuse.length)
-        longer = max(tail, len(row.symbols) - row.reuse.symbols)
-        count = len(batch) + 1
-        if batch and (count > limits.prompts or count * longer > limits.tokens or count * (wider + longer + further) > most):
+        length = row.reuse.length if row.reuse is not None else 0
+        wider, longer, count = max(prefix, length), max(tail, len(row.tail)), len(batch) + 1
+        if batch and (count > size or count * longer > most or count * (wider + longer + further) > most_cached):
             yield batch
-            batch, wider, longer = [], row.reuse.length, len(row.symbols) - row.reuse.symbols
+            batch, wider, longer = [], length, len(row.tail)
         batch.append(row)
         prefix, tail = wider, longer
     if batch:

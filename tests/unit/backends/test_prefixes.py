@@ -79,7 +79,7 @@ def test_a_begun_answer_behind_a_beginning_scores_as_without(backend: Local, pla
 
 
 def test_prompts_of_one_call_that_begin_alike_share_a_pass(backend: Local, plain: Local) -> None:
-    beginning = " ".join(PASSAGES)
+    beginning = " ".join(PASSAGES[:3])
     families = [[user(f"{name} {beginning}", f"\nquestion {n}: {query}") for n, query in enumerate(QUERIES * 2)] for name in "ab"]
     prompts = [one for pair in zip(*families, strict=True) for one in pair]
     scores = backend.choice_logprobs(prompts, CHOICES)
@@ -90,7 +90,7 @@ def test_prompts_of_one_call_that_begin_alike_share_a_pass(backend: Local, plain
 def test_memory_stays_within_the_budget_and_scores_stay_right_after_eviction(folder: Path, plain: Local) -> None:
     roomy = opened_backend(folder)
     roomy.choice_logprobs(prompts_for(roomy, QUERIES[0]), CHOICES)
-    budget = store_of(roomy).n_bytes  # three quarters of it are for what is kept, so not all of it fits
+    budget = int(1.25 * store_of(roomy).n_bytes)  # three quarters of it are for what is kept, so not all of that fits
     backend = opened_backend(folder, prefix_bytes=budget)
     for query in (*QUERIES, QUERIES[0]):
         for prompts in (prompts_for(backend, query), prefilled(prompts_for(backend, query)[::-1])):
