@@ -1,10 +1,12 @@
-"""Pictures that are opened when asked for: what a handle is, a check that one was given, and the RGB that opening promises."""
+"""Pictures that are opened when asked for: what a handle is, a check that one was given, and the RGB that opening promises; and pictures
+of a prompt that are told by their content until a model has to look at them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +29,35 @@ class ImageHandle(Protocol):
             FormatError: the picture is broken, too large, encrypted or not a picture.
         """
         ...
+
+
+@runtime_checkable
+class ContentHandle(ImageHandle, Protocol):
+    """A handle that tells its picture from any other without decoding it."""
+
+    def content_key(self) -> str:
+        """Hex digits of the bytes that the picture is made of and of how it is read: the same key, the same pixels.
+
+        Raises:
+            FormatError: the bytes cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LazyPicture:
+    """A picture of a prompt that is opened when a model has to look at it, and not where what it makes of it is known by its content."""
+
+    key: str  # of its content and of the size it is brought to
+    source: Callable[[], Image] = field(repr=False, compare=False)
+
+    def open(self) -> Image:
+        """The picture as RGB, as the model is to see it.
+
+        Raises:
+            FormatError: it cannot be opened.
+        """
+        return self.source()
 
 
 def check_handles(owner: str, pictures: Sequence[Any]) -> None:

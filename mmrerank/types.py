@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mmrerank.errors import InputError
 from mmrerank.handles import ImageHandle as ImageHandle
+from mmrerank.handles import LazyPicture as LazyPicture
 from mmrerank.handles import check_handles
 from mmrerank.parts import WrappingPart as WrappingPart
 from mmrerank.parts import as_tuple
@@ -31,7 +32,7 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Keys: TypeAlias = npt.NDArray[np.int64]
 Modality: TypeAlias = Literal["image", "text"]
 Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
-Part: TypeAlias = "str | Image"  # of a message: a text, or an RGB picture
+Part: TypeAlias = "str | Image | LazyPicture"  # of a message: a text, or an RGB picture, which may not be opened yet
 
 
 def _check_numbers(what: str, values: Any) -> None:
@@ -255,6 +256,18 @@ class Message:
 
 
 Prompt: TypeAlias = Sequence[Message]
+
+
+def opened(prompt: Prompt) -> Prompt:
+    """The prompt with all its pictures open; itself where they are.
+
+    Raises:
+        FormatError: a picture cannot be opened.
+    """
+    if not any(isinstance(part, LazyPicture) for message in prompt for part in message.parts):
+        return prompt
+    looks = [tuple(part.open() if isinstance(part, LazyPicture) else part for part in message.parts) for message in prompt]
+    return tuple(replace(message, parts=parts) for message, parts in zip(prompt, looks, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Cost, Decoding, Generated, Message, Prompt
+from mmrerank.types import Cost, Decoding, Generated, LazyPicture, Message, Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,8 +76,14 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
     return parts
 
 
-def data_uri(picture: Image) -> str:
-    """The picture as PNG in a data URI: no pixel is changed."""
+def data_uri(picture: Image | LazyPicture) -> str:
+    """The picture as PNG in a data URI: no pixel is changed.
+
+    Raises:
+        FormatError: it was not open yet, and does not open.
+    """
+    if isinstance(picture, LazyPicture):
+        picture = picture.open()
     buffer = io.BytesIO()
     (picture if picture.mode == "RGB" else picture.convert("RGB")).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

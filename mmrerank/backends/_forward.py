@@ -21,7 +21,10 @@ class Network:
 
     def __init__(self, model: Any, *, sees: bool) -> None:
         self.model = model
-        self._counts_positions = not sees and "position_ids" in inspect.signature(model.forward).parameters
+        names = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in names
+        self._counts_positions = not sees and self.takes_positions
+        self._cache_name = "cache" if "cache" in names else "past_key_values"  # as the release of transformers calls it
 
     @property
     def device(self) -> torch.device:
@@ -30,9 +33,15 @@ class Network:
 
     def logits(self, inputs: Mapping[str, Any], *, last: int = 1) -> torch.Tensor:
         """(batch, last, vocabulary) float32 logits at the last positions."""
+        return self.step(inputs, last=last)[0]
+
+    def step(self, inputs: Mapping[str, Any], *, last: int = 1, cache: Any = None, grows: bool = False) -> tuple[torch.Tensor, Any]:
+        """The logits as above, behind what a cache holds, and the cache with the inputs in it where that is wanted. The one that was
+        handed over grows in any case."""
+        before = {} if cache is None else {self._cache_name: cache}
         with _float32_head(self.model):
-            output = self.model(**inputs, **self._positions(inputs), logits_to_keep=last)
-        return torch.as_tensor(output.logits[:, -last:].float())
+            output = self.model(**inputs, **self._positions(inputs), **before, use_cache=grows, logits_to_keep=last)
+        return torch.as_tensor(output.logits[:, -last:].float()), output[self._cache_name] if grows else None
 
     def states(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """(batch, D) float32 states of the last layer behind its norm, at the last position."""
@@ -41,7 +50,7 @@ class Network:
 
     def _positions(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Of text models, positions that count a prompt's own tokens. Left to themselves these count the padding before it too."""
-        if not self._counts_positions:
+        if not self._counts_positions or "position_ids" in inputs:
             return {}
         return {"position_ids": (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)}
 

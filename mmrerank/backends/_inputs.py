@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ import torch
 
 from mmrerank.backends._rendering import Renderer
 from mmrerank.errors import InputError
-from mmrerank.types import Cost, Prompt
+from mmrerank.types import Cost, LazyPicture, Part, Prompt, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 QWEN = "qwen"  # in the names of the families whose released examples bring pictures to size by qwen_vl_utils
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where the processor does not tell
+UNOPENED_TOKENS = 256  # of a picture whose size is not known yet: an estimate that moves no score
 BROKEN = "\ufffd"  # how a letter is decoded some of whose tokens have not come yet
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the prompt
 
@@ -79,11 +81,35 @@ class Preparer:
         texts = [self._render(prompt).text for prompt in prompts]
         features = self._seen(texts, prompts) if self.sees else self._read(texts)
         lengths = features["attention_mask"].sum(dim=1).tolist()
-        self._check_context(max(lengths, default=0), longer)
+        self.check_context(max(lengths, default=0), longer)
         image_lengths = (
             (features["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
         )
         return Prepared(inputs=dict(features), lengths=lengths, image_lengths=image_lengths)
+
+    def symbols(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        """The tokens of each prompt with one negative number in the place of each picture, made of its content; none where they do not
+        tell the prompt. No picture is opened or brought to size for it.
+
+        Raises:
+            InputError, FormatError: as in `__call__`.
+        """
+        texts = [self._render(prompt).text for prompt in prompts]
+        if not texts:
+            return []
+        with self._lock:
+            rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._with_pictures(row, prompt) for row, prompt in zip(rows, prompts, strict=True)]
+
+    def _with_pictures(self, tokens: list[int], prompt: Prompt) -> tuple[int, ...]:
+        pictures = [part for message in prompt for part in message.parts if not isinstance(part, str)]
+        places = [n for n, token in enumerate(tokens) if token == self._image_token] if self.sees else []
+        if len(places) != len(pictures):
+            return ()
+        symbols = list(tokens)
+        for place, picture in zip(places, pictures, strict=True):
+            symbols[place] = _symbol_of(picture)
+        return tuple(symbols)
 
     def _seen(self, texts: list[str], prompts: Sequence[Prompt]) -> Any:
         pictures = [self._sized(picture) for prompt in prompts for picture in _pictures(prompt)]
@@ -97,7 +123,12 @@ class Preparer:
         with self._lock:
             return self.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
 
-    def _check_context(self, length: int, longer: int) -> None:
+    def check_context(self, length: int, longer: int) -> None:
+        """Passes where the model's context holds so many tokens and so many behind them.
+
+        Raises:
+            InputError: it does not.
+        """
         if self._context is not None and length + longer > self._context:
             behind = f" and {longer} behind it" if longer else ""
             message = f"a prompt has {length} tokens{behind}; the context of {self._name!r} holds {self._context}"
@@ -121,8 +152,12 @@ class Preparer:
 
     def extent(self, prompt: Prompt) -> int:
         """About how long one prompt is as tokens."""
-        parts = [part for message in prompt for part in message.parts]
-        return sum(len(part) // 4 if isinstance(part, str) else self._picture_tokens(part.height, part.width) for part in parts)
+        return sum(self._extent_of(part) for message in prompt for part in message.parts)
+
+    def _extent_of(self, part: Part) -> int:
+        if isinstance(part, str):
+            return len(part) // 4
+        return UNOPENED_TOKENS if isinstance(part, LazyPicture) else self._picture_tokens(part.height, part.width)
 
     def _picture_tokens_of(self, height: int, width: int) -> int:
         count = getattr(self._processor, "_get_num_multimodal_tokens", None)  # not public: where it is gone, pixels must do
@@ -207,7 +242,16 @@ class Preparer:
 
 
 def _pictures(prompt: Prompt) -> list[Image]:
-    return [part for message in prompt for part in message.parts if not isinstance(part, str)]
+    return [part for message in opened(prompt) for part in message.parts if not isinstance(part, str | LazyPicture)]
+
+
+def _symbol_of(picture: Image | LazyPicture) -> int:
+    if isinstance(picture, LazyPicture):
+        content = hashlib.sha256(picture.key.encode())
+    else:
+        content = hashlib.sha256(f"{picture.mode} {picture.size}".encode())
+        content.update(picture.tobytes())
+    return -1 - int.from_bytes(content.digest()[:16], "big")
 
 
 def _context(config: Any) -> int | None:

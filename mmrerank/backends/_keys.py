@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmrerank.types import Decoding, Markup, Prompt
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from mmrerank.types import Decoding, LazyPicture, Markup, Part, Prompt
 
 
 def generation_key(prompt: Prompt, decoding: Decoding) -> str:
@@ -28,11 +25,13 @@ def _messages(prompt: Prompt) -> list[Any]:
     return [[message.role, [_part(part) for part in message.parts]] for message in prompt]
 
 
-def _part(part: str | Image) -> Any:
+def _part(part: Part) -> Any:
     if isinstance(part, Markup):
         return {"markup": str(part)}  # control tokens in it are read as tokens, in a plain text of the same letters they are not
     if isinstance(part, str):
         return part
+    if isinstance(part, LazyPicture):
+        return {"content": part.key}
     pixels = hashlib.sha256(part.tobytes()).hexdigest()
     return {"mode": part.mode, "size": part.size, "pixels": pixels}
 

@@ -24,11 +24,15 @@ Cost: choices that are one token take one forward pass a prompt; choices of seve
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -38,11 +42,15 @@ from mmrerank.backends._budget import TOKENS_AT_ONCE, TokenBudget
 from mmrerank.backends._checkpoint import Source, device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
-from mmrerank.backends._inputs import Prepared, Preparer, extended
+from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
+from mmrerank.backends._prefixes import ChoicePass
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt, opened
 
+logger = logging.getLogger(__name__)
+VERSIONS = ("transformers", "torch", "qwen-vl-utils")  # of what makes keys and values of a prompt
 PROMPTS_AT_ONCE = 64
 _Tokens: TypeAlias = "tuple[tuple[int, ...], ...]"  # of each choice
 
@@ -57,6 +65,9 @@ class Options:
     remote_code: bool = False  # True runs Python files that the checkpoint brings, with your rights
     device: str = runtime_option("auto")  # cpu, cuda:1, ...; spread: over all GPUs, and the CPU for what they do not hold
     batch_size: int | None = runtime_option(None)  # prompts at once, at most
+    prefix_bytes: int = runtime_option(1 << 30)  # of memory for keys and values of beginnings of prompts; 0 keeps none
+    prefix_folder: str | None = runtime_option(None)  # where they are kept on disk too, for later processes
+    prefix_folder_bytes: int = runtime_option(10 << 30)  # of that folder; what was used longest ago goes
 
 
 class Local:
@@ -67,6 +78,10 @@ class Local:
     def __init__(self, options: Options) -> None:
         if options.batch_size is not None and options.batch_size < 1:
             raise InputError(f"batch_size is 1 or more; got {options.batch_size}")
+        if min(options.prefix_bytes, options.prefix_folder_bytes) < 0:
+            raise InputError(
+                f"prefix_bytes and prefix_folder_bytes are 0 or more; got {options.prefix_bytes} and {options.prefix_folder_bytes}"
+            )
         self.device = device_of(options.device)
         self._source = Source(name=options.model, revision=options.revision, base=options.base, remote_code=options.remote_code)
         self._checkpoint = load(self._source, options.precision, options.device, options.attention)
@@ -76,13 +91,34 @@ class Local:
         self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
         self._network = Network(self._model, sees=self._prepare.sees)
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
+        self._options = options
         self._budget = TokenBudget(self.name, TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"]))
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
+        self._choose = ChoicePass(
+            self._network, self._prepare, budget=self._budget, lock=self._lock, most_bytes=options.prefix_bytes, source=self._folder
+        )
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
         return weights_hash_of(self._source, self._checkpoint)
+
+    def _folder(self) -> PrefixFolder | None:
+        """The folder of keys and values that were computed as this model computes them."""
+        options = self._options
+        if options.prefix_folder is None:
+            return None
+        if not self.weights_hash:
+            logger.warning("%s: keys and values are not kept on disk, since nothing tells these weights from others", self.name)
+            return None
+        settings = {
+            "weights": self.weights_hash,
+            "precision": str(self._model.dtype),
+            "attention": str(self._model.config._attn_implementation),
+            "device": self.device.type,
+            "versions": {name: version(name) for name in VERSIONS if find_spec(name.replace("-", "_"))},
+        }
+        return PrefixFolder(Path(options.prefix_folder), fingerprint(**settings), options.prefix_folder_bytes, self._network.device)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
@@ -109,6 +145,7 @@ class Local:
         """
         decoding = checked(decoding or Decoding())
         self._check_answers()
+        prompts = [opened(prompt) for prompt in prompts]
         answers: dict[int, Generated] = {}
 
         def batch(positions: list[int]) -> None:
@@ -130,18 +167,10 @@ class Local:
         rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
         costs: dict[int, Cost] = {}
         groups = self._by_tokens(prompts, choices)
-        for ids, group in groups.items():
-
-            def batch(members: list[int], ids: _Tokens = ids, group: list[int] = group) -> None:
-                positions = [group[n] for n in members]
-                prepared = self._prepare([prompts[n] for n in positions], longer=max(map(len, ids)))
-                with self._lock:
-                    start = time.perf_counter()  # the wait for others is not this model's work
-                    rows[positions] = self._choice_rows(prepared, ids)
-                    seconds = (time.perf_counter() - start) / len(positions)
-                costs.update(zip(positions, prepared.costs(seconds), strict=True))
-
-            self._budget.run(self._prepare.extents([prompts[n] for n in group]), self._batch_size, batch)
+        for ids, positions in groups.items():
+            scores = self._choose([prompts[n] for n in positions], ids, self._batch_size)
+            rows[positions] = [score.logprobs for score in scores]
+            costs |= {n: score.cost for n, score in zip(positions, scores, strict=True)}
         each = tuple(costs[n] for n in range(len(prompts)))
         lengths = {tuple(map(len, ids)) for ids in groups}
         return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each, lengths=lengths.pop() if len(lengths) == 1 else ())
@@ -152,6 +181,7 @@ class Local:
         Raises:
             InputError: as in `generate`.
         """
+        prompts = [opened(prompt) for prompt in prompts]
         rows = np.empty((len(prompts), self._model.config.get_text_config().hidden_size), dtype=np.float32)
 
         def batch(positions: list[int]) -> None:
@@ -177,19 +207,6 @@ class Local:
     def _check_answers(self) -> None:
         if self._checkpoint.silence:
             raise InputError(self._checkpoint.silence)
-
-    @torch.inference_mode()
-    def _choice_rows(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
-        """(batch, n_choices): the first tokens from one pass over the prompts, further tokens from one pass a choice."""
-        inputs = prepared.on(self._network.device)
-        first = self._network.logits(inputs)[:, -1].log_softmax(-1)  # (batch, vocabulary)
-        rows = first[:, [tokens[0] for tokens in choices]].clone()
-        for n, tokens in enumerate(choices):
-            if len(tokens) > 1:
-                steps = self._network.logits(extended(inputs, tokens[:-1]), last=len(tokens) - 1).log_softmax(-1)
-                rest = torch.tensor(tokens[1:], device=steps.device)
-                rows[:, n] += steps[:, torch.arange(len(rest), device=steps.device), rest].sum(-1)
-        return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
     def _generated(self, prepared: Prepared, decoding: Decoding) -> list[Generated]:
         with self._lock:

@@ -5,6 +5,7 @@ It is an ordinary Qwen2.5-VL folder, loaded by `local`. It knows the shipped emo
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,12 +21,14 @@ class Options:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     device: str = runtime_option("auto")
     batch_size: int | None = runtime_option(None)
+    prefix_bytes: int = runtime_option(1 << 30)  # this and the next two as in `local`
+    prefix_folder: str | None = runtime_option(None)
+    prefix_folder_bytes: int = runtime_option(10 << 30)
 
 
 def build(options: Options) -> local.Local:
     """The shipped model; InputError where the device is not there."""
-    settings = local.Options(model=str(FOLDER), precision=options.precision, device=options.device, batch_size=options.batch_size)
-    backend = local.build(settings)
+    backend = local.build(local.Options(model=str(FOLDER), **dataclasses.asdict(options)))
     backend.name = printed("mini", options)  # whatever folder the package lies in
     return backend
 

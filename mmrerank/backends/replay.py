@@ -25,7 +25,7 @@ from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make, printed
 from mmrerank.text_files import numbered_lines, read_text
-from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt, opened
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ class Replay:
             BackendError: one was never recorded, and there is no backend to record from.
         """
         decoding = decoding or Decoding()
-        keys = [generation_key(prompt, decoding) for prompt in prompts]
+        keys = [generation_key(opened(prompt), decoding) for prompt in prompts]  # by pixels, wherever they come from
         costs = self._complete(keys, lambda missing: self._generate([prompts[n] for n in missing], decoding))
         lines = [self._lines[key] for key in keys]
         return [_generated(line, cost) for line, cost in zip(lines, costs, strict=True)]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """The recorded log-probabilities for each prompt; errors as for `generate`."""
-        keys = [choices_key(prompt, choices) for prompt in prompts]
+        keys = [choices_key(opened(prompt), choices) for prompt in prompts]
         costs = self._complete(keys, lambda missing: self._choose([prompts[n] for n in missing], choices))
         rows = np.array([self._lines[key]["choices"] for key in keys], dtype=np.float32).reshape(len(prompts), len(choices))
         lengths = {tuple(self._lines[key].get("lengths", ())) for key in keys}

@@ -63,6 +63,7 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
             "seconds": round(stage.seconds, 4),
             "calls": stage.cost.calls,
             "tokens": stage.cost.tokens,
+            "reused_tokens": stage.cost.reused_tokens,
             "notes": list(stage.notes),
         }
         for stage in result.stages
@@ -97,5 +98,6 @@ def _line(stage: Any) -> str:
     cost = stage.cost
     pieces = [f"{stage.name}: {stage.seconds * 1000:.0f} ms"]
     pieces += [f"{cost.calls} calls, {cost.tokens} tokens"] if cost.calls else []
+    pieces += [f"{cost.reused_tokens} of them at hand"] if cost.reused_tokens else []
     pieces += [f"{cost.cached} answers from the cache"] if cost.cached else []
     return "; ".join([", ".join(pieces), *stage.notes])

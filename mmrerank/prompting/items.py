@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias, TypeVar
 
 from PIL import Image
 
 from mmrerank.errors import FormatError, InputError
+from mmrerank.handles import ContentHandle, LazyPicture
 from mmrerank.types import Candidate, ImageHandle, Item, Part
 
 T = TypeVar("T")
@@ -41,30 +43,40 @@ class Exhibit:
     way: Way
     picture: Image.Image | None = None  # RGB, within the pixel budget
     text: str = ""  # words with one blank between them
+    unopened: LazyPicture | None = None  # the picture instead, where the model may know it already
+
+    @property
+    def pictures(self) -> list[Part]:
+        """The picture as a part of a message; none where there is none."""
+        return [one for one in (self.picture, self.unopened) if one is not None]
 
     @property
     def parts(self) -> list[Part]:
         """The picture, then the text, as parts of a message."""
-        return [*([] if self.picture is None else [self.picture]), *([self.text] if self.text else [])]
+        return [*self.pictures, *([self.text] if self.text else [])]
 
 
-def exhibit(item: Item, question: str, modality: ModalityChoice, *, words: int, max_pixels: int = MAX_PIXELS) -> Exhibit:
+def exhibit(
+    item: Item, question: str, modality: ModalityChoice, *, words: int, max_pixels: int = MAX_PIXELS, lazy: bool = False
+) -> Exhibit:
     """What a model sees of an item that is looked at for this question.
 
     Args:
         words: how many of the item's text are shown.
         max_pixels: of its picture, which is made smaller where it has more.
+        lazy: whether the picture may stay unopened, where its handle tells it by its content.
 
     Raises:
         InputError: the item has neither a picture nor a text, or not the one that was asked for.
         FormatError: its picture cannot be opened.
     """
     way = way_of(item, question, modality)
-    return Exhibit(
-        way=way,
-        picture=within(picture_of(item), max_pixels) if way != "text" else None,
-        text=" ".join((item.text or "").split()[:words]) if way != "image" else "",
-    )
+    text = " ".join((item.text or "").split()[:words]) if way != "image" else ""
+    if way == "text":
+        return Exhibit(way=way, text=text)
+    if lazy and isinstance(item.image, ContentHandle):
+        return Exhibit(way=way, text=text, unopened=_unopened(item.image, max_pixels))
+    return Exhibit(way=way, text=text, picture=within(picture_of(item), max_pixels))
 
 
 def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
@@ -94,9 +106,20 @@ class Display:
     """Shows the items of one query, and remembers how each was shown."""
 
     def __init__(
-        self, question: str, modality: ModalityChoice, *, page_words: int, caption_words: int | None = None, max_pixels: int = MAX_PIXELS
+        self,
+        question: str,
+        modality: ModalityChoice,
+        *,
+        page_words: int,
+        caption_words: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        lazy: bool = False,
     ) -> None:
-        self._question, self._modality = question, modality
+        """
+        Args:
+            lazy: whether pictures may stay unopened until a model has to look at them, as in `exhibit`.
+        """
+        self._question, self._modality, self._lazy = question, modality, lazy
         self._page_words, self._max_pixels = page_words, max_pixels
         self._caption_words = page_words if caption_words is None else caption_words
         self._ways: list[tuple[str, Way]] = []
@@ -104,7 +127,7 @@ class Display:
     def show(self, item: Item) -> Exhibit:
         """As `exhibit` does; what is no page of a document is cut to `caption_words`."""
         words = self._caption_words if item.page_number is None else self._page_words
-        view = exhibit(item, self._question, self._modality, words=words, max_pixels=self._max_pixels)
+        view = exhibit(item, self._question, self._modality, words=words, max_pixels=self._max_pixels, lazy=self._lazy)
         self._ways.append((item.item_id, view.way))
         return view
 
@@ -143,6 +166,22 @@ def gather(
         except (FormatError, InputError) as error:
             obstacles[position] = error.message
     return exhibits, obstacles
+
+
+def unopenable(exhibits: Mapping[int, object]) -> dict[int, str]:
+    """Why pictures that were left unopened cannot be opened after all, by the position of their exhibits."""
+    obstacles: dict[int, str] = {}
+    for position, one in exhibits.items():
+        if isinstance(one, Exhibit) and one.unopened is not None:
+            try:
+                one.unopened.open()
+            except FormatError as error:
+                obstacles[position] = error.message
+    return obstacles
+
+
+def _unopened(handle: ContentHandle, max_pixels: int) -> LazyPicture:
+    return LazyPicture(f"{handle.content_key()} {max_pixels}", partial(open_within, handle, max_pixels))
 
 
 def picture_of(item: Item) -> Image.Image:

@@ -196,3 +196,16 @@ class Recent(Generic[T]):
             while len(self._entries) > self._keep:
                 self._entries.popitem(last=False)
             return entry[1]
+
+
+_HASHES: Recent[str] = Recent(lambda path: hashed(path, whole_bytes=0)[0], keep=4096)
+
+
+def content_key(path: Path, *how: object) -> str:
+    """Hex digits that tell what is made of a file's bytes in this way from anything else; the file is read again where its time or size
+    changed.
+
+    Raises:
+        FormatError: as `hashed`.
+    """
+    return hash_of(_HASHES.get(path), *map(str, how))

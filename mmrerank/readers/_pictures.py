@@ -23,7 +23,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 
 from mmrerank.errors import FormatError
 from mmrerank.handles import as_rgb
-from mmrerank.readers._files import MIB, Spare, read_bytes
+from mmrerank.readers._files import MIB, Spare, content_key, hash_of, read_bytes
 from mmrerank.readers._further import from_array, picture_of, refusal
 from mmrerank.readers._gate import PixelGate
 from mmrerank.readers._headers import Header, header, undecoded_kind
@@ -75,6 +75,10 @@ class FilePicture:
     page_number: int = 1  # of a TIFF
     spare: Spare | None = field(default=None, repr=False, compare=False)  # what was read just now
 
+    def content_key(self) -> str:
+        """Of the file's bytes, which of its pages, and what its name claims."""
+        return content_key(self.path, "picture", self.path.suffix, self.page_number, self.mislabelled)
+
     def open(self) -> Image.Image:
         """The picture as RGB, upright; FormatError as `decode`."""
         data = self.spare.data if self.spare is not None else read_bytes(self.path, max_bytes=self.limits.max_bytes)
@@ -91,6 +95,10 @@ class BytesPicture:
     suffix: str = ""
     mislabelled: Mislabelled = "refuse"
     limits: Limits = LIMITS
+
+    def content_key(self) -> str:
+        """Of the bytes, and what their name claims."""
+        return hash_of(hash_of(self.data), "picture", self.suffix, "1", self.mislabelled)
 
     def open(self) -> Image.Image:
         """The picture as RGB, upright; FormatError as `decode`."""

@@ -26,7 +26,7 @@ from mmrerank.errors import FormatError, MissingExtra
 from mmrerank.parts import make, printed
 from mmrerank.readers import _libreoffice, _ocr
 from mmrerank.readers._archives import archive_of
-from mmrerank.readers._files import MIB, hash_of, hashed, status_of
+from mmrerank.readers._files import MIB, content_key, hash_of, hashed, status_of
 from mmrerank.readers._metadata import clean
 from mmrerank.readers._office_words import paragraphs, rows_of_sheets, slides
 from mmrerank.readers._parts_of_text import PAGE_CHARACTERS, items_of
@@ -59,6 +59,10 @@ class RenderedPage:
     page_number: int  # from 1
     max_bytes: int
     timeout_s: float
+
+    def content_key(self) -> str:
+        """Of the file's bytes and which page of it."""
+        return content_key(self.path, "laid out", self.page_number)
 
     def open(self) -> Image.Image:
         """The page as RGB on white.

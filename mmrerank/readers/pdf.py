@@ -33,7 +33,7 @@ from PIL import Image
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
 from mmrerank.readers import _ocr
-from mmrerank.readers._files import MIB, hash_of, hashed, opened, status_of
+from mmrerank.readers._files import MIB, content_key, hash_of, hashed, opened, status_of
 from mmrerank.readers._kinds import looks_like
 from mmrerank.readers._line_ends import rejoined
 from mmrerank.readers._page_numbers import numbered
@@ -164,6 +164,10 @@ class PagePicture:
     page_number: int  # from 1
     dpi: int = 144
     max_side_px: int = 4096
+
+    def content_key(self) -> str:
+        """Of the file's bytes, which page, and how it is rendered."""
+        return content_key(self.path, "page", self.page_number, self.dpi, self.max_side_px)
 
     def open(self) -> Image.Image:
         """The page as RGB on white, at `dpi` or as many as keep its longer side within `max_side_px`.

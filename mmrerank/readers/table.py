@@ -124,12 +124,19 @@ class RowPicture:
     limits: Limits
     indexes: Recent[_Index] = field(repr=False, compare=False)
 
+    def content_key(self) -> str:
+        """Of the picture's bytes, which lie in the row or where it says."""
+        return self._handle().content_key()
+
     def open(self) -> Image.Image:
         """The picture as RGB, upright.
 
         Raises:
             FormatError: the table cannot be read, has no such row, or its picture cannot be opened.
         """
+        return self._handle().open()
+
+    def _handle(self) -> FilePicture | BytesPicture:
         name = f"{self.path}::{self.key}"
         index = self.indexes.get(self.path)
         if self.key not in index.places:
@@ -140,10 +147,10 @@ class RowPicture:
             raise FormatError(str(error), path=name) from error
         if picture is None:
             raise FormatError("the row has no picture", path=name)
-        return _opening(picture, name, self.mislabelled, self.limits).open()
+        return _opening(picture, name, self.mislabelled, self.limits)
 
 
-def _opening(picture: PictureAt, name: str, mislabelled: Mislabelled, limits: Limits) -> ImageHandle:
+def _opening(picture: PictureAt, name: str, mislabelled: Mislabelled, limits: Limits) -> FilePicture | BytesPicture:
     if isinstance(picture, Path):
         return FilePicture(path=picture, mislabelled=mislabelled, limits=limits)
     return BytesPicture(data=picture, name=name, limits=limits)

@@ -23,7 +23,7 @@ from mmrerank.errors import FormatError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.readers._captions import text_of
 from mmrerank.readers._columns import elsewhere
-from mmrerank.readers._files import MIB, Recent, Spare, hash_of, spared
+from mmrerank.readers._files import MIB, Recent, Spare, content_key, hash_of, spared
 from mmrerank.readers._kinds import PICTURE_SUFFIXES
 from mmrerank.readers._metadata import clean, empty, parsed, plain
 from mmrerank.readers._pictures import LIMITS, BytesPicture, Limits, Mislabelled, decode
@@ -173,6 +173,10 @@ class MemberPicture:
     limits: Limits = LIMITS
     kind: str = field(default="", compare=False)  # of the bytes in `spare`
     spare: Spare | None = field(default=None, repr=False, compare=False)  # what was read just now
+
+    def content_key(self) -> str:
+        """Of the shard's bytes and which sample of it."""
+        return content_key(self.path, "member", self.key, self.mislabelled)
 
     def open(self) -> Image.Image:
         """The picture as RGB, upright.

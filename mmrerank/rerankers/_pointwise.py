@@ -21,9 +21,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mmrerank.errors import ShapeError
+from mmrerank.errors import FormatError, ShapeError
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
-from mmrerank.prompting.items import gather
+from mmrerank.prompting.items import gather, unopenable
 from mmrerank.rerankers._rankings import announce, obstacle_notes
 from mmrerank.types import Backend, Candidate, Cost, Item, Notes, Query, Ranking, Status
 
@@ -91,7 +91,8 @@ def pointwise(
         exhibits, missing = gather(candidates, show, range(start, min(start + at_once, len(candidates))))
         obstacles |= missing
         if exhibits:
-            scores = judge(list(exhibits.values()))
+            exhibits, scores, missing = _judged(exhibits, judge)
+            obstacles |= missing
             raw[list(exhibits)] = _one_each(scores.raw, len(exhibits))
             reasons |= dict(zip(exhibits, scores.reasons, strict=False))
             messages += scores.messages
@@ -115,6 +116,18 @@ def pointwise(
         cost=cost,
     )
     return Ranking(query_id=query.query_id, candidates=ranked, notes=notes)
+
+
+def _judged(exhibits: dict[int, T], judge: Callable[[Sequence[T]], Scores]) -> tuple[dict[int, T], Scores, dict[int, str]]:
+    """What could be judged, its scores, and why the rest could not: pictures that did not open when the model was to look at them."""
+    try:
+        return exhibits, judge(list(exhibits.values())), {}
+    except FormatError:
+        missing = unopenable(exhibits)
+        if not missing:
+            raise
+    rest = {position: one for position, one in exhibits.items() if position not in missing}
+    return rest, judge(list(rest.values())) if rest else Scores(raw=()), missing
 
 
 def _one_each(raw: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:

@@ -85,7 +85,7 @@ class RagLLaVA:
         A candidate that has nothing to show (no picture that opens, no text) is not asked about: it stays behind the others,
         without a score and with the reason.
         """
-        display, reference = self._display(query), self._reference(query) if candidates else []
+        display, reference = self._display(query, lazy=True), self._reference(query) if candidates else []
 
         def judge(exhibits: Sequence[Exhibit]) -> Scores:
             answers = self.backend.choice_logprobs([self._prompt(query, exhibit, reference) for exhibit in exhibits], CHOICES)
@@ -119,9 +119,10 @@ class RagLLaVA:
 
     # ------------------------------------------------------------------
 
-    def _display(self, query: Query) -> Display:
+    def _display(self, query: Query, *, lazy: bool = False) -> Display:
         o = self._options
-        return Display(query.text or "", o.modality, page_words=o.page_words, caption_words=o.caption_words, max_pixels=o.max_pixels)
+        words = {"page_words": o.page_words, "caption_words": o.caption_words}
+        return Display(query.text or "", o.modality, **words, max_pixels=o.max_pixels, lazy=lazy)
 
     def _reference(self, query: Query) -> list[Image]:
         return [open_within(image, self._options.max_pixels) for image in query.images]
@@ -137,7 +138,7 @@ class RagLLaVA:
         else:
             request = text.pieces["with_caption" if caption else "without_caption"]
             lines = [*caption, text.fill("question", query=words), *excluded, request]
-        pictures: list[Part] = [*reference, *([] if exhibit.picture is None else [exhibit.picture])]
+        pictures: list[Part] = [*reference, *exhibit.pictures]
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join(lines))),)
 
 

@@ -43,7 +43,8 @@ class Metrics:
         self._stages.labels(part).observe(seconds)
         self._calls.labels(part).inc(cost.calls)
         self._cached.labels(part).inc(cost.cached)
-        for kind, count in (("prompt", cost.prompt_tokens), ("image", cost.image_tokens), ("generated", cost.generated_tokens)):
+        kinds = {"prompt": cost.prompt_tokens, "image": cost.image_tokens, "generated": cost.generated_tokens, "reused": cost.reused_tokens}
+        for kind, count in kinds.items():
             self._tokens.labels(part, kind).inc(count)
         if status != "ok":
             self._repairs.labels(part, status).inc()

@@ -47,6 +47,7 @@ class ResponseBuilder:
             calls=cost.calls,
             cached=cost.cached,
             tokens=cost.tokens,
+            reused_tokens=cost.reused_tokens,
             status=notes.status,
             notes=[self._redact_paths(note) for note in notes.messages],
         )
@@ -94,6 +95,7 @@ class ResponseBuilder:
             calls=stage.cost.calls,
             cached=stage.cost.cached,
             tokens=stage.cost.tokens,
+            reused_tokens=stage.cost.reused_tokens,
             status=stage.ranking.notes.status,
             notes=[self._redact_paths(note) for note in stage.notes],
         )

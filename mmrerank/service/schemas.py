@@ -129,6 +129,9 @@ class Stage(BaseModel):
     calls: int = Field(description="Prompts that a model answered.")
     cached: int = Field(description="Prompts that were answered from the cache.")
     tokens: int
+    reused_tokens: int = Field(
+        default=0, description="Of these, the ones whose keys and values were at hand, so that the model did not run over them."
+    )
     status: Literal["ok", "completed", "repaired", "fallback"] = Field(description="How much of the order was the model's.")
     notes: list[str]
 

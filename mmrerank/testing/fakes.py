@@ -23,10 +23,12 @@ from mmrerank.types import (
     EmbeddingSpace,
     Generated,
     Item,
+    LazyPicture,
     Modality,
     PageNames,
     Prompt,
     Query,
+    opened,
 )
 
 STATE_WIDTH = 8  # of what the double shows of a prompt
@@ -52,7 +54,7 @@ class FakeBackend:
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt."""
         self.calls.append(len(prompts))
-        return [self._generated(prompt, decoding or Decoding()) for prompt in prompts]
+        return [self._generated(opened(prompt), decoding or Decoding()) for prompt in prompts]
 
     def _generated(self, prompt: Prompt, decoding: Decoding) -> Generated:
         self.prompts.append(prompt)
@@ -68,6 +70,7 @@ class FakeBackend:
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice."""
         self.calls.append(len(prompts))
+        prompts = [opened(prompt) for prompt in prompts]
         self.prompts += prompts
         rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
         cost = Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts)))
@@ -137,6 +140,7 @@ def _hash(prompt: Prompt) -> int:
     content = hashlib.blake2b(digest_size=8)
     for message in prompt:
         for part in message.parts:
+            part = part.open() if isinstance(part, LazyPicture) else part
             content.update(part.encode() if isinstance(part, str) else part.tobytes())
     return int.from_bytes(content.digest(), "big")
 
