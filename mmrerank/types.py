@@ -353,6 +353,8 @@ class LogitBackend(Protocol):
 class CheckpointBackend(Protocol):
     """A backend over a checkpoint whose own files say how it wants to be asked."""
 
+    takes: frozenset[Modality]  # what the checkpoint can be shown
+
     @property
     def chat_template(self) -> str:
         """The checkpoint's chat template, as Jinja; "" where it has none."""

@@ -34,13 +34,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
+from mmrerank.backends._checkpoint import device_of, file_text, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer, extended
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Modality, Prompt
 
 PROMPTS_AT_ONCE = 64
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
@@ -71,13 +71,27 @@ class Local:
         self._network = Network(self._model, sees=self._prepare.sees)
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
         self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
-        self._checkpoint = options.model
+        self._checkpoint, self._revision = options.model, options.revision
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
         return weights_hash_of(self._checkpoint, self._model.config)
+
+    @property
+    def takes(self) -> frozenset[Modality]:
+        """What it can be shown."""
+        return frozenset({"image", "text"} if self._prepare.sees else {"text"})
+
+    @property
+    def chat_template(self) -> str:
+        """The checkpoint's chat template; "" where it has none."""
+        return self._prepare.chat_template
+
+    def file_text(self, name: str) -> str | None:
+        """The text of one of the checkpoint's files; None where it has none of that name."""
+        return file_text(self._checkpoint, name, self._revision)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
@@ -134,6 +148,28 @@ class Local:
         each = tuple(costs[n] for n in range(len(prompts)))
         lengths = {tuple(map(len, ids)) for ids in groups}
         return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each, lengths=lengths.pop() if len(lengths) == 1 else ())
+
+    def choice_logits(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """(n_prompts, n_choices) logits of choices of one token at the first generated position.
+
+        Raises:
+            InputError: a choice is other than one token, or as in `generate`.
+        """
+        rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
+        cost = Cost()
+        for ids, group in self._by_tokens(prompts, choices).items():
+            if longer := [choice for choice, tokens in zip(choices, ids, strict=True) if len(tokens) > 1]:
+                raise InputError(f"a logit is that of one token, and {longer[0]!r} is more to {self.name!r}")
+            for batch in self._batches([prompts[n] for n in group], self._batch_size):
+                positions = [group[n] for n in batch]
+                prepared = self._prepare([prompts[n] for n in positions], longer=1)
+                with self._lock, torch.inference_mode():
+                    start = time.perf_counter()
+                    logits = self._network.logits(prepared.on(self._network.device))[:, -1]
+                    rows[positions] = logits[:, [tokens[0] for tokens in ids]].cpu().numpy()
+                    seconds = (time.perf_counter() - start) / len(positions)
+                cost = sum(prepared.costs(seconds), cost)
+        return ChoiceScores(logprobs=rows, cost=cost)
 
     def embed(self, prompts: Sequence[Prompt]) -> Array:
         """(n, D) float32 hidden states of the last layer, behind its norm, at each prompt's last token; not unit rows.

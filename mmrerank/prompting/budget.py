@@ -136,7 +136,10 @@ def _cut(write: Callable[[str, str], Prompt], query: str, short: str, document: 
 def _cut_note(what: str, whole: str, part: str) -> str:
     if part == whole:
         return ""
-    return f"{what} was cut to {len(part.split())} of {len(whole.split())} words"
+    words, of_words = len(part.split()), len(whole.split())
+    if words == of_words:  # within a word, or in a script without blanks
+        return f"{what} was cut to {len(part)} of {len(whole)} letters"
+    return f"{what} was cut to {words} of {of_words} words"
 
 
 def _at_most(prompt: Prompt) -> int:

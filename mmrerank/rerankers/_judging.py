@@ -25,7 +25,7 @@ from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoic
 from mmrerank.prompting.recipes import AnswerForm, Recipe, Side, in_our_words, of_checkpoint, prompt_of, prompt_text
 from mmrerank.rerankers._pointwise import LEAST, Scores, log_odds, pointwise, sigmoid
 from mmrerank.rerankers._rankings import with_messages
-from mmrerank.types import Backend, Candidate, ChoiceScores, Item, LogitBackend, Prompt, Query, Ranking, front_to_back
+from mmrerank.types import Backend, Candidate, CheckpointBackend, ChoiceScores, Item, LogitBackend, Prompt, Query, Ranking, front_to_back
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,6 +54,7 @@ class Judge:
         self.backend = backend
         self._asking = asking
         self._measure = measure_of(backend)
+        self._shows_pictures = self.recipe.limits.pictures != 0 and _takes_pictures(backend)
         self._ask = _asks(self.recipe, backend)
         self._max_pixels = asking.max_pixels or self.recipe.limits.max_pixels or MAX_PIXELS
         if asking.task != AUTO and asking.task not in self.recipe.instructions:
@@ -91,7 +92,15 @@ class Judge:
             unshown="not asked about",
             backend=self.backend,
         )
-        return with_messages(ranking, (*sheet.messages, in_our_words(self.recipe)) if candidates else ())
+        return with_messages(
+            ranking, filter(None, (*sheet.messages, self._blindness(candidates), in_our_words(self.recipe) * bool(candidates)))
+        )
+
+    def _blindness(self, candidates: Sequence[Candidate]) -> str:
+        """That pictures of candidates are not shown to a model that takes none; "" where nobody expects them to be."""
+        expected = not self._shows_pictures and self.recipe.limits.pictures != 0 and self._asking.modality != "text"
+        is_blind = expected and any(candidate.item.image is not None for candidate in candidates)
+        return "the model takes no pictures: items are shown by their text" if is_blind else ""
 
     def prompt_for(self, query: Query, item: Item) -> Prompt:
         """What the model is asked about one item.
@@ -110,8 +119,8 @@ class Judge:
         return query.instruction or self._asking.instruction or tasks.get(task, "")
 
     def _sheet(self, query: Query, *, opened: bool = True) -> Sheet:
-        asking, limits = self._asking, self.recipe.limits
-        modality: ModalityChoice = "text" if limits.pictures == 0 else asking.modality
+        asking = self._asking
+        modality: ModalityChoice = asking.modality if self._shows_pictures else "text"
         display = Display(query.text or "", modality, page_words=asking.words, max_pixels=self._max_pixels)
         side, notes = self._query_side(query, modality, opened=opened)
         return Sheet(self, display, side, self.instruction_for(query), notes)
@@ -183,6 +192,12 @@ class Sheet:
         pictures = () if view.picture is None else (self._judge.sized(view.picture),)
         sides = replace(self._query, text=query), Side(pictures=pictures, text=document)
         return prompt_of(self._judge.recipe, *sides, self._instruction)
+
+
+def _takes_pictures(backend: Backend) -> bool:
+    """Whether pictures can be shown to the model, as far as it tells."""
+    checkpoints = [one for one in front_to_back(backend) if isinstance(one, CheckpointBackend)]
+    return all("image" in checkpoint.takes for checkpoint in checkpoints)
 
 
 def _asks(recipe: Recipe, backend: Backend) -> Callable[[Sequence[Prompt], Sequence[str]], ChoiceScores]:
