@@ -204,6 +204,15 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+def file_text(source: Source, name: str) -> str | None:
+    """The text of one file of a checkpoint that was loaded; None where it has none of that name."""
+    from transformers.utils import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = Path(source.place) / name if source.is_here else cached_file(source.place, name, **source.where, **quiet)
+    return None if path is None or not Path(path).is_file() else Path(path).read_text(encoding="utf-8")
+
+
 def weights_hash_of(source: Source, checkpoint: Checkpoint) -> str:
     """16 hex digits that tell a checkpoint from any that answers otherwise; "" where a hub's files have no commit.
 

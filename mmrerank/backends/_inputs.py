@@ -134,6 +134,12 @@ class Preparer:
             message = f"a prompt has {length} tokens{behind}; the context of {self._name!r} holds {self._context}"
             raise InputError(message, hint="Show less of each item, fewer items a prompt, or smaller pictures; nothing is cut unasked.")
 
+    @property
+    def chat_template(self) -> str:
+        """The chat template; of several named ones the first; "" where there is none."""
+        template = self._processor.chat_template or self.tokenizer.chat_template or ""
+        return str(next(iter(template.values()), "")) if isinstance(template, dict) else str(template)
+
     def text(self, prompt: Prompt) -> str:
         """The whole text that the model reads for a prompt, each picture as its placeholder."""
         return self._render(prompt).text

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 
 from mmrerank.backends._budget import TOKENS_AT_ONCE, TokenBudget
-from mmrerank.backends._checkpoint import Source, device_of, load, weights_hash_of
+from mmrerank.backends._checkpoint import Source, device_of, file_text, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer
@@ -47,7 +47,7 @@ from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
 from mmrerank.backends._prefixes import ChoicePass
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt, opened
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Modality, Prompt, opened
 
 logger = logging.getLogger(__name__)
 VERSIONS = ("transformers", "torch", "qwen-vl-utils")  # of what makes keys and values of a prompt
@@ -120,6 +120,20 @@ class Local:
         }
         return PrefixFolder(Path(options.prefix_folder), fingerprint(**settings), options.prefix_folder_bytes, self._network.device)
 
+    @property
+    def takes(self) -> frozenset[Modality]:
+        """What it can be shown."""
+        return frozenset({"image", "text"} if self._prepare.sees else {"text"})
+
+    @property
+    def chat_template(self) -> str:
+        """The checkpoint's chat template; "" where it has none."""
+        return self._prepare.chat_template
+
+    def file_text(self, name: str) -> str | None:
+        """The text of one of the checkpoint's files; None where it has none of that name."""
+        return file_text(self._source, name)
+
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
         return len(self._prepare.ids_of(choice)) == 1
@@ -174,6 +188,31 @@ class Local:
         each = tuple(costs[n] for n in range(len(prompts)))
         lengths = {tuple(map(len, ids)) for ids in groups}
         return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each, lengths=lengths.pop() if len(lengths) == 1 else ())
+
+    def choice_logits(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """(n_prompts, n_choices) logits of choices of one token at the first generated position.
+
+        Raises:
+            InputError: a choice is other than one token, or as in `generate`.
+        """
+        self._check_answers()
+        rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
+        costs: list[Cost] = []
+        for ids, group in self._by_tokens(prompts, choices).items():
+            if longer := [choice for choice, tokens in zip(choices, ids, strict=True) if len(tokens) > 1]:
+                raise InputError(f"a logit is that of one token, and {longer[0]!r} is more to {self.name!r}")
+
+            def batch(members: list[int], ids: _Tokens = ids, group: list[int] = group) -> None:
+                positions = [group[n] for n in members]
+                prepared = self._prepare([prompts[n] for n in positions], longer=1)
+                with self._lock, torch.inference_mode():
+                    start = time.perf_counter()
+                    logits = self._network.logits(prepared.on(self._network.device))[:, -1]
+                    rows[positions] = logits[:, [tokens[0] for tokens in ids]].cpu().numpy()
+                    costs.extend(prepared.costs((time.perf_counter() - start) / len(positions)))
+
+            self._budget.run(self._prepare.extents([prompts[n] for n in group]), self._batch_size, batch)
+        return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()))
 
     def embed(self, prompts: Sequence[Prompt]) -> Array:
         """(n, D) float32 hidden states of the last layer, behind its norm, at each prompt's last token; not unit rows.

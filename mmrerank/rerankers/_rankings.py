@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -40,7 +40,7 @@ def obstacle_notes(candidates: Sequence[Candidate], obstacles: Mapping[int, str]
     return [f"{candidates[position].item.item_id}: {reason}" for position, reason in reasons.items()], reasons
 
 
-def with_messages(ranking: Ranking, messages: Sequence[str]) -> Ranking:
+def with_messages(ranking: Ranking, messages: Iterable[str]) -> Ranking:
     """The ranking with more to say."""
     return replace(ranking, notes=replace(ranking.notes, messages=(*ranking.notes.messages, *messages)))
 
