@@ -59,7 +59,8 @@ class FakeBackend:
         self.calls.append(len(prompts))
         self.prompts += prompts
         rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
+        lengths = tuple(max(len(choice.split()), 1) for choice in choices)
+        return ChoiceScores(logprobs=rows, lengths=lengths, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
 
 
 def turned(count: str, form: str) -> Callable[[Prompt], str]:
