@@ -84,6 +84,7 @@ class Query:
     exclude_images: tuple[ImageHandle, ...] = ()
     weights: tuple[float, ...] = ()  # one per image; empty: all equal
     filter: str | None = None  # SQL over the fields of the items
+    instruction: str | None = None  # the task in a sentence, for models that take one; in place of what the reranker was made with
 
     def __post_init__(self) -> None:
         if not isinstance(self.query_id, str) or not self.query_id:
@@ -95,6 +96,10 @@ class Query:
         texts = tuple(clean(text) for text in self.exclude_text if not is_blank(text))
         object.__setattr__(self, "exclude_text", texts)  # blank is empty, and half a character is none
         object.__setattr__(self, "text", None if self.text is None or is_blank(self.text) else clean(self.text))
+        if not isinstance(self.instruction, str | None):
+            raise InputError(f"the instruction of query {self.query_id!r} is a text; got {type(self.instruction).__name__}")
+        sentence = None if self.instruction is None or is_blank(self.instruction) else clean(self.instruction)
+        object.__setattr__(self, "instruction", sentence)
         for pictures in (self.images, self.exclude_images):
             check_handles(f"query {self.query_id!r}", pictures)
         if not isinstance(self.filter, str | None):
@@ -250,7 +255,7 @@ class Message:
     alone in its prompt and goes to the model as it is, without a chat template, for checkpoints that were trained so.
     """
 
-    role: Literal["system", "user", "assistant", "raw"]
+    role: Literal["system", "user", "assistant", "raw", "query", "document"]  # the last two where the checkpoint's template takes them
     parts: tuple[Part, ...]
 
 
@@ -328,6 +333,33 @@ class CuttingBackend(Protocol):
 
     def cut(self, text: str, tokens: int) -> str:
         """The beginning of the text that is at most so many tokens; the text itself where it is short enough."""
+        ...
+
+
+@runtime_checkable
+class LogitBackend(Protocol):
+    """A backend that shows what stands before the softmax."""
+
+    def choice_logits(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        """As `choice_logprobs`, with the logit of each choice in place of its log-probability.
+
+        Raises:
+            InputError: a choice is not one token.
+        """
+        ...
+
+
+@runtime_checkable
+class CheckpointBackend(Protocol):
+    """A backend over a checkpoint whose own files say how it wants to be asked."""
+
+    @property
+    def chat_template(self) -> str:
+        """The checkpoint's chat template, as Jinja; "" where it has none."""
+        ...
+
+    def file_text(self, name: str) -> str | None:
+        """The text of one of the checkpoint's files; None where it has none of that name."""
         ...
 
 

@@ -11,8 +11,12 @@ the scores come back in the order of the candidates, and equal ones, rounding ap
 
 Used like this:
 
+    from mmrerank.rerankers import cross_encoded
     from sentence_transformers import CrossEncoder
-    ranking = cross_encoder(query, candidates, CrossEncoder("BAAI/bge-reranker-v2-m3"))
+    ranking = cross_encoded(query, candidates, CrossEncoder("BAAI/bge-reranker-v2-m3"))
+
+The part `cross_encoder/PATH` loads such a checkpoint itself, and refuses those whose scores would be noise. What a pair cannot carry
+(exclusions, the pictures of a query where texts are read) is noted.
 
 Cost per query: one forward pass a candidate, batched.
 """
@@ -25,7 +29,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mmrerank.errors import BackendError, ShapeError
+from mmrerank.errors import BackendError, InputError, ShapeError
 from mmrerank.ordering import MODEL_ROUNDING
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
 from mmrerank.rerankers._pointwise import AT_ONCE, Scores, pointwise
@@ -73,11 +77,12 @@ def cross_encoder(
         rounding: raw scores closer than this are equal; 1e-4 is for log-odds, give less where `predict` returns probabilities.
 
     Raises:
+        InputError: the query is pictures alone, and items are shown by text.
         FormatError: a picture of the query cannot be opened.
         ShapeError: the predictor gives other than one score a pair.
         BackendError: a score is no number, which a network whose weights are missing gives.
     """
-    display = Display(query.text or "", modality, page_words=words, max_pixels=max_pixels)
+    display, unheeded = Display(query.text or "", modality, page_words=words, max_pixels=max_pixels), _unheeded(query, modality)
     pictures = [] if modality == "text" else [open_within(image, max_pixels) for image in query.images if candidates]
     query_side = _side(" ".join((query.text or "").split()[:query_words]), pictures)
 
@@ -95,7 +100,22 @@ def cross_encoder(
         rounding=rounding,
         at_once=max(len(candidates), 1) if modality == "text" else AT_ONCE,  # texts alone need no thrift
     )
-    return with_messages(ranking, display.choices)
+    return with_messages(ranking, [*unheeded, *display.choices] if candidates else [])
+
+
+def _unheeded(query: Query, modality: ModalityChoice) -> list[str]:
+    """What of the query no pair carries.
+
+    Raises:
+        InputError: that is all of it.
+    """
+    if modality == "text" and not query.text:
+        hint = "Give the query a text, or take a checkpoint that reads pictures, with modality='both'."
+        raise InputError("the query is pictures alone, and the cross-encoder is shown texts", hint=hint)
+    notes = ["the pictures of the query are not shown: the cross-encoder is shown texts"] if modality == "text" and query.images else []
+    if query.exclude_text or query.exclude_images:
+        notes.append("what must not be there is not told to the cross-encoder: a pair has no place for it")
+    return notes
 
 
 def _predict(predictor: Predictor, query: Side, exhibits: Sequence[Exhibit], batch: int) -> npt.NDArray[np.float64]:

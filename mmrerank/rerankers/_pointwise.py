@@ -30,6 +30,7 @@ from mmrerank.types import Backend, Candidate, Cost, Item, Notes, Query, Ranking
 T = TypeVar("T")
 AT_ONCE = 64  # candidates whose pictures are in memory together
 NO_SCORE = "no score in the answer"
+LEAST = -1e4  # a log-probability that was not reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,12 @@ def sigmoid(raw: float) -> float:
     (0.5, 0.817574)
     """
     return float(np.exp(-np.logaddexp(0, -raw)))
+
+
+def log_odds(logprobs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """(n,) first choice less second of (n, 2); one that a server did not report counts as far less likely than the other."""
+    first, second = np.maximum(logprobs.astype(np.float64), LEAST).T
+    return np.asarray(first - second)
 
 
 def pointwise(

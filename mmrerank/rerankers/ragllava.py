@@ -16,14 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
-from mmrerank.rerankers._pointwise import Scores, pointwise, sigmoid
+from mmrerank.rerankers._pointwise import Scores, log_odds, pointwise, sigmoid
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._threshold import Threshold, fit_threshold
 from mmrerank.testing.fakes import FakeBackend
@@ -139,12 +136,6 @@ class RagLLaVA:
             lines = [*caption, text.fill("question", query=words), *excluded, request]
         pictures: list[Part] = [*reference, *([] if exhibit.picture is None else [exhibit.picture])]
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join(lines))),)
-
-
-def log_odds(logprobs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(n,) Yes minus No of (n, 2); a choice that a server did not report counts as far less likely than the other."""
-    yes, no = np.maximum(logprobs.astype(np.float64), -1e4).T
-    return np.asarray(yes - no)
 
 
 def build(options: Options, backend: Backend) -> RagLLaVA:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmrerank.parts import module, names
-from mmrerank.testing import RerankerContract
+from mmrerank.testing import RerankerContract, samples
+from mmrerank.types import Query
 
 RERANKERS = names("rerankers")
+COMPARES_PICTURES = ("same_object",)  # refuse a query without one
 
 
 class TestReranker(RerankerContract):
     @pytest.fixture(autouse=True, params=RERANKERS)
     def _named(self, request: pytest.FixtureRequest) -> None:
         self.part = request.param
+
+    def query(self) -> Query:
+        pictures = (samples.InMemory(samples.coloured(3)),) if self.part in COMPARES_PICTURES else ()
+        return replace(super().query(), images=pictures)
 
     def test_its_tiny_has_the_default_options(self) -> None:
         assert self.options() == self.module.Options()
