@@ -14,22 +14,43 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from mmrerank.backends import NotingBackend
 from mmrerank.doctor.findings import UNKNOWN, Finding, guarded
-from mmrerank.doctor.pairs import Case, picture_cases, squares, text_cases
+from mmrerank.doctor.pairs import Case, InMemory, picture_cases, square, squares, text_cases
+from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import StagedReranker, check_name, module
 from mmrerank.pipeline import NamedReranker
 from mmrerank.prompting.recipes import Golden, Recipe
-from mmrerank.types import Backend, Candidate, DeclaredView, Item, Modality, PointwiseReranker, Query, Reranker
+from mmrerank.text_files import parse_json, read_json
+from mmrerank.types import (
+    Backend,
+    Candidate,
+    CheckpointBackend,
+    DeclaredView,
+    Item,
+    Modality,
+    PointwiseReranker,
+    Query,
+    Ranking,
+    Reranker,
+    front_to_back,
+)
 
+RECORD = "Write them: mmrerank doctor --record FILE."
 CHANCE = 0.75  # area under the curve up to which right and wrong are hardly told apart by so few pairs
 SAME = 0.05  # of a raw score, beside the recorded one: what another precision or batch moves
 NOISE = (
     "It orders by little more than chance: the words or the template are not those it was trained with, its head was lost, or the model "
     "does not judge. `mmrerank doctor --checkpoint PATH` says what its files fit."
 )
+
+
+@runtime_checkable
+class PointwisePart(PointwiseReranker, Reranker, Protocol):
+    """A reranker that says so of itself."""
 
 
 @runtime_checkable
@@ -76,7 +97,10 @@ def _reads(reranker: NamedReranker, name: str, backend: Backend | None, looks_at
     listening = None if own is None else NotingBackend(own)
     part = _made(reranker, listening)
     candidates = squares(looks_at)
-    ranking = part.rerank(Query(text="a green square"), candidates)
+    try:
+        ranking = _ranked(part, candidates, pictures=looks_at is None or "image" in looks_at)
+    except InputError as error:
+        return Finding(name=name, level="note", detail=f"not tried: {error.message}", mend=error.hint or "")
     if sorted(ranking.item_ids) != sorted(candidate.item.item_id for candidate in candidates):
         return Finding(name=name, level="wrong", detail="what it returns is no permutation of its candidates", mend="Mend its rerank().")
     check_name(part.name, station="rerankers")  # which makes it again
@@ -87,6 +111,20 @@ def _reads(reranker: NamedReranker, name: str, backend: Backend | None, looks_at
         return Finding(name=name, level="wrong", detail="; ".join(ranking.notes.messages), mend=mend)
     detail = f"answer read: {ranking.notes.status}; first is {ranking.item_ids[0]}, asked for was green"
     return Finding(name=name, level="ok" if ranking.notes.status == "ok" else "note", detail=detail)
+
+
+def _ranked(part: Reranker, candidates: Sequence[Candidate], *, pictures: bool) -> Ranking:
+    """The squares by a text; by a picture of green where a text alone is refused, as by what compares pictures.
+
+    Raises:
+        InputError: it takes neither.
+    """
+    try:
+        return part.rerank(Query(text="a green square"), candidates)
+    except InputError:
+        if not pictures:
+            raise
+        return part.rerank(Query(images=(InMemory(square("green")),)), candidates)
 
 
 def _made(reranker: NamedReranker, backend: Backend | None) -> Reranker:
@@ -105,20 +143,53 @@ def views(reranker: NamedReranker) -> frozenset[Modality] | None:
 
 def told_apart(reranker: NamedReranker, name: str, backend: Backend | None) -> Iterator[Finding]:
     """Whether the scores of a pointwise reranker part right from wrong: texts, squares, and the golden pairs of its recipe."""
-    try:
-        part = _made(reranker, reranker.backend or backend)
-    except Exception:  # which is what `tried` has said
-        return
-    inner = part.reranker if isinstance(part, StagedReranker) else part
-    if not isinstance(inner, PointwiseReranker) or not inner.pointwise:
+    part = _pointwise(reranker, backend)
+    if part is None:
         return
     looks_at = views(reranker)
     if looks_at is None or "text" in looks_at:
-        yield from guarded(f"{name}, texts apart", lambda: separation(inner, f"{name}, texts apart", text_cases()))
+        yield from text_pairs(reranker, f"{name}, texts apart", backend)
     if looks_at is None or "image" in looks_at:
-        yield from _pictures_apart(inner, name)
-    if isinstance(inner, RecipeReranker) and inner.recipe.golden:
-        yield from guarded(f"{name}, golden pairs", lambda: golden_of(inner, inner.recipe, f"{name}, golden pairs"))
+        yield from _pictures_apart(part, name)
+    if isinstance(part, RecipeReranker):
+        yield from _by_recipe(part, part.recipe, name, reranker.backend or backend)
+
+
+def text_pairs(reranker: NamedReranker, label: str, backend: Backend | None) -> Iterator[Finding]:
+    """Whether the scores of a pointwise reranker part passages that answer from others."""
+    part = _pointwise(reranker, backend)
+    if part is not None:
+        yield from guarded(label, lambda: separation(part, label, text_cases()))
+
+
+def _pointwise(reranker: NamedReranker, backend: Backend | None) -> PointwisePart | None:
+    """The reranker where it scores each candidate alone; None where it does not, or cannot be made, which `tried` has said."""
+    try:
+        part = _made(reranker, reranker.backend or backend)
+    except Exception:  # whatever one of somebody else's raises
+        return None
+    inner = part.reranker if isinstance(part, StagedReranker) else part
+    return inner if isinstance(inner, PointwisePart) and inner.pointwise else None
+
+
+def _by_recipe(part: PointwisePart, recipe: Recipe, name: str, backend: Backend | None) -> Iterator[Finding]:
+    """Whether the checkpoint is of a class that the recipe was made for, and what the recipe's golden pairs come to."""
+    own = architectures_of(backend)
+    if own and recipe.architectures and not set(own) & set(recipe.architectures):
+        detail = f"the recipe {recipe.name!r} was made for {', '.join(recipe.architectures)}; this checkpoint is {', '.join(own)}"
+        mend = "`mmrerank doctor --checkpoint PATH` names the recipes of its class."
+        yield Finding(name=f"{name}, recipe", level="wrong", detail=detail, mend=mend)
+    if recipe.golden:
+        label = f"{name}, golden pairs"
+        yield from guarded(label, lambda: golden_of(part, recipe, label))
+
+
+def architectures_of(backend: Backend | None) -> tuple[str, ...]:
+    """The classes in the config.json of a model that shows its files; none of a served one."""
+    source = None if backend is None else next((one for one in front_to_back(backend) if isinstance(one, CheckpointBackend)), None)
+    text = None if source is None else source.file_text("config.json")
+    config = parse_json(text, "config.json") if text else {}
+    return tuple(map(str, config.get("architectures") or ())) if isinstance(config, Mapping) else ()
 
 
 def _pictures_apart(part: Reranker, name: str) -> Iterator[Finding]:
@@ -159,10 +230,14 @@ class Apart:
 
 def separation(part: Reranker, label: str, cases: Sequence[Case]) -> Finding:
     """Whether right and wrong are told apart: within each pair, and by one threshold over all."""
-    apart = Apart(
-        right=tuple(raw_of(part, case.query, case.right) for case in cases),
-        wrong=tuple(raw_of(part, case.query, case.wrong) for case in cases),
-    )
+    try:
+        right, wrong = ([raw_of(part, case.query, item) for case, item in items] for items in _sides(cases))
+    except InputError as error:
+        return Finding(name=label, level="note", detail=f"not tried: {error.message}", mend=error.hint or "")
+    apart = Apart(right=tuple(right), wrong=tuple(wrong))
+    if silent := sum(map(math.isnan, (*right, *wrong))):
+        detail = f"{silent} of {2 * len(cases)} items get no score"
+        return Finding(name=label, level="note", detail=detail, mend="What it looks at of an item these have not, or the model takes not.")
     counts = f"right above wrong in {apart.in_order} of {len(cases)} pairs, area under the curve {apart.area:.2f}"
     if apart.gap > 0:
         return Finding(name=label, level="ok", detail=f"clean separation, the least gap {apart.gap:.3f}: {counts}")
@@ -171,6 +246,11 @@ def separation(part: Reranker, label: str, cases: Sequence[Case]) -> Finding:
     if apart.in_order == len(cases):
         return Finding(name=label, level="note", detail=detail, mend="It orders, but no one threshold parts relevant from irrelevant.")
     return Finding(name=label, level="wrong" if apart.area <= CHANCE else "note", detail=detail, mend=NOISE)
+
+
+def _sides(cases: Sequence[Case]) -> tuple[list[tuple[Case, Item]], list[tuple[Case, Item]]]:
+    """The right items and the wrong ones, each with its case."""
+    return [(case, case.right) for case in cases], [(case, case.wrong) for case in cases]
 
 
 def _range(values: Sequence[float]) -> str:
@@ -217,15 +297,31 @@ def _deviation(pair: Golden, value: float) -> str:
 def raw_scores(reranker: NamedReranker, backend: Backend | None) -> dict[str, float]:
     """The raw scores of the text pairs, and of the golden pairs of its recipe, by what they are; to be compared with those of another day,
     precision or server. Empty where the reranker is not pointwise."""
-    part = _made(reranker, reranker.backend or backend)
-    inner = part.reranker if isinstance(part, StagedReranker) else part
-    if not isinstance(inner, PointwiseReranker) or not inner.pointwise:
+    part = _pointwise(reranker, backend)
+    if part is None:
         return {}
     pairs = {f"{case.query.text}, {item.item_id}": (case.query, item) for case in text_cases() for item in (case.right, case.wrong)}
-    if isinstance(inner, RecipeReranker):
-        known = enumerate(inner.recipe.golden, 1)
+    if isinstance(part, RecipeReranker):
+        known = enumerate(part.recipe.golden, 1)
         pairs |= {f"golden pair {n}": (Query(text=pair.query, instruction=pair.instruction), _document(pair)) for n, pair in known}
-    return {name: round(raw_of(inner, query, item), 6) for name, (query, item) in pairs.items()}
+    return {name: round(raw_of(part, query, item), 6) for name, (query, item) in pairs.items()}
+
+
+def read_raw_scores(path: Path) -> dict[str, dict[str, float]]:
+    """The raw scores of rerankers that were written down before, by their names; none where the file is older than these.
+
+    Raises:
+        FormatError: the file holds something else under `rerankers`.
+    """
+    content = read_json(path, hint=RECORD)
+    tables = content.get("rerankers", {}) if isinstance(content, Mapping) else None
+    if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) and _numbers(table) for table in tables.values()):
+        raise FormatError("expected `rerankers` as an object, name -> pair -> raw score", path=path, hint=RECORD)
+    return {str(name): {str(pair): float(value) for pair, value in table.items()} for name, table in tables.items()}
+
+
+def _numbers(table: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in table.values())
 
 
 def compared(name: str, measured: Mapping[str, float], recorded: Mapping[str, float]) -> Finding:

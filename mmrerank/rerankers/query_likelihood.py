@@ -33,7 +33,7 @@ from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoic
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Backend, Candidate, Cost, CuttingBackend, Message, Modality, Part, Prompt, Query, Ranking, front_to_back
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,8 +80,7 @@ class QueryLikelihood:
         A candidate that has nothing to show stays behind the others, without a score and with the reason.
 
         Raises:
-            InputError: the query has no text.
-            BackendError: the backend does not tell the likelihood of texts of several tokens.
+            InputError: the query has no text, or the backend does not tell the likelihood of texts of several tokens.
         """
         if not query.text:
             message = f"query {query.query_id!r} has no text, and a likelihood is one of words"
@@ -151,13 +150,21 @@ class QueryLikelihood:
         """(n_prompts, n_texts) mean log-probabilities of a token.
 
         Raises:
-            BackendError: the backend does not tell how many tokens a text has, and so perhaps only of its first what it comes to.
+            InputError: the backend does not tell how many tokens a text has, and so perhaps only of its first what it comes to.
         """
-        answers = self.backend.choice_logprobs(prompts, texts)
+        try:
+            answers = self.backend.choice_logprobs(prompts, texts)
+        except BackendError as error:
+            if error.retryable or any(isinstance(one, CuttingBackend) for one in front_to_back(self.backend)):
+                raise
+            raise self._first_tokens_only() from error  # a server, which reports the likeliest first tokens
         if len(answers.lengths) != len(texts):
-            message = f"{self.backend.name} does not tell the likelihood of a text of several tokens, which query_likelihood orders by"
-            raise BackendError(message, hint="Run the model here: local/PATH; or take a reranker that asks for one word.")
+            raise self._first_tokens_only()
         return answers.logprobs.astype(np.float64) / np.asarray(answers.lengths, dtype=np.float64), answers.cost
+
+    def _first_tokens_only(self) -> InputError:
+        message = f"{self.backend.name} does not tell the likelihood of a text of several tokens, which query_likelihood orders by"
+        return InputError(message, hint="Run the model here: local/PATH; or take a reranker that asks for one word.")
 
 
 def build(options: Options, backend: Backend) -> QueryLikelihood:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from makers import InMemory, coloured
 
+from mmrerank.backends import chat_http
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.rerankers.query_likelihood import NO_PICTURES_EXCLUDED, Options, build
 from mmrerank.testing.fakes import FakeBackend
@@ -118,9 +119,23 @@ def test_a_backend_that_does_not_count_tokens_is_refused_and_not_trusted() -> No
         def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
             return ChoiceScores(logprobs=np.zeros((len(prompts), len(choices)), dtype=np.float32))
 
-    with pytest.raises(BackendError, match="several tokens") as caught:
+    with pytest.raises(InputError, match="several tokens") as caught:
         build(Options(), FirstTokens()).rerank(QUERY, passages("a"))
     assert "local/PATH" in (caught.value.hint or "")
+
+
+def test_a_server_is_refused_as_one_that_tells_first_tokens_only() -> None:
+    with pytest.raises(InputError, match="several tokens"):
+        build(Options(), chat_http.tiny()).rerank(QUERY, passages("a"))
+
+
+def test_a_server_that_is_down_is_told_as_that() -> None:
+    class Down(FakeBackend):
+        def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+            raise BackendError("no answer", retryable=True)
+
+    with pytest.raises(BackendError, match="no answer"):
+        build(Options(), Down()).rerank(QUERY, passages("a"))
 
 
 def test_long_texts_are_cut_pages_later_than_others() -> None:
