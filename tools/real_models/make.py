@@ -15,9 +15,10 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def minilm(folder: Path) -> None:
 MODELS: dict[str, Callable[[Path], None]] = {"smollm2": smollm2, "minilm": minilm}
 
 
-def make(out: Path, name: str) -> Path:
+def make(out: Path, name: str, makers: Mapping[str, Callable[[Path], None]] = MappingProxyType(MODELS)) -> Path:
     """The folder of one model, made where it is not there; a kill in between leaves none.
 
     Raises:
@@ -83,8 +84,9 @@ def make(out: Path, name: str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if part.is_symlink():
         part.unlink()
-    shutil.rmtree(part, ignore_errors=True)
-    MODELS[name](part)
+    elif part.exists():
+        shutil.rmtree(part)
+    makers[name](part)
     part.rename(folder)
     return folder
 
