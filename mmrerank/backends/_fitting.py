@@ -185,9 +185,9 @@ def fits(checkpoint: Checkpoint) -> list[Fit]:
 
 
 def _of_adapter(checkpoint: Checkpoint) -> Iterator[Fit]:
-    base, task = checkpoint.adapter.get("base_model_name_or_path"), checkpoint.adapter.get("task_type")
-    if task == "SEQ_CLS":
-        yield Fit(part="cross_encoder/PATH", why=f"a LoRA adapter of a sequence classifier over {base}")
+    base, whole = checkpoint.adapter.get("base_model_name_or_path"), checkpoint.adapter.get("modules_to_save") or ()
+    if checkpoint.adapter.get("task_type") == "SEQ_CLS" or ADDED & set(whole):
+        yield Fit(part="cross_encoder/PATH", why=f"a LoRA adapter with a head of its own over {base}")
     elif checkpoint.sentence_kind:
         yield from _of_sentences(checkpoint)
     else:

@@ -8,7 +8,8 @@ order of the same candidates. Gains are paired by query over BM25, with 95 % int
     python tests/bench/bench_text_rerank.py [--sets wikiqa-dev dl19] [--limit N] [--out runs/text_rerank]
 
 Rankings are kept below --out, and a second run goes on where the first was stopped. Texts are cut to 100 words. The wording of the
-request was chosen on WikiQA train; TREC DL 2019 and WikiQA dev are for reporting. Ends with one JSON line.
+request was written and not chosen by any figure; another goes by --prompt, to be chosen on WikiQA train or TrecQA train. TREC DL 2019
+and the dev sets are for reporting. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mmrerank.backends import open_backend  # noqa: E402
 from mmrerank.parts import make  # noqa: E402
 from mmrerank.types import Backend  # noqa: E402
 
-SETS = ("wikiqa-dev", "trecqa-dev", "dl19")
+SETS = ("wikiqa-dev", "trecqa-dev", "dl19", "wikiqa-train", "trecqa-train")  # the last two for choosing a wording
 WORDS = 100  # of each text, for every method
 METHODS = {
     "likelihood": f"query_likelihood(passage_words={WORDS})",
@@ -52,12 +53,13 @@ def by_words(judged: JudgedSet, out: Path) -> Answers:
     return run(judged, Method(label="bm25", reranker=make("bm25", station="rerankers")), out)
 
 
-def measured(judged: JudgedSet, backend: Backend, out: Path) -> list[dict[str, Any]]:
+def measured(judged: JudgedSet, backend: Backend, out: Path, prompt: str) -> list[dict[str, Any]]:
     """The figures of every method on one set, over BM25."""
     words = by_words(judged, out)
+    methods = {**METHODS, **({"likelihood": f"query_likelihood(passage_words={WORDS}, prompt={prompt!r})"} if prompt else {})}
     answers = {
         label: run(judged, Method(label=label, reranker=make(name, station="rerankers", backend=backend), backend=backend), out)
-        for label, name in METHODS.items()
+        for label, name in methods.items()
     }
     both = fused("BM25 fused with likelihood", words, answers["likelihood"])
     order = [] if judged.name == "dl19" else [first_stage(judged)]
@@ -70,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=MODELS / "smollm2", help="a folder that local/PATH reads")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--depth", type=int, default=20, help="candidates of TREC DL that are reranked")
+    parser.add_argument("--prompt", default="", help="a TOML file with another wording of the request")
     parser.add_argument("--limit", type=int, help="queries of each set; all by default")
     parser.add_argument("--out", type=Path, default=Path("runs/text_rerank"))
     options = parser.parse_args(arguments)
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {}
     for name in options.sets:
         judged = judged_set(name, options.data, options.depth).some(options.limit)
-        results[name] = measured(judged, backend, options.out)
+        results[name] = measured(judged, backend, options.out, options.prompt)
         print(f"\n{name}, {len(judged.queries)} queries, up to {judged.depth} candidates\n\n{table(judged, results[name])}\n", flush=True)
     print(json.dumps({"bench": "text_rerank", "model": options.model.name, "depth": options.depth, "sets": results}))
 

@@ -43,6 +43,10 @@ CASES = {
         {"adapter_config.json": {"base_model_name_or_path": "org/base", "task_type": "SEQ_CLS"}},
         ["cross_encoder/PATH"],
     ),
+    "an adapter that brings a head": (
+        {"adapter_config.json": {"base_model_name_or_path": "org/base", "task_type": "CAUSAL_LM", "modules_to_save": ["score"]}},
+        ["cross_encoder/PATH"],
+    ),
     "an open_clip checkpoint": ({"open_clip_config.json": {}}, ["openclip/PATH"]),
     "a GGUF file": ({"model.gguf": "GGUF"}, ["local/PATH/model.gguf"]),
     "a sentence encoder": (
