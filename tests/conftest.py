@@ -14,6 +14,7 @@ settings.load_profile("ours")
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
+REAL_MODELS = REPOSITORY / ".models"
 
 
 @pytest.fixture
@@ -35,3 +36,11 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("the evaluation data is not beside the repository")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """Real small models below the repository; their tests skip where nobody made them."""
+    if not (REAL_MODELS / "smollm2" / "config.json").is_file():
+        pytest.skip("no real models here: make real-models")
+    return REAL_MODELS

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from mmrerank.cli import _backend, _output
-from mmrerank.errors import MMRerankError, UnknownName
+from mmrerank.errors import InputError, MMRerankError, UnknownName
 
 T = TypeVar("T")
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
@@ -20,23 +20,37 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 def doctor(
     backend: _backend.BackendName = None,
-    compare: Annotated[Path | None, typer.Option(help="Golden values recorded before, to compare with.")] = None,
-    rerank: Annotated[list[str] | None, typer.Option(help="Reranker to try too, such as one of your own: package.module:part.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Write the golden values of this backend here.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Values recorded before, to compare with.")] = None,
+    rerank: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Reranker to try too: whether it reads its model's answers, and parts right from wrong on built-in pairs and on those of "
+            "its recipe. One of your own: package.module:part."
+        ),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="Encoder whose vectors are looked at; each further one is compared with the first.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a model: which parts and recipes fit it, by its files; nothing is loaded.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="Write the values of this backend and of the rerankers here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Check the installation, and whether a backend is fit for the rerankers; says what is wrong and how to mend it."""
-    from mmrerank.doctor import examine, examine_rerankers, golden_pairs, read_recorded
-    from mmrerank.text_files import write_text
+    from mmrerank.doctor import examine, examine_checkpoint, examine_encoders, examine_rerankers, read_raw_scores, read_recorded
 
-    recorded = read_recorded(compare) if compare else None
+    recorded, raw = (read_recorded(compare), read_raw_scores(compare)) if compare else (None, None)
     findings = _installation()
+    for folder in [checkpoint] if checkpoint is not None else _folders([*([backend] if backend else []), *_backend.own_backends(rerank)]):
+        findings += examine_checkpoint(folder)
     model, rerankers = _opened(backend, rerank or (), findings)
     if model is not None:
         findings += examine(model, recorded=recorded)
-        if record is not None:
-            _attempted("recording", lambda: write_text(record, _recording(model.name, golden_pairs(model))), findings)
-    findings += examine_rerankers(rerankers, model)
+    findings += examine_rerankers(rerankers, model, recorded=raw)
+    findings += examine_encoders(_encoders(encoder or (), findings))
+    if record is not None:
+        _attempted("recording", lambda: _write(record, model, rerankers), findings)
     wrong = sum(finding.level == "wrong" for finding in findings)
     if json:
         checks = [{"name": f.name, "level": f.level, "detail": f.detail, "mend": f.mend} for f in findings]
@@ -46,8 +60,35 @@ def doctor(
     return _output.BACKEND if wrong else 0
 
 
-def _recording(name: str, golden: dict[str, float]) -> str:
-    return json_module.dumps({"backend": name, "golden": golden}, indent=2) + "\n"
+def _folders(names: Sequence[str]) -> list[Path]:
+    """Folders of checkpoints that the names of backends say, each once."""
+    from mmrerank.parts import parse
+
+    arguments = [parse(name).argument for name in names]
+    folders = [Path(argument) for argument in dict.fromkeys(filter(None, arguments))]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _encoders(names: Sequence[str], findings: list[Any]) -> list[Any]:
+    """The encoders of these names, as far as they can be had."""
+    from mmrerank.parts import make
+
+    made = (_attempted(name, partial(make, name, station="encoders"), findings) for name in names)
+    return [one for one in made if one is not None]
+
+
+def _write(path: Path, model: Any, rerankers: Sequence[Any]) -> None:
+    """Writes the values of a backend, where there is one, and of the rerankers."""
+    from mmrerank.doctor import golden_pairs, raw_scores
+    from mmrerank.text_files import write_text
+
+    try:
+        golden = {} if model is None else golden_pairs(model)
+    except InputError:  # a model of texts has no values of pictures
+        golden = {}
+    scores = {str(one.stage): raw_scores(one, model) for one in rerankers}
+    content = {"backend": None if model is None else model.name, "golden": golden, "rerankers": scores}
+    write_text(path, json_module.dumps(content, indent=2) + "\n")
 
 
 def _opened(backend: str | None, names: Sequence[str], findings: list[Any]) -> tuple[Any, list[Any]]:

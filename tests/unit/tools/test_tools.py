@@ -20,6 +20,7 @@ MAKERS = (
     "mini_mllm.train",
     "mini_mllm.evaluate",
     "mini_mllm.grpo",
+    "real_models.make",
     "screenshots",
 )
 

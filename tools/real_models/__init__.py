@@ -1,0 +1,1 @@
+"""Real small models for benches and optional tests, taken from packages of the registry; they are no part of what ships."""
