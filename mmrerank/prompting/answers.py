@@ -13,16 +13,17 @@ Source: ours; the table of answers that it is held to is `tests/golden/answers.t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mmrerank.prompting._final_part import FinalPart, behind_label, final_part
+from mmrerank.prompting._final_part import ANSWER_BEGINS, LABEL, THOUGHT_BEGINS, THOUGHT_ENDS, FinalPart, behind_label, final_part
 from mmrerank.prompting._loose_json import flows
 from mmrerank.prompting._marks import GRAMMARS, SCORE, Grammar, Identifiers, bare_marks, chained_marks, listed_scores, marks_in
 from mmrerank.types import Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
 EXCERPT_LETTERS = 80
+REASON_LETTERS = 240
 NO_RANKING = "no ranking in the answer"
 BROKEN_OFF = "the answer breaks off"
 CUT = "the answer was cut at max_tokens"
@@ -227,6 +228,44 @@ def read_grade(text: str, low: int = 0, high: int = 10) -> int | None:
 
 
 # What an answer says beside the order ------------------------------------------------------------------
+
+
+def thoughts(text: str) -> str:
+    """The reasoning of an answer: what stands in the tags of thought, or before the last label or answer tag where there are none.
+
+    >>> thoughts("<think>1 or 2?</think><answer>[2]</answer>"), thoughts("Both fit. [2] fits best.\\n### Final ranking: [2] > [1]")
+    ('1 or 2?', 'Both fit. [2] fits best.')
+    """
+    ends = list(THOUGHT_ENDS.finditer(text))
+    if ends:
+        before = text[: ends[-1].start()]
+        return before[max((match.end() for match in THOUGHT_BEGINS.finditer(before)), default=0) :].strip()
+    places = [match.start() for pattern in (ANSWER_BEGINS, LABEL) for match in pattern.finditer(text)]
+    return text[: max(places)].strip() if places else ""
+
+
+def sentences_about(
+    reasoning: str, count: int, numbers: Callable[[str], Iterable[int]] | None = None, *, letters: int = REASON_LETTERS
+) -> dict[int, str]:
+    """What a reasoning says of each candidate, by position from 0: the lines or sentences that name its mark.
+
+    Args:
+        numbers: the marks that a sentence names; those in brackets or behind a noun when None.
+
+    >>> sentences_about("[2] shows the boat. Passages about doors, as [1], do not.", 2)
+    {1: '[2] shows the boat.', 0: 'Passages about doors, as [1], do not.'}
+    """
+    sentences: dict[int, list[str]] = {}
+    for sentence in re.split(r"(?<=[.!?])\s+|\n+", reasoning.strip()):
+        for number in dict.fromkeys((numbers or _marks_named)(sentence)):
+            if 1 <= number <= count:
+                sentences.setdefault(number - 1, []).append(sentence.strip())
+    return {position: short(" ".join(lines), letters) for position, lines in sentences.items()}
+
+
+def _marks_named(sentence: str) -> list[int]:
+    named = re.finditer(r"\[\s*(\d{1,4})\s*\]|\b(?:passage|document|candidate|image|page)\s+#?(\d{1,4})\b", sentence, re.IGNORECASE)
+    return [int(match[1] or match[2]) for match in named]
 
 
 def named_marks(text: str, count: int) -> dict[int, str]:

@@ -7,7 +7,7 @@
 
 Windows overlap, so that what is good can rise all the way. A window whose answer cannot be read, or does not come in time, keeps its
 order, and the notes say so. A candidate that cannot be shown stays behind the others with the reason. Only the order is known: nobody
-has a score.
+has a score. On request the reason of a candidate ends with the windows in which it rose.
 
 Used like this, with anything that orders:
 
@@ -51,6 +51,7 @@ def listwise(
     step: int,
     noun: str = "candidates",
     unshown: str = "not shown to the model",
+    rises: bool = False,
     backend: Backend | None = None,
 ) -> Ranking:
     """The candidates in the order that the windows leave, without scores.
@@ -62,6 +63,7 @@ def listwise(
         step: how far the next window lies above.
         noun: what the candidates are called in messages.
         unshown: what is said of a candidate that cannot be shown, before why.
+        rises: whether reasons name the windows in which a candidate rose.
         backend: the one that `rank` asks, to be told how many prompts are coming.
 
     Raises:
@@ -76,21 +78,40 @@ def listwise(
     spans = windows(len(order), window, step) if len(order) > 1 else []
     announce(backend, len(spans))
     statuses: list[Status] = ["completed"] if obstacles else []
-    cost = Cost()
+    cost, climbs = Cost(), dict[int, str]()
     for start, stop in spans:
         positions = order[start:stop]
         reply = _reply(rank, [exhibits[n] for n in positions])
         order[start:stop] = [positions[n] for n in reply.order.positions]
+        _climb(climbs, positions, order[start:stop], start, noun)
         reasons |= {positions[n]: reason for n, reason in reply.reasons.items()}
         messages += [f"{noun} {start + 1}-{stop}: {reply.order.message}"] if reply.order.message else []
         statuses.append(reply.order.status)
         cost += reply.cost
+    if rises:
+        reasons |= {n: f"{reasons[n]}; {climb}" if n in reasons else climb for n, climb in climbs.items()}
     return unscored(query, candidates, [*order, *obstacles], status=worst(statuses), messages=messages, reasons=reasons, cost=cost)
 
 
 def _reply(rank: Callable[[Sequence[T]], Reply], exhibits: Sequence[T]) -> Reply:
     reply, why = attempt(lambda: rank(exhibits))
     return reply or Reply(order=order_as_it_came(len(exhibits), why))
+
+
+def _climb(climbs: dict[int, str], before: Sequence[int], after: Sequence[int], start: int, noun: str) -> None:
+    """Writes down which candidates of a window stand higher after it."""
+    for place, position in enumerate(after):
+        old = before.index(position)
+        if place < old:
+            climb = climbs.get(position, f"rose from {start + old + 1}")
+            climbs[position] = f"{climb} to {start + place + 1} in {noun} {start + 1}-{start + len(after)}"
+
+
+def check_windows(window: int, step: int) -> None:
+    """InputError unless windows of this size order something and leave no gaps."""
+    windows(0, window, step)
+    if window < 2:
+        raise InputError(f"a window orders at least 2 candidates; got window={window}")
 
 
 def windows(count: int, size: int, step: int) -> list[tuple[int, int]]:
