@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Vectors:
         self._embedder, self._model = embedders[0], f"{backend.name}\n{weights_of(embedders[0])}"
         self._bytes, self._folder = memory_mib * MIB, None if folder is None else Path(folder)
         self._rows: OrderedDict[str, Array] = OrderedDict()
+        self._lock = threading.Lock()  # of the rows in memory: a service reranks in several threads
 
     def of(self, prompts: Sequence[Prompt]) -> tuple[Array, Cost]:
         """(n, D) unit rows of the prompts, and the cost of those that were not remembered."""
@@ -68,9 +70,10 @@ class Vectors:
         return content.hexdigest()
 
     def _remembered(self, key: str) -> Array | None:
-        if key in self._rows:
-            self._rows.move_to_end(key)
-            return self._rows[key]
+        with self._lock:
+            if key in self._rows:
+                self._rows.move_to_end(key)
+                return self._rows[key]
         try:
             row = np.load(self._file(key), allow_pickle=False) if self._folder is not None else None
         except (OSError, ValueError, EOFError):
@@ -92,9 +95,10 @@ class Vectors:
         os.replace(aside, file)
 
     def _keep(self, key: str, row: Array) -> None:
-        self._rows[key] = row
-        while len(self._rows) * row.nbytes > self._bytes:
-            self._rows.popitem(last=False)
+        with self._lock:
+            self._rows[key] = row
+            while len(self._rows) * row.nbytes > self._bytes:
+                self._rows.popitem(last=False)
 
     def _file(self, key: str) -> Path:
         assert self._folder is not None
