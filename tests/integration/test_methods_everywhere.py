@@ -19,7 +19,7 @@ import pytest
 from command_line import run
 from emoji_benchmark import write_benchmark
 from served import serving
-from test_transformers_serve import MISSING, checkpoint, server  # noqa: F401  # fixtures
+from served_models import MISSING, checkpoint, server  # noqa: F401  # fixtures
 
 from mmrerank.backends.chat_http import ChatHttp
 from mmrerank.demo import DATASETS
