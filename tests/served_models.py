@@ -1,4 +1,4 @@
-"""`transformers serve` on loopback with a tiny checkpoint: a real peer for the HTTP backend. Tests that import the fixtures start one a module."""
+"""`transformers serve` on loopback with a tiny checkpoint, a real peer for the HTTP backend; one for each module with its fixtures."""
 
 from __future__ import annotations
 

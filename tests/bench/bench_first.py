@@ -43,7 +43,7 @@ def candidates(count: int, words: int, side_px: int) -> list[Candidate]:
     rows = table[:: len(table) // count][:count]
     names = [word for row in table for word in row["key"].split("-")]
     if side_px:
-        pictures = [Image.open(io.BytesIO(row["image"])).convert("RGB").resize((side_px, side_px)) for row in rows]
+        pictures = [Image.open(io.BytesIO(row["image"])).convert("RGBA").convert("RGB").resize((side_px, side_px)) for row in rows]
         return [Candidate(item=Item(item_id=f"{n}", image=InMemory(picture))) for n, picture in enumerate(pictures)]
     return [Candidate(item=Item(item_id=f"{n}", text=" ".join(names[n * words : (n + 1) * words]))) for n in range(count)]
 
