@@ -45,7 +45,7 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 class Options:
     children: int = 19  # of a parent in the heap: one less than the candidates a call
     top: int = 10  # places that are ordered
-    sort: Sort = "heap"
+    sort: Sort = "heap"  # how the best rise: a heap, or windows that bubble up
     votes: int = 1  # answers a comparison, each over another shuffle; most votes win
     shuffle: bool = True  # whether candidates are shuffled before every answer
     unread: Unread = "first_stage"  # who wins where no answer can be read

@@ -36,7 +36,7 @@ def test_an_order(row: dict[str, Any]) -> None:
     assert (order.positions, order.status) == (order_of(row["marks"], count).positions, order_of(row["marks"], count).status)
 
 
-@pytest.mark.parametrize("method", ["square", "mm_r5"])
+@pytest.mark.parametrize("method", ["square", "mm_r5", "dear_listwise"])
 @pytest.mark.parametrize("row", BY_NUMBERS, ids=name)
 def test_every_method_reads_it_alike(method: str, row: dict[str, Any]) -> None:
     candidates = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)))) for n in range(row.get("count", 3))]
