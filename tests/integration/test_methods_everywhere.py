@@ -24,12 +24,20 @@ from served_models import MISSING, checkpoint, server  # noqa: F401  # fixtures
 from mmrerank.backends.chat_http import ChatHttp
 from mmrerank.demo import DATASETS
 from mmrerank.errors import BackendError, InputError
-from mmrerank.parts import make, module, names, requires
+from mmrerank.parts import WrappingPart, make, module, names, requires
 from mmrerank.types import Candidate, Item, Query
 
 COUNT = 4
 SHORT = {"max_tokens": 8, "max_pixels": 6400}  # of those options that a method has: an untrained model would talk on
-METHODS = [name for name in names("rerankers") if requires(name, station="rerankers").needed == {"backend"}]
+
+
+def asks_a_model(name: str) -> bool:
+    """Whether a reranker needs a backend and nothing else; one around another does what that one does."""
+    within = isinstance(module(name, station="rerankers"), WrappingPart)
+    return not within and requires(name, station="rerankers").needed == {"backend"}
+
+
+METHODS = [name for name in names("rerankers") if asks_a_model(name)]
 
 
 def named(method: str, **more: Any) -> str:
