@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 
 from mmrerank.prompting._final_part import ANSWER_BEGINS, ANSWER_ENDS, THOUGHT_ENDS, FinalPart, behind_label, final_part
 from mmrerank.prompting._loose_json import flows
-from mmrerank.prompting._marks import GRAMMARS, SCORE, Grammar, Identifiers, bare_marks, chained_marks, listed_scores, marks_in, named_scores
+from mmrerank.prompting._marks import (
+    GRAMMARS,
+    SCORE,
+    Grammar,
+    Identifiers,
+    bare_marks,
+    chained_marks,
+    listed_scores,
+    marks_in,
+    named_scores,
+)
 from mmrerank.types import Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
@@ -246,7 +256,7 @@ def read_grade(text: str, low: int = 0, high: int = 10) -> int | None:
     """
     part = final_part(text)
     inside = _scale(low, high).sub(" ", behind_label(part.text))
-    numbers = re.findall(rf"(?<![\w.,-])-?\d{{1,9}}(?:[.,]\d+)?(?!\w)", inside)
+    numbers = re.findall(r"(?<![\w.,-])-?\d{1,9}(?:[.,]\d+)?(?!\w)", inside)
     grades = {int(number) for number in numbers if number.isdigit()}
     return grades.pop() if len(set(numbers)) == 1 and len(grades) == 1 and low <= min(grades) <= high else None
 

@@ -1,6 +1,6 @@
 """The query as it stands in a prompt: the pictures to start from, the text, and what must not be there.
 
-    Reference picture:  [picture]  Query, a change to the reference picture: in green.  Not wanted: people.  Not wanted, as in this picture:  [picture]
+    Reference picture: [picture]   Query, a change to the reference picture: in green.   Not wanted: people.   Not wanted, as here: [picture]
 
 A method whose prompt file has the pieces of `QUERY_PIECES` shows any query so: by text, by picture, composed, with exclusions.
 
@@ -52,9 +52,9 @@ def joined(parts: Sequence[Part]) -> list[Part]:
     """
     whole: list[Part] = []
     for part in parts:
-        plain = isinstance(part, str) and not isinstance(part, Markup)
-        if whole and plain and isinstance(whole[-1], str) and not isinstance(whole[-1], Markup):
-            whole[-1] += part
+        last = whole[-1] if whole else None
+        if isinstance(part, str) and isinstance(last, str) and not isinstance(part, Markup) and not isinstance(last, Markup):
+            whole[-1] = last + part
         else:
             whole.append(part)
     return whole

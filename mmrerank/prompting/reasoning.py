@@ -1,6 +1,6 @@
 """What a model says before its answer: the whole of its reasoning, and of that what it says of each candidate.
 
-    '<think>Image 1 shows a boat. Image 2 does not.</think>[1]'   ->   'Image 1 shows a boat. Image 2 does not.', {0: 'Image 1 shows a boat.', ...}
+    '<think>Image 1 shows a boat. Image 2 does not.</think>[1]'   ->   {0: 'Image 1 shows a boat.', 1: 'Image 2 does not.'}
 
 Source: ours; the tags are those that `_final_part` knows.
 """

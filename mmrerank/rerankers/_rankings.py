@@ -7,7 +7,19 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmrerank.errors import BackendError
-from mmrerank.types import Backend, Candidate, Cost, ExpectingBackend, Explanation, NotedPicture, Notes, Query, Ranking, Status, front_to_back
+from mmrerank.types import (
+    Backend,
+    Candidate,
+    Cost,
+    ExpectingBackend,
+    Explanation,
+    NotedPicture,
+    Notes,
+    Query,
+    Ranking,
+    Status,
+    front_to_back,
+)
 
 T = TypeVar("T")
 

@@ -111,7 +111,7 @@ class GroupRank:
         parts: list[Part] = [text.fill("count", count=len(group)), *wanted, text.pieces["documents"]]
         for number, exhibit in enumerate(group, 1):
             parts += [text.fill("document", number=number), *exhibit.parts, "\n\n"]
-        user = joined([*parts, text.pieces["request"].format()])
+        user = joined([*parts, text.fill("request")])
         return (Message(role="system", parts=(text.pieces["system"],)), Message(role="user", parts=tuple(user)))
 
 
