@@ -12,6 +12,7 @@ Source: ours, over transformers' `GenericForSequenceClassification` and peft.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -124,7 +125,9 @@ def _merged(folder: Path, base: str, revision: str, dtype: Any) -> Any:
     name = base or _base_of(folder)
     network, report = _read(name, Path(name).is_dir(), revision, dtype)
     _check(name, network, report, allowed=frozenset({"score.weight"}) if heads else frozenset())
-    merged = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks transformers by an old name
+        merged = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
     if heads and not torch.equal(merged.score.weight.float().cpu(), tensors[heads[0]].to(merged.score.weight.dtype).float()):
         raise FormatError("the scoring head of the adapter did not come to be in the model", path=folder)
     return merged
