@@ -1,4 +1,4 @@
-"""Loading an image-text-to-text checkpoint: whole, or not at all."""
+"""Loading a checkpoint of one of two kinds, image-text-to-text or causal language model: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from mmrerank.errors import BackendError, FormatError, InputError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 ANSWERING = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")  # suffixes of files that can move an answer
-_WHOLE = "Expected a folder with config.json, weights, tokenizer, processor and chat template, as the hub's command line leaves it."
-_SEES = "Take a vision-language checkpoint (image-text-to-text), such as Qwen/Qwen2.5-VL-7B-Instruct; a served model: chat_http/URL#MODEL."
+_WHOLE = "Expected a folder with config.json, weights, tokenizer and chat template, as the hub's command line leaves it."
+_ANSWERS = (
+    "Take a model that answers: image-text-to-text, such as Qwen/Qwen2.5-VL-7B-Instruct, or a causal language model; "
+    "a served one: chat_http/URL#MODEL."
+)
 _OFFLINE = "Without a network, name a folder: local/PATH; or a server: chat_http/URL#MODEL."
 
 
 def load(model: str, revision: str, precision: str, device: torch.device) -> tuple[Any, Any]:
-    """The model in evaluation mode on the device, and its processor.
+    """The model in evaluation mode on the device, and its processor; of a text model, its tokenizer.
 
     Raises:
         InputError: nothing is named, or the folder does not exist.
         FormatError: the folder is no such checkpoint, or lacks weights: random ones never serve.
         BackendError: the hub did not give it.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
     is_folder = _checked(model)
     where: dict[str, Any] = {"local_files_only": True} if is_folder else {"revision": revision}
     dtype = DTYPES.get(precision, "auto" if device.type == "cuda" else torch.float32)
     try:
-        _check_kind(model, AutoConfig.from_pretrained(model, **where))
-        processor = AutoProcessor.from_pretrained(model, **where)
-        network, report = AutoModelForImageTextToText.from_pretrained(model, dtype=dtype, output_loading_info=True, **where)
+        sees = _sees(model, AutoConfig.from_pretrained(model, **where))
+        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(model, **where)
+        kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        network, report = kind.from_pretrained(model, dtype=dtype, output_loading_info=True, **where)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         if is_folder:
-            raise FormatError(f"no image-text-to-text checkpoint can be loaded: {reason}", path=model) from error
+            raise FormatError(f"no checkpoint can be loaded: {reason}", path=model) from error
         raise BackendError(f"the hub did not give {model!r}: {reason}", hint=_OFFLINE) from error
     _check_complete(model, report)
-    if not getattr(processor, "chat_template", None) and not getattr(processor.tokenizer, "chat_template", None):
-        hint = "Use an instruction-tuned checkpoint, or put its chat_template.jinja into the folder."
-        raise FormatError("the checkpoint has no chat template, which says how a prompt is written", path=model, hint=hint)
     return network.to(device).eval(), processor
 
 
@@ -97,15 +98,15 @@ def _checked(model: str) -> bool:
     return False
 
 
-def _check_kind(model: str, config: Any) -> None:
-    """FormatError where the configuration is that of a model that takes no pictures, or answers no questions."""
+def _sees(model: str, config: Any) -> bool:
+    """Whether the configuration is that of a model that takes pictures; FormatError where it answers no questions at all."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        return
+        return True
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise FormatError(f"a text-only model ({config.model_type}): it takes no pictures", path=model, hint=_SEES)
-    raise FormatError(f"a model of the kind {config.model_type!r}, which answers no questions about pictures", path=model, hint=_SEES)
+        return False
+    raise FormatError(f"a model of the kind {config.model_type!r}, which answers no questions", path=model, hint=_ANSWERS)
 
 
 def _check_complete(model: str, report: dict[str, Any]) -> None:

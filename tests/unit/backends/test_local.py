@@ -244,6 +244,7 @@ class WordMarks:
             [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Split(Regex(r"▁?A:|\n|▁?Yes"), "isolated")]
         )
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
+        self.chat_template = "its own"
         self._opening = opening
 
     def apply_chat_template(self, conversation: Any, **_: Any) -> str:
@@ -340,7 +341,7 @@ def test_weights_that_lack_or_exceed_are_refused(qwen: Local, models: Path, tmp_
         build(Options(model=str(exceeding), device="cpu"))
 
 
-def test_a_checkpoint_without_a_chat_template_is_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
+def test_without_a_chat_template_raw_prompts_are_read_and_others_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
     place = tmp_path / "plain"
     shutil.copytree(models / "qwen2_5_vl", place)
     (place / "chat_template.jinja").unlink()
@@ -348,8 +349,11 @@ def test_a_checkpoint_without_a_chat_template_is_refused(qwen: Local, models: Pa
         settings = json.loads((place / name).read_text())
         settings.pop("chat_template", None)
         (place / name).write_text(json.dumps(settings))
+    backend = build(Options(model=str(place), device="cpu"))
     with pytest.raises(FormatError, match="no chat template"):
-        build(Options(model=str(place), device="cpu"))
+        backend.generate([question("?")])
+    raw = [(Message(role="raw", parts=("A: a question\nB: a page\n",)),)]
+    assert np.array_equal(backend.choice_logprobs(raw, CHOICES).logprobs, qwen.choice_logprobs(raw, CHOICES).logprobs)
 
 
 def test_names_that_lead_nowhere_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
