@@ -1,6 +1,6 @@
 """The query as it stands in a prompt: the pictures to start from, the text, and what must not be there.
 
-    Reference picture: [picture]   Query, a change to the reference picture: in green.   Not wanted: people.   Not wanted, as here: [picture]
+    Reference picture: [picture]   Query, a change to the reference picture: in green.   Not wanted: people.   Not wanted as here: [picture]
 
 A method whose prompt file has the pieces of `QUERY_PIECES` shows any query so: by text, by picture, composed, with exclusions.
 

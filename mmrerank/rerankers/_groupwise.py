@@ -162,7 +162,7 @@ class _Tally:
         self.cost += result.cost
         for place, score in scores.items():
             self.scores.setdefault(positions[place], []).append(score)
-            self._steps.setdefault(positions[place], []).append(f"group {self._groups}, of {len(positions)}: {score:g}")
+            self._steps.setdefault(positions[place], []).append(f"group {self._groups}, number {place + 1} of {len(positions)}: {score:g}")
             self._explanations.setdefault(positions[place], []).append(result.explanations.get(place, Explanation()))
         self.reasons |= {positions[place]: reason for place, reason in result.reasons.items() if 0 <= place < len(positions)}
 

@@ -115,7 +115,8 @@ def test_each_explanation_has_the_grade_of_every_group_and_what_is_said_of_the_c
 
     ranking = build(Options(repeats=2), FakeBackend(answer=answer)).rerank(QUERY, worth([4, 9]))
     one = ranking.notes.explanations["item-1"]
-    assert one.steps == ("group 1, of 2: 9", "group 2, of 2: 9")
+    assert all(re.fullmatch(rf"group {n}, number [12] of 2: 9", step) for n, step in enumerate(one.steps, 1))
+    assert len(one.steps) == 2
     assert set(one.reasoning.split("\n\n")) <= {"Document 1 is worth 9.", "[2] is not."}
     assert re.fullmatch(r"score 0\.900, the mean of 2 groups: (Document 1 is worth 9\.|\[2\] is not\.)", ranking.notes.reasons["item-1"])
 
