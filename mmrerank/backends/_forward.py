@@ -56,11 +56,11 @@ def _float32_head(model: Any) -> Iterator[None]:
 
     def exact(module: torch.nn.Linear, args: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
         states = args[0].float()
-        rows = [torch.nn.functional.linear(states, rows.float()) for rows in module.weight.split(ROWS_AT_ONCE)]
+        rows = [torch.nn.functional.linear(states, rows.float()) for rows in torch.split(module.weight, ROWS_AT_ONCE)]
         logits = torch.cat(rows, dim=-1)
         return logits if module.bias is None else logits + module.bias.float()
 
-    handle = head.register_forward_hook(exact)  # type: ignore[arg-type]  # called with the module it is registered on
+    handle = head.register_forward_hook(exact)
     try:
         yield
     finally:

@@ -27,14 +27,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
-from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
+from mmrerank.backends._budget import TOKENS_AT_ONCE, TokenBudget
+from mmrerank.backends._checkpoint import Source, device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer, extended
@@ -43,16 +44,19 @@ from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 PROMPTS_AT_ONCE = 64
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
+_Tokens: TypeAlias = "tuple[tuple[int, ...], ...]"  # of each choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    model: str = ""  # folder or name on the hub
-    revision: str = "main"  # of a name on the hub
+    model: str = ""  # folder, FOLDER/FILE.gguf, or name on the hub
+    revision: str = "main"  # of a name on the hub; the printed name says which commit that was
+    base: str = ""  # of a LoRA adapter: the model that it changes, where that is not the one it records
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: as saved on a GPU, fp32 on a CPU
-    device: str = runtime_option("auto")
-    batch_size: int | None = runtime_option(None)
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"  # auto: what transformers takes, SDPA as a rule
+    remote_code: bool = False  # True runs Python files that the checkpoint brings, with your rights
+    device: str = runtime_option("auto")  # cpu, cuda:1, ...; spread: over all GPUs, and the CPU for what they do not hold
+    batch_size: int | None = runtime_option(None)  # prompts at once, at most
 
 
 class Local:
@@ -61,23 +65,24 @@ class Local:
     batches = True  # the prompts of one call share forward passes
 
     def __init__(self, options: Options) -> None:
-        self.name = printed("local", options, argument=True)
         if options.batch_size is not None and options.batch_size < 1:
             raise InputError(f"batch_size is 1 or more; got {options.batch_size}")
         self.device = device_of(options.device)
-        self._model, processor = load(options.model, options.revision, options.precision, self.device)
-        self._prepare = Preparer(processor, self._model, options.model)
+        self._source = Source(name=options.model, revision=options.revision, base=options.base, remote_code=options.remote_code)
+        self._checkpoint = load(self._source, options.precision, options.device, options.attention)
+        self.name = printed("local", _pinned(options, self._checkpoint.commit), argument=True)
+        self._model = self._checkpoint.network
+        self._prepare = Preparer(self._checkpoint.processor, self._model, options.model)
         self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
         self._network = Network(self._model, sees=self._prepare.sees)
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
-        self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
-        self._checkpoint = options.model
+        self._budget = TokenBudget(self.name, TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"]))
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
-        return weights_hash_of(self._checkpoint, self._model.config)
+        return weights_hash_of(self._source, self._checkpoint)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
@@ -103,11 +108,14 @@ class Local:
                 a stop string is empty.
         """
         decoding = checked(decoding or Decoding())
-        size = self._batch_size if decoding.temperature == 0 else 1
+        self._check_answers()
         answers: dict[int, Generated] = {}
-        for positions in self._batches(prompts, size):
+
+        def batch(positions: list[int]) -> None:
             prepared = self._prepare([prompts[n] for n in positions], longer=1)
             answers.update(zip(positions, self._generated(prepared, decoding), strict=True))
+
+        self._budget.run(self._prepare.extents(prompts), self._batch_size if decoding.temperature == 0 else 1, batch)
         return [answers[n] for n in range(len(prompts))]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
@@ -118,19 +126,22 @@ class Local:
         Raises:
             InputError: a choice is empty, or as in `generate`.
         """
+        self._check_answers()
         rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
         costs: dict[int, Cost] = {}
         groups = self._by_tokens(prompts, choices)
         for ids, group in groups.items():
-            members = [prompts[n] for n in group]
-            for batch in self._batches(members, self._batch_size):
-                positions = [group[n] for n in batch]
+
+            def batch(members: list[int], ids: _Tokens = ids, group: list[int] = group) -> None:
+                positions = [group[n] for n in members]
                 prepared = self._prepare([prompts[n] for n in positions], longer=max(map(len, ids)))
                 with self._lock:
                     start = time.perf_counter()  # the wait for others is not this model's work
                     rows[positions] = self._choice_rows(prepared, ids)
                     seconds = (time.perf_counter() - start) / len(positions)
-                costs |= dict(zip(positions, prepared.costs(seconds), strict=True))
+                costs.update(zip(positions, prepared.costs(seconds), strict=True))
+
+            self._budget.run(self._prepare.extents([prompts[n] for n in group]), self._batch_size, batch)
         each = tuple(costs[n] for n in range(len(prompts)))
         lengths = {tuple(map(len, ids)) for ids in groups}
         return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each, lengths=lengths.pop() if len(lengths) == 1 else ())
@@ -142,17 +153,20 @@ class Local:
             InputError: as in `generate`.
         """
         rows = np.empty((len(prompts), self._model.config.get_text_config().hidden_size), dtype=np.float32)
-        for positions in self._batches(prompts, self._batch_size):
+
+        def batch(positions: list[int]) -> None:
             prepared = self._prepare([prompts[n] for n in positions])
             with self._lock, torch.inference_mode():
                 rows[positions] = self._network.states(prepared.on(self._network.device)).cpu().numpy()
+
+        self._budget.run(self._prepare.extents(prompts), self._batch_size, batch)
         return rows
 
     # ------------------------------------------------------------------
 
-    def _by_tokens(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> dict[tuple[tuple[int, ...], ...], list[int]]:
+    def _by_tokens(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> dict[_Tokens, list[int]]:
         """Positions of the prompts by the tokens of the choices, which depend on an answer begun. One group, as a rule."""
-        groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        groups: dict[_Tokens, list[int]] = {}
         for n, begun in enumerate([self._prepare.begun(prompt) for prompt in prompts] or [""]):
             ids = tuple(self._prepare.ids_of(choice, begun) for choice in choices)
             if any(not tokens for tokens in ids):
@@ -160,16 +174,9 @@ class Local:
             groups.setdefault(ids, []).extend([n] if prompts else [])
         return groups
 
-    def _batches(self, prompts: Sequence[Prompt], size: int) -> list[list[int]]:
-        """Positions of the prompts in batches of like length, so that little is padding and none is too large."""
-        extents = self._prepare.extents(prompts)
-        batches: list[list[int]] = []
-        for n in sorted(range(len(prompts)), key=extents.__getitem__):
-            full = not batches or len(batches[-1]) >= size or (len(batches[-1]) + 1) * extents[n] > self._batch_tokens
-            if full:
-                batches.append([])
-            batches[-1].append(n)
-        return batches
+    def _check_answers(self) -> None:
+        if self._checkpoint.silence:
+            raise InputError(self._checkpoint.silence)
 
     @torch.inference_mode()
     def _choice_rows(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
@@ -228,6 +235,11 @@ class Local:
                 seconds=seconds,
             ),
         )
+
+
+def _pinned(options: Options, commit: str) -> Options:
+    """The options with the commit that a revision came to, so that the printed name still means it when a branch has moved on."""
+    return replace(options, revision=commit) if commit else options
 
 
 def build(options: Options) -> Local:

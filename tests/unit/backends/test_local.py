@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import NAMES, saved
 from tokenizers import Regex
 
-from mmrerank.backends._checkpoint import weights_hash_of
+from mmrerank.backends._checkpoint import Checkpoint, Source, weights_hash_of
 from mmrerank.backends._inputs import Preparer
 from mmrerank.backends.local import Local, Options, build, tiny
 from mmrerank.errors import BackendError, FormatError, InputError
@@ -320,8 +319,9 @@ def test_one_late_weight_or_another_template_changes_the_hash(qwen: Local, model
 
 
 def test_a_name_on_the_hub_is_hashed_by_its_commit() -> None:
-    assert weights_hash_of("some/name", SimpleNamespace(_commit_hash="0123456789abcdef0123")) == "0123456789abcdef"
-    assert weights_hash_of("some/name", SimpleNamespace()) == ""
+    checkpoint = Checkpoint(network=None, processor=None, sees=True, commit="0123456789abcdef0123")
+    assert weights_hash_of(Source(name="some/name"), checkpoint) == "0123456789abcdef"
+    assert weights_hash_of(Source(name="some/name"), replace(checkpoint, commit="")) == ""
 
 
 def changed(models: Path, place: Path, change: Any) -> Path:
