@@ -1,6 +1,5 @@
-"""What prompts that list candidates share: the query with its pictures and exclusions, the marks, and a budget of tokens for the texts.
+"""What prompts that list candidates share: the marks, the turns, and a budget of tokens for the texts.
 
-    query      reference pictures, the wish in words, what is not wanted (texts and pictures)
     marks      1, 2, ... or A, B, ...; what looks like one within a candidate's text, "[3]", becomes "(3)"
     budget     where a prompt has too many tokens, all texts are cut to the same number of words; the task and the query never are
 
@@ -17,46 +16,12 @@ from mmrerank.errors import InputError
 from mmrerank.prompting._marks import Identifiers
 from mmrerank.prompting.files import PromptText
 from mmrerank.prompting.items import Exhibit
-from mmrerank.types import Backend, CuttingBackend, ImageHandle, Message, Part, Prompt, Query, front_to_back
+from mmrerank.prompting.queries import joined
+from mmrerank.types import Backend, CuttingBackend, Message, Part, Prompt, front_to_back
 
-QUERY_PIECES: dict[str, set[str]] = {  # what a prompt file needs for `query_parts`
-    "reference": {"number"},  # before a picture of the query; " 2" where there are several
-    "wanted": {"query"},  # the query in words
-    "changed": {"query"},  # what should be otherwise than in the reference picture
-    "alike": set(),  # a query without words
-    "excluded": {"text"},
-    "excluded_picture": set(),
-}
 MARK_LIKE = re.compile(r"\[\s*(\d{1,4}|[A-Za-z])\s*\]")
+NOUN = r"(?:search result|result|passage|document|image)"  # what candidates are called in a reasoning
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def query_parts(text: PromptText, query: Query, show: Callable[[ImageHandle], Part]) -> list[Part]:
-    """The query as a model is shown it: its pictures, its words, what is not wanted. `show` opens a picture of the query."""
-    parts: list[Part] = []
-    for number, handle in enumerate(query.images, 1):
-        parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), show(handle)]
-    parts.append(query_lines(text, query))
-    for handle in query.exclude_images:
-        parts += [text.pieces["excluded_picture"], show(handle)]
-    return parts
-
-
-def query_lines(text: PromptText, query: Query) -> str:
-    """The words of the query alone, for where it is repeated."""
-    wish = text.fill("changed" if query.images else "wanted", query=query.text) if query.text else text.pieces["alike"]
-    return wish + "".join(text.fill("excluded", text=excluded) for excluded in query.exclude_text)
-
-
-def joined(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Neighbouring texts as one part, so that nothing depends on how a backend sets parts apart."""
-    together: list[Part] = []
-    for part in parts:
-        if together and isinstance(part, str) and isinstance(together[-1], str):
-            together[-1] += part
-        else:
-            together.append(part)
-    return tuple(part for part in together if part != "")
 
 
 def asking(text: PromptText, *parts: Part) -> Prompt:
@@ -66,7 +31,7 @@ def asking(text: PromptText, *parts: Part) -> Prompt:
 
 def user(*parts: Part) -> Message:
     """One turn of the user's."""
-    return Message(role="user", parts=joined(parts))
+    return Message(role="user", parts=tuple(joined([part for part in parts if part != ""])))
 
 
 def marks(count: int, identifiers: Identifiers) -> tuple[str, ...]:

@@ -7,7 +7,7 @@
 
 Windows overlap, so that what is good can rise all the way. A window whose answer cannot be read, or does not come in time, keeps its
 order, and the notes say so. A candidate that cannot be shown stays behind the others with the reason. Only the order is known: nobody
-has a score. On request the reason of a candidate ends with the windows in which it rose.
+has a score. Where there are several windows, the explanation of a candidate says in which of them it moved.
 
 Used like this, with anything that orders:
 
@@ -27,7 +27,7 @@ from mmrerank.errors import InputError
 from mmrerank.prompting.answers import Order, order_as_it_came, worst
 from mmrerank.prompting.items import gather
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes, unscored
-from mmrerank.types import Backend, Candidate, Cost, Item, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Query, Ranking, Status
 
 T = TypeVar("T")
 
@@ -51,7 +51,6 @@ def listwise(
     step: int,
     noun: str = "candidates",
     unshown: str = "not shown to the model",
-    rises: bool = False,
     backend: Backend | None = None,
 ) -> Ranking:
     """The candidates in the order that the windows leave, without scores.
@@ -63,7 +62,6 @@ def listwise(
         step: how far the next window lies above.
         noun: what the candidates are called in messages.
         unshown: what is said of a candidate that cannot be shown, before why.
-        rises: whether reasons name the windows in which a candidate rose.
         backend: the one that `rank` asks, to be told how many prompts are coming.
 
     Raises:
@@ -78,33 +76,35 @@ def listwise(
     spans = windows(len(order), window, step) if len(order) > 1 else []
     announce(backend, len(spans))
     statuses: list[Status] = ["completed"] if obstacles else []
-    cost, climbs = Cost(), dict[int, str]()
+    steps: dict[int, tuple[str, ...]] = {}
+    cost = Cost()
     for start, stop in spans:
         positions = order[start:stop]
         reply = _reply(rank, [exhibits[n] for n in positions])
         order[start:stop] = [positions[n] for n in reply.order.positions]
-        _climb(climbs, positions, order[start:stop], start, noun)
+        for place, old in enumerate(reply.order.positions):
+            if place != old and len(spans) > 1:  # of one window the ranks say it all
+                line = f"{noun} {start + 1}-{stop}: {'rose' if place < old else 'fell'} from {start + old + 1} to {start + place + 1}"
+                steps[positions[old]] = (*steps.get(positions[old], ()), line)
         reasons |= {positions[n]: reason for n, reason in reply.reasons.items()}
         messages += [f"{noun} {start + 1}-{stop}: {reply.order.message}"] if reply.order.message else []
         statuses.append(reply.order.status)
         cost += reply.cost
-    if rises:
-        reasons |= {n: f"{reasons[n]}; {climb}" if n in reasons else climb for n, climb in climbs.items()}
-    return unscored(query, candidates, [*order, *obstacles], status=worst(statuses), messages=messages, reasons=reasons, cost=cost)
+    return unscored(
+        query,
+        candidates,
+        [*order, *obstacles],
+        status=worst(statuses),
+        messages=messages,
+        reasons=reasons,
+        cost=cost,
+        explanations={n: Explanation(steps=lines) for n, lines in steps.items()},
+    )
 
 
 def _reply(rank: Callable[[Sequence[T]], Reply], exhibits: Sequence[T]) -> Reply:
     reply, why = attempt(lambda: rank(exhibits))
     return reply or Reply(order=order_as_it_came(len(exhibits), why))
-
-
-def _climb(climbs: dict[int, str], before: Sequence[int], after: Sequence[int], start: int, noun: str) -> None:
-    """Writes down which candidates of a window stand higher after it."""
-    for place, position in enumerate(after):
-        old = before.index(position)
-        if place < old:
-            climb = climbs.get(position, f"rose from {start + old + 1}")
-            climbs[position] = f"{climb} to {start + place + 1} in {noun} {start + 1}-{start + len(after)}"
 
 
 def check_windows(window: int, step: int) -> None:

@@ -21,10 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import read_order, sentences_about, thoughts
+from mmrerank.prompting.answers import read_order
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, content, marks, query_lines, query_parts, user
+from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import NOUN, TokenBudget, content, marks, user
+from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
+from mmrerank.prompting.reasoning import passages
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
@@ -80,13 +82,11 @@ class DearListwise:
             (answer,) = self.backend.generate([prompt], self._decoding)
             return Reply(
                 order=read_order(answer.text, len(pages), cut=answer.finished == "length"),
-                reasons=sentences_about(thoughts(answer.text), len(pages)),
+                reasons=passages(answer.text, len(pages), noun=NOUN, brackets=True),
                 cost=answer.cost,
             )
 
-        ranking = listwise(
-            query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, rises=True, backend=self.backend
-        )
+        ranking = listwise(query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, backend=self.backend)
         return with_messages(ranking, [*budget.notes, *display.choices])
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit]) -> Prompt:
@@ -94,9 +94,7 @@ class DearListwise:
         text, names = self.prompt, marks(len(pages), "numbers")
         turns = [
             Message(role="system", parts=(text.pieces["system"],)),
-            user(
-                text.fill("task", count=len(pages)), *query_parts(text, query, lambda handle: open_within(handle, self._options.max_pixels))
-            ),
+            user(text.fill("task", count=len(pages)), *query_parts(text, query, self._options.max_pixels)),
             _assistant(text.pieces["agreed"]),
         ]
         for name, page in zip(names, pages, strict=True):

@@ -24,8 +24,9 @@ import numpy as np
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, gather, open_within
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, joined, listing, marks, query_parts, user
+from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, gather
+from mmrerank.prompting.listings import TokenBudget, listing, marks, user
+from mmrerank.prompting.queries import QUERY_PIECES, joined, query_parts
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._vectors import Vectors
@@ -128,7 +129,7 @@ class E2Rank:
         return Display(query.text or "", o.modality, page_words=o.page_words, max_pixels=o.max_pixels)
 
     def _wish(self, query: Query) -> list[Part]:
-        return query_parts(self.prompt, query, lambda handle: open_within(handle, self._options.max_pixels))
+        return query_parts(self.prompt, query, self._options.max_pixels)
 
 
 def build(options: Options, backend: Backend) -> E2Rank:

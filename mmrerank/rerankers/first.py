@@ -27,8 +27,9 @@ from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.answers import Order, read_order
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, asking, listing, marks, query_lines, query_parts
+from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import TokenBudget, asking, listing, marks
+from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
@@ -91,15 +92,13 @@ class First:
                     obstacles.append(f"no logits of the identifiers, so orders were generated: {error.message}")
             return self._by_generation(prompt, len(pages))
 
-        ranking = listwise(
-            query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, rises=True, backend=self.backend
-        )
+        ranking = listwise(query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, backend=self.backend)
         return with_messages(ranking, [*obstacles, *budget.notes, *display.choices])
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit]) -> Prompt:
         """What the model is asked about one window: the query, each mark right before its candidate, and the query again."""
         text, names = self.prompt, marks(len(pages), self._options.identifiers)
-        wish = query_parts(text, query, lambda handle: open_within(handle, self._options.max_pixels))
+        wish = query_parts(text, query, self._options.max_pixels)
         request = text.fill("request", count=len(pages), form=" > ".join(f"[{name}]" for name in names[1::-1]))
         tail = text.pieces["again"] + query_lines(text, query) + request
         return asking(text, text.fill("task", count=len(pages)), *wish, *listing(text, names, pages), tail)

@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import Order, order_as_it_came, order_of, read_marks, sentences_about, thoughts
+from mmrerank.prompting.answers import Order, order_as_it_came, order_of, read_marks
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, asking, content, marks, query_parts
+from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import NOUN, TokenBudget, asking, content, marks
+from mmrerank.prompting.queries import QUERY_PIECES, query_parts
+from mmrerank.prompting.reasoning import passages
 from mmrerank.rerankers._first_stage import MEANINGS, UNKNOWN, Scale, printed_scores
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
@@ -88,7 +90,7 @@ class InsertRank:
             exhibits, lines = zip(*(pages[place] for place in places), strict=True)
             prompt = budget.fit(exhibits, lambda some: self.prompt_for(query, some, lines))
             (answer,) = self.backend.generate([prompt], self._decoding)
-            sentences = sentences_about(thoughts(answer.text), len(pages))
+            sentences = passages(answer.text, len(pages), noun=NOUN, brackets=True)
             reasons = {place: self._reason(pages[place][1], sentences.get(n, "")) for n, place in enumerate(places)}
             return Reply(order=_order(answer, places), reasons=reasons, cost=answer.cost)
 
@@ -99,7 +101,6 @@ class InsertRank:
             rank=rank,
             window=options.window,
             step=options.step,
-            rises=True,
             backend=self.backend,
         )
         return with_messages(ranking, [*missing, *budget.notes, *display.choices])
@@ -110,7 +111,7 @@ class InsertRank:
         scored = scale != "none"
         head: list[Part] = [text.fill("evidence", label=label, scale=MEANINGS[scale])] if scored else []
         head.append(text.fill("task", count=len(pages)))
-        head += query_parts(text, query, lambda handle: open_within(handle, self._options.max_pixels))
+        head += query_parts(text, query, self._options.max_pixels)
         for name, page, score in zip(marks(len(pages), "numbers"), pages, scores, strict=True):
             line = [text.fill("score", label=label, score=score)] if scored else []
             head += [text.fill("page", mark=name), *content(page), *line]

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import Order, order_of, read_order, sentences_about
+from mmrerank.prompting.answers import Order, order_of, read_order
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.reasoning import passages
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
@@ -117,18 +118,6 @@ def parse_strictly(text: str, count: int) -> Order:
     if len(positions) < len(released):
         return Order(positions=positions, status="repaired", message=f"{len(released) - len(positions)} repeated marks dropped")
     return Order(positions=positions, status="ok")
-
-
-def passages(text: str, count: int) -> dict[int, str]:
-    """What the reasoning says of each page, by position from 0: the line or sentences that name its number."""
-    think = text.partition("<think>")[2].partition("</think>")[0] or text.partition("</think>")[0].partition("<answer>")[0]
-    return sentences_about(think, count, page_numbers)
-
-
-def page_numbers(sentence: str) -> list[int]:
-    """The numbers after the word image or images: "Image 3: ...", "images 2, 4 and 5"."""
-    lists = re.findall(r"\bimages?\s+#?(\d{1,4}(?:\s*(?:,|and|&|,\s*and)\s*#?\d{1,4})*)", sentence, re.IGNORECASE)
-    return [int(number) for numbers in lists for number in re.findall(r"\d+", numbers)]
 
 
 def build(options: Options, backend: Backend) -> MMR5:

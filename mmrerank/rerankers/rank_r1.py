@@ -25,10 +25,12 @@ from typing import Literal
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import REASON_LETTERS, read_choice, short, thoughts
+from mmrerank.prompting.answers import read_choice, short
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, asking, listing, marks, query_parts
+from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import TokenBudget, asking, listing, marks
+from mmrerank.prompting.queries import QUERY_PIECES, query_parts
+from mmrerank.prompting.reasoning import PASSAGE_LETTERS, reasoning_of
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._setwise import Choice, Sort, Unread, setwise
 from mmrerank.testing.fakes import FakeBackend
@@ -111,7 +113,7 @@ class RankR1:
     def prompt_for(self, query: Query, pages: Sequence[Exhibit]) -> Prompt:
         """What the model is asked in one comparison."""
         text, names = self.prompt, marks(len(pages), "numbers")
-        wish = query_parts(text, query, lambda handle: open_within(handle, self._options.max_pixels))
+        wish = query_parts(text, query, self._options.max_pixels)
         ends = text.fill("task", count=len(pages)), text.fill("request", count=len(pages))
         return asking(text, ends[0], *wish, *listing(text, names, pages), ends[1])
 
@@ -125,7 +127,7 @@ class RankR1:
         read = released_choice if self._options.parser == "strict" else read_choice
         position = read(answer.text, len(pages))
         best = None if position is None else places[position]
-        return Choice(best=best, reason=short(thoughts(answer.text), REASON_LETTERS), cost=answer.cost)
+        return Choice(best=best, reason=short(reasoning_of(answer.text), PASSAGE_LETTERS), cost=answer.cost)
 
 
 def released_choice(text: str, count: int) -> int | None:

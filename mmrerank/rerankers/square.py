@@ -30,7 +30,7 @@ from mmrerank.prompting.answers import Order, Reading, named_marks, order_as_it_
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import gather, picture_of
-from mmrerank.prompting.listings import QUERY_PIECES, query_parts, user
+from mmrerank.prompting.queries import joined
 from mmrerank.rerankers._rankings import attempt, obstacle_notes, unscored
 from mmrerank.testing.fakes import FakeBackend, turned
 from mmrerank.types import (
@@ -40,8 +40,10 @@ from mmrerank.types import (
     Decoding,
     Generated,
     ImageHandle,
+    Message,
     Modality,
     NotedPicture,
+    Part,
     Prompt,
     Query,
     Ranking,
@@ -51,7 +53,16 @@ from mmrerank.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PIECES: dict[str, set[str]] = {"task": {"count"}, **QUERY_PIECES, "grid": set()}
+PIECES: dict[str, set[str]] = {
+    "task": {"count"},
+    "reference": {"number"},
+    "changed": {"query"},
+    "alike": set(),
+    "wanted": {"query"},
+    "excluded": {"text"},
+    "excluded_picture": set(),
+    "grid": set(),
+}
 MARKS_NAMED = 4  # in a reason
 LOOKS_AT: frozenset[Modality] = frozenset({"image"})
 
@@ -135,7 +146,17 @@ class Square:
     def prompt_for(self, query: Query, grid: Image, count: int) -> Prompt:
         """What the model is asked about one grid: the task, the query with its pictures, and last the grid."""
         text = self.prompt
-        return (user(text.fill("task", count=count), *query_parts(text, query, self._reference), text.pieces["grid"], grid),)
+        parts: list[Part] = [text.fill("task", count=count)]
+        for number, handle in enumerate(query.images, 1):
+            parts += [text.fill("reference", number=f" {number}" if len(query.images) > 1 else ""), self._reference(handle)]
+        if query.text:
+            parts.append(text.fill("changed" if query.images else "wanted", query=query.text))
+        else:
+            parts.append(text.pieces["alike"])
+        parts += [text.fill("excluded", text=excluded) for excluded in query.exclude_text]
+        for handle in query.exclude_images:
+            parts += [text.pieces["excluded_picture"], self._reference(handle)]
+        return (Message(role="user", parts=(*joined([*parts, text.pieces["grid"]]), grid)),)
 
     # ------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from PIL import Image
 from mmrerank.errors import InputError
 from mmrerank.prompting.files import PromptText, read_prompt
 from mmrerank.prompting.items import Exhibit
-from mmrerank.prompting.listings import QUERY_PIECES, TokenBudget, asking, content, joined, listing, marks, query_lines, query_parts
+from mmrerank.prompting.listings import TokenBudget, asking, content, listing, marks
+from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Message, Prompt, Query
 
@@ -36,17 +37,17 @@ def text(tmp_path: Path) -> PromptText:
 
 
 def parts_of(text: PromptText, query: Query) -> list[object]:
-    parts = query_parts(text, query, lambda handle: handle.open())
+    parts = query_parts(text, query, 10_000)
     return [part if isinstance(part, str) else part.getpixel((0, 0))[0] // 25 for part in parts]  # type: ignore[index,operator]
 
 
 def test_every_part_of_a_query_is_there_in_its_order(text: PromptText) -> None:
     one, two, three = (InMemory(coloured(n)) for n in (1, 2, 3))
     assert parts_of(text, Query(text="boat")) == ["W boat;"]
-    assert parts_of(text, Query(images=(one,))) == ["R:", 1, "A;"]
-    assert parts_of(text, Query(text="in green", images=(one, two))) == ["R 1:", 1, "R 2:", 2, "C in green;"]
+    assert parts_of(text, Query(images=(one,))) == ["R:", 1, "\n", "A;"]
+    assert parts_of(text, Query(text="in green", images=(one, two))) == ["R 1:", 1, "\n", "R 2:", 2, "\n", "C in green;"]
     excluding = Query(text="boat", exclude_text=("red", "blue"), exclude_images=(three,))
-    assert parts_of(text, excluding) == ["W boat;X red;X blue;", "P:", 3]
+    assert parts_of(text, excluding) == ["W boat;X red;X blue;", "P:", 3, "\n"]
     assert query_lines(text, excluding) == "W boat;X red;X blue;"
 
 
@@ -66,7 +67,6 @@ def test_candidates_stand_behind_their_marks_and_texts_are_one_part(text: Prompt
     system, user = asking(text, "T ", *parts)
     assert system == Message(role="system", parts=("S",))
     assert user.parts == ("T [1] see (2)[2] ", picture, "(b) boat[3] ", picture)
-    assert joined(["", "a", ""]) == ("a",)
 
 
 def test_only_what_looks_like_a_mark_is_changed() -> None:

@@ -68,10 +68,10 @@ def test_the_parser_table_of_the_note(answer: str, order: str, status: str) -> N
     assert ("".join(ranking.item_ids), ranking.notes.status) == (order, status)
 
 
-def test_the_reasoning_is_the_reason_of_each_and_the_windows_follow() -> None:
+def test_the_reasoning_is_the_reason_of_each() -> None:
     ranking = build(Options(), FakeBackend(answer=oracle(FORM))).rerank(QUERY, numbered([1, 2]))
     assert ranking.notes.reasons == {
-        "1": "[2] meets both needs.; rose from 2 to 1 in candidates 1-2",
+        "1": "[2] meets both needs.",
         "0": "Passage 1 meets none.",
     }
 

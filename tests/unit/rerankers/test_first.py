@@ -83,9 +83,9 @@ def test_an_oracle_brings_the_ten_best_to_the_top_in_one_pass() -> None:
 def test_reasons_tell_the_log_probability_and_the_windows_in_which_an_item_rose() -> None:
     ranking = build(Options(window=4, step=2), FakeBackend(choose=knowing)).rerank(QUERY, numbered([5, 4, 3, 2, 1, 9]))
     assert ranking.item_ids[0] == "5"
-    assert ranking.notes.reasons["5"] == (
-        "[C] comes first with log-probability -8.910; rose from 6 to 3 in candidates 3-6 to 1 in candidates 1-4"
-    )
+    assert ranking.notes.reasons["5"] == "[C] comes first with log-probability -8.910"
+    steps = ("candidates 3-6: rose from 6 to 3", "candidates 1-4: rose from 3 to 1")
+    assert ranking.notes.explanations["5"].steps == steps
     assert ranking.notes.reasons["0"] == "[A] comes first with log-probability -8.950"
 
 

@@ -172,11 +172,11 @@ def test_an_oracle_reaches_the_ceiling_whatever_the_order_in_which_it_is_shown()
         assert [numbers[int(item_id)] for item_id in ranking.item_ids[:10]] == list(range(39, 29, -1))
 
 
-def test_reasons_tell_score_reasoning_and_window() -> None:
+def test_reasons_tell_score_and_reasoning() -> None:
     answer = "Passage 2 is larger.\nFinal ranking: [2] > [1]"
     ranking = build(Options(), FakeBackend(answer=lambda prompt: answer)).rerank(QUERY, numbered([1, 2]))
     assert ranking.notes.reasons == {
-        "1": "retrieval score 0.000; Passage 2 is larger.; rose from 2 to 1 in candidates 1-2",
+        "1": "retrieval score 0.000; Passage 2 is larger.",
         "0": "retrieval score 1.000",
     }
 

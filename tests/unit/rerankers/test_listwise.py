@@ -94,12 +94,3 @@ def test_windows_that_leave_gaps_are_refused() -> None:
         windows(9, 4, 5)
     with pytest.raises(InputError, match="step"):
         windows(9, 4, 0)
-
-
-def test_reasons_name_the_windows_in_which_a_candidate_rose_where_that_is_wanted() -> None:
-    ranking = listwise(QUERY, candidates([0, 1, 2, 3, 4, 9]), show=show, rank=by_number, window=4, step=2, noun="pages", rises=True)
-    assert ranking.item_ids == ("item-5", "item-4", "item-1", "item-0", "item-3", "item-2")
-    assert ranking.notes.reasons == {
-        "item-5": "4 seen; rose from 6 to 3 in pages 3-6 to 1 in pages 1-4",
-        "item-4": "rose from 5 to 4 in pages 3-6 to 2 in pages 1-4",
-    }
