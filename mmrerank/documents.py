@@ -335,6 +335,7 @@ def _reranked(hit: Hit, index: int, documents: Sequence[Any]) -> Reranked:
         raw_score=hit.raw_score,
         calibrated_score=hit.calibrated_score,
         reason=hit.reason,
+        explanation=hit.explanation,
     )
 
 

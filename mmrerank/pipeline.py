@@ -27,6 +27,7 @@ from mmrerank.types import (
     Candidate,
     EmbeddingSpace,
     Encoder,
+    Explanation,
     Item,
     Modality,
     PartialSpace,
@@ -198,10 +199,11 @@ def search(
         beyond = () if stage.ranking.notes.irrelevant else tuple(map(_without_scores, rest))
         stages.append(replace(stage, beyond=beyond))
         order = order_after(stages[-1])
-    reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))  # the last stage that gives one
-    return SearchResult(
-        query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(order[:k], 1)), stages=tuple(stages)
-    )
+    # of each item what the last stage says that says something
+    reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))
+    explanations = ChainMap(*(dict(stage.ranking.notes.explanations) for stage in reversed(stages)))
+    hits = tuple(_hit(rank, candidate, reasons, explanations) for rank, candidate in enumerate(order[:k], 1))
+    return SearchResult(query=query, hits=hits, stages=tuple(stages))
 
 
 def check_count(name: str, value: Any) -> int:
@@ -261,7 +263,7 @@ def _check_permutation(name: str, head: Sequence[Candidate], returned: Sequence[
         raise InputError(f"the reranker {name!r} returned {len(after)} candidates that are no permutation of the {len(before)} it got")
 
 
-def _hit(rank: int, candidate: Candidate, reasons: Mapping[str, str]) -> Hit:
+def _hit(rank: int, candidate: Candidate, reasons: Mapping[str, str], explanations: Mapping[str, Explanation]) -> Hit:
     return Hit(
         rank=rank,
         item=candidate.item,
@@ -269,6 +271,7 @@ def _hit(rank: int, candidate: Candidate, reasons: Mapping[str, str]) -> Hit:
         raw_score=candidate.raw_score,
         calibrated_score=candidate.calibrated_score,
         reason=reasons.get(candidate.item.item_id, ""),
+        explanation=explanations.get(candidate.item.item_id),
     )
 
 

@@ -26,6 +26,7 @@ COLUMNS = 2
 BACKGROUND, CARD, INK, SOFT, ACCENT, WARNING = "#f2f4f7", "#ffffff", "#14181f", "#5a6472", "#0b6bcb", "#b42318"
 PADDING_PX = 16  # inside a card
 THUMB_PX = 200
+STEPS_DRAWN = 3  # of an explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def _card(hit: Hit, width: int) -> Image.Image:
     score = "" if hit.score is None or f"{hit.score:.3f}" in hit.reason else f"{hit.score:.3f}"
     lines = [_Line(f"{hit.rank}   {score}", 40, ACCENT), _Line(_label(hit), 32, INK)]
     lines += [_Line(hit.reason, 28, SOFT)] if hit.reason else []
+    lines += [_Line(line, 24, SOFT) for line in explanation_lines(hit)]
     text = _text_block(lines, inner, most_lines=3)
     if hit.item.image is not None:
         picture = _fitted(hit.item.image, inner, round(1.45 * inner), close=True)  # enough for an upright page
@@ -124,6 +126,16 @@ def _card(hit: Hit, width: int) -> Image.Image:
     card.paste(picture, (PADDING_PX, PADDING_PX))
     card.paste(text, (PADDING_PX, picture.height + 28))
     return card
+
+
+def explanation_lines(hit: Hit) -> list[str]:
+    """What the explanation of a hit adds to its reason, a line each: the scores behind its score, and the last steps on its way."""
+    if hit.explanation is None:
+        return []
+    scores = ", ".join(f"{name} {score:.2f}".rstrip("0").rstrip(".") for name, score in hit.explanation.scores.items())
+    steps = hit.explanation.steps
+    more = f"{len(steps) - STEPS_DRAWN} earlier; " if len(steps) > STEPS_DRAWN else ""
+    return [line for line in (scores, more + "; ".join(steps[-STEPS_DRAWN:])) if line]
 
 
 def _label(hit: Hit) -> str:

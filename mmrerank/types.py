@@ -158,6 +158,15 @@ class NotedPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an item stands where it stands, where a method has more to say than fits its reason."""
+
+    reasoning: str = ""  # what the model says of it, in its own words
+    scores: Mapping[str, float] = field(default_factory=dict)  # by name: what its score is made of, such as criteria
+    steps: tuple[str, ...] = ()  # what happened to it, in order, such as the windows in which it rose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
     """What a stage has to say of its ranking: repairs, reasons, cost, pictures worth a look."""
 
@@ -167,6 +176,7 @@ class Notes:
     irrelevant: frozenset[str] = frozenset()  # item_ids that the method holds to be no answer; they keep their place
     cost: Cost = Cost()
     pictures: tuple[NotedPicture, ...] = field(default=(), compare=False, repr=False)  # not kept where rankings of many queries are
+    explanations: Mapping[str, Explanation] = field(default_factory=dict, repr=False)  # item_id -> more than its reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

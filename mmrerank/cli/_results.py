@@ -42,7 +42,7 @@ def written(sheet: Path | None, draw: Callable[[], Any]) -> bool:
 
 
 def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:
-    """The search result in the shape programs depend on; `path` only where the items have one."""
+    """The search result in the shape programs depend on; `path` only where the items have one, `explanation` where there is one."""
     hits = [
         {
             "rank": hit.rank,
@@ -54,6 +54,7 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
             "document_id": hit.item.document_id,
             "page_number": hit.item.page_number,
             "reason": hit.reason,
+            **({} if hit.explanation is None else {"explanation": explained(hit.explanation)}),
         }
         for hit in result.hits
     ]
@@ -69,6 +70,11 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
         for stage in result.stages
     ]
     return {"query_id": result.query.query_id, "hits": hits, "stages": stages}
+
+
+def explained(explanation: Any) -> dict[str, Any]:
+    """What a method has to say of a hit beyond its reason, in the shape programs depend on."""
+    return {"reasoning": explanation.reasoning, "scores": dict(explanation.scores), "steps": list(explanation.steps)}
 
 
 def show(result: Any, sheet: Path | None = None) -> None:

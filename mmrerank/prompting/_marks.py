@@ -362,6 +362,39 @@ def _score_of(value: Value) -> Value:
     return scores[0] if len(scores) == 1 else value
 
 
+def named_scores(text: str, names: Sequence[str]) -> dict[int, dict[str, float]]:
+    """mark -> name -> score, of the object or list that has most marks, of two alike the last; or of objects that stand alone.
+
+    >>> named_scores('{"1": {"depth": 3}} better: [{"id": 1, "depth": 4}]', ["depth"])
+    {1: {'depth': 4.0}}
+    """
+    tables, alone = list[dict[int, dict[str, float]]](), dict[int, dict[str, float]]()
+    for flow in flows(text):
+        pairs = flow.pairs() if flow.object else ()
+        rows = {entry.mark: row for pair in pairs if (entry := NUMBERS.entry(pair.key)) and (row := _row_of(pair.value, names))}
+        elements = [value for value in flow.entries if isinstance(value, Flow)]
+        rows |= {entry.mark: row for value in elements if (entry := _fields(value.pairs(), NUMBERS)) and (row := _row_of(value, names))}
+        tables.append(rows)
+        own = _fields(pairs, NUMBERS)
+        if own is not None and (row := _row_of(flow, names)):
+            alone.setdefault(own.mark, row)
+    best = max(tables, key=len, default={})
+    return best if len(best) >= len(alone) else alone
+
+
+def _row_of(value: Value, names: Sequence[str]) -> dict[str, float]:
+    """The scores that an object has under these names."""
+    keys = {_key(name): name for name in names}
+    pairs = value.pairs() if isinstance(value, Flow) else ()
+    scores = {keys[_key(pair.key)]: _score_of(pair.value) for pair in pairs if _key(pair.key) in keys}
+    matches = {name: SCORE.fullmatch(score) for name, score in scores.items() if isinstance(score, str)}
+    return {name: float(match["value"]) for name, match in matches.items() if match is not None}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).strip().lower()
+
+
 # What stands beside marks, and around them ------------------------------------------------------------------
 
 

@@ -16,9 +16,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mmrerank.prompting._final_part import FinalPart, behind_label, final_part
+from mmrerank.prompting._final_part import ANSWER_BEGINS, ANSWER_ENDS, THOUGHT_ENDS, FinalPart, behind_label, final_part
 from mmrerank.prompting._loose_json import flows
-from mmrerank.prompting._marks import GRAMMARS, SCORE, Grammar, Identifiers, bare_marks, chained_marks, listed_scores, marks_in
+from mmrerank.prompting._marks import (
+    GRAMMARS,
+    SCORE,
+    Grammar,
+    Identifiers,
+    bare_marks,
+    chained_marks,
+    listed_scores,
+    marks_in,
+    named_scores,
+)
 from mmrerank.types import Status
 
 SEVERITY: tuple[Status, ...] = ("ok", "completed", "repaired", "fallback")
@@ -210,6 +220,32 @@ def read_scores(text: str, count: int, *, low: float = 0, high: float = 10) -> S
     return ScoreReading(scores=within, message="; ".join(filter(None, messages)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableReading:
+    """What an answer says of candidates in several numbers each."""
+
+    rows: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # position from 0 -> name -> number, as it was given
+    message: str = ""  # what was dropped, or why nothing could be read
+
+
+def read_table(text: str, count: int, names: Sequence[str]) -> TableReading:
+    """The numbers by name that an answer gives each mark, as an object of objects or as objects with a mark among their fields.
+
+    Args:
+        names: those that are read, whatever their case; others are left aside, and a candidate with none of them has no row.
+
+    >>> read_table('{"[1]": {"Relevance": 7, "depth": 2}, "[9]": {"relevance": 1}}', 3, ["relevance", "depth"])
+    TableReading(rows={0: {'relevance': 7.0, 'depth': 2.0}}, message='1 rows of no candidate dropped')
+    """
+    part = final_part(text)
+    rows = {} if part.why else named_scores(part.text, names)
+    if not rows:
+        return TableReading(message=part.why or "no scores in the answer")
+    usable = {mark - 1: row for mark, row in rows.items() if 1 <= mark <= count}
+    dropped = len(rows) - len(usable)
+    return TableReading(rows=usable, message=f"{dropped} rows of no candidate dropped" if dropped else "")
+
+
 def read_grade(text: str, low: int = 0, high: int = 10) -> int | None:
     """The one whole number within low..high that an answer is, or that it names beside its scale; None where there is none, or several.
 
@@ -219,11 +255,35 @@ def read_grade(text: str, low: int = 0, high: int = 10) -> int | None:
     True
     """
     part = final_part(text)
-    scale = rf"(?:/|\bout of|\bof)\s*{high}\b|\b{low}\s*(?:-|to|\.\.|and)\s*{high}\b"
-    inside = re.sub(scale, " ", behind_label(part.text))
+    inside = _scale(low, high).sub(" ", behind_label(part.text))
     numbers = re.findall(r"(?<![\w.,-])-?\d{1,9}(?:[.,]\d+)?(?!\w)", inside)
     grades = {int(number) for number in numbers if number.isdigit()}
     return grades.pop() if len(set(numbers)) == 1 and len(grades) == 1 and low <= min(grades) <= high else None
+
+
+def _scale(low: int, high: int) -> re.Pattern[str]:
+    """How a scale is named beside a grade."""
+    return re.compile(rf"(?:/|\bout of|\bof)\s*{high}\b|\b{low}\s*(?:-|to|\.\.|and)\s*{high}\b")
+
+
+def grade_span(text: str, low: int = 0, high: int = 10) -> tuple[int, int] | None:
+    """Where in a model's text the digits of its grade stand, (start, stop); None where there is no grade, or it is written in other signs.
+
+    Behind the reasoning, and in the answer's tag where there is one: the same number in a thought is none.
+
+    >>> text = "<think>7 of 9 words</think><answer>7</answer>"
+    >>> grade_span(text), text[35:36]
+    ((35, 36), '7')
+    """
+    grade = read_grade(text, low, high)
+    start = max((match.end() for match in THOUGHT_ENDS.finditer(text)), default=0)
+    tag = max((match.end() for match in ANSWER_BEGINS.finditer(text, start)), default=None)
+    end = ANSWER_ENDS.search(text, tag) if tag is not None else None
+    inside = text[: end.start()] if end else text
+    hidden = _scale(low, high).sub(lambda match: " " * len(match[0]), inside)
+    numbers = re.finditer(r"(?<!\d)\d{1,9}(?!\d)", hidden)
+    spans = [match.span() for match in numbers if match.start() >= (tag or start) and int(match[0]) == grade]
+    return spans[-1] if spans else None
 
 
 # What an answer says beside the order ------------------------------------------------------------------

@@ -6,6 +6,8 @@
 Every repeat deals all candidates into groups by a seed of its own, so that each stands in as many groups as there are repeats. A group
 whose answer cannot be read, or does not come in time, is left out of the mean, and so is a candidate that an answer leaves out. One
 that no group scored stays behind the others without a score, as does one that cannot be shown. Equal means keep the incoming order.
+What lies below the threshold keeps its place and is named in `notes.irrelevant`. The explanation of a candidate has the score of each
+group, and what the judge says besides.
 
 Used like this, with anything that scores together:
 
@@ -33,7 +35,7 @@ from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import best_first, levelled
 from mmrerank.prompting.items import gather
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes
-from mmrerank.types import Backend, Candidate, Cost, Item, Notes, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
 
 T = TypeVar("T")
 NO_SCORE = "no group has a score for it"
@@ -46,6 +48,7 @@ class GroupScores:
     scores: Mapping[int, float]  # of a position in the group; empty: no answer that can be read
     reasons: Mapping[int, str] = field(default_factory=dict)  # what is said of a position
     message: str = ""  # what was mended
+    explanations: Mapping[int, Explanation] = field(default_factory=dict)  # of a position; the means of their scores are shown
     cost: Cost = field(default_factory=Cost)
 
 
@@ -62,6 +65,7 @@ def groupwise(
     to_score: Callable[[float], float] = float,
     label: str = "score",
     unshown: str = "not shown to the model",
+    threshold: float = -np.inf,
     backend: Backend | None = None,
 ) -> Ranking:
     """The candidates by mean score, best first.
@@ -75,7 +79,8 @@ def groupwise(
         to_score: a mean on the scale that is shown to people; rising.
         label: what that scale is called, for reasons.
         unshown: what is said of a candidate that cannot be shown, before why.
-        backend: the one that `judge` asks a prompt per group, to be notices how many are coming.
+        threshold: the score from which a candidate is relevant.
+        backend: the one that `judge` asks a prompt per group, to be told how many are coming.
 
     Raises:
         InputError: group or repeats is below 1, or there are several repeats of the same groups.
@@ -103,7 +108,9 @@ def groupwise(
         status=tally.status(whole=not behind),
         messages=(*notices, *tally.messages, *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent)),
         reasons={candidates[n].item.item_id: reason for n, reason in reasons.items()},
+        irrelevant=frozenset(c.item.item_id for c in ranked if c.score is not None and c.score < threshold),
         cost=tally.cost,
+        explanations={candidates[n].item.item_id: tally.explanation(n) for n in raw},
     )
     return Ranking(query_id=query.query_id, candidates=(*ranked, *behind), notes=notes)
 
@@ -142,6 +149,8 @@ class _Tally:
         self.messages: list[str] = []
         self.cost = Cost()
         self._groups, self._failures = 0, 0
+        self._steps: dict[int, list[str]] = {}
+        self._explanations: dict[int, list[Explanation]] = {}
 
     def add(self, positions: Sequence[int], result: GroupScores) -> None:
         """Takes in what came of the group of these candidates; a score that is no number is none."""
@@ -153,11 +162,23 @@ class _Tally:
         self.cost += result.cost
         for place, score in scores.items():
             self.scores.setdefault(positions[place], []).append(score)
+            self._steps.setdefault(positions[place], []).append(f"group {self._groups}, number {place + 1} of {len(positions)}: {score:g}")
+            self._explanations.setdefault(positions[place], []).append(result.explanations.get(place, Explanation()))
         self.reasons |= {positions[place]: reason for place, reason in result.reasons.items() if 0 <= place < len(positions)}
 
     def mean(self, position: int) -> float:
         """Of the scores of one candidate."""
         return float(np.mean(self.scores[position]))
+
+    def explanation(self, position: int) -> Explanation:
+        """What the groups said of a candidate: the words of each, the means of what its score is made of, its score in each."""
+        parts = self._explanations[position]
+        names = dict.fromkeys(name for part in parts for name in part.scores)
+        return Explanation(
+            reasoning="\n\n".join(part.reasoning for part in parts if part.reasoning),
+            scores={name: float(np.mean([part.scores[name] for part in parts if name in part.scores])) for name in names},
+            steps=(*self._steps[position], *(step for part in parts for step in part.steps)),
+        )
 
     def status(self, *, whole: bool) -> Status:
         """`fallback` where no group answered or could be asked; `repaired` where some did not; `completed` where one has no score."""

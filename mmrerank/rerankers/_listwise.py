@@ -7,7 +7,7 @@
 
 Windows overlap, so that what is good can rise all the way. A window whose answer cannot be read, or does not come in time, keeps its
 order, and the notes say so. A candidate that cannot be shown stays behind the others with the reason. Only the order is known: nobody
-has a score.
+has a score. Where there are several windows, the explanation of a candidate says in which of them it moved.
 
 Used like this, with anything that orders:
 
@@ -27,7 +27,7 @@ from mmrerank.errors import InputError
 from mmrerank.prompting.answers import Order, order_as_it_came, worst
 from mmrerank.prompting.items import gather
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes, unscored
-from mmrerank.types import Backend, Candidate, Cost, Item, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Query, Ranking, Status
 
 T = TypeVar("T")
 
@@ -76,21 +76,42 @@ def listwise(
     spans = windows(len(order), window, step) if len(order) > 1 else []
     announce(backend, len(spans))
     statuses: list[Status] = ["completed"] if obstacles else []
+    steps: dict[int, tuple[str, ...]] = {}
     cost = Cost()
     for start, stop in spans:
         positions = order[start:stop]
         reply = _reply(rank, [exhibits[n] for n in positions])
         order[start:stop] = [positions[n] for n in reply.order.positions]
+        for place, old in enumerate(reply.order.positions):
+            if place != old and len(spans) > 1:  # of one window the ranks say it all
+                line = f"{noun} {start + 1}-{stop}: {'rose' if place < old else 'fell'} from {start + old + 1} to {start + place + 1}"
+                steps[positions[old]] = (*steps.get(positions[old], ()), line)
         reasons |= {positions[n]: reason for n, reason in reply.reasons.items()}
         messages += [f"{noun} {start + 1}-{stop}: {reply.order.message}"] if reply.order.message else []
         statuses.append(reply.order.status)
         cost += reply.cost
-    return unscored(query, candidates, [*order, *obstacles], status=worst(statuses), messages=messages, reasons=reasons, cost=cost)
+    return unscored(
+        query,
+        candidates,
+        [*order, *obstacles],
+        status=worst(statuses),
+        messages=messages,
+        reasons=reasons,
+        cost=cost,
+        explanations={n: Explanation(steps=lines) for n, lines in steps.items()},
+    )
 
 
 def _reply(rank: Callable[[Sequence[T]], Reply], exhibits: Sequence[T]) -> Reply:
     reply, why = attempt(lambda: rank(exhibits))
     return reply or Reply(order=order_as_it_came(len(exhibits), why))
+
+
+def check_windows(window: int, step: int) -> None:
+    """InputError unless windows of this size order something and leave no gaps."""
+    windows(0, window, step)
+    if window < 2:
+        raise InputError(f"a window orders at least 2 candidates; got window={window}")
 
 
 def windows(count: int, size: int, step: int) -> list[tuple[int, int]]:

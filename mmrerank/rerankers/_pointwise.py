@@ -25,7 +25,7 @@ from mmrerank.errors import FormatError, ShapeError
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.prompting.items import gather, unopenable
 from mmrerank.rerankers._rankings import announce, obstacle_notes
-from mmrerank.types import Backend, Candidate, Cost, Item, Notes, Query, Ranking, Status
+from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
 
 T = TypeVar("T")
 AT_ONCE = 64  # candidates whose pictures are in memory together
@@ -40,6 +40,7 @@ class Scores:
     raw: npt.ArrayLike  # (n,) on the method's own scale, higher is better; NaN where the answer has none
     reasons: Sequence[str] = ()  # one per candidate; empty: its score
     messages: Sequence[str] = ()  # what was mended
+    explanations: Sequence[Explanation | None] = ()  # one per candidate; empty: there are none
     cost: Cost = field(default_factory=Cost)
 
 
@@ -93,6 +94,7 @@ def pointwise(
     reasons: dict[int, str] = {}
     obstacles: dict[int, str] = {}
     messages: list[str] = []
+    explanations: dict[int, Explanation | None] = {}
     cost = Cost()
     for start in range(0, len(candidates), at_once):
         exhibits, missing = gather(candidates, show, range(start, min(start + at_once, len(candidates))))
@@ -103,6 +105,7 @@ def pointwise(
             raw[list(exhibits)] = _one_each(scores.raw, len(exhibits))
             reasons |= dict(zip(exhibits, scores.reasons, strict=False))
             messages += scores.messages
+            explanations |= dict(zip(exhibits, scores.explanations, strict=False))
             cost += scores.cost
     silent = {n: NO_SCORE for n in range(len(candidates)) if n not in obstacles and not np.isfinite(raw[n])}
     notices, why = obstacle_notes(candidates, obstacles, unshown)
@@ -121,6 +124,7 @@ def pointwise(
         reasons={candidates[n].item.item_id: reasons[n] for n in order},
         irrelevant=frozenset(c.item.item_id for c in irrelevant),
         cost=cost,
+        explanations={candidates[n].item.item_id: one for n, one in explanations.items() if one is not None},
     )
     return Ranking(query_id=query.query_id, candidates=ranked, notes=notes)
 

@@ -7,7 +7,19 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmrerank.errors import BackendError
-from mmrerank.types import Backend, Candidate, Cost, ExpectingBackend, NotedPicture, Notes, Query, Ranking, Status, front_to_back
+from mmrerank.types import (
+    Backend,
+    Candidate,
+    Cost,
+    ExpectingBackend,
+    Explanation,
+    NotedPicture,
+    Notes,
+    Query,
+    Ranking,
+    Status,
+    front_to_back,
+)
 
 T = TypeVar("T")
 
@@ -22,14 +34,16 @@ def unscored(
     reasons: Mapping[int, str],
     cost: Cost,
     pictures: Sequence[NotedPicture] = (),
+    explanations: Mapping[int, Explanation] | None = None,
 ) -> Ranking:
-    """The candidates in that order, without scores: a new order never wears old ones. Reasons go by position."""
+    """The candidates in that order, without scores: a new order never wears old ones. Reasons and explanations go by position."""
     notes = Notes(
         status=status,
         messages=tuple(message for message in messages if message),
         reasons={candidates[position].item.item_id: reason for position, reason in reasons.items()},
         cost=cost,
         pictures=tuple(pictures),
+        explanations={candidates[position].item.item_id: one for position, one in (explanations or {}).items()},
     )
     return Ranking(query_id=query.query_id, candidates=tuple(Candidate(item=candidates[p].item) for p in positions), notes=notes)
 

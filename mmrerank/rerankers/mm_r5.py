@@ -17,18 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import Order, order_of, read_order, short
+from mmrerank.prompting.answers import Order, order_of, read_order
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
-from mmrerank.rerankers._listwise import Reply, listwise, windows
+from mmrerank.prompting.reasoning import passages
+from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
 from mmrerank.types import Backend, Candidate, Decoding, Message, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
-REASON_LETTERS = 240
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
 
@@ -46,9 +45,7 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        windows(0, self.window, self.step)  # complains of a step that leaves gaps
-        if self.window < 2:
-            raise InputError(f"a window orders at least 2 pages; got window={self.window}")
+        check_windows(self.window, self.step)
 
 
 class MMR5:
@@ -121,23 +118,6 @@ def parse_strictly(text: str, count: int) -> Order:
     if len(positions) < len(released):
         return Order(positions=positions, status="repaired", message=f"{len(released) - len(positions)} repeated marks dropped")
     return Order(positions=positions, status="ok")
-
-
-def passages(text: str, count: int) -> dict[int, str]:
-    """What the reasoning says of each page, by position from 0: the line or sentences that name its number."""
-    think = text.partition("<think>")[2].partition("</think>")[0] or text.partition("</think>")[0].partition("<answer>")[0]
-    sentences: dict[int, list[str]] = {}
-    for sentence in re.split(r"(?<=[.!?])\s+|\n+", think.strip()):
-        for number in page_numbers(sentence):
-            if 1 <= number <= count:
-                sentences.setdefault(number - 1, []).append(sentence.strip())
-    return {position: short(" ".join(lines), REASON_LETTERS) for position, lines in sentences.items()}
-
-
-def page_numbers(sentence: str) -> list[int]:
-    """The numbers after the word image or images: "Image 3: ...", "images 2, 4 and 5"."""
-    lists = re.findall(r"\bimages?\s+#?(\d{1,4}(?:\s*(?:,|and|&|,\s*and)\s*#?\d{1,4})*)", sentence, re.IGNORECASE)
-    return [int(number) for numbers in lists for number in re.findall(r"\d+", numbers)]
 
 
 def build(options: Options, backend: Backend) -> MMR5:

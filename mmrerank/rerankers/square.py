@@ -30,6 +30,7 @@ from mmrerank.prompting.answers import Order, Reading, named_marks, order_as_it_
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import gather, picture_of
+from mmrerank.prompting.queries import joined
 from mmrerank.rerankers._rankings import attempt, obstacle_notes, unscored
 from mmrerank.testing.fakes import FakeBackend, turned
 from mmrerank.types import (
@@ -155,7 +156,7 @@ class Square:
         parts += [text.fill("excluded", text=excluded) for excluded in query.exclude_text]
         for handle in query.exclude_images:
             parts += [text.pieces["excluded_picture"], self._reference(handle)]
-        return (Message(role="user", parts=(*_joined([*parts, text.pieces["grid"]]), grid)),)
+        return (Message(role="user", parts=(*joined([*parts, text.pieces["grid"]]), grid)),)
 
     # ------------------------------------------------------------------
 
@@ -227,17 +228,6 @@ def _read(answer: Generated, count: int) -> Reading:
         return reading
     why = "the model refused" if answer.finished == "refused" else reading.why
     return replace(reading, why=why + (f": {short(answer.text)}" if answer.text.strip() else ""))
-
-
-def _joined(parts: Sequence[Part]) -> list[Part]:
-    """Neighbouring texts as one part, so that nothing depends on how a backend sets parts apart."""
-    joined: list[Part] = []
-    for part in parts:
-        if joined and isinstance(part, str) and isinstance(joined[-1], str):
-            joined[-1] += part
-        else:
-            joined.append(part)
-    return joined
 
 
 def _mended(rounds: Sequence[Round]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrerank.results.showing import Row, as_html, as_text
-from mmrerank.types import Answer, Candidate, Cost, Item, Query, Ranking
+from mmrerank.types import Answer, Candidate, Cost, Explanation, Item, Query, Ranking
 
 FIRST_STAGE_ELSEWHERE = "given"  # the name of a first stage that was run elsewhere
 
@@ -22,6 +22,7 @@ class Hit:
     raw_score: float | None
     calibrated_score: float | None
     reason: str
+    explanation: Explanation | None = None  # where a stage has more to say than the reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class Reranked:
     raw_score: float | None
     calibrated_score: float | None
     reason: str
+    explanation: Explanation | None = None  # where a reranker has more to say than the reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

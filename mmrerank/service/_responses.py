@@ -11,7 +11,7 @@ from mmrerank.results import AskResult, SearchResult, boxes_of
 from mmrerank.results import Hit as ResultHit
 from mmrerank.results import Stage as Done
 from mmrerank.service import schemas
-from mmrerank.types import Citation, Item
+from mmrerank.types import Citation, Explanation, Item
 
 EXCERPT = 400  # characters of an item's text
 
@@ -81,12 +81,19 @@ class ResponseBuilder:
             document_id=item.document_id,
             page_number=item.page_number,
             reason=self._redact_paths(hit.reason),
+            explanation=self._explanation(hit.explanation),
             text=None if item.text is None else body_of(item.text)[:EXCERPT],
             metadata={key: _jsonable(value) for key, value in item.metadata.items()},
             picture=self.place("picture", item),
             thumbnail=self.place("thumbnail", item),
             first_rank=ranks.get(item.item_id),
         )
+
+    def _explanation(self, explanation: Explanation | None) -> schemas.Explanation | None:
+        if explanation is None:
+            return None
+        steps = [self._redact_paths(step) for step in explanation.steps]
+        return schemas.Explanation(reasoning=self._redact_paths(explanation.reasoning), scores=dict(explanation.scores), steps=steps)
 
     def _stage(self, stage: Done) -> schemas.Stage:
         return schemas.Stage(

@@ -96,6 +96,14 @@ class SearchRequest(Strict):
     depth: int | None = Field(default=None, ge=1, strict=True, description="How many candidates the rerankers see; 100 when left out.")
 
 
+class Explanation(BaseModel):
+    """What a method has to say of a hit beyond its reason."""
+
+    reasoning: str = Field(description="The model's own words on it.")
+    scores: dict[str, float] = Field(description="By name: what its score is made of, such as criteria.")
+    steps: list[str] = Field(description="What happened to it, in order, such as the windows in which it rose.")
+
+
 class Hit(BaseModel):
     rank: int
     item_id: str
@@ -105,6 +113,7 @@ class Hit(BaseModel):
     document_id: str | None
     page_number: int | None = Field(description="Of the document, from 1.")
     reason: str = Field(description="Why it stands where it stands.")
+    explanation: Explanation | None = Field(default=None, description="More than the reason, where a reranker has more to say.")
     text: str | None = Field(description="The beginning of its text.")
     metadata: dict[str, Any]
     picture: str | None = Field(description="Where its picture is to be had.")

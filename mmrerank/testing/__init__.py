@@ -27,7 +27,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.testing.fakes import FakeBackend, FakeCorpus, FakeDescriptors, FakePredictor, FakeSpace, HashEncoder, fake_corpus, turned
+from mmrerank.testing.fakes import (
+    FakeBackend,
+    FakeCorpus,
+    FakeDescriptors,
+    FakePredictor,
+    FakeSpace,
+    HashEncoder,
+    fake_corpus,
+    graded,
+    turned,
+)
 
 if TYPE_CHECKING:
     from mmrerank.testing.contracts import (
@@ -60,6 +70,7 @@ __all__ = [
     "RowIndexContract",
     "TextIndexContract",
     "fake_corpus",
+    "graded",
     "turned",
 ]
 

@@ -6,6 +6,7 @@ Shipped so that nobody patches.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -106,13 +107,40 @@ def turned(count: str, form: str) -> Callable[[Prompt], str]:
     """
 
     def answer(prompt: Prompt) -> str:
-        text = " ".join(part for message in prompt for part in message.parts if isinstance(part, str))
-        match = re.search(count, text)
-        most = int(match[1]) if match else 0
+        most = _number_in(prompt, count)
         marks = [*range(2, most + 1, 2), *range(1, most + 1, 2)]
         return form.replace("{}", ", ".join(map(str, marks))) if marks else ""
 
     return answer
+
+
+def graded(form: str, count: str | None = None, names: Sequence[str] = ()) -> Callable[[Prompt], str]:
+    """Answers that grade from 0 to 10: one grade that follows from the prompt and means nothing, or an object of them by mark.
+
+    Args:
+        form: of the answer, with {} for the grade or the object.
+        count: a pattern whose group is how many the prompt shows; an answer to a prompt without it is "". None: one grade.
+        names: of several grades for each mark, 0 to 5 from the second on.
+
+    >>> from mmrerank.types import Message
+    >>> graded("grades: {}", r"(\\d+) texts")([Message(role="user", parts=("Grade 2 texts.",))])
+    'grades: {"[1]": 7, "[2]": 3}'
+    """
+
+    def answer(prompt: Prompt) -> str:
+        if count is None:
+            return form.replace("{}", str(_hash(prompt) % 11))
+        most = _number_in(prompt, count)
+        rows = {f"[{n}]": {name: (7 * n + k) % (6 if k else 11) for k, name in enumerate(names)} or 7 * n % 11 for n in range(1, most + 1)}
+        return form.replace("{}", json.dumps(rows)) if rows else ""
+
+    return answer
+
+
+def _number_in(prompt: Prompt, pattern: str) -> int:
+    """The number that the prompt names by the pattern; 0 where it does not."""
+    match = re.search(pattern, " ".join(part for message in prompt for part in message.parts if isinstance(part, str)))
+    return int(match[1]) if match else 0
 
 
 class FakePredictor:

@@ -83,6 +83,7 @@ const hit = (one, reranked) => ({
   raw: one.raw_score,
   calibrated: one.calibrated_score,
   reason: one.reason ?? "",
+  explanation: one.explanation ?? null,
   document: one.document_id,
   page: one.page_number,
   text: one.text ?? "",

@@ -27,6 +27,7 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
   let hits = [];
   let place = 0;
   let acts = true;
+  let unfolded = false;
 
   dialog.addEventListener("close", () => closed(hits[place]));
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -83,7 +84,23 @@ export function viewer({ picture, alike, mark, marked, closed, moved }) {
       h("h2", { id: "viewer-title" }, title(hit)),
       acts ? actions(hit) : "",
       h("dl", {}, ...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+      explained(hit.explanation),
       hit.text && hit.text !== title(hit) ? h("p", { class: "text" }, hit.text) : "",
+    );
+  }
+
+  // How a reranker came to its score, folded away: grades, what happened on the way, the model's own words. Open stays open for the next hit.
+  function explained(explanation) {
+    if (!explanation) return "";
+    const scores = Object.entries(explanation.scores).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(Number(value.toFixed(3))))));
+    const toggle = (event) => (unfolded = event.target.open);
+    return h(
+      "details",
+      { class: "explained", open: unfolded, on: { toggle } },
+      h("summary", { "data-keep": "explained" }, "How it was judged"),
+      scores.length ? h("dl", {}, ...scores) : "",
+      explanation.steps.length ? h("ol", {}, ...explanation.steps.map((step) => h("li", {}, step))) : "",
+      explanation.reasoning ? h("p", { class: "reasoning" }, explanation.reasoning) : "",
     );
   }
 

@@ -157,8 +157,8 @@ def is_permutation(ranking: Any, query: Query, candidates: Sequence[Candidate]) 
 
 
 def _statement(ranking: Ranking) -> Any:
-    """What a ranking says, without the time it took."""
-    cost = replace(ranking.notes.cost, seconds=0.0)
+    """What a ranking says, without the time it took, and whether prompts were answered anew or from what was remembered."""
+    cost = ranking.notes.cost.calls + ranking.notes.cost.cached
     notes = {"status": ranking.notes.status, "messages": ranking.notes.messages, "reasons": dict(ranking.notes.reasons)}
     return ranking.item_ids, _scores(ranking), notes, ranking.notes.irrelevant, cost
 

@@ -10,7 +10,7 @@ import tomllib
 from makers import InMemory, coloured
 
 from mmrerank.parts import make
-from mmrerank.prompting.answers import order_of, read_choice, read_grade, read_marks, read_order, read_scores
+from mmrerank.prompting.answers import grade_span, order_of, read_choice, read_grade, read_marks, read_order, read_scores, read_table
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 
@@ -36,7 +36,7 @@ def test_an_order(row: dict[str, Any]) -> None:
     assert (order.positions, order.status) == (order_of(row["marks"], count).positions, order_of(row["marks"], count).status)
 
 
-@pytest.mark.parametrize("method", ["square", "mm_r5"])
+@pytest.mark.parametrize("method", ["square", "mm_r5", "dear_listwise"])
 @pytest.mark.parametrize("row", BY_NUMBERS, ids=name)
 def test_every_method_reads_it_alike(method: str, row: dict[str, Any]) -> None:
     candidates = [Candidate(item=Item(item_id=f"{n}", image=InMemory(coloured(n)))) for n in range(row.get("count", 3))]
@@ -65,6 +65,21 @@ def test_a_grade(row: dict[str, Any]) -> None:
     assert (-1 if grade is None else grade) == row["grade"]
 
 
+@pytest.mark.parametrize("row", TABLE["grade"], ids=name)
+def test_the_place_of_a_grade(row: dict[str, Any]) -> None:
+    span = grade_span(row["text"])
+    assert (-1 if span is None else int(row["text"][slice(*span)])) == row["grade"]
+
+
+@pytest.mark.parametrize("row", TABLE["table"], ids=name)
+def test_a_table(row: dict[str, Any]) -> None:
+    reading = read_table(row["text"], 3, ["relevance", "depth"])
+    assert {str(position + 1): dict(numbers) for position, numbers in reading.rows.items()} == row["rows"]
+    assert reading.rows or reading.message
+
+
 def test_the_table_is_no_smaller_than_it_was() -> None:
     """A golden table from which rows vanish proves less than it says."""
-    assert [len(TABLE[kind]) >= least for kind, least in (("order", 170), ("choice", 24), ("scores", 18), ("grade", 20))] == [True] * 4
+    assert [
+        len(TABLE[kind]) >= least for kind, least in (("order", 170), ("choice", 24), ("scores", 18), ("grade", 24), ("table", 13))
+    ] == [True] * 5

@@ -10,7 +10,8 @@ from makers import InMemory, coloured
 
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.prompting.answers import read_order
-from mmrerank.rerankers.mm_r5 import Options, build, parse_released, passages
+from mmrerank.prompting.reasoning import passages
+from mmrerank.rerankers.mm_r5 import Options, build, parse_released
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Candidate, Item, Prompt, Query
 

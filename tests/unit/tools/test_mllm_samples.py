@@ -14,7 +14,7 @@ from mmrerank.measures.own import score_auc
 from mmrerank.prompting.answers import named_marks, read_marks, read_order
 from mmrerank.prompting.grids import Layout
 from mmrerank.prompting.grids import draw_grid as draw_large
-from mmrerank.rerankers.mm_r5 import passages
+from mmrerank.prompting.reasoning import passages
 from tools.mini_clip.data import Table, read_table
 from tools.mini_mllm.batches import patches_of
 from tools.mini_mllm.cards import draw_card

@@ -1,0 +1,120 @@
+"""Criteria by which a document is graded beside its relevance: TOML files with a name, a weight and the two ends of a scale each.
+
+    version = "1"
+
+    [[criteria]]
+    name = "depth"
+    weight = 0.5                          # at least 0
+    low = "only touches the subject"      # what the lowest grade stands for
+    high = "treats it thoroughly"         # what the highest stands for
+
+A model may write criteria too (`read_criteria_answer`), for one query alone.
+
+Source: ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmrerank.errors import FormatError, UnknownName
+from mmrerank.prompting._final_part import final_part
+from mmrerank.prompting._loose_json import Flow, flows
+from mmrerank.text_files import read_toml
+
+SHIPPED = Path(__file__).parent / "criteria"
+MOST = 12  # criteria of one file
+MOST_WRITTEN = 8  # criteria that a model writes for one query
+MOST_WEIGHT = 2.0  # of one that a model writes
+NAME = re.compile(r"[^\W\d_][\w -]{0,39}")
+FIELDS = {"name", "weight", "low", "high"}
+_FORM = "Expected a TOML file with `version` and tables [[criteria]] of name, weight, low and high; see mmrerank/prompting/criteria/."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """One quality of a document."""
+
+    name: str
+    weight: float  # of its grade in the score
+    low: str  # what the lowest grade stands for
+    high: str  # what the highest stands for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriteriaFile:
+    """Criteria as read."""
+
+    criteria: tuple[Criterion, ...]
+    digest: str  # of the file's bytes, 16 hex digits
+
+
+def read_criteria(source: str) -> CriteriaFile:
+    """The criteria of that shipped name, or in the file of that path (ending in .toml); none for "".
+
+    Raises:
+        UnknownName: no criteria of that name ship.
+        FormatError: the file is absent or no TOML, or a criterion is not of that form or stands twice.
+    """
+    if not source:
+        return CriteriaFile(criteria=(), digest="")
+    path = Path(source) if source.endswith(".toml") else SHIPPED / f"{source}.toml"
+    if not source.endswith(".toml") and not path.is_file():
+        raise UnknownName.among("criteria", source, [file.stem for file in SHIPPED.glob("*.toml")])
+    entries = read_toml(path, hint=_FORM).get("criteria", [])
+    if not isinstance(entries, list) or len(entries) > MOST:
+        raise FormatError(f"expected at most {MOST} tables [[criteria]]", path=path, hint=_FORM)
+    criteria = tuple(_criterion(entry, path) for entry in entries)
+    names = [criterion.name.lower() for criterion in criteria]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise FormatError(f"the criterion {repeated[0]!r} stands twice", path=path, hint=_FORM)
+    return CriteriaFile(criteria=criteria, digest=hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+
+
+def _criterion(entry: Any, path: Path) -> Criterion:
+    if not isinstance(entry, Mapping) or set(entry) != FIELDS:
+        fields = ", ".join(sorted(entry)) if isinstance(entry, Mapping) else type(entry).__name__
+        raise FormatError(f"a criterion has {', '.join(sorted(FIELDS))}; got {fields or 'none'}", path=path, hint=_FORM)
+    name, weight = entry["name"], entry["weight"]
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower() == "relevance":
+        raise FormatError(f"the name of a criterion is a word, and not relevance; got {name!r}", path=path, hint=_FORM)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise FormatError(f"the weight of {name!r} is a number from 0; got {weight!r}", path=path, hint=_FORM)
+    if not all(isinstance(entry[end], str) and entry[end].strip() for end in ("low", "high")):
+        raise FormatError(f"low and high of {name!r} are texts", path=path, hint=_FORM)
+    return Criterion(name=name, weight=float(weight), low=entry["low"], high=entry["high"])
+
+
+def read_criteria_answer(text: str) -> tuple[Criterion, ...]:
+    """The criteria that a model wrote, a list of objects with the fields of a criterion; empty where none can be read.
+
+    The first of a name counts, weights are brought into 0..2, and what has no weight, no ends or a name that is none is left out.
+
+    >>> [c.name for c in read_criteria_answer('[{"name": "depth", "weight": 0.5, "low": "thin", "high": "full"}, {"name": "x"}]')]
+    ['depth']
+    """
+    part = final_part(text)
+    lists = [] if part.why else [[value for value in flow.entries if isinstance(value, Flow)] for flow in flows(part.text)]
+    written = [[criterion for value in values if (criterion := _written(value)) is not None] for values in lists]
+    best = max(written, key=len, default=[])
+    return tuple({criterion.name.lower(): criterion for criterion in reversed(best)}.values())[::-1][:MOST_WRITTEN]
+
+
+def _written(value: Flow) -> Criterion | None:
+    fields = {pair.key.strip().lower(): " ".join(pair.value.split()) for pair in value.pairs() if isinstance(pair.value, str)}
+    name, weight = fields.get("name", ""), fields.get("weight", "")
+    if not NAME.fullmatch(name) or name.lower() == "relevance" or not re.fullmatch(r"\d{1,3}(?:\.\d{1,6})?", weight):
+        return None
+    if not fields.get("low") or not fields.get("high"):
+        return None
+    return Criterion(name=name, weight=min(float(weight), MOST_WEIGHT), low=fields["low"][:200], high=fields["high"][:200])
+
+
+def highest(criteria: Sequence[Criterion], relevance: float, grade: float) -> float:
+    """The best score that there is: of a document with the highest relevance and the highest grade in each criterion."""
+    return relevance + grade * sum(criterion.weight for criterion in criteria)
