@@ -115,6 +115,6 @@ def _written(value: Flow) -> Criterion | None:
     return Criterion(name=name, weight=min(float(weight), MOST_WEIGHT), low=fields["low"][:200], high=fields["high"][:200])
 
 
-def highest(criteria: Sequence[Criterion], relevance: float, grade: float) -> float:
+def highest(criteria: Sequence[Criterion], most_relevant: float, grade: float) -> float:
     """The best score that there is: of a document with the highest relevance and the highest grade in each criterion."""
-    return relevance + grade * sum(criterion.weight for criterion in criteria)
+    return most_relevant + grade * sum(criterion.weight for criterion in criteria)

@@ -144,10 +144,10 @@ def composite(grades: Mapping[str, float], criteria: Sequence[Criterion], minimu
     >>> composite({"relevance": 6, "a": 4, "b": 2, "c": 5, "d": 3, "e": 0}, five, 3), composite({"relevance": 2, "a": 5}, five, 3)
     (13.0, 2.0)
     """
-    relevance = float(min(max(grades[RELEVANCE], 0), MOST_RELEVANT))
-    if relevance < minimum:
-        return relevance
-    return relevance + sum(c.weight * min(max(grades.get(c.name, 0), 0), HIGHEST) for c in criteria)
+    relevant = float(min(max(grades[RELEVANCE], 0), MOST_RELEVANT))
+    if relevant < minimum:
+        return relevant
+    return relevant + sum(c.weight * min(max(grades.get(c.name, 0), 0), HIGHEST) for c in criteria)
 
 
 def graded_group(answer: Generated, count: int, criteria: Sequence[Criterion], minimum: float) -> GroupScores:
