@@ -14,32 +14,22 @@ from mmrerank.types import Backend, Generates
 
 if TYPE_CHECKING:
     from mmrerank.backends._batching import BatchingBackend
-    from mmrerank.backends._chat_wire import data_uri
     from mmrerank.backends._estimate import Estimated
     from mmrerank.backends._noting import NotingBackend
-    from mmrerank.backends._retries import RequestRefused, RetryPolicy, post
     from mmrerank.backends._streaming import streamed
 
 _SHARED = {  # name -> its file, opened when asked for: some pull in an HTTP client
     "BatchingBackend": "_batching",
     "Estimated": "_estimate",
     "NotingBackend": "_noting",
-    "RequestRefused": "_retries",
-    "RetryPolicy": "_retries",
-    "data_uri": "_chat_wire",
-    "post": "_retries",
     "streamed": "_streaming",
 }
 __all__ = [
     "BatchingBackend",
     "Estimated",
     "NotingBackend",
-    "RequestRefused",
-    "RetryPolicy",
     "backend_of",
-    "data_uri",
     "open_backend",
-    "post",
     "streamed",
 ]
 
