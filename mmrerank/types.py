@@ -550,6 +550,15 @@ class TokenEncoder(Protocol):
 
 
 @runtime_checkable
+class QueryTokenEncoder(TokenEncoder, Protocol):
+    """An encoder of many vectors an item that makes others of the same text where it is asked, such as with a prompt of its own."""
+
+    def encode_query_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_tokens, dimension) unit rows of what is asked."""
+        ...
+
+
+@runtime_checkable
 class PassageEncoder(TokenEncoder, QueryEncoder, Protocol):
     """An encoder of many vectors an item and one a query, which the best of the item's answers."""
 

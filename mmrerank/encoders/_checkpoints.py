@@ -122,7 +122,7 @@ def _without_code(folder: Path, part: str) -> None:
     modules = folder / MODULES
     if not modules.is_file():
         return
-    own = [str(entry["type"]) for entry in _json(modules) if str(entry["type"]).split(".")[0] not in ("sentence_transformers", "pylate")]
+    own = [str(entry["type"]) for entry in json_of(modules) if str(entry["type"]).split(".")[0] not in ("sentence_transformers", "pylate")]
     if own:
         hint = f"Read it; if you trust it, say {part}/...(remote_code=True)."
         raise InputError(f"{folder} brings code of its own ({', '.join(own[:3])}), which is not run unasked", hint=hint)
@@ -131,12 +131,13 @@ def _without_code(folder: Path, part: str) -> None:
 def _base_of(folder: Path, part: str) -> None:
     """Fetches the model that an adapter stands on, where that is one on the hub."""
     adapter = folder / ADAPTER
-    base = str(_json(adapter).get("base_model_name_or_path") or "") if adapter.is_file() else ""
+    base = str(json_of(adapter).get("base_model_name_or_path") or "") if adapter.is_file() else ""
     if base and not is_local(base):
-        _fetched(base, _json(adapter).get("revision"), part, FILES)
+        _fetched(base, json_of(adapter).get("revision"), part, FILES)
 
 
-def _json(file: Path) -> Any:
+def json_of(file: Path) -> Any:
+    """What a JSON file holds; FormatError where it holds none."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -14,7 +14,13 @@ import torch
 
 from mmrerank.encoders._torch import batches
 
-PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the text
+PER_TOKEN = (
+    "input_ids",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "query_expansion_positions",
+)  # inputs that grow with the text
 Features = Mapping[str, Any]  # of one value: tensors with a first axis of their own, and a few plain values
 
 

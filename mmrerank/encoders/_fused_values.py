@@ -73,3 +73,10 @@ def as_sentence(instruction: str) -> str:
     """
     text = instruction.strip()
     return text if not text or text.endswith((".", "!", "?", ":", ";", "…", "。", "！", "？")) else f"{text}."
+
+
+def control_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """Finds every control token of two letters or more."""
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    words = {word for word in (*added, *tokenizer.all_special_tokens) if len(word) > 1}
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")

@@ -9,6 +9,7 @@ all threads. The server renders the chat template; what its prompt ends with is 
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,11 @@ class ServerOptions:
     backoff_s: float
     concurrency: int
     generation_prompt: bool
+
+    @classmethod
+    def of(cls, options: Any) -> ServerOptions:
+        """Those among the options of a part."""
+        return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
 
 
 def is_server(checkpoint: str) -> bool:

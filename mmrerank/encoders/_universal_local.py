@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image
 from mmrerank.encoders import _torch
 from mmrerank.encoders._checkpoints import MODULES, hash_of, load
 from mmrerank.encoders._collating import Features, batched, collated, halving
-from mmrerank.encoders._fused_values import plain
+from mmrerank.encoders._fused_values import control_tokens, plain
 from mmrerank.errors import FormatError, InputError
 from mmrerank.types import Array, Part
 
@@ -104,10 +103,3 @@ class LocalModel:
     def _cannot_fuse(self) -> str:
         takes = ", ".join("+".join(one) if isinstance(one, tuple) else one for one in self._model.modalities)
         return f"it makes no one vector of a picture and a text; it takes {takes}. Text encoders: sentence/PATH"
-
-
-def control_tokens(tokenizer: Any) -> re.Pattern[str]:
-    """Finds every control token of two letters or more."""
-    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    words = {word for word in (*added, *tokenizer.all_special_tokens) if len(word) > 1}
-    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or r"(?!)")

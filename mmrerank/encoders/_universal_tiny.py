@@ -67,7 +67,14 @@ def _qwen3_vl(tokenizer: Any) -> tuple[Any, Any]:
 def _qwen2_5_vl(tokenizer: Any) -> tuple[Any, Any]:
     import transformers as t
 
-    vision: dict[str, Any] = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32, "fullatt_block_indexes": [1]}
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "fullatt_block_indexes": [1],
+    }
     vision |= {"initializer_range": SPREAD}
     config = t.Qwen2_5_VLConfig(text_config=_text(tokenizer), vision_config=vision, **_ids(tokenizer))
     pictures = t.Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112})

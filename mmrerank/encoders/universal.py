@@ -217,8 +217,7 @@ def served(options: Options, api_key: str | None = None, *, transport: httpx.Bas
 
     if options.revision is not None or options.remote_code:
         raise InputError("revision and remote_code are for checkpoints on this machine; a server has loaded its own")
-    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(ServerOptions)}
-    server = EmbeddingServer(options.checkpoint, ServerOptions(**fields), part=PART, api_key=api_key, transport=transport)
+    server = EmbeddingServer(options.checkpoint, ServerOptions.of(options), part=PART, api_key=api_key, transport=transport)
     named = dataclasses.replace(options, checkpoint=server.name)
     return Universal(named, ServedModel(server), max(options.batch_size, options.concurrency))
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Encoder, FusingEncoder, Modality, Notes, Part, Query, QueryEncoder, Ranking
+from mmrerank.types import Array, Candidate, Encoder, FusingEncoder, Modality, Notes, Part, Query, QueryEncoder, QueryTokenEncoder, Ranking
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ def image_row(encoder: Encoder, query: Query, *, normalise: bool = True) -> Arra
 
 def _encoded(encoder: Encoder, values: Sequence[Any], *, normalise: bool = True) -> Array:
     """(n, dimension) rows of what is asked, by the side of the encoder that is for it where it has two."""
+    if isinstance(encoder, QueryTokenEncoder):
+        return encoder.pooled(encoder.encode_query_tokens(values), normalise=normalise)
     encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
     rows: Array = encode(values, normalise=normalise)
     return rows

@@ -81,4 +81,5 @@ def _hashed(parts: Sequence[Part], instruction: str, *, rows: int) -> Array:
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part.tobytes())
     numbers = np.random.default_rng(int.from_bytes(digest.digest(), "big")).standard_normal((rows, WIDTH))
-    return (numbers / np.linalg.norm(numbers, axis=1, keepdims=True)).astype(np.float32)
+    unit: Array = (numbers / np.linalg.norm(numbers, axis=1, keepdims=True)).astype(np.float32)
+    return unit
