@@ -59,7 +59,7 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # rich draws boxes around help, and takes longer to import than all else that help needs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(_options)

@@ -30,7 +30,13 @@ library = pytest.importorskip("sentence_transformers", reason="the extra `senten
 from mmrerank.encoders._universal_tiny import ARCHITECTURES, PROMPTS, save_tiny  # noqa: E402
 
 ONE, TWO, THREE = picture(0, (90, 60)), picture(1, (60, 90)), picture(2, (200, 50))
-VALUES: list[tuple[Part, ...]] = [(ONE, "a red door"), (TWO,), ("tide",), (ONE, TWO, "the harbour, but at night and with more boats"), (THREE, "x")]
+VALUES: list[tuple[Part, ...]] = [
+    (ONE, "a red door"),
+    (TWO,),
+    ("tide",),
+    (ONE, TWO, "the harbour, but at night and with more boats"),
+    (THREE, "x"),
+]
 ATOL = 2e-6
 
 
@@ -270,7 +276,9 @@ def test_a_server_of_another_kind_is_told() -> None:
     options = universal.Options(checkpoint="http://double.invalid/v1#m", retries=0)
     for reply in ({"data": []}, {"data": [{"embedding": []}]}, {"data": [{"embedding": [float("1e999")]}]}, {"choices": []}, [1]):
         with pytest.raises(BackendError, match="no vector"):
-            universal.served(options, transport=httpx.MockTransport(lambda request, reply=reply: httpx.Response(200, text=json.dumps(reply))))
+            universal.served(
+                options, transport=httpx.MockTransport(lambda request, reply=reply: httpx.Response(200, text=json.dumps(reply)))
+            )
     with pytest.raises(BackendError, match="says 401: no key s") as refusal:
         universal.served(options, "k3y", transport=wrong({"error": {"message": "no key such as k3y"}}, 401))
     assert "k3y" not in str(refusal.value)
