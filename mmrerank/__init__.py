@@ -12,23 +12,28 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.parts import make
-from mmrerank.types import Candidate, Item, Query, Ranking
-
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
     from mmrerank.documents import rerank
+    from mmrerank.parts import make
     from mmrerank.pictures import picture
+    from mmrerank.types import Candidate, Item, Query, Ranking
 
 __version__ = "0.4.0"
 __all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make", "picture", "rerank"]
 
 
-_ON_REQUEST = {  # name -> its module: they pull in Lance, the readers of pictures and the like
+_ON_REQUEST = {  # name -> its module: they pull in numpy, Lance, the readers of pictures and the like
+    "Candidate": "mmrerank.types",
     "Collection": "mmrerank.collection",
+    "Item": "mmrerank.types",
+    "Query": "mmrerank.types",
+    "Ranking": "mmrerank.types",
+    "make": "mmrerank.parts",
     "picture": "mmrerank.pictures",
     "rerank": "mmrerank.documents",
 }
+_MODULES = ("errors", "parts", "types")  # which are there as attributes without an import of their own
 
 
 def _work_on_with_one_thread() -> None:
@@ -47,4 +52,6 @@ if sys.platform != "win32":  # where nothing forks
 def __getattr__(name: str) -> Any:
     if name in _ON_REQUEST:
         return getattr(import_module(_ON_REQUEST[name]), name)
+    if name in _MODULES:
+        return import_module(f"mmrerank.{name}")
     raise AttributeError(f"module 'mmrerank' has no attribute {name!r}")

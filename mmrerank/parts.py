@@ -433,7 +433,7 @@ def make(name: str | StageName, *, station: str | None = None, **resources: Any)
     options = options_of(stage.part, factory.Options)
     part = _built(stage.part, factory, options, _resources_for(str(stage.part), factory, resources))
     full = printed(stage.part.part, options)
-    if ":" in stage.part.part or (station is not None and stage.part.part in installed(station)):
+    if ":" in stage.part.part or (station is not None and stage.part.part not in names(station)):
         _rename(part, full)
     if stage.is_plain:
         return part

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mmrerank.backends import backend_of
+from mmrerank.encoders import prepared_item, reads_both, rows_of
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, StagedReranker, StageName, as_tuple, check_name, make, requires, stage_of
 from mmrerank.results import FIRST_STAGE_ELSEWHERE, AskResult, Hit, SearchResult, Stage
@@ -366,7 +367,7 @@ class _CandidateSpace:
                 self._obstacles[item_id] = error.message
         try:
             if values:
-                self._rows |= dict(zip(values, self.encoder.encode(list(values.values())), strict=True))
+                self._rows |= dict(zip(values, rows_of(self.encoder, list(values.values())), strict=True))
         except (InputError, FormatError) as error:
             if len(values) == 1:
                 self._obstacles[next(iter(values))] = error.message
@@ -375,11 +376,11 @@ class _CandidateSpace:
                 self._encode([item_id])
 
     def _value(self, item: Item) -> Any:
-        if self.encoder.reads == "image" and item.image is not None:
-            return item.image.open()
-        if self.encoder.reads == "text" and item.text and item.text.strip():
-            return item.text
-        raise InputError(f"it has no {self.encoder.reads}, which the encoder {self.encoder.name!r} reads")
+        value = prepared_item(self.encoder, item)
+        if value is None:
+            what = "neither a picture nor a text" if reads_both(self.encoder) else f"no {self.encoder.reads}"
+            raise InputError(f"it has {what}, which the encoder {self.encoder.name!r} reads")
+        return value
 
 
 class _OneSpace:

@@ -571,6 +571,29 @@ class QueryEncoder(Protocol):
 
 
 @runtime_checkable
+class FusingEncoder(Protocol):
+    """An encoder that makes one descriptor of pictures and texts together, in the order in which they stand."""
+
+    reads_both: bool  # whether it encodes of an item its picture and its text together; else what `reads` says
+
+    def prepare_fused(self, parts: Sequence[Part]) -> Any:
+        """The CPU work for pictures and texts that are one value; safe in threads. `encode_fused` accepts what it returns."""
+        ...
+
+    def encode_fused(self, values: Sequence[Any], *, normalise: bool = True) -> Array:
+        """(n, dimension) rows of what is searched; each value is pictures and texts, or what `prepare_fused` made of them."""
+        ...
+
+    def encode_fused_queries(self, values: Sequence[Sequence[Part]], *, instruction: str | None = None, normalise: bool = True) -> Array:
+        """(n, dimension) rows of what is asked.
+
+        Args:
+            instruction: what to look for, as a sentence; None: the encoder's own, "": none.
+        """
+        ...
+
+
+@runtime_checkable
 class TokenEncoder(Protocol):
     """An encoder of many vectors an item."""
 
@@ -580,6 +603,15 @@ class TokenEncoder(Protocol):
 
     def pooled(self, tokens: Sequence[Array], *, normalise: bool = True) -> Array:
         """(n, dimension) rows by which items are proposed."""
+        ...
+
+
+@runtime_checkable
+class QueryTokenEncoder(TokenEncoder, Protocol):
+    """An encoder of many vectors an item that makes others of the same text where it is asked, such as with a prompt of its own."""
+
+    def encode_query_tokens(self, values: Sequence[Any]) -> list[Array]:
+        """(n_tokens, dimension) unit rows of what is asked."""
         ...
 
 

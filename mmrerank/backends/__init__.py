@@ -14,11 +14,9 @@ from mmrerank.types import Backend, Generates
 
 if TYPE_CHECKING:
     from mmrerank.backends._batching import BatchingBackend
-    from mmrerank.backends._chat_wire import data_uri
     from mmrerank.backends._estimate import Estimated
     from mmrerank.backends._fitting import Checkpoint, Fit, checkpoint_in, fits, traps
     from mmrerank.backends._noting import NotingBackend
-    from mmrerank.backends._retries import RequestRefused, RetryPolicy, post
     from mmrerank.backends._streaming import streamed
 
 _SHARED = {  # name -> its file, opened when asked for: some pull in an HTTP client
@@ -27,12 +25,8 @@ _SHARED = {  # name -> its file, opened when asked for: some pull in an HTTP cli
     "Estimated": "_estimate",
     "Fit": "_fitting",
     "NotingBackend": "_noting",
-    "RequestRefused": "_retries",
-    "RetryPolicy": "_retries",
     "checkpoint_in": "_fitting",
-    "data_uri": "_chat_wire",
     "fits": "_fitting",
-    "post": "_retries",
     "streamed": "_streaming",
     "traps": "_fitting",
 }
@@ -42,14 +36,10 @@ __all__ = [
     "Estimated",
     "Fit",
     "NotingBackend",
-    "RequestRefused",
-    "RetryPolicy",
     "backend_of",
     "checkpoint_in",
-    "data_uri",
     "fits",
     "open_backend",
-    "post",
     "streamed",
     "traps",
 ]

@@ -6,20 +6,16 @@ servers refuse a request with any other: with the exception of an answer begun, 
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Cost, Decoding, Generated, LazyPicture, Message, Prompt
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from mmrerank.types import Cost, Decoding, Generated, Message, Prompt
+from mmrerank.wire.data_uris import data_uri
 
 MARKERS = " ▁Ġ"  # how a token of a text writes the space before it
 FILTERED = "content_filter"
@@ -74,19 +70,6 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
     if all(part["type"] == "text" for part in parts):
         return str(parts[0]["text"]) if parts else ""
     return parts
-
-
-def data_uri(picture: Image | LazyPicture) -> str:
-    """The picture as PNG in a data URI: no pixel is changed.
-
-    Raises:
-        FormatError: it was not open yet, and does not open.
-    """
-    if isinstance(picture, LazyPicture):
-        picture = picture.open()
-    buffer = io.BytesIO()
-    (picture if picture.mode == "RGB" else picture.convert("RGB")).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def generation(decoding: Decoding, *, server_stops: bool) -> dict[str, Any]:

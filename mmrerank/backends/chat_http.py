@@ -36,7 +36,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
 
 import httpx
@@ -45,10 +44,11 @@ from pydantic import Field
 
 from mmrerank.backends import _chat_wire as wire
 from mmrerank.backends._continuing import continues
-from mmrerank.backends._retries import RequestRefused, RetryPolicy, post, post_lines
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
+from mmrerank.wire.retries import RequestRefused, RetryPolicy, post, post_lines
+from mmrerank.wire.servers import address, client_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,13 +74,13 @@ class ChatHttp:
     """A served model. Safe in threads."""
 
     def __init__(self, options: Options, api_key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
-        base, self.model = _address(options.server)
+        base, self.model = address(options.server, form=_FORM, endpoint="/chat/completions")
         self.name = printed("chat_http", dataclasses.replace(options, server=f"{base}#{self.model}"), argument=True)
         self.concurrency = options.concurrency
         self._base, self._url = base, f"{base}/chat/completions"
         self._options = options
         self._key = (api_key or "").strip()
-        self._client = _client(httpx.URL(base), self._key, options, transport)
+        self._client = client_of(base, self._key, timeout_s=options.timeout_s, connections=options.concurrency, transport=transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix="chat_http")
         self._probing = threading.Lock()
         self._verdict: tuple[bool | None] | None = None  # whether the server goes on with answers begun, once it was tried
@@ -243,40 +243,6 @@ def _hint(refusal: RequestRefused, url: str) -> str:
     if refusal.status in (400, 422) and "logprob" in message:
         return f"Some servers allow fewer: chat_http/URL#MODEL(top_logprobs=5). {_NO_LOGPROBS}"
     return "The server stayed overloaded or failing through all retries." if refusal.retryable else ""
-
-
-def _address(server: str) -> tuple[str, str]:
-    """The base URL, without a slash at its end, and the model."""
-    url, _, model = server.partition("#")
-    try:
-        address = httpx.URL(url.strip())
-    except httpx.InvalidURL as error:
-        raise InputError(f"{url!r} is no URL: {error}", hint=_FORM) from error
-    if address.scheme not in ("http", "https") or not address.host or not model.strip():
-        raise InputError(f"{server!r} does not name a server and a model", hint=_FORM)
-    if address.userinfo or address.query:
-        raise InputError("the URL of a server may hold no password and no query: it is printed", hint="Pass the key as api_key=...")
-    base = str(address).rstrip("/").removesuffix("/chat/completions")
-    return (base if httpx.URL(base).path.strip("/") else f"{base}/v1"), model.strip()
-
-
-def _client(base: httpx.URL, key: str, options: Options, transport: httpx.BaseTransport | None) -> httpx.Client:
-    if not key.isascii() or not key.isprintable():
-        raise InputError("the server's key has letters that no header can hold", hint="Was more than the key copied?")
-    return httpx.Client(
-        headers={"Authorization": f"Bearer {key}"} if key else {},
-        timeout=httpx.Timeout(options.timeout_s, connect=min(options.timeout_s, 10.0), pool=None),
-        limits=httpx.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency),
-        trust_env=not _is_here(base.host),  # a proxy has no business between this machine and itself
-        transport=transport,
-    )
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _close(client: httpx.Client, pool: ThreadPoolExecutor) -> None:

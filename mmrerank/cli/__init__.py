@@ -10,27 +10,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 from mmrerank import __version__
 from mmrerank.cli import _output, _passwords
 from mmrerank.cli._guide import GUIDE
-from mmrerank.cli.ask import ask
-from mmrerank.cli.demo import demo
-from mmrerank.cli.doctor import doctor
-from mmrerank.cli.evaluate import evaluate
-from mmrerank.cli.index import index
-from mmrerank.cli.info import info
-from mmrerank.cli.list_parts import list_parts
-from mmrerank.cli.mcp_server import mcp
-from mmrerank.cli.remove import remove
-from mmrerank.cli.rerank import rerank
-from mmrerank.cli.search import search
-from mmrerank.cli.serve import serve
-from mmrerank.cli.verify import verify
 from mmrerank.errors import InputError, MMRerankError
 
 logger = logging.getLogger(__name__)
@@ -54,28 +42,45 @@ def _options(
         typer.echo(GUIDE, nl=False)
 
 
-app = typer.Typer(
-    name="mmrerank",
-    invoke_without_command=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.callback()(_options)
-app.command("index")(index)
-app.command("search")(search)
-app.command("ask")(ask)
-app.command("rerank")(rerank)
-app.command("evaluate")(evaluate)
-app.command("remove")(remove)
-app.command("info")(info)
-app.command("verify")(verify)
-app.command("list")(list_parts)
-app.command("serve")(serve)
-app.command("mcp")(mcp)
-app.command("doctor")(doctor)
-app.command("demo")(demo)
+COMMANDS = {  # verb -> its file, which has a function of that name
+    "index": "index",
+    "search": "search",
+    "ask": "ask",
+    "rerank": "rerank",
+    "evaluate": "evaluate",
+    "remove": "remove",
+    "info": "info",
+    "verify": "verify",
+    "list": "list_parts",
+    "serve": "serve",
+    "mcp": "mcp_server",
+    "doctor": "doctor",
+    "demo": "demo",
+}
+
+
+def app_of(verbs: Iterable[str]) -> typer.Typer:
+    """The command line with these verbs. Typer reads the options of every verb that it has before it does anything, which takes longer than
+    most else that a search starts with."""
+    one = typer.Typer(
+        name="mmrerank",
+        invoke_without_command=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich draws boxes around help, and takes longer to import than all else that help needs
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    one.callback()(_options)
+    for verb in verbs:
+        room = import_module(f"mmrerank.cli.{COMMANDS[verb]}")
+        one.command(verb)(vars(room)[COMMANDS[verb]])
+    return one
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # all verbs, for whoever documents or wraps them
+        return app_of(COMMANDS)
+    raise AttributeError(f"module 'mmrerank.cli' has no attribute {name!r}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _code_of(words: list[str]) -> int:
     as_json = "--json" in words
     try:
-        result = app(args=words, prog_name="mmrerank", standalone_mode=False)
+        verbs = [words[0]] if words and words[0] in COMMANDS else COMMANDS
+        result = app_of(verbs)(args=words, prog_name="mmrerank", standalone_mode=False)
         if result == _STOPPED:  # what typer makes of a KeyboardInterrupt
             raise KeyboardInterrupt
         return result if isinstance(result, int) else 0

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -15,7 +16,9 @@ import typer
 
 from mmrerank.cli import _output
 from mmrerank.errors import BackendError
-from mmrerank.types import Download
+
+if TYPE_CHECKING:
+    from mmrerank.types import Download
 
 REACH_S = 5.0
 

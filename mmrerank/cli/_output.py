@@ -14,14 +14,15 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mmrerank.errors import BackendError, DamagedData, MMRerankError, UnknownName
 from mmrerank.texts import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")  # click's, or typer's own copy of it
 INPUT, USAGE, BACKEND, DAMAGED = 1, 2, 3, 4
@@ -103,16 +104,21 @@ def one_line(name: str) -> str:
     return printable(name).replace("\n", "\\n").replace("\t", "\\t")
 
 
-class _Console(Console):
-    """Rich's console, which passes escape sequences in what it prints on to the terminal, without them."""
+def _console(**options: Any) -> Console:
+    """Rich's console without the escape sequences in what it prints, which it would pass on to the terminal. Rich comes in here: help and
+    JSON do without."""
+    from rich.console import Console
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(printable(value) if isinstance(value, str) else value for value in objects), **options)
+    class PlainConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(printable(value) if isinstance(value, str) else value for value in objects), **options)
+
+    return PlainConsole(highlight=False, soft_wrap=True, **options)
 
 
 def out() -> Console:
     """Where results for people go."""
-    return _Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return _console(file=sys.stdout)
 
 
 def fail(error: MMRerankError, *, as_json: bool) -> int:
@@ -132,7 +138,7 @@ def _tell(kind: str, message: str, hint: str, as_json: bool) -> None:
     if as_json:
         emit({"error": {"type": kind, "message": printable(message), "hint": printable(hint)}})
         return
-    console = _Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _console(stderr=True)
     console.print(f"[bold red]{kind}[/]", end=": ")
     console.print(message, markup=False)
     if hint:
@@ -142,6 +148,9 @@ def _tell(kind: str, message: str, hint: str, as_json: bool) -> None:
 @contextmanager
 def progress_bar(what: str) -> Iterator[Any]:
     """A progress bar on stderr; yields the function that takes items done and expected."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -41,6 +41,13 @@ def written(sheet: Path | None, draw: Callable[[], Any]) -> bool:
     return True
 
 
+def drawn(result: Any) -> Any:
+    """The result as one picture."""
+    from mmrerank.sheet import draw_sheet  # pulls in Pillow's fonts and the reader of PDFs
+
+    return draw_sheet(result)
+
+
 def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:
     """The search result in the shape programs depend on; `path` only where the items have one, `explanation` where there is one."""
     hits = [

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from mmrerank.cli import _output
 
@@ -18,6 +17,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Say what a collection holds, where it came from and which files could not be read."""
+    from rich.markup import escape
+
     from mmrerank.collection import Collection
     from mmrerank.collection.verify import describe
 

@@ -10,7 +10,7 @@ import typer
 from mmrerank.cli import _backend, _output
 
 
-def mcp(
+def mcp_server(
     collections: Annotated[
         list[Path] | None, typer.Argument(help="Folders of collections; with none it only reranks texts.", metavar="[COLLECTION]...")
     ] = None,

@@ -25,7 +25,6 @@ def rerank(
     from mmrerank import json_io
     from mmrerank.parts import make
     from mmrerank.pipeline import EncodedOnTheFly, rerank_candidates
-    from mmrerank.sheet import draw_sheet
 
     question, hits = json_io.read_query(query), json_io.read_candidates(candidates)
     model, rerankers = _backend.stages(with_, backend, no_cache=no_cache)
@@ -33,7 +32,7 @@ def rerank(
     if encoder is not None:
         resources["descriptors"] = EncodedOnTheFly(make(encoder, station="encoders"), hits)
     result = rerank_candidates(question, hits, [reranker.made(**resources) for reranker in rerankers], depth=depth)
-    whole = _results.written(sheet, lambda: draw_sheet(result))
+    whole = _results.written(sheet, lambda: _results.drawn(result))
     if json:
         _output.emit(_results.as_json(result))
     else:

@@ -31,7 +31,6 @@ def search(
     """Search a collection by text, by picture, or by picture and what should be different."""
     from mmrerank.collection import Collection
     from mmrerank.pictures import picture
-    from mmrerank.sheet import draw_sheet
     from mmrerank.types import Query
 
     opened = Collection.open(collection)
@@ -51,7 +50,7 @@ def search(
         backend=model,
         depth=depth,
     )
-    whole = _results.written(sheet, lambda: draw_sheet(result))
+    whole = _results.written(sheet, lambda: _results.drawn(result))
     if json:
         _output.emit(_results.as_json(result, opened.paths_of([hit.item.item_id for hit in result.hits])))
     else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrerank.collection.encoders import Encoders, encoder_of
 from mmrerank.collection.folder import TABLE, check_name, check_vacant, path_from, read_consistent
@@ -22,7 +22,6 @@ from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
 from mmrerank.index import rows_index_name
 from mmrerank.ingest.files import Listing, list_files, patterns_of, readers, with_roots
-from mmrerank.ingest.run import Ingest, IngestReport, Progress
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker
@@ -32,6 +31,9 @@ from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, write_manifest
 from mmrerank.store.table import Table
 from mmrerank.types import Answerer, Backend, Encoder, Item, Query, Reader, Retriever, TokenEncoder, weights_of
+
+if TYPE_CHECKING:
+    from mmrerank.ingest.run import IngestReport, Progress
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "flat"  # exact, as fast as FAISS's own exact search, and of every installation
@@ -215,6 +217,8 @@ class Collection:
         Raises:
             InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from.
         """
+        from mmrerank.ingest.run import Ingest  # here, since it pulls in what decodes pictures, and a search needs none of it
+
         places = [path_from(path) for path in as_tuple(paths)]
         further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():

@@ -16,7 +16,7 @@ DIMENSION = 16
 
 def save_tiny(folder: Path, architecture: str, *, seed: int) -> None:
     """Writes a checkpoint of one of `ARCHITECTURES` that loads without a network."""
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor = ARCHITECTURES[architecture](tokenizer)
@@ -24,7 +24,7 @@ def save_tiny(folder: Path, architecture: str, *, seed: int) -> None:
     processor.save_pretrained(folder)
 
 
-def _tokenizer() -> Any:
+def byte_tokenizer() -> Any:
     """Bytes as tokens, after the special ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -39,7 +39,7 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, model_input_names=names, **ends)
 
 
-def _ends(tokenizer: Any) -> dict[str, int]:
+def ends_of(tokenizer: Any) -> dict[str, int]:
     return {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
 
 
@@ -49,7 +49,7 @@ def _colqwen2(tokenizer: Any) -> tuple[Any, Any]:
     ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("vision_start", "vision_end")}
     ids |= {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}_pad|>") for name in ("image", "video")}
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0}
-    text = {**TEXT, **_ends(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": 4096, "rope_parameters": rope}
+    text = {**TEXT, **ends_of(tokenizer), "vocab_size": len(tokenizer), "max_position_embeddings": 4096, "rope_parameters": rope}
     vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
     config = t.ColQwen2Config(vlm_config=t.Qwen2VLConfig(text_config=text, vision_config=vision, **ids), embedding_dim=DIMENSION)
     pictures = t.Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112})
@@ -63,7 +63,7 @@ def _colpali(tokenizer: Any) -> tuple[Any, Any]:
     pictures.image_seq_length = 16
     tokenizer.image_token, tokenizer.image_token_id = "<image>", tokenizer.convert_tokens_to_ids("<image>")
     processor = t.ColPaliProcessor(image_processor=pictures, tokenizer=tokenizer)
-    text = t.GemmaConfig(**TEXT, **_ends(tokenizer), vocab_size=len(tokenizer), head_dim=16, max_position_embeddings=4096)
+    text = t.GemmaConfig(**TEXT, **ends_of(tokenizer), vocab_size=len(tokenizer), head_dim=16, max_position_embeddings=4096)
     vision = t.SiglipVisionConfig(
         hidden_size=32,
         intermediate_size=64,

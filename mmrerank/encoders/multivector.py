@@ -1,24 +1,32 @@
-"""Many descriptors a page, one a token, by checkpoints of the ColPali family; late interaction compares them (`late_interaction`).
+"""Many descriptors a page, one a token, by late-interaction checkpoints; late interaction compares them (`late_interaction`).
 
     multivector//path/to/folder                        a saved checkpoint: config.json, weights, processor
     multivector/vidore/colqwen2-v1.0-hf                the same, on the hub
     multivector/vidore/colpali-v1.3-hf(budget=256)     at most 256 vectors a page, near ones pooled
+    multivector/http://localhost:8000/v1#MODEL         a server that gives a vector for each token (vLLM: /pooling, task token_embed)
 
-Source: Faysse et al. 2024, "ColPali: Efficient Document Retrieval with Vision Language Models" (arXiv 2407.01449), by transformers'
-own classes for `colpali` and `colqwen2`; adapters of colpali_engine without the base model are not read. Prompts, prefixes and the
-tokens that lengthen a query are those of the checkpoint's processor, and the tokens of its prompt count as it counts them.
+Three ways, told apart by what the checkpoint is:
 
-- `encode_tokens` gives (n_tokens, dimension) unit rows of each page or query; `encode` their mean, by which the ordinary index
-  proposes candidates.
-- Pages go through the model in batches of one length, so nothing is padded and no padding can score.
-- Weights that miss a key are an error, no code from a checkpoint is run, and no pickle is read.
+- `colpali` and `colqwen2` of transformers, by their own classes. Prompts, prefixes and the tokens that lengthen a query are those of the
+  checkpoint's processor, and the tokens of its prompt count as it counts them. Pages go through the model in batches of one length, so
+  nothing is padded and no padding can score.
+- What sentence-transformers' `MultiVectorEncoder` saved or converts: a folder with modules.json (ColQwen2.5, ColQwen3, PyLate's ColBERTs
+  and adapters among them), or the first ColBERT's. Prompts, lengths, query expansion and masks are those of its files; what is asked and
+  what is found go different ways. A text ColBERT takes texts only. Any other folder is refused: it would get a random projection.
+- A server, which renders the chat template; every token of its prompt has a vector, so instructions count too.
 
-Cost per query: one pass through the language model.
+`encode_tokens` gives (n_tokens, dimension) unit rows of each page, `encode_query_tokens` of each query where that differs; `encode` their
+mean, by which the ordinary index proposes candidates. Weights that miss a key are an error; no pickle is read, and code of a checkpoint is
+run only with `remote_code=True`.
+
+Source: Faysse et al. 2024, "ColPali: Efficient Document Retrieval with Vision Language Models" (arXiv 2407.01449); sentence-transformers
+6.2; vLLM's protocol of pooling.  Cost per query: one pass through the language model, or one request.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import threading
 from collections import defaultdict
@@ -26,35 +34,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from PIL import Image
+from pydantic import Field
 
 from mmrerank.encoders import _torch
+from mmrerank.encoders._checkpoints import FILES, MODULES, fetches, folder_of, json_of
+from mmrerank.encoders._multivector_models import PART, LibraryModel, ServedTokens, Sided, is_multi_vector_folder
 from mmrerank.encoders._multivector_tiny import save_tiny
+from mmrerank.encoders._served import EmbeddingServer, ServerOptions, is_server
 from mmrerank.encoders._token_pooling import pooled_to
-from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Download, Modality
 
 CLASSES = {"colpali": "ColPali", "colqwen2": "ColQwen2"}  # model_type -> what transformers' classes begin with
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 _LONGEST = 100  # times the short side; processors refuse pictures of 200
-_OFFLINE = "Without a network, name a local folder: multivector/PATH."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: str
     budget: int | None = None  # vectors a page; None keeps all
-    precision: _torch.Precision = "auto"
+    query_instruction: str | None = None  # of the latter two ways; None: as the checkpoint says, '': none
+    document_instruction: str | None = None  # as above, of what is found
+    revision: str | None = None  # branch, tag or commit on the hub
+    remote_code: bool = False  # run the code that a checkpoint brings along
+    generation_prompt: bool = False  # a server's prompt ends where an answer would begin
+    precision: _torch.Precision = "auto"  # moves entries of a row by less than 0.01 between machines
     batch_size: int = runtime_option(4)
     device: str = runtime_option("auto")
+    timeout_s: Annotated[float, Field(gt=0)] = runtime_option(120.0)  # without a byte from the server
+    retries: Annotated[int, Field(ge=0)] = runtime_option(4)
+    backoff_s: Annotated[float, Field(ge=0)] = runtime_option(0.5)  # before the first of them
+    concurrency: Annotated[int, Field(ge=1)] = runtime_option(8)  # requests at once, over all threads
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
@@ -75,16 +93,16 @@ class Prepared:
 
 
 class Multivector:
-    """A checkpoint of the ColPali family."""
+    """A checkpoint of the ColPali family, by transformers' own classes."""
 
     takes: frozenset[Modality] = frozenset({"image", "text"})
     reads: Modality = "image"
 
-    def __init__(self, options: Options) -> None:
-        self.name = printed("multivector", options, argument=True)
+    def __init__(self, options: Options, folder: Path) -> None:
+        self.name = printed(PART, options, argument=True)
         self.device = _torch.device_of(options.device)
         self.batch_size = _torch.batch_size_of(options.batch_size, self.device)
-        self.folder = folder_of(options.checkpoint)
+        self.folder = folder
         self._dtype = _torch.DTYPES[_torch.precision_of(options.precision, self.device)]
         self._budget = options.budget
         self._model, self._processor = _load(self.folder, self.device, self._dtype)
@@ -95,7 +113,7 @@ class Multivector:
     def weights_hash(self) -> str:
         """16 hexadecimal digits of the SHA-256 over the names and hashes of the checkpoint's files."""
         digest = hashlib.sha256()
-        for file in sorted(f for pattern in _FILES for f in self.folder.glob(pattern)):
+        for file in sorted(f for pattern in FILES for f in self.folder.glob(pattern)):  # of the folder itself, as 0.2.0 took it
             digest.update(f"{file.name} {_torch.file_hash(file)}\n".encode())
         return digest.hexdigest()[:16]
 
@@ -167,38 +185,9 @@ def _bounded(picture: Image.Image) -> Image.Image:
     return picture if whole else picture.crop((left, top, left + box_width, top + box_height))
 
 
-def _is_local(checkpoint: str) -> bool:
-    return Path(checkpoint).expanduser().exists() or checkpoint.startswith(("/", ".", "~")) or checkpoint.count("/") != 1
-
-
 def download(options: Options) -> Download | None:
     """What is fetched from the hub for these options."""
-    checkpoint = options.checkpoint
-    if not checkpoint or _is_local(checkpoint):
-        return None
-    name = checkpoint
-    return _torch.fetched(printed("multivector", options, argument=True), name, ("config.json",))
-
-
-def folder_of(checkpoint: str) -> Path:
-    """The folder of a checkpoint, fetched from the hub where it is not there yet.
-
-    Raises:
-        InputError: a path that is no checkpoint, or a name that the hub cannot have.
-        BackendError: the hub did not give it.
-    """
-    if _is_local(checkpoint):
-        local = Path(checkpoint).expanduser()
-        if not (local / "config.json").is_file():
-            raise InputError(f"{local} is no checkpoint folder: it has no config.json", hint="Or name one on the hub: ORGANISATION/NAME.")
-        return local
-    try:
-        return Path(snapshot_download(checkpoint, allow_patterns=list(_FILES)))
-    except HFValidationError as error:
-        raise InputError(f"the hub can have no checkpoint called {checkpoint!r}: {_torch.brief(error)}") from error
-    except OSError as error:
-        reachable = not isinstance(error, RepositoryNotFoundError)
-        raise BackendError(f"the hub did not give {checkpoint!r}: {_torch.brief(error)}", retryable=reachable, hint=_OFFLINE) from error
+    return None if is_server(options.checkpoint) else fetches(printed(PART, options, argument=True), options.checkpoint)
 
 
 def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -221,12 +210,59 @@ def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, 
     return model.to(device).eval(), processor
 
 
-def build(options: Options) -> Multivector:
-    """The encoder that the options name."""
-    return Multivector(options)
+def build(options: Options, api_key: str | None = None) -> Multivector | Sided:
+    """The encoder that the options name.
+
+    Args:
+        api_key: the key of a server.
+    """
+    if is_server(options.checkpoint):
+        return served(options, api_key)
+    folder = folder_of(options.checkpoint, part=PART, revision=options.revision, remote_code=options.remote_code)
+    file = folder / "config.json"
+    if not file.is_file() and not (folder / MODULES).is_file():
+        raise InputError(f"{folder} is no checkpoint folder: it has no config.json", hint="Or name one on the hub: ORGANISATION/NAME.")
+    config = json_of(file) if file.is_file() else {}
+    if options.generation_prompt:
+        raise InputError("generation_prompt is for servers", hint="A folder says in its own files how its prompt ends.")
+    if is_multi_vector_folder(folder, config):
+        return _by_library(options, folder)
+    if options.query_instruction is not None or options.document_instruction is not None:
+        raise InputError(f"the processor of {folder} has its own prompts and takes no instruction")
+    return Multivector(options, folder)
 
 
-def tiny() -> Multivector:
+def _by_library(options: Options, folder: Path) -> Sided:
+    device = _torch.device_of(options.device)
+    batch_size = _torch.batch_size_of(options.batch_size, device)
+    precision = _torch.precision_of(options.precision, device)
+    model = LibraryModel(folder, device, precision, _instructions(options), batch_size=batch_size, remote_code=options.remote_code)
+    return Sided(printed(PART, options, argument=True), model, budget=options.budget, batch_size=batch_size)
+
+
+def served(options: Options, api_key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> Sided:
+    """The encoder of a server, which is asked once for how long its vectors are.
+
+    Args:
+        transport: instead of the network, such as a double's.
+
+    Raises:
+        BackendError: it cannot be reached, or gives no vectors.
+    """
+    if options.revision is not None or options.remote_code:
+        raise InputError("revision and remote_code are for checkpoints on this machine; a server has loaded its own")
+    server = EmbeddingServer(options.checkpoint, ServerOptions.of(options), part=PART, api_key=api_key, transport=transport)
+    name = printed(PART, dataclasses.replace(options, checkpoint=server.name), argument=True)
+    batch_size = max(options.batch_size, options.concurrency)
+    return Sided(name, ServedTokens(server, _instructions(options)), budget=options.budget, batch_size=batch_size)
+
+
+def _instructions(options: Options) -> dict[bool, str | None]:
+    """By whether it is for what is asked."""
+    return {True: options.query_instruction, False: options.document_instruction}
+
+
+def tiny() -> Multivector | Sided:
     """A real but minute ColQwen2 (2 + 2 layers of width 32, 16 dimensions) with seeded random weights. A test double: it is
     written to a temporary folder and loaded as any checkpoint; its descriptors mean nothing."""
     return build(Options(checkpoint=str(_tiny_folder()), device="cpu"))

@@ -21,6 +21,14 @@ class Postings:
     positions: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]  # (n_terms + 1,)
 
+    def summed(self, terms: Sequence[int], count: int) -> Array:
+        """(count,) what these terms add to each text, one after the other in float32; a term that comes twice counts twice."""
+        scores = np.zeros(count, np.float32)
+        for term in terms:
+            part = slice(self.starts[term], self.starts[term + 1])
+            scores[self.positions[part]] += self.weights[part]  # a text stands once among those of a term
+        return scores
+
 
 def weighted(terms: Sequence[Sequence[str]], mark: str, weight: float, **formula: Any) -> Postings:
     """BM25 over texts that are split into terms, times `weight`; each term gets `mark` before it."""

@@ -54,12 +54,10 @@ class Bm25Index:
     """Texts under integer ids, found by their words."""
 
     def __init__(self, options: Options) -> None:
-        from bm25s import BM25
-
         self.name = printed("bm25_index", options)
         self._options = options
         self._words = Words(_stemmer(options.stemmer), ENGLISH if options.stopwords == "english" else frozenset())
-        self._bm25 = BM25(backend="numpy")  # adds up what the postings hold
+        self._postings: Postings
         self._ids: Keys  # ascending, so that a tie by position is a tie by id
         self._vocabulary: dict[str, int]
         self._take(np.empty(0, np.int64), constant([], "", 0.0))
@@ -105,9 +103,7 @@ class Bm25Index:
         yield from (_CAPTION + name for name in sorted(mentions(text)))
 
     def _take(self, ids: Keys, postings: Postings) -> None:
-        scores = {"data": postings.weights, "indices": postings.positions, "indptr": postings.starts, "num_docs": len(ids)}
-        self._bm25.scores, self._bm25.nonoccurrence_array = scores, None  # only bm25l and bm25+ have one
-        self._ids, self._vocabulary = ids, {term: number for number, term in enumerate(postings.vocabulary)}
+        self._postings, self._ids, self._vocabulary = postings, ids, {term: number for number, term in enumerate(postings.vocabulary)}
 
     def search(self, text: str, k: int, *, allowed: Keys | None = None) -> Neighbours:
         """The k texts that match `text` best, among `allowed` only when it is given. Ties go by id.
@@ -121,7 +117,7 @@ class Bm25Index:
         terms = [self._vocabulary[term] for term in self._query_terms(text) if term in self._vocabulary]
         if not terms:
             return empty()
-        scores = self._bm25.get_scores_from_ids(terms)  # (n_texts,)
+        scores = self._postings.summed(terms, len(self))  # (n_texts,)
         positions = np.flatnonzero(scores > 0) if allowed is None else self._matching(scores, integer_ids(allowed))
         if k < len(positions):
             worst = np.partition(scores[positions], len(positions) - k)[len(positions) - k]
@@ -134,7 +130,7 @@ class Bm25Index:
 
         Source: that of `idf_of`, whatever `method` the scores are made with.
         """
-        starts, count = self._bm25.scores["indptr"], len(self)
+        starts, count = self._postings.starts, len(self)
         numbers = {term: self._vocabulary.get(term) for term in self._words.of_query(text)}
         counts = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
         return {term: idf_of(texts, count) for term, texts in counts.items()}
@@ -145,8 +141,8 @@ class Bm25Index:
         def fill(sink: Sink) -> None:
             put_array(sink, self._ids)
             put_array(sink, np.frombuffer(json.dumps(list(self._vocabulary)).encode(), np.uint8))
-            for part in ("data", "indices", "indptr"):
-                put_array(sink, self._bm25.scores[part])
+            for part in (self._postings.weights, self._postings.positions, self._postings.starts):
+                put_array(sink, part)
 
         save_sealed(path, self._header(), fill)
 

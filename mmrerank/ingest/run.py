@@ -14,10 +14,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from mmrerank.errors import FormatError
+from mmrerank.encoders import prepared_item, reads_text, rows_of
+from mmrerank.errors import FormatError, InputError
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import (
     Row,
@@ -239,7 +241,7 @@ class Ingest:
         reread = same and row is not None and row["reader"] != base.reader
         described = encoders_of(row) if same and row is not None else set()
         if reread:  # its text may be another, though its picture is not
-            described -= {slug for slug, encoder in self._encoders.items() if encoder.reads == "text" and item.text}
+            described -= {slug for slug, encoder in self._encoders.items() if reads_text(encoder) and item.text}
         record = replace(
             base,
             item_id=item.item_id,
@@ -292,22 +294,15 @@ class Ingest:
         with GATE.scope(), self._clock.working("decode", threads=DECODE_THREADS):
             try:
                 return replace(work, item=None, inputs=self._inputs(work.item, work.wanted))
-            except FormatError as error:
-                failure = Failure(path=work.record.item_id, reason=error.reason)
+            except (FormatError, InputError) as error:  # its picture does not open, or an encoder's processor does not take it
+                reason = error.reason if isinstance(error, FormatError) else error.message
+                failure = Failure(path=work.record.item_id, reason=reason)
                 return replace(work, item=None, record=_failed(work.record, failure))
 
     def _inputs(self, item: Item, slugs: Iterable[str]) -> dict[str, Any]:
         """Slug -> what the encoder prepares of the item; its picture is opened once for all of them. None where it has nothing for one."""
-        inputs: dict[str, Any] = dict.fromkeys(slugs)
-        picture = None
-        for slug in inputs:
-            encoder = self._encoders[slug]
-            if encoder.reads == "text":
-                inputs[slug] = encoder.prepare(item.text) if item.text and item.text.strip() else None
-            elif item.image is not None:
-                picture = picture if picture is not None else item.image.open()
-                inputs[slug] = encoder.prepare(picture)
-        return inputs
+        opened = None if item.image is None else cache(item.image.open)
+        return {slug: prepared_item(self._encoders[slug], item, opened) for slug in slugs}
 
     def _encoded(self, todo: Iterable[SourceFile]) -> Iterator[list[_Work]]:
         prepared = self._prepared(todo)
@@ -437,7 +432,7 @@ def _is_picture_alone(item: Item) -> bool:
 def _descriptors(encoder: Encoder, inputs: list[Any]) -> tuple[Array, list[Array]]:
     """(n, dimension) rows, and for an encoder of many vectors an item those of each, from one pass through its model."""
     if not isinstance(encoder, TokenEncoder):
-        return encoder.encode(inputs), []
+        return rows_of(encoder, inputs), []
     tokens = encoder.encode_tokens(inputs)
     return encoder.pooled(tokens), tokens
 

@@ -27,13 +27,14 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from mmrerank.backends import RequestRefused, RetryPolicy, data_uri, post
 from mmrerank.errors import BackendError, InputError
 from mmrerank.ordering import ROUNDING
 from mmrerank.parts import printed, runtime_option
 from mmrerank.prompting.items import MAX_PIXELS, open_within
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.types import Candidate, Cost, ImageHandle, Item, Modality, Query, Ranking
+from mmrerank.wire.data_uris import data_uri
+from mmrerank.wire.retries import RequestRefused, RetryPolicy, post
 
 FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:8080/v1/rerank#default."
 KEY = "Pass the service's key: api_key=... in Python, MMRERANK_RERANK_KEY on the command line."

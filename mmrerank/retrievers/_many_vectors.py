@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeGuard, cast
 
 from mmrerank.ordering import levelled
 from mmrerank.retrievers._max_sim import max_sim
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder, PassageEncoder, TokenEncoder
+from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder, PassageEncoder, QueryTokenEncoder, TokenEncoder
 
 PROPOSALS = 200
 
@@ -37,6 +37,8 @@ def query_vectors(encoder: Encoder, value: Any) -> Array:
     """(n_vectors, dimension) of what is asked: one from an encoder of passages, many from one that asks with many."""
     if isinstance(encoder, PassageEncoder):
         return encoder.encode_queries([value])
+    if isinstance(encoder, QueryTokenEncoder):
+        return encoder.encode_query_tokens([value])[0]
     tokens: Array = cast(TokenEncoder, encoder).encode_tokens([value])[0]
     return tokens
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Encoder, Modality, Notes, Query, QueryEncoder, Ranking
+from mmrerank.types import Array, Candidate, Encoder, FusingEncoder, Modality, Notes, Part, Query, QueryEncoder, QueryTokenEncoder, Ranking
 
 T = TypeVar("T")
 
@@ -41,17 +41,41 @@ def modalities(query: Query) -> frozenset[Modality]:
 
 def text_row(encoder: Encoder, texts: Sequence[str], *, normalise: bool = True) -> Array:
     """(dimension,) mean of the rows of the texts."""
-    encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
-    return mean_row(encode(list(texts), normalise=normalise), (), unit=normalise)
+    return mean_row(_encoded(encoder, list(texts), normalise=normalise), (), unit=normalise)
 
 
 def image_row(encoder: Encoder, query: Query, *, normalise: bool = True) -> Array:
     """(dimension,) weighted mean of the rows of the query's pictures."""
-    rows = encoder.encode([image.open() for image in query.images], normalise=normalise)
+    rows = _encoded(encoder, [image.open() for image in query.images], normalise=normalise)
     return mean_row(rows, query.weights, unit=normalise)
 
 
-def fused_row(encoder: Encoder, query: Query, *, alpha: float, normalise: bool) -> Array:
+def _encoded(encoder: Encoder, values: Sequence[Any], *, normalise: bool = True) -> Array:
+    """(n, dimension) rows of what is asked, by the side of the encoder that is for it where it has two."""
+    if isinstance(encoder, QueryTokenEncoder):
+        return encoder.pooled(encoder.encode_query_tokens(values), normalise=normalise)
+    encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
+    rows: Array = encode(values, normalise=normalise)
+    return rows
+
+
+def fused_row(encoder: FusingEncoder, query: Query, *, instruction: str | None) -> Array:
+    """(dimension,) unit row that an encoder makes of the query's pictures and its text together, pictures first.
+
+    Raises:
+        InputError: the pictures have different weights, which one pass through a model cannot follow.
+    """
+    if len(set(query.weights)) > 1:
+        raise InputError(
+            f"query {query.query_id!r} weighs its pictures {list(query.weights)}; an encoder that fuses them takes them all alike",
+            hint="Leave the weights out, or sum the vectors of each: composed(fuse=False).",
+        )
+    parts: list[Part] = [*(image.open() for image in query.images), *([query.text] if query.text else [])]
+    row: Array = encoder.encode_fused_queries([parts], instruction=instruction)[0]
+    return row
+
+
+def summed_row(encoder: Encoder, query: Query, *, alpha: float, normalise: bool) -> Array:
     """(dimension,) unit((1 - alpha) image + alpha text); a query of one modality is that one.
 
     Args:
@@ -93,7 +117,7 @@ def unit_row(row: Array) -> Array:
 def without_excluded(row: Array, encoder: Encoder, query: Query, weight: float) -> Array:
     """The unit row less `weight` times each excluded text and picture, at length 1 again."""
     rows = [text_row(encoder, [text]) for text in query.exclude_text]
-    rows += list(encoder.encode([image.open() for image in query.exclude_images])) if query.exclude_images else []
+    rows += list(_encoded(encoder, [image.open() for image in query.exclude_images])) if query.exclude_images else []
     return unit_row(row - weight * np.sum(rows, axis=0)) if rows else row
 
 

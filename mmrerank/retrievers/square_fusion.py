@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
-from mmrerank.retrievers._query_rows import QueryCache, fused_row, modalities, text_row, unit_row, without_excluded
+from mmrerank.retrievers._query_rows import QueryCache, modalities, summed_row, text_row, unit_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
 from mmrerank.types import (
     Array,
@@ -138,7 +138,7 @@ class SquareFusion:
 
     def _describe(self, query: Query) -> QueryDescription:
         options, encoder = self._options, self.space(query).encoder
-        row = fused_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
+        row = summed_row(encoder, query, alpha=options.alpha, normalise=options.normalise_inputs)
         captions, problems, cost = self._captions(query) if query.images and query.text and options.beta else ([], [], Cost())
         if captions:
             row = unit_row((1 - options.beta) * row + options.beta * text_row(encoder, captions))

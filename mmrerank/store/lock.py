@@ -13,10 +13,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from mmrerank.errors import InputError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 logger = logging.getLogger(__name__)
 FILE = ".lock"
@@ -63,11 +65,15 @@ def if_free(folder: Path) -> Iterator[bool]:
 def _lock_of(folder: Path) -> BaseFileLock:
     """A lock of its own for each use, so that threads keep each other out as processes do; without the files that `filelock` would put
     in place of a lock that the file system does not know: a kill leaves such a file behind."""
+    from filelock import FileLock  # here, since who only reads has no use for it
+
     return FileLock(folder / FILE, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)
 
 
 def _take(lock: BaseFileLock) -> bool:
     """Whether nobody else has it; true as well, with a warning, where the file system knows no locks."""
+    from filelock import Timeout
+
     Path(lock.lock_file).parent.stat()  # `filelock` would make a folder that is missing
     try:
         lock.acquire(timeout=0)
