@@ -14,8 +14,6 @@ _PROBE = re.compile(r"^(?:/v[12])?/(healthz|health)(?:/(?:ready|live))?$")  # NI
 _WITHOUT_VERSION = re.compile(r"^/v[12]/(info|metrics|openapi\.json|_inference/.+|api/v1/.+|compatible-api/v1/.+)$")
 _NAMES = "search|ask|collections|session|grids|models|score|embeddings|ranking|retrieval|reranking|rerankings|reranks"
 _WITH_VERSION = re.compile(rf"^(?:/v2)?/(?=(?:{_NAMES})(?:/|$))")
-    r"^(?:/v2)?/(?=(?:search|ask|collections|session|grids|models|score|embeddings|ranking|retrieval|reranking|rerankings|reranks)(?:/|$))"
-)
 
 
 def canonical(path: str) -> str:
