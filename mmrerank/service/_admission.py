@@ -35,7 +35,8 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 logger = logging.getLogger(__name__)
 COOKIE = "mmrerank_token"
 PROBES = frozenset({"/healthz", "/health"})  # asked by load balancers, which name an address or nothing as host
-OPEN = PROBES | {"/", "/v1/session"}  # without a token: the page, which asks for one, and whether the service is up
+# without a token: the page, which asks for one, whether the service is up, and whether it asks for one
+OPEN = PROBES | {"/", "/v1/session", "/v1/cluster/auth"}
 MOST_LOGGED = 200  # letters of a path
 OPEN_MIB = 64 / 1024  # that a body has there at most, since anyone may send it
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin"}

@@ -39,6 +39,11 @@ def router(service: Service) -> APIRouter:
             tokenization_workers=load.workers,
         )
 
+    @routes.get("/v1/cluster/auth", include_in_schema=False)
+    async def cluster() -> dict[str, bool]:
+        """Whether a key is asked for, which Xinference's client asks before it sends one."""
+        return {"auth": service.settings.token is not None}
+
     @routes.get("/metrics", response_class=Response, responses=TEXT)
     async def metrics() -> Response:
         """Latency per request and stage, calls, tokens, cache hits, repairs and batches."""

@@ -73,6 +73,11 @@ class Reranked:
         )
 
     @property
+    def tokens(self) -> dialects.Tokens:
+        usage = self.usage
+        return dialects.Tokens(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+
+    @property
     def notes(self) -> dialects.ReplyNotes:
         stage = self.stage
         return dialects.ReplyNotes(
@@ -103,13 +108,7 @@ def router(service: Service) -> APIRouter:
     async def cohere(request: Request, response: Response, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
         answer = await ranked(request, response, body.wish)
-        cost = answer.stage.cost
-        meta = {
-            "api_version": {"version": "2"},
-            "billed_units": {"search_units": 1},
-            "tokens": {"input_tokens": cost.prompt_tokens, "output_tokens": cost.generated_tokens},
-            **({"warnings": answer.messages} if answer.messages else {}),
-        }
+        meta = meta_of(answer, "2")
         return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(answer, body), meta=meta, mmrerank=answer.notes)
 
     async def by_client(request: Request, response: Response, body: dialects.AnyRequest) -> Any:
@@ -129,6 +128,11 @@ def router(service: Service) -> APIRouter:
     for path in NAMED_PATHS:
         routes.add_api_route(path, by_client_with_name, include_in_schema=False, **options)
 
+    @routes.post("/infinity/rerank", response_model_exclude_none=True, include_in_schema=False)
+    @routes.post("/infinity/v1/rerank", response_model_exclude_none=True, include_in_schema=False)
+    async def infinity(request: Request, response: Response, body: dialects.InfinityRequest) -> dialects.InfinityReply:
+        return as_infinity(await ranked(request, response, body.wish), body)
+
     @routes.post("/v1/score")
     @routes.post("/score", include_in_schema=False)
     async def score(request: Request, response: Response, body: dialects.ScoreRequest) -> dialects.ScoreReply:
@@ -140,6 +144,11 @@ def router(service: Service) -> APIRouter:
     async def models() -> dialects.ModelList:
         """The rerankers that `model` names."""
         return dialects.ModelList(data=[dialects.ModelCard(id=name, created=STARTED) for name in service.models_alone])
+
+    @routes.get("/v1/models/{name:path}")
+    async def model(name: str) -> dialects.ModelCard:
+        """One of them."""
+        return dialects.ModelCard(id=service.model(name).name, created=STARTED)
 
     return routes
 
@@ -303,13 +312,27 @@ def as_scores(answers: Sequence[Reranked]) -> dialects.ScoreReply:
     )
 
 
+def meta_of(answer: Reranked, version: str) -> dict[str, Any]:
+    """What Cohere's clients read of a reply as a whole."""
+    return {
+        "api_version": {"version": version},
+        "billed_units": {"search_units": 1},
+        "tokens": answer.tokens.model_dump(),
+        **({"warnings": answer.messages} if answer.messages else {}),
+    }
+
+
 def as_jina(answer: Reranked, body: dialects.JinaRequest) -> dialects.JinaReply:
     """The reply of Jina and vLLM."""
+    results = results_of(answer, body)
     return dialects.JinaReply(
         id=f"rerank-{uuid.uuid4().hex}",
         model=answer.model.name,
-        results=results_of(answer, body),
+        results=results,
+        data=[dialects.Place(index=result.index, relevance_score=result.relevance_score) for result in results],
         usage=answer.usage,
+        tokens=answer.tokens,
+        meta=meta_of(answer, "1"),
         mmrerank=answer.notes,
     )
 

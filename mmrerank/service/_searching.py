@@ -73,6 +73,7 @@ def listing(service: Service) -> schemas.CollectionList:
         answers_with=None if service.backend is None else service.redact_paths(service.backend.name),
         models=service.models_alone,
         default_model=service.default_model,
+        most_hits=service.settings.limits.k,
     )
 
 

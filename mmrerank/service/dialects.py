@@ -9,7 +9,7 @@
 At /v1/rerank and /rerank, and at the paths of the others, a body says itself whose it is: TEI's has `texts`, and a bare array comes
 back; NVIDIA's has `passages`; DashScope's an object as `input`; Elasticsearch's a list or a text as `input`; Voyage's has `top_k` or
 `truncation`, and results stand under `data`; infinity's has `raw_scores` or the name that its client gives a model that it was not told.
-Texts come back to the last two as texts.
+Texts come back to the last two as texts. /infinity/rerank is infinity's whatever the body: litellm sends the same for it as for vLLM.
 
 Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken, and the reply says that nothing
 was done about them.
@@ -59,13 +59,18 @@ class Wish:
 
 
 class Noting(BaseModel):
-    """Takes fields that it does not know, and remembers which."""
+    """Takes fields that it does not know, and remembers which. What is null is left out: clients send so what their user did not name."""
 
     model_config = ConfigDict(extra="allow")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, value: Any) -> Any:
+        return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
     @property
     def ignored(self) -> tuple[str, ...]:
-        return tuple(sorted(name for name, value in (self.model_extra or {}).items() if value is not None))
+        return tuple(sorted(self.model_extra or {}))
 
 
 def unheeded(ignored: Sequence[str]) -> list[str]:
@@ -304,11 +309,28 @@ class CohereReply(BaseModel):
     mmrerank: ReplyNotes
 
 
+class Tokens(BaseModel):
+    """What a request took, in the words of Cohere and Xinference."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Place(BaseModel):
+    """A result without its document."""
+
+    index: int
+    relevance_score: float
+
+
 class JinaReply(BaseModel):
     id: str
     model: str
     results: list[Result]
+    data: list[Place] = Field(description="The results once more, where Continue looks.")
     usage: Usage
+    tokens: Tokens = Field(description="The usage once more, where RAGFlow's client of Xinference looks.")
+    meta: dict[str, Any] = Field(description="The usage and the warnings once more, where the clients of Cohere's v1 look.")
     mmrerank: ReplyNotes
 
 
@@ -405,6 +427,7 @@ class ScoreReply(BaseModel):
 
 class ModelCard(BaseModel):
     id: str
+    model_type: Literal["rerank"] = Field(default="rerank", description="As Xinference's clients ask.")
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["mmrerank"] = "mmrerank"

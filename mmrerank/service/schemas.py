@@ -209,6 +209,7 @@ class CollectionList(BaseModel):
     answers_with: str | None = Field(description="The model that answers questions; null where the best passage is quoted.")
     models: list[str] = Field(description="Rerankers by the names that `model` takes in the rerank dialects.")
     default_model: str
+    most_hits: int = Field(description="The largest `k` of a search.")
 
 
 class Health(BaseModel):

@@ -26,7 +26,7 @@ class Limits:
     documents: int = 1000
     pictures: int = 256  # that a request to rerank brings along
     picture_pixels: int = 40_000_000
-    k: int = 200
+    k: int = 1000
     depth: int = 500
 
 
