@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup system demo test lint types docs tests bench real-models train-mini measure-mini data clean
+.PHONY: setup system demo test lint types docs tests clients bench real-models train-mini measure-mini data clean
 
 setup: $(READY)
 
@@ -41,6 +41,14 @@ docs: setup
 
 tests: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The clients of others, each in the version of today, in an environment of their own; writes docs/reference/clients.md.
+CLIENTS ?= .clients
+clients: setup
+	$(PYTHON) -m venv $(CLIENTS)
+	$(BIN)/uv pip install --quiet --python $(CLIENTS)/bin/python -r tests/clients/requirements.txt
+	command -v npm >/dev/null && npm install --silent --no-save --prefix $(CLIENTS) cohere-ai || echo "npm is not installed: its client is skipped"
+	NODE_PATH=$(CLIENTS)/node_modules $(CLIENTS)/bin/python tests/clients/run.py --serve $(BIN)/mmrerank --table docs/reference/clients.md
 
 bench: setup
 	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -74,6 +74,9 @@ class Item:
             check_handles(f"item {self.item_id!r}", (self.image,))
 
 
+QueryPart: TypeAlias = Literal["text", "picture", "excluded text", "excluded picture"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """What is asked: any mix of text and pictures, with exclusions and a filter."""
@@ -110,6 +113,21 @@ class Query:
             raise InputError(f"query {self.query_id!r} has neither text nor a picture", hint="Exclusions alone do not say what to find.")
         if self.weights and len(self.weights) != len(self.images):
             raise InputError(f"query {self.query_id!r} has {len(self.images)} pictures and {len(self.weights)} weights")
+
+    def left_aside(self, *uses: QueryPart) -> tuple[str, ...]:
+        """What a method has to say that uses these parts of a query and no others; nothing where the query has no others.
+
+        >>> Query(text="a door", exclude_text=("red", "open")).left_aside("text")
+        ('left aside, since this method does not use it: 2 excluded texts',)
+        """
+        parts: dict[QueryPart, tuple[Any, ...]] = {
+            "text": (self.text,) if self.text else (),
+            "picture": self.images,
+            "excluded text": self.exclude_text,
+            "excluded picture": self.exclude_images,
+        }
+        rest = [f"{len(values)} {part}{'s' * (len(values) > 1)}" for part, values in parts.items() if values and part not in uses]
+        return (f"left aside, since this method does not use it: {', '.join(rest)}",) if rest else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,10 @@ def serve(
     fetch_from: Annotated[
         list[str] | None, typer.Option(help="Host from which pictures may be fetched, of an intranet too; nothing is without.")
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Origin of pages elsewhere that may ask, such as https://app.example.com, or *.")
+    ] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Write a line for each reply to standard error.")] = False,
     workers: Annotated[int, typer.Option(help="Requests worked on at once.", min=1)] = 16,
     queue: Annotated[int, typer.Option(help="Requests that may wait beside those.", min=0)] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds that an answer may take.")] = 120.0,
@@ -55,6 +59,8 @@ def serve(
         token=token,
         names=tuple(name or ()),
         fetch_hosts=tuple(fetch_from or ()),
+        origins=tuple(allow_origin or ()),
+        access_log=_output.say if access_log else None,
         limits=Limits(body_mib=max_body),
         load=Load(workers=workers, queue=queue, timeout_s=timeout),
     )

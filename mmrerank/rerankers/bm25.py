@@ -43,7 +43,7 @@ class Bm25:
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates by the share of the query they hold, less the share of its exclusions; equal ones in the incoming order.
 
-        A query without text leaves the order as it came.
+        A query without text leaves the order as it came. Pictures of the query, excluded ones too, are left aside, which is noted.
         """
         if not query.text:
             why = "the query has no text, whose words are looked for; the order stays as it came"
@@ -59,11 +59,12 @@ class Bm25:
         ranked = [_scored(candidates[n], float(raw[n]), most) for n in best_first(raw)]
         matches = {c.item.item_id: sum(term in text for term in set(terms)) for c, text in zip(candidates, texts, strict=True)}
         silent = sum(not text for text in texts)
+        no_text = (f"{silent} of {len(texts)} candidates have no text",)
         return Ranking(
             query_id=query.query_id,
             candidates=tuple(ranked),
             notes=Notes(
-                messages=(f"{silent} of {len(texts)} candidates have no text",) if silent else (),
+                messages=(*query.left_aside("text", "excluded text"), *(no_text if silent else ())),
                 reasons={c.item.item_id: f"BM25 {c.raw_score:.3f}, {matches[c.item.item_id]} of {len(set(terms))} words" for c in ranked},
             ),
         )

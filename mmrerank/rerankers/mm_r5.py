@@ -77,7 +77,7 @@ class MMR5:
         ranking = listwise(
             query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, noun="pages", backend=self.backend
         )
-        return with_messages(ranking, display.choices)
+        return with_messages(ranking, (*query.left_aside("text"), *display.choices))
 
     def prompt_for(self, query: Query, pages: Sequence[Sequence[Part]]) -> Prompt:
         """What the model is asked about one window: the task, then each label right before its page."""

@@ -99,7 +99,7 @@ class RagLLaVA:
             threshold=self.eta,
             backend=self.backend,
         )
-        return with_messages(ranking, display.choices)
+        return with_messages(ranking, (*query.left_aside("text", "picture", "excluded text"), *display.choices))
 
     def fit_threshold(self, judged: Iterable[tuple[Query, Sequence[Candidate], Iterable[str]]]) -> Threshold:
         """The adaptive eta for this model and prompt; see `fit_threshold` in `_threshold.py`."""

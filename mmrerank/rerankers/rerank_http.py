@@ -5,8 +5,8 @@
     rerank_http(server='http://host/rerank', dialect='tei')          text-embeddings-inference: texts
 
 Pictures travel in data URIs: small ones as PNG, the others as JPEG, since all candidates are one body. What the query has beyond
-the dialect (exclusions) goes along under `mmrerank`, where there is any, which other servers leave aside. Documents that do not
-come back keep their order behind those that do, and that is noted.
+the dialect (exclusions) goes along under `mmrerank`, where there is any; other servers leave it aside, and then that is noted.
+Documents that do not come back keep their order behind those that do, and that is noted.
 
 Source: field names as those services document them.  Cost per query: one request, whatever the service does for it.
 """
@@ -32,7 +32,8 @@ from mmrerank.ordering import ROUNDING
 from mmrerank.parts import printed, runtime_option
 from mmrerank.prompting.items import MAX_PIXELS, open_within
 from mmrerank.rerankers._pointwise import Scores, pointwise
-from mmrerank.types import Candidate, Cost, ImageHandle, Item, Modality, Query, Ranking
+from mmrerank.rerankers._rankings import with_messages
+from mmrerank.types import Candidate, Cost, ImageHandle, Item, Modality, Query, QueryPart, Ranking
 from mmrerank.wire.data_uris import data_uri
 from mmrerank.wire.retries import RequestRefused, RetryPolicy, post
 
@@ -40,6 +41,7 @@ FORM = "Expected rerank_http/URL#MODEL, such as rerank_http/http://localhost:808
 KEY = "Pass the service's key: api_key=... in Python, MMRERANK_RERANK_KEY on the command line."
 LESS = "Send less at once: fewer candidates (depth) or smaller pictures (max_pixels)."
 HINTS = {401: KEY, 403: KEY, 413: LESS}
+MOST_NOTED = 300  # letters of a note of the service
 LARGE, QUALITY = 224 * 224, 90  # pixels from which a picture travels as JPEG, and how good
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
@@ -76,21 +78,25 @@ class RerankHttp:
             BackendError: the service cannot be reached or refuses.
             InputError: the dialect cannot carry the query.
         """
-        return pointwise(
+        aside: list[str] = []  # what is not about single documents
+        ranking = pointwise(
             query,
             candidates,
             show=self._document,
-            judge=lambda documents: self._judge(query, documents),
+            judge=lambda documents: self._judge(query, documents, aside),
             label="the service gives",
             unshown="not sent",
             rounding=ROUNDING,
             at_once=max(len(candidates), 1),  # a service may compare them
         )
+        return with_messages(ranking, aside)
 
-    def _judge(self, query: Query, documents: Sequence[Any]) -> Scores:
-        """The score of each document; NaN for those that do not come back."""
+    def _judge(self, query: Query, documents: Sequence[Any], aside: list[str]) -> Scores:
+        """The score of each document; NaN for those that do not come back. What the service leaves aside is added to `aside`."""
         field = "texts" if self._options.dialect == "tei" else "documents"
-        results = self._results({**self._query_fields(query), field: list(documents)})
+        results, notes = self._results({**self._query_fields(query), field: list(documents)})
+        with_pictures: tuple[QueryPart, ...] = ("picture",) if self._options.dialect == "jina" else ()
+        aside += query.left_aside("text", *with_pictures) if notes is None else notes
         raw = np.full(len(documents), np.nan)
         strangers = 0
         for index, score in results:
@@ -128,8 +134,9 @@ class RerankHttp:
         opened = open_within(picture, self._options.max_pixels)
         return _jpeg_uri(opened) if opened.width * opened.height >= LARGE else data_uri(opened)
 
-    def _results(self, body: Mapping[str, Any]) -> list[tuple[int, float]]:
-        """The (index, score) of each result, best first."""
+    def _results(self, body: Mapping[str, Any]) -> tuple[list[tuple[int, float]], list[str] | None]:
+        """The (index, score) of each result, best first; and what the service notes, None where it is none of ours, which heeds no
+        exclusions."""
         try:
             reply = post(self._client, self._url, body, self._retries, threading.Event())
         except RequestRefused as refused:
@@ -140,7 +147,17 @@ class RerankHttp:
             pairs = [(int(line["index"]), float(line["score"] if "score" in line else line["relevance_score"])) for line in lines]
         except (LookupError, TypeError, ValueError) as error:
             raise BackendError(f"{self._url} answers with something that is no ranking", hint=FORM) from error
-        return sorted(pairs, key=lambda pair: -pair[1])  # of a repeated one the best counts
+        ordered = sorted(pairs, key=lambda pair: -pair[1])  # of a repeated one the best counts
+        return ordered, _notes(reply) if self._options.dialect == "jina" else None
+
+
+def _notes(reply: Any) -> list[str] | None:
+    """What a service of ours notes of its ranking; None where it is another's."""
+    ours = reply.get("mmrerank") if isinstance(reply, dict) else None
+    if not isinstance(ours, dict):
+        return None
+    notes = ours.get("notes")
+    return [f"the service notes: {str(note)[:MOST_NOTED]}" for note in notes] if isinstance(notes, list) else []
 
 
 def _jpeg_uri(picture: Image.Image) -> str:

@@ -5,7 +5,7 @@ The text index (`index/bm25_index.py`) makes the openings of pages and the capti
 - a page that the question names ("on page 5", "slide 31", "page iv", "the last page of report.pdf") gets `page` more: by its
   number, or by what is printed on it. It is found whatever its words are, and stands first where nothing else is asked; up to 100;
 - an item that holds all words of an exclusion is left out: "tide gauge" excludes what speaks of tide gauges, not every tide. Words
-  compare as in the text index, stemmed; excluded pictures mean nothing to it;
+  compare as in the text index, stemmed; pictures, excluded ones too, are left aside, which is noted;
 - with `wording="question"`, sentences that only say how to write the answer ("Round to two decimals.") are not searched for.
 
 What each brings was found by cross-validation over documents and is measured by tests/bench/bench_documents.py. With
@@ -56,7 +56,8 @@ class Lexical:
         named = self._named(query)
         matches = self._allowed(query, query.text, k, named)
         reasons = {candidate.item.item_id: _reason(candidate, named) for candidate in matches}
-        return Ranking(query_id=query.query_id, candidates=tuple(matches), notes=Notes(reasons=reasons, messages=named.messages))
+        messages = (*query.left_aside("text", "excluded text"), *named.messages)
+        return Ranking(query_id=query.query_id, candidates=tuple(matches), notes=Notes(reasons=reasons, messages=messages))
 
     def _named(self, query: Query) -> _Named:
         """The pages that the query names, as far as they are among the first of the collection."""

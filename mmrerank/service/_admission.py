@@ -12,14 +12,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 
 from mmrerank.readers import MIB
-from mmrerank.service._failures import BROKEN, RequestRefused, reply
+from mmrerank.service._failures import RequestRefused, broken, reply
 from mmrerank.service._metrics import Metrics
+from mmrerank.service._origins import headers_for, is_allowed, preflight
+from mmrerank.service._paths import canonical
 from mmrerank.service._work import RETRY_AFTER_S, TooBusy
 from mmrerank.service.settings import LOOPBACK, Settings
 
@@ -32,7 +35,9 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 logger = logging.getLogger(__name__)
 COOKIE = "mmrerank_token"
 PROBES = frozenset({"/healthz", "/health"})  # asked by load balancers, which name an address or nothing as host
-OPEN = PROBES | {"/", "/v1/session"}  # without a token: the page, which asks for one, and whether the service is up
+# without a token: the page, which asks for one, whether the service is up, and whether it asks for one
+OPEN = PROBES | {"/", "/v1/session", "/v1/cluster/auth"}
+MOST_LOGGED = 200  # letters of a path
 OPEN_MIB = 64 / 1024  # that a body has there at most, since anyone may send it
 SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-resource-policy": "same-origin"}
 
@@ -49,9 +54,10 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "path": canonical(scope["path"])}
         bare = scope["method"] == "HEAD"  # answered as GET, without the body
-        scope = {**scope, "method": "GET"} if bare else scope
-        sending = _Sending(scope, send, self._metrics, bare=bare)
+        sending = _Sending(scope, send, self._metrics, self._settings, bare=bare)
+        scope["method"] = "GET" if bare else scope["method"]
         self._inside += 1
         try:
             await self._answered(scope, receive, sending)
@@ -63,7 +69,7 @@ class AdmissionMiddleware:
             if sending.begun:
                 raise  # the server logs it and closes the connection, by which the client knows that something is missing
             logger.exception("%s failed", scope["path"])
-            await JSONResponse(BROKEN, 500)(scope, receive, sending)
+            await JSONResponse(broken(), 500)(scope, receive, sending)
         finally:
             self._inside -= 1
             sending.count()  # where the client left before the end
@@ -72,6 +78,9 @@ class AdmissionMiddleware:
         most = self._most(scope["path"])
         try:
             self._admit(scope, most)
+            if _is_preflight(scope):
+                await Response(status_code=204, headers=preflight(Headers(scope=scope)))(scope, receive, send)
+                return
             body: bytes | None = await self._body(receive, most)
         except (RequestRefused, TooBusy) as refused:
             await reply(refused)(scope, receive, send)
@@ -101,7 +110,8 @@ class AdmissionMiddleware:
             self._check_place(headers)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise RequestRefused(415, f"the body is packed ({headers['content-encoding'][:20]})", hint="Send it unpacked.")
-        if self._settings.token is not None and not _open(scope["path"]) and not same(self._settings.token, token_in(headers)):
+        is_free = _open(scope["path"]) or _is_preflight(scope)  # a browser sends no token before it knows that it may
+        if self._settings.token is not None and not is_free and not same(self._settings.token, token_in(headers)):
             raise RequestRefused(401, "the bearer token is missing or wrong", hint="Send the header Authorization: Bearer TOKEN.")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most * MIB:
@@ -114,8 +124,10 @@ class AdmissionMiddleware:
             # A page elsewhere whose name is made to point here could otherwise read what is served to this machine alone.
             raise RequestRefused(403, f"this service does not answer to the name {host[:80]!r}", hint="Start it with --name NAME.")
         origin = headers.get("origin")
-        if origin is not None and hostname(origin.partition("://")[2]) not in self._names | {host}:
-            raise RequestRefused(403, "requests from pages of other hosts are not answered", hint="Start it with --name NAME of that host.")
+        known = self._names | {host}
+        if origin is not None and hostname(origin.partition("://")[2]) not in known and not is_allowed(origin, self._settings.origins):
+            hint = "Start it with --name NAME of that host, or with --allow-origin ORIGIN."
+            raise RequestRefused(403, "requests from pages of other hosts are not answered", hint=hint)
 
     async def _body(self, receive: Receive, most: float) -> bytes | None:
         """The whole body; None where the client went away before its end.
@@ -141,30 +153,45 @@ class AdmissionMiddleware:
 
 
 class _Sending:
-    """Sends the messages of one reply with safe headers, and counts it at its end."""
+    """Sends the messages of one reply with safe headers; counts and logs it at its end."""
 
-    def __init__(self, scope: Scope, send: Send, metrics: Metrics, *, bare: bool) -> None:
-        self._scope, self._send, self._metrics, self._bare = scope, send, metrics, bare
+    def __init__(self, scope: Scope, send: Send, metrics: Metrics, settings: Settings, *, bare: bool) -> None:
+        self._scope, self._send, self._metrics, self._log, self._bare = scope, send, metrics, settings.access_log, bare
+        self._method = scope["method"]
+        origin = Headers(scope=scope).get("origin")
+        self._cors = headers_for(origin, settings.origins) if origin is not None else {}
         self._start = time.perf_counter()
-        self._status = 0  # until it begins, and once it is counted
+        self._status = self._bytes = 0  # until it begins, and the status once it is counted
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun, self._status = True, message["status"]
             headers = MutableHeaders(scope=message)
-            for name, value in SAFE.items():
+            for name, value in {**SAFE, **self._cors}.items():
                 headers.setdefault(name, value)
-        elif not message.get("more_body", False):
-            self.count()  # before the client has its last byte, and could ask
+        else:
+            self._bytes += 0 if self._bare else len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.count()  # before the client has its last byte, and could ask
         await self._send({**message, "body": b""} if self._bare and message["type"] == "http.response.body" else message)
 
     def count(self) -> None:
-        """Counts the reply, the first time it is called."""
+        """Counts the reply, and logs it where that was asked for, the first time it is called."""
         if self._status:
+            seconds = time.perf_counter() - self._start
             route = getattr(self._scope.get("route"), "path", "none")  # a path as it came would make a series of every item
-            self._metrics.request(route, self._status, time.perf_counter() - self._start)
+            self._metrics.request(route, self._status, seconds)
+            if self._log is not None:
+                self._log(self._line(seconds))
         self._status = 0
+
+    def _line(self, seconds: float) -> str:
+        """One line: when, who, what, and what came of it. No query string, which names items, and nothing of what was sent."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        client = (self._scope.get("client") or ("-",))[0]
+        path = quote(self._scope["path"][:MOST_LOGGED], safe="/:")  # a path may hold line ends
+        return f"{at} {client} {self._method} {path} {self._status} {self._bytes} B {seconds:.3f} s"
 
 
 def hostname(host: str) -> str:
@@ -189,6 +216,11 @@ def token_in(headers: Headers) -> str:
 def same(token: str, other: str) -> bool:
     """Whether they are equal, in a time that tells nothing of where they differ."""
     return hmac.compare_digest(token.encode(), other.encode("utf-8", "replace"))
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks if it may ask."""
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)
 
 
 def _open(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
@@ -85,9 +86,12 @@ def _text_of(error: MMRerankError, redact: Redaction) -> str:
 
 
 def body(status: int, message: str, *, code: str, param: str | None = None) -> dict[str, Any]:
-    """The envelope of OpenAI, with the message once more where the clients of Cohere (`message`) and of Jina (`detail`) read it."""
+    """The envelope of OpenAI, and beside it what the clients of others read: `message` Cohere's and DashScope's, `detail` those of Jina,
+    Voyage and NVIDIA, `error_type` TEI's, `code` and `request_id` DashScope's."""
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}, "message": message, "detail": message}
+    envelope = {"message": message, "type": kind, "param": param, "code": code}
+    identity = uuid.uuid4().hex
+    return {"error": envelope, "message": message, "detail": message, "error_type": kind, "code": code, "request_id": identity}
 
 
 def reply(error: MMRerankError, redact: Redaction = str) -> JSONResponse:
@@ -97,7 +101,9 @@ def reply(error: MMRerankError, redact: Redaction = str) -> JSONResponse:
     return JSONResponse(envelope(error, redact), status, headers=headers.get(status))
 
 
-BROKEN = body(500, "an error of the service; its log says more", code="InternalError")
+def broken() -> dict[str, Any]:
+    """The body of the reply to an error that is none of ours."""
+    return body(500, "an error of the service; its log says more", code="InternalError")
 
 
 def install(app: FastAPI, redact: Redaction) -> None:

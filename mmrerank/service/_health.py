@@ -1,4 +1,4 @@
-"""`/healthz`, `/metrics`, and the token for the web page."""
+"""`/healthz`, `/info`, `/metrics`, and the token for the web page."""
 
 from __future__ import annotations
 
@@ -26,6 +26,23 @@ def router(service: Service) -> APIRouter:
         """Whether the service is up; it opens what it serves before it listens."""
         gone = [name for name in service.collections.names if service.collections.is_gone(name)]
         return schemas.Health(status="ok", version=__version__, requests=service.work.taken, gone=gone)
+
+    @routes.get("/info")
+    async def info() -> schemas.Info:
+        """What serves here, as text-embeddings-inference describes itself."""
+        limits, load = service.settings.limits, service.settings.load
+        return schemas.Info(
+            model_id=service.default_model,
+            version=__version__,
+            max_concurrent_requests=load.workers + load.queue,
+            max_client_batch_size=limits.documents,
+            tokenization_workers=load.workers,
+        )
+
+    @routes.get("/v1/cluster/auth", include_in_schema=False)
+    async def cluster() -> dict[str, bool]:
+        """Whether a key is asked for, which Xinference's client asks before it sends one."""
+        return {"auth": service.settings.token is not None}
 
     @routes.get("/metrics", response_class=Response, responses=TEXT)
     async def metrics() -> Response:

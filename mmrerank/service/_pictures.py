@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
+
+from PIL import Image
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.json_io import picture_in
@@ -15,6 +19,34 @@ from mmrerank.types import ImageHandle
 
 Fetch: TypeAlias = Callable[[str], bytes]
 _PATH = re.compile(r"(?!data:)(?:file:|\.{0,2}/(?!9j/)[^+=]{0,80}$|[^.:]{0,200}[.:])", re.IGNORECASE)  # base64 of a JPEG begins with /9j/
+
+
+SIDE_PX, SHEET_PX, GAP_PX = 1024, 4096, 8  # of each picture of several and of all together, the longer side at most; between them
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Several pictures as one, in rows, each in a cell of its own."""
+
+    pictures: tuple[ImageHandle, ...]
+
+    def open(self) -> Image.Image:
+        """The pictures, on white, from left to right and from top to bottom; none of them is enlarged.
+
+        Raises:
+            FormatError: one of them cannot be opened.
+        """
+        opened = [picture.open() for picture in self.pictures]
+        columns = math.ceil(math.sqrt(len(opened)))
+        side = min(SIDE_PX, SHEET_PX // columns)
+        for picture in opened:
+            picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        rows = math.ceil(len(opened) / columns)
+        width, height = (max(side) + GAP_PX for side in zip(*(picture.size for picture in opened), strict=True))
+        sheet = Image.new("RGB", (columns * width - GAP_PX, rows * height - GAP_PX), "white")
+        for n, picture in enumerate(opened):
+            sheet.paste(picture, (n % columns * width, n // columns * height))
+        return sheet
 
 
 class Pictures:

@@ -1,4 +1,7 @@
-"""`/v2/rerank`, `/v1/rerank`, `/rerank`, `/v1/score` and `/v1/models`: one way of reranking behind several dialects."""
+"""`/v2/rerank`, `/v1/rerank`, `/rerank`, `/v1/ranking`, `/v1/score` and `/v1/models`: one way of reranking behind several dialects.
+
+What a dialect has no field for (options that nothing is done about, that nothing was reranked) also stands in the headers of every reply,
+since TEI's is a bare array."""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from mmrerank.ordering import Scale, to_unit_scale
 from mmrerank.pipeline import rerank_candidates
@@ -16,13 +20,26 @@ from mmrerank.results import Stage
 from mmrerank.service import dialects
 from mmrerank.service._failures import MOST_LETTERS, RESPONSES, RequestRefused
 from mmrerank.service._models import Model
+from mmrerank.service._pictures import SideBySide
 from mmrerank.service._searching import gone
 from mmrerank.service._state import Service
+from mmrerank.service.content import Content, echoed
 from mmrerank.types import Candidate, ImageHandle, Item, Query, Ranking
 
 STARTED = int(time.time())
-MOST_IGNORED = 20  # names of fields that a reply repeats
-PATHS = ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking", "/v1/rerankings", "/v1/reranks")  # llama.cpp's and others' beside
+PATHS = ("/v1/rerank", "/rerank", "/v1/ranking")
+OTHER_PATHS = (  # of other servers, which lead to the same
+    "/ranking",
+    "/reranking",
+    "/v1/reranking",
+    "/v1/rerankings",
+    "/v1/reranks",
+    "/compatible-api/v1/reranks",
+    "/api/v1/services/rerank/text-rerank/text-rerank",
+)
+NAMED_PATHS = ("/v1/retrieval/{name:path}/reranking", "/_inference/rerank/{name:path}")  # NVIDIA's and Elasticsearch's, with the model
+RERANKED_HEADER, NOTES_HEADER = "X-MMRerank-Reranked", "X-MMRerank-Notes"
+SEVERAL_PICTURES = "documents with several pictures are shown as one picture that holds them side by side"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +48,7 @@ class Line:
 
     index: int
     to_unit_scale: float
-    raw: float  # on the scale of the method, where it has one
+    raw: float  # on the scale of the method, where every document has one; else within 0 and 1 as well
     notes: dialects.ResultNotes
 
 
@@ -56,6 +73,11 @@ class Reranked:
         )
 
     @property
+    def tokens(self) -> dialects.Tokens:
+        usage = self.usage
+        return dialects.Tokens(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
+
+    @property
     def notes(self) -> dialects.ReplyNotes:
         stage = self.stage
         return dialects.ReplyNotes(
@@ -74,48 +96,59 @@ def router(service: Service) -> APIRouter:
     """The routes, over one service."""
     routes = APIRouter(tags=["rerank"], responses=RESPONSES)
 
-    async def ranked(request: Request, wish: dialects.Wish) -> Reranked:
+    async def ranked(request: Request, response: Response, wish: dialects.Wish) -> Reranked:
         model = service.model(wish.model)
-        return await service.work.run(lambda: reranked(service, model, wish), gone=lambda: gone(request))
+        answer = await service.work.run(lambda: reranked(service, model, wish), gone=lambda: gone(request))
+        response.headers[RERANKED_HEADER] = "true" if answer.notes.reranked else "false"
+        if answer.messages:
+            response.headers[NOTES_HEADER] = quote("; ".join(answer.messages)[:MOST_LETTERS], safe=" ,;:()'./=+*-_")
+        return answer
 
     @routes.post("/v2/rerank", response_model_exclude_none=True)
-    async def cohere(request: Request, body: dialects.CohereRequest) -> dialects.CohereReply:
+    async def cohere(request: Request, response: Response, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
-        answer = await ranked(request, body.wish)
-        cost = answer.stage.cost
-        meta = {
-            "api_version": {"version": "2"},
-            "billed_units": {"search_units": 1},
-            "tokens": {"input_tokens": cost.prompt_tokens, "output_tokens": cost.generated_tokens},
-            **({"warnings": answer.messages} if answer.messages else {}),
-        }
+        answer = await ranked(request, response, body.wish)
+        meta = meta_of(answer, "2")
         return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(answer, body), meta=meta, mmrerank=answer.notes)
 
-    async def by_client(request: Request, body: dialects.AnyRequest) -> Any:
-        """Reranks texts, pictures, both, or indexed items, in the dialect that the body speaks: Jina, vLLM, Voyage, infinity or TEI."""
-        answer = await ranked(request, body.wish)
-        if isinstance(body, dialects.TeiRequest):
-            return as_tei(answer, body)
-        if isinstance(body, dialects.InfinityRequest):
-            return as_infinity(answer, body)
-        return as_voyage(answer, body) if isinstance(body, dialects.VoyageRequest) else as_jina(answer, body)
+    async def by_client(request: Request, response: Response, body: dialects.AnyRequest) -> Any:
+        """Reranks texts, pictures, both, or indexed items, in the dialect that the body speaks: Jina, vLLM, Voyage, infinity, TEI,
+        NVIDIA, DashScope or Elasticsearch."""
+        return reply_in(body, await ranked(request, response, body.wish))
 
-    reply = dialects.JinaReply | dialects.VoyageReply | dialects.InfinityReply | list[dialects.TeiResult]
-    for path in PATHS:
-        options: dict[str, Any] = {"methods": ["POST"], "response_model": reply, "response_model_exclude_none": True}
-        routes.add_api_route(path, by_client, include_in_schema=path in PATHS[:2], **options)
+    async def by_client_with_name(request: Request, response: Response, body: dialects.AnyRequest, name: str) -> Any:
+        wish = body.wish if body.wish.model is not None else replace(body.wish, model=name)
+        return reply_in(body, await ranked(request, response, wish))
+
+    replies = dialects.JinaReply | dialects.VoyageReply | dialects.InfinityReply | dialects.NvidiaReply
+    reply = replies | dialects.DashScopeReply | dialects.ElasticReply | list[dialects.TeiResult]
+    options: dict[str, Any] = {"methods": ["POST"], "response_model": reply, "response_model_exclude_none": True}
+    for path in (*PATHS, *OTHER_PATHS):
+        routes.add_api_route(path, by_client, include_in_schema=path in PATHS, **options)
+    for path in NAMED_PATHS:
+        routes.add_api_route(path, by_client_with_name, include_in_schema=False, **options)
+
+    @routes.post("/infinity/rerank", response_model_exclude_none=True, include_in_schema=False)
+    @routes.post("/infinity/v1/rerank", response_model_exclude_none=True, include_in_schema=False)
+    async def infinity(request: Request, response: Response, body: dialects.InfinityRequest) -> dialects.InfinityReply:
+        return as_infinity(await ranked(request, response, body.wish), body)
 
     @routes.post("/v1/score")
     @routes.post("/score", include_in_schema=False)
-    async def score(request: Request, body: dialects.ScoreRequest) -> dialects.ScoreReply:
+    async def score(request: Request, response: Response, body: dialects.ScoreRequest) -> dialects.ScoreReply:
         """Scores documents against a query, or pairs, in the order in which they came, as vLLM."""
-        return as_scores([await ranked(request, wish) for wish in body.wishes])
+        return as_scores([await ranked(request, response, wish) for wish in body.wishes])
 
     @routes.get("/v1/models")
     @routes.get("/models", include_in_schema=False)
     async def models() -> dialects.ModelList:
         """The rerankers that `model` names."""
         return dialects.ModelList(data=[dialects.ModelCard(id=name, created=STARTED) for name in service.models_alone])
+
+    @routes.get("/v1/models/{name:path}")
+    async def model(name: str) -> dialects.ModelCard:
+        """One of them."""
+        return dialects.ModelCard(id=service.model(name).name, created=STARTED)
 
     return routes
 
@@ -133,12 +166,26 @@ def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
     service.count([stage])
     ranking = _whole(stage.ranking, candidates)
     scores, scale = to_unit_scale(ranking)
+    return Reranked(
+        model=model,
+        method=service.redact_paths(stage.name),
+        lines=_lines(service, ranking, scores),
+        stage=stage,
+        scale=scale,
+        messages=[*(service.redact_paths(note) for note in stage.notes), *reading.notes, *dialects.unheeded(wish.ignored)],
+    )
+
+
+def _lines(service: Service, ranking: Ranking, scores: Sequence[float]) -> list[Line]:
+    """A line for each candidate, in their order; raw scores as such where all have one, since two scales in one list are no order."""
+    known = [candidate.score if candidate.raw_score is None else candidate.raw_score for candidate in ranking.candidates]
+    raws = [raw for raw in known if raw is not None]
     notes = ranking.notes
-    lines = [
+    return [
         Line(
             index=int(candidate.item.item_id),
             to_unit_scale=score,
-            raw=next((s for s in (candidate.raw_score, candidate.score) if s is not None), score),
+            raw=raw,
             notes=dialects.ResultNotes(
                 raw_score=candidate.raw_score,
                 calibrated_score=candidate.calibrated_score,
@@ -146,17 +193,8 @@ def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
                 irrelevant=candidate.item.item_id in notes.irrelevant,
             ),
         )
-        for candidate, score in zip(ranking.candidates, scores, strict=True)
+        for candidate, score, raw in zip(ranking.candidates, scores, raws if len(raws) == len(known) else scores, strict=True)
     ]
-    ignored = ", ".join(wish.ignored[:MOST_IGNORED])[:MOST_LETTERS]
-    return Reranked(
-        model=model,
-        method=service.redact_paths(stage.name),
-        lines=lines,
-        stage=stage,
-        scale=scale,
-        messages=[*(service.redact_paths(note) for note in stage.notes), *([f"nothing is done about: {ignored}"] if ignored else [])],
-    )
 
 
 def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
@@ -164,6 +202,21 @@ def _whole(ranking: Ranking, candidates: Sequence[Candidate]) -> Ranking:
     ranked = set(ranking.item_ids)
     beyond = (Candidate(item=candidate.item) for candidate in candidates if candidate.item.item_id not in ranked)
     return replace(ranking, candidates=(*ranking.candidates, *beyond))
+
+
+def reply_in(body: dialects.AnyRequest, answer: Reranked) -> Any:
+    """The reply in the dialect of its request."""
+    if isinstance(body, dialects.TeiRequest):
+        return as_tei(answer, body)
+    if isinstance(body, dialects.InfinityRequest):
+        return as_infinity(answer, body)
+    if isinstance(body, dialects.NvidiaRequest):
+        return as_nvidia(answer)
+    if isinstance(body, dialects.DashScopeRequest):
+        return as_dashscope(answer, body)
+    if isinstance(body, dialects.ElasticRequest):
+        return as_elastic(answer, body)
+    return as_voyage(answer, body) if isinstance(body, dialects.VoyageRequest) else as_jina(answer, body)
 
 
 def as_tei(answer: Reranked, body: dialects.TeiRequest) -> list[dialects.TeiResult]:
@@ -189,7 +242,9 @@ def as_infinity(answer: Reranked, body: dialects.InfinityRequest) -> dialects.In
         for line in answer.lines[: body.top_n or None]
     ]
     identity = f"infinity-{uuid.uuid4().hex}"
-    return dialects.InfinityReply(id=identity, model=answer.model.name, created=int(time.time()), results=results, usage=answer.usage)
+    return dialects.InfinityReply(
+        id=identity, model=answer.model.name, created=int(time.time()), results=results, usage=answer.usage, mmrerank=answer.notes
+    )
 
 
 def as_voyage(answer: Reranked, body: dialects.VoyageRequest) -> dialects.VoyageReply:
@@ -198,11 +253,48 @@ def as_voyage(answer: Reranked, body: dialects.VoyageRequest) -> dialects.Voyage
         dialects.VoyageResult(
             index=line.index,
             relevance_score=line.to_unit_scale,
-            document=body.documents[line.index] if body.return_documents else None,
+            document=_plainly(body.documents[line.index]) if body.return_documents else None,
         )
         for line in answer.lines[: body.top_k or None]
     ]
-    return dialects.VoyageReply(data=results, model=answer.model.name, usage=answer.usage)
+    return dialects.VoyageReply(data=results, model=answer.model.name, usage=answer.usage, mmrerank=answer.notes)
+
+
+def _plainly(document: str | Content) -> str | dict[str, Any]:
+    return document if isinstance(document, str) else echoed(document)
+
+
+def as_nvidia(answer: Reranked) -> dialects.NvidiaReply:
+    """The reply of NVIDIA's ranking."""
+    rankings = [dialects.Ranked(index=line.index, logit=line.raw) for line in answer.lines]
+    return dialects.NvidiaReply(rankings=rankings, usage=answer.usage, mmrerank=answer.notes)
+
+
+def as_dashscope(answer: Reranked, body: dialects.DashScopeRequest) -> dialects.DashScopeReply:
+    """The reply of DashScope."""
+    results = [
+        dialects.DashScopeResult(
+            index=line.index,
+            relevance_score=line.to_unit_scale,
+            document=echoed(body.input.documents[line.index]) if body.parameters.return_documents else None,
+        )
+        for line in answer.lines[: body.parameters.top_n or None]
+    ]
+    output = dialects.DashScopeOutput(results=results)
+    return dialects.DashScopeReply(output=output, usage=answer.usage, request_id=str(uuid.uuid4()), mmrerank=answer.notes)
+
+
+def as_elastic(answer: Reranked, body: dialects.ElasticRequest) -> dialects.ElasticReply:
+    """The reply of Elasticsearch."""
+    results = [
+        dialects.ElasticResult(
+            index=line.index,
+            relevance_score=line.to_unit_scale,
+            text=echoed(body.input[line.index]).get("text") if body.return_documents else None,
+        )
+        for line in answer.lines[: body.top_n or None]
+    ]
+    return dialects.ElasticReply(rerank=results, mmrerank=answer.notes)
 
 
 def as_scores(answers: Sequence[Reranked]) -> dialects.ScoreReply:
@@ -220,13 +312,27 @@ def as_scores(answers: Sequence[Reranked]) -> dialects.ScoreReply:
     )
 
 
+def meta_of(answer: Reranked, version: str) -> dict[str, Any]:
+    """What Cohere's clients read of a reply as a whole."""
+    return {
+        "api_version": {"version": version},
+        "billed_units": {"search_units": 1},
+        "tokens": answer.tokens.model_dump(),
+        **({"warnings": answer.messages} if answer.messages else {}),
+    }
+
+
 def as_jina(answer: Reranked, body: dialects.JinaRequest) -> dialects.JinaReply:
     """The reply of Jina and vLLM."""
+    results = results_of(answer, body)
     return dialects.JinaReply(
         id=f"rerank-{uuid.uuid4().hex}",
         model=answer.model.name,
-        results=results_of(answer, body),
+        results=results,
+        data=[dialects.Place(index=result.index, relevance_score=result.relevance_score) for result in results],
         usage=answer.usage,
+        tokens=answer.tokens,
+        meta=meta_of(answer, "1"),
         mmrerank=answer.notes,
     )
 
@@ -244,64 +350,54 @@ def results_of(answer: Reranked, body: dialects.CohereRequest | dialects.JinaReq
     ]
 
 
-def echoed(document: str | dialects.Content) -> dict[str, Any]:
-    """The document as replies give it back: text or picture as Jina, parts as vLLM."""
-    if isinstance(document, str):
-        return {"text": document}
-    fields = document.model_dump(exclude_none=True)
-    parts = fields.pop("content", None)
-    if parts is None:
-        return fields
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    pictures = [part for part in parts if part["type"] != "text"]
-    return {**({"text": "\n".join(texts)} if texts else {}), **({"multi_modal": pictures} if pictures else {})}
-
-
 class _Reading:
     """Reads the query and the documents of one request, and counts their pictures."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._pictures = 0
+        self.notes: list[str] = []  # what is done otherwise than a client may think
 
-    def query(self, document: str | dialects.Content, ours: dialects.Ours) -> Query:
+    def query(self, document: str | Content, ours: dialects.Ours) -> Query:
         """The query, with exclusions from outside its dialect."""
         text, images, item = self._parts(document, "query")
         if item is not None:
             images = [*([item.image] if item.image is not None else []), *images]
             text = text or (None if images else item.text)
-        if not text and not images:
+        if not (text or "").strip() and not images:
             raise RequestRefused(400, "query: it has neither text nor a picture", param="query")
         excluded = [self._picture(uri, f"mmrerank.exclude_images.{n}") for n, uri in enumerate(ours.exclude_images)]
         return Query(text=text, images=tuple(images), exclude_text=tuple(ours.exclude_text), exclude_images=tuple(excluded))
 
-    def candidate(self, document: str | dialects.Content, n: int) -> Candidate:
+    def candidate(self, document: str | Content, n: int) -> Candidate:
         """One document, by its place."""
-        where = f"documents.{n}"
-        text, images, item = self._parts(document, where)
-        if len(images) > 1 or (images and item is not None and item.image is not None):
-            raise RequestRefused(400, f"{where}: a document has one picture at most", hint="Give each picture as a document.", param=where)
+        text, images, item = self._parts(document, f"documents.{n}")
         known = item or Item(item_id=str(n))
+        images = [*([known.image] if images and known.image is not None else []), *images]
         return Candidate(
             item=Item(
                 item_id=str(n),
                 document_id=known.document_id,
                 page_number=known.page_number,
-                image=images[0] if images else known.image,
+                image=self._one_of(images) if images else known.image,
                 text=text or known.text,
                 metadata=known.metadata,
             )
         )
 
-    def _parts(self, document: str | dialects.Content, where: str) -> tuple[str | None, list[ImageHandle], Item | None]:
+    def _one_of(self, images: list[ImageHandle]) -> ImageHandle:
+        """One picture for a document that has several, since methods show one picture a candidate."""
+        if len(images) == 1:
+            return images[0]
+        if SEVERAL_PICTURES not in self.notes:
+            self.notes.append(SEVERAL_PICTURES)
+        return SideBySide(tuple(images))
+
+    def _parts(self, document: str | Content, where: str) -> tuple[str | None, list[ImageHandle], Item | None]:
         if isinstance(document, str):
             return document or None, [], None
-        parts = document.content or []
-        texts = [document.text or "", *(part.text for part in parts if isinstance(part, dialects.TextPart))]
-        uris = [document.image] if document.image else []
-        uris += [part.image_url.url for part in parts if isinstance(part, dialects.ImagePart)]
         item = self._service.item(document.id, document.collection, where) if document.id is not None else None
-        return "\n".join(text for text in texts if text) or None, [self._picture(uri, where) for uri in uris], item
+        return "\n".join(document.words) or None, [self._picture(uri, where) for uri in document.uris], item
 
     def _picture(self, uri: str, where: str) -> ImageHandle:
         self._pictures += 1

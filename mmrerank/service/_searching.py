@@ -18,7 +18,7 @@ from mmrerank.errors import MMRerankError
 from mmrerank.results import AskResult
 from mmrerank.service import schemas
 from mmrerank.service._collections import CollectionGone
-from mmrerank.service._failures import BROKEN, RESPONSES, RequestRefused, envelope
+from mmrerank.service._failures import RESPONSES, RequestRefused, broken, envelope
 from mmrerank.service._responses import ResponseBuilder
 from mmrerank.service._state import Service
 from mmrerank.service._work import checkpoint
@@ -73,6 +73,7 @@ def listing(service: Service) -> schemas.CollectionList:
         answers_with=None if service.backend is None else service.redact_paths(service.backend.name),
         models=service.models_alone,
         default_model=service.default_model,
+        most_hits=service.settings.limits.k,
     )
 
 
@@ -184,7 +185,7 @@ async def _events(service: Service, body: schemas.AskRequest, request: Request) 
         yield event("error", envelope(error, service.redact_paths))
     except Exception:
         logger.exception("a streamed answer failed")
-        yield event("error", BROKEN)
+        yield event("error", broken())
     finally:
         work.cancel()
         if coming is not None:

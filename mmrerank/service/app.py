@@ -17,7 +17,7 @@ try:
 except ImportError as missing:
     raise MissingExtra.of(missing.name or "fastapi", "serve", "The service") from missing
 
-from mmrerank.service import _assets, _failures, _health, _reranking, _searching
+from mmrerank.service import _assets, _embeddings, _failures, _health, _reranking, _searching
 from mmrerank.service._admission import AdmissionMiddleware
 from mmrerank.service._state import Service
 
@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     _failures.install(app, service.redact_paths)
     app.include_router(_searching.router(service))
     app.include_router(_reranking.router(service))
+    app.include_router(_embeddings.router(service))
     app.include_router(_health.router(service))
     app.include_router(_assets.router(service))
     app.add_middleware(AdmissionMiddleware, settings=settings, metrics=service.metrics)

@@ -3,11 +3,13 @@
     /v2/rerank   Cohere       documents: texts
     /v1/rerank   Jina, vLLM   documents: texts, {"text"}, {"image"}, both, {"content": [parts]}, or {"id"} of an indexed item
     /rerank      as /v1/rerank
+    /v1/ranking  NVIDIA       passages: {"text"}, {"image"} or both; scores on the scale of the method
     /v1/score    vLLM         one query against others, or as many pairs, in the fields that its versions have had
 
-At /v1/rerank and /rerank a body says itself whose it is: TEI's has `texts`, and a bare array comes back; Voyage's has `top_k` or
+At /v1/rerank and /rerank, and at the paths of the others, a body says itself whose it is: TEI's has `texts`, and a bare array comes
+back; NVIDIA's has `passages`; DashScope's an object as `input`; Elasticsearch's a list or a text as `input`; Voyage's has `top_k` or
 `truncation`, and results stand under `data`; infinity's has `raw_scores` or the name that its client gives a model that it was not told.
-Documents of the last two come back as texts.
+Texts come back to the last two as texts. /infinity/rerank is infinity's whatever the body: litellm sends the same for it as for vLLM.
 
 Fields that such clients send and that mean nothing here (truncation, priorities, activation) are taken, and the reply says that nothing
 was done about them.
@@ -19,73 +21,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from mmrerank.ordering import Scale
-from mmrerank.service.schemas import DATA_URI, ItemId, Name, Strict, Text, Uri, plain
-from mmrerank.service.settings import MOST_DOCUMENTS
+from mmrerank.service import content
+from mmrerank.service.content import Content, Documents, Listed, OneOrMany, QueryInput, Texts
+from mmrerank.service.schemas import DATA_URI, Name, Strict, Text, Uri
 
-Words: TypeAlias = Annotated[str, StringConstraints(max_length=1_000_000), AfterValidator(plain)]
 Count: TypeAlias = Annotated[int | None, Field(ge=0, description="How many results come back; all when left out or 0.")]
 ModelName: TypeAlias = Annotated[Name | None, Field(description="A reranker of this service, or `default`.", examples=["default"])]
+TEI, INFINITY, VOYAGE, NVIDIA, DASHSCOPE, ELASTIC, JINA = (
+    f"as {name}" for name in ("TEI", "infinity", "Voyage", "NVIDIA", "DashScope", "Elasticsearch", "Jina")
+)
 # how a union is told apart, left out where an error is told
-TEXT, OBJECT, LIST = ("a text", "an object", "a list")
-TEI, INFINITY, VOYAGE, JINA = ("as TEI", "as infinity", "as Voyage", "as Jina")
-TAGS = (TEXT, OBJECT, LIST, TEI, INFINITY, VOYAGE, JINA)
+TAGS = (content.TEXT, content.OBJECT, content.LIST, TEI, INFINITY, VOYAGE, NVIDIA, DASHSCOPE, ELASTIC, JINA)
+MOST_IGNORED, MOST_LETTERS = 20, 600  # names of fields that a reply repeats, and their letters
 UNTOLD_MODEL = "default/not-specified"  # what infinity's client sends where its user named no model
-
-
-class Url(BaseModel):
-    url: Uri = Field(examples=[DATA_URI])
-
-
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: Words
-
-
-class ImagePart(BaseModel):
-    type: Literal["image_url"]
-    image_url: Url
-
-
-class Content(BaseModel):
-    """A text, a picture, both, parts as in chat messages, or an item of a collection."""
-
-    text: Words | None = None
-    image: Uri | None = Field(default=None, description="A data URI or bare base64; a URL where the service allows its host.")
-    content: list[Annotated[TextPart | ImagePart, Discriminator("type")]] | None = Field(default=None, min_length=1, max_length=64)
-    id: ItemId | None = Field(default=None, description="An item of a collection of this service, with its picture and text.")
-    collection: Name | None = Field(default=None, description="The collection of `id`, where the service has several.")
-
-    @model_validator(mode="after")
-    def _has_something(self) -> Content:
-        if self.text is None and self.image is None and self.content is None and self.id is None:
-            raise ValueError('expected a text, or an object with "text", "image", "content" or "id"')
-        return self
-
-
-def _kind(value: Any) -> str:
-    return TEXT if isinstance(value, str) else LIST if isinstance(value, list) else OBJECT if isinstance(value, (dict, Content)) else TEXT
-
-
-Document: TypeAlias = Annotated[Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)]
-Documents: TypeAlias = Annotated[list[Document], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
-Texts: TypeAlias = Annotated[list[Words], Field(min_length=1, max_length=MOST_DOCUMENTS, fail_fast=True)]
-
-
-Listed: TypeAlias = Annotated[Documents, BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
 
 
 class Ours(Strict):
@@ -108,13 +59,24 @@ class Wish:
 
 
 class Noting(BaseModel):
-    """Takes fields that it does not know, and remembers which."""
+    """Takes fields that it does not know, and remembers which. What is null is left out: clients send so what their user did not name."""
 
     model_config = ConfigDict(extra="allow")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, value: Any) -> Any:
+        return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
     @property
     def ignored(self) -> tuple[str, ...]:
-        return tuple(sorted(name for name, value in (self.model_extra or {}).items() if value is not None))
+        return tuple(sorted(self.model_extra or {}))
+
+
+def unheeded(ignored: Sequence[str]) -> list[str]:
+    """What is said of fields that nothing is done about; nothing where there are none."""
+    names = ", ".join(ignored[:MOST_IGNORED])[:MOST_LETTERS]
+    return [f"nothing is done about: {names}"] if names else []
 
 
 class CohereRequest(Noting):
@@ -141,13 +103,8 @@ class JinaRequest(Noting):
     """Jina's rerank, and vLLM's with pictures. A single document, in place of a list, is one document with all its parts."""
 
     model: ModelName = None
-    query: Annotated[Annotated[Text, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)], Discriminator(_kind)] = Field(
-        examples=["invoice total", {"text": "the same bag in blue", "image": DATA_URI}]
-    )
-    documents: Annotated[
-        Annotated[Documents, Tag(LIST)] | Annotated[Words, Tag(TEXT)] | Annotated[Content, Tag(OBJECT)],
-        Discriminator(_kind),
-    ] = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
+    query: QueryInput = Field(examples=["invoice total", {"text": "the same bag in blue", "image": DATA_URI}])
+    documents: OneOrMany = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
     top_n: Count = None
     return_documents: bool = True
     mmrerank: Ours = Field(default_factory=Ours)
@@ -162,7 +119,7 @@ class JinaRequest(Noting):
         return Wish(model=self.model, query=self.query, documents=self.listed, ours=self.mmrerank, ignored=self.ignored)
 
 
-class TeiRequest(BaseModel):
+class TeiRequest(Noting):
     """The rerank of text-embeddings-inference, which serves one model and names none."""
 
     query: Text = Field(examples=["red bicycle"])
@@ -172,10 +129,10 @@ class TeiRequest(BaseModel):
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=None, query=self.query, documents=self.texts)
+        return Wish(model=None, query=self.query, documents=self.texts, ignored=self.ignored)
 
 
-class InfinityRequest(BaseModel):
+class InfinityRequest(Noting):
     """infinity's rerank."""
 
     model: ModelName = None
@@ -187,45 +144,108 @@ class InfinityRequest(BaseModel):
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=None if self.model == UNTOLD_MODEL else self.model, query=self.query, documents=self.documents)
+        model = None if self.model == UNTOLD_MODEL else self.model
+        return Wish(model=model, query=self.query, documents=self.documents, ignored=self.ignored)
 
 
-class VoyageRequest(BaseModel):
+class VoyageRequest(Noting):
     """Voyage's rerank."""
 
     model: ModelName = None
-    query: Text = Field(examples=["red bicycle"])
-    documents: Texts = Field(examples=[["a green car", "a red bicycle at a wall"]])
+    query: QueryInput = Field(examples=["red bicycle"])
+    documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
     top_k: Count = None
     return_documents: bool = False
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=self.model, query=self.query, documents=self.documents)
+        return Wish(model=self.model, query=self.query, documents=self.documents, ignored=self.ignored)
+
+
+class NvidiaRequest(Noting):
+    """The ranking of NVIDIA's NIM, with texts and pictures."""
+
+    model: ModelName = None
+    query: QueryInput = Field(examples=[{"text": "red bicycle"}])
+    passages: Documents = Field(examples=[[{"text": "a green car"}, {"text": "a red bicycle at a wall", "image": DATA_URI}]])
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=self.model, query=self.query, documents=self.passages, ignored=self.ignored)
+
+
+class DashScopeInput(Noting):
+    query: QueryInput = Field(examples=["red bicycle"])
+    documents: Documents = Field(examples=[["a green car", "a red bicycle at a wall"]])
+
+
+class DashScopeParameters(Noting):
+    top_n: Count = None
+    return_documents: bool = False
+
+
+class DashScopeRequest(Noting):
+    """DashScope's rerank: what is asked under `input`, how under `parameters`."""
+
+    model: ModelName = None
+    input: DashScopeInput
+    parameters: DashScopeParameters = Field(default_factory=DashScopeParameters)
+
+    @property
+    def wish(self) -> Wish:
+        below = {"input": self.input.ignored, "parameters": self.parameters.ignored}
+        ignored = (*self.ignored, *(f"{name}.{one}" for name, names in below.items() for one in names))
+        return Wish(model=self.model, query=self.input.query, documents=self.input.documents, ignored=ignored)
+
+
+class ElasticRequest(Noting):
+    """Elasticsearch's rerank, with typed objects for what is no text."""
+
+    model: ModelName = None
+    query: QueryInput = Field(examples=["red bicycle", {"type": "image", "format": "base64", "value": DATA_URI}])
+    input: Listed = Field(examples=[["a green car", {"type": "image", "format": "base64", "value": DATA_URI}]])
+    top_n: Count = None
+    return_documents: bool = False
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(model=self.model, query=self.query, documents=self.input, ignored=self.ignored)
 
 
 def _which(body: Any) -> str:
     """The dialect of a body, by the fields that its client alone sends."""
     if not isinstance(body, dict):
-        kinds = {TeiRequest: TEI, InfinityRequest: INFINITY, VoyageRequest: VOYAGE}
-        return next((tag for kind, tag in kinds.items() if isinstance(body, kind)), JINA)
-    if "texts" in body:
-        return TEI
+        return next((tag for kind, tag in KINDS.items() if isinstance(body, kind)), JINA)
+    if "texts" in body or "passages" in body:
+        return TEI if "texts" in body else NVIDIA
+    if "input" in body and "documents" not in body:
+        return DASHSCOPE if isinstance(body["input"], dict) and body["input"].keys() & {"query", "documents"} else ELASTIC
     if "top_k" in body or "truncation" in body:
         return VOYAGE
     return INFINITY if "raw_scores" in body or body.get("model") == UNTOLD_MODEL else JINA
 
 
+KINDS: dict[type[BaseModel], str] = {
+    TeiRequest: TEI,
+    InfinityRequest: INFINITY,
+    VoyageRequest: VOYAGE,
+    NvidiaRequest: NVIDIA,
+    DashScopeRequest: DASHSCOPE,
+    ElasticRequest: ELASTIC,
+}
 AnyRequest: TypeAlias = Annotated[
     Annotated[TeiRequest, Tag(TEI)]
     | Annotated[InfinityRequest, Tag(INFINITY)]
     | Annotated[VoyageRequest, Tag(VOYAGE)]
+    | Annotated[NvidiaRequest, Tag(NVIDIA)]
+    | Annotated[DashScopeRequest, Tag(DASHSCOPE)]
+    | Annotated[ElasticRequest, Tag(ELASTIC)]
     | Annotated[JinaRequest, Tag(JINA)],
     Discriminator(_which),
 ]
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(Noting):
     """vLLM's score: one query against many documents, or pairs."""
 
     model: ModelName = None
@@ -242,9 +262,9 @@ class ScoreRequest(BaseModel):
     def wishes(self) -> list[Wish]:
         """One for each query, with its documents."""
         if len(self.queries) == 1:
-            return [Wish(model=self.model, query=self.queries[0], documents=self.documents)]
+            return [Wish(model=self.model, query=self.queries[0], documents=self.documents, ignored=self.ignored)]
         pairs = zip(self.queries, self.documents, strict=True)
-        return [Wish(model=self.model, query=query, documents=[document]) for query, document in pairs]
+        return [Wish(model=self.model, query=query, documents=[document], ignored=self.ignored) for query, document in pairs]
 
 
 class ResultNotes(BaseModel):
@@ -289,11 +309,28 @@ class CohereReply(BaseModel):
     mmrerank: ReplyNotes
 
 
+class Tokens(BaseModel):
+    """What a request took, in the words of Cohere and Xinference."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Place(BaseModel):
+    """A result without its document."""
+
+    index: int
+    relevance_score: float
+
+
 class JinaReply(BaseModel):
     id: str
     model: str
     results: list[Result]
+    data: list[Place] = Field(description="The results once more, where Continue looks.")
     usage: Usage
+    tokens: Tokens = Field(description="The usage once more, where RAGFlow's client of Xinference looks.")
+    meta: dict[str, Any] = Field(description="The usage and the warnings once more, where the clients of Cohere's v1 look.")
     mmrerank: ReplyNotes
 
 
@@ -316,12 +353,13 @@ class InfinityReply(BaseModel):
     created: int
     results: list[InfinityResult]
     usage: Usage
+    mmrerank: ReplyNotes
 
 
 class VoyageResult(BaseModel):
     relevance_score: float
     index: int
-    document: str | None = None
+    document: str | dict[str, Any] | None = None
 
 
 class VoyageReply(BaseModel):
@@ -329,6 +367,46 @@ class VoyageReply(BaseModel):
     data: list[VoyageResult]
     model: str
     usage: Usage
+    mmrerank: ReplyNotes
+
+
+class Ranked(BaseModel):
+    index: int
+    logit: float = Field(description="On the scale of the method.")
+
+
+class NvidiaReply(BaseModel):
+    rankings: list[Ranked]
+    usage: Usage
+    mmrerank: ReplyNotes
+
+
+class DashScopeResult(BaseModel):
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | None = None
+
+
+class DashScopeOutput(BaseModel):
+    results: list[DashScopeResult]
+
+
+class DashScopeReply(BaseModel):
+    output: DashScopeOutput
+    usage: Usage
+    request_id: str
+    mmrerank: ReplyNotes
+
+
+class ElasticResult(BaseModel):
+    index: int
+    relevance_score: float
+    text: str | None = None
+
+
+class ElasticReply(BaseModel):
+    rerank: list[ElasticResult]
+    mmrerank: ReplyNotes
 
 
 class Score(BaseModel):
@@ -349,6 +427,7 @@ class ScoreReply(BaseModel):
 
 class ModelCard(BaseModel):
     id: str
+    model_type: Literal["rerank"] = Field(default="rerank", description="As Xinference's clients ask.")
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["mmrerank"] = "mmrerank"

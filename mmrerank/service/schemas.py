@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 DATA_URI = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
+MOST_LETTERS = 1_000_000  # of a document
 ItemId: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 Uri: TypeAlias = Annotated[str, StringConstraints(min_length=5)]  # as long as the body may be
@@ -29,7 +30,18 @@ def plain(text: str) -> str:
     return text
 
 
-Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(plain)]
+def not_blank(text: str) -> str:
+    """The text.
+
+    Raises:
+        ValueError: it holds nothing to look for.
+    """
+    if not text.strip():
+        raise ValueError("it is blank; expected words")
+    return text
+
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=100_000), AfterValidator(plain), AfterValidator(not_blank)]
 
 
 class Strict(BaseModel):
@@ -58,8 +70,11 @@ class Error(BaseModel):
     """The envelope of every error, as OpenAI writes it; the message once more where other clients read it."""
 
     error: ErrorDetail
-    message: str
-    detail: str
+    message: str = Field(description="The message, where the clients of Cohere and DashScope look.")
+    detail: str = Field(description="The message, where those of Jina, Voyage and NVIDIA look.")
+    error_type: str = Field(description="The class, where those of text-embeddings-inference look.")
+    code: str = Field(description="The name, where those of DashScope look.")
+    request_id: str = Field(description="Of this reply.")
 
 
 class ItemRef(Strict):
@@ -206,6 +221,7 @@ class CollectionList(BaseModel):
     answers_with: str | None = Field(description="The model that answers questions; null where the best passage is quoted.")
     models: list[str] = Field(description="Rerankers by the names that `model` takes in the rerank dialects.")
     default_model: str
+    most_hits: int = Field(description="The largest `k` of a search.")
 
 
 class Health(BaseModel):
@@ -213,6 +229,21 @@ class Health(BaseModel):
     version: str
     requests: int = Field(description="Requests in work or waiting.")
     gone: list[str] = Field(description="Collections whose folders went away while they were served.")
+
+
+class Info(BaseModel):
+    """The description of text-embeddings-inference, of which clients read what they may send at once."""
+
+    model_id: str = Field(description="The reranker that answers where no model is named.")
+    model_sha: None = None
+    model_dtype: str = Field(default="float32", description="Of the scores.")
+    model_type: dict[str, Any] = Field(default={"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}})
+    max_concurrent_requests: int
+    max_input_length: int = Field(default=MOST_LETTERS, description="Letters of a text, and so tokens at most.")
+    max_client_batch_size: int = Field(description="Documents of a request.")
+    auto_truncate: bool = Field(default=False, description="Nothing is cut here.")
+    tokenization_workers: int
+    version: str
 
 
 class SessionRequest(Strict):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmrerank.errors import InputError
 from mmrerank.parts import parse
+from mmrerank.service._origins import check_origins
 from mmrerank.types import Backend, Encoder, Reranker
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -25,7 +26,7 @@ class Limits:
     documents: int = 1000
     pictures: int = 256  # that a request to rerank brings along
     picture_pixels: int = 40_000_000
-    k: int = 200
+    k: int = 1000
     depth: int = 500
 
 
@@ -59,6 +60,8 @@ class Settings:
         token: what clients must send as bearer token; None lets everyone in.
         names: host names by which clients may address the service, beside those of loopback; none with a token: any.
         fetch_hosts: hosts from which pictures may be fetched; empty: nothing is fetched.
+        origins: origins of pages elsewhere that may ask, such as `https://app.example.com`; `*`: any.
+        access_log: takes a line for each reply; None: none is made.
     """
 
     collections: tuple[Path, ...] = ()
@@ -73,12 +76,15 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
     fetch_hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    access_log: Callable[[str], None] | None = field(default=None, repr=False)
     limits: Limits = Limits()
     load: Load = Load()
 
     def __post_init__(self) -> None:
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip() == self.token != ""):
             raise InputError("a token has printable ASCII characters only, since it travels in a header")
+        check_origins(self.origins)
         if min(self.load.workers, self.load.queue + 1, self.load.connections) < 1 or self.load.timeout_s <= 0:
             raise InputError(f"workers and connections count from 1, the queue from 0, and timeout_s is above 0; got {self.load}")
         if self.limits.documents > MOST_DOCUMENTS:

@@ -54,6 +54,12 @@ def searching(page: Any, do: Any) -> dict[str, Any]:
     return body
 
 
+def unfold(page: Any) -> None:
+    """Opens how it searches, where it is folded."""
+    if not page.locator("#rerank").is_visible():
+        page.click("#options summary")
+
+
 def ids(page: Any) -> list[str]:
     page.wait_for_selector("#results .card")
     found: list[str] = page.eval_on_selector_all("#results .card", "cards => cards.map((card) => card.dataset.id)")
@@ -327,6 +333,7 @@ def test_pages_can_be_found_without_a_question(page: Any) -> None:
 
 def test_a_link_carries_the_whole_search(page: Any) -> None:
     link = f"/?collection=emoji&text=a+man&retriever=composed&rerank=reversed&depth=5&k=7&wanted={FIREFIGHTER}&without=helmet&view=moves"
+    link += "&filter=item_id+%21%3D+%27nothing%27"
     asked = searching(page, lambda: page.goto(link))
     assert asked == {
         "collection": "emoji",
@@ -336,6 +343,7 @@ def test_a_link_carries_the_whole_search(page: Any) -> None:
         "exclude_images": [],
         "positive": [FIREFIGHTER],
         "negative": [],
+        "filter": "item_id != 'nothing'",
         "k": 7,
         "retriever": "composed",
         "rerank": ["reversed"],
@@ -421,6 +429,7 @@ def test_going_back_ends_a_search_that_is_still_running(page: Any) -> None:
     page.goto("/?collection=emoji&text=pilot")
     found = ids(page)
     page.fill("#text", "farmer")
+    unfold(page)
     page.select_option("#rerank", "slow")
     with page.expect_event("requestfailed") as failed:
         page.click("#go")
@@ -438,6 +447,7 @@ def test_going_back_ends_a_search_that_is_still_running(page: Any) -> None:
 def test_a_slow_search_shows_the_time_and_can_be_cancelled(page: Any, site: SimpleNamespace) -> None:
     page.goto("/?collection=emoji&text=pilot")
     found = ids(page)
+    unfold(page)
     page.select_option("#rerank", "slow")
     for cancel in (lambda: page.click("#cancel"), lambda: page.keyboard.press("Escape")):
         with page.expect_event("requestfailed") as failed:
@@ -461,10 +471,12 @@ def test_an_error_of_the_service_is_shown_with_its_advice(browser: Any, site: Si
         page.wait_for_selector("#problem h2:has-text('refused')")
         assert "'<b>square</b>'" in page.inner_text("#problem p")
         assert "reversed" in page.inner_text("#problem p"), "the real names"
+        unfold(page)
         page.select_option("#rerank", "broken")
         page.click("#go")
         page.wait_for_selector("#problem h2:has-text('could not')")
         assert "Start it." in page.inner_text("#problem p")
+        unfold(page)
         page.select_option("#rerank", "")
         page.click("#go")
         page.wait_for_selector(".card")

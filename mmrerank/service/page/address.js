@@ -13,14 +13,15 @@ export const BLANK = Object.freeze({
   retriever: "",
   rerank: "",
   answerer: "",
+  filter: "",
   depth: 16,
   k: 24,
   view: "grid",
   open: "",
   dropped: 0,
 });
-const TEXTS = ["collection", "mode", "text", "retriever", "rerank", "answerer", "view", "open"];
-const NUMBERS = { depth: 500, k: 200 };
+const TEXTS = ["collection", "mode", "text", "retriever", "rerank", "answerer", "filter", "view", "open"];
+const NUMBERS = { depth: 500, k: 1000 };
 const MARKS = ["wanted", "unwanted"];
 export const PICTURES = ["like", "unlike", ...MARKS]; // dropped, and marked
 

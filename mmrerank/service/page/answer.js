@@ -36,5 +36,5 @@ export function answering({ thumbnail, page, open }) {
 
 function told(answer) {
   const stage = answer.stages.at(-1);
-  return [plain(stage.name), seconds(stage.seconds), stage.tokens && count(stage.tokens, "token"), ...stage.notes].filter(Boolean).join(", ");
+  return [plain(stage.name), seconds(stage.seconds), stage.tokens && count(stage.tokens, "token")].filter(Boolean).join(", ");
 }

@@ -7,6 +7,7 @@ export class ServiceError extends Error {
     super(message);
     this.heading = heading;
     this.status = status;
+    this.passes = !status || status === 429 || [502, 503, 504].includes(status); // it may go better the next time
   }
 }
 
@@ -28,6 +29,8 @@ export async function collections() {
     pictures: one.takes.includes("image"),
     retrievers: one.retrievers,
     rerankers: one.rerankers,
+    fields: one.fields,
+    most: found.most_hits,
     model: found.answers_with !== null,
   }));
 }
@@ -47,6 +50,7 @@ export async function search(state, dataOf, signal) {
     exclude_images: pictures("unlike"),
     positive: ids("wanted"),
     negative: ids("unwanted"),
+    filter: state.filter || null,
     k: state.k,
     retriever: state.retriever || null,
     ...reranking(state),
@@ -58,7 +62,7 @@ export async function search(state, dataOf, signal) {
 
 // The answer to a question; `more` gets its words as they come.
 export async function ask(state, signal, more) {
-  const body = { collection: state.collection, question: state.text, answerer: state.answerer || null, stream: true, ...reranking(state) };
+  const body = { collection: state.collection, question: state.text, filter: state.filter || null, answerer: state.answerer || null, stream: true, ...reranking(state) };
   const response = await post("v1/ask", body, signal);
   for await (const [event, data] of events(response.body)) {
     if (event === "text") more(data.text);
@@ -108,7 +112,7 @@ async function request(path, options = {}) {
 
 function failure(status, body, wait) {
   const message = body?.error?.message ?? `It replied with status ${status}.`;
-  if (status === 429) return new ServiceError(`${message}${wait ? ` Try again in ${wait} s.` : ""}`, "The service is busy");
+  if (status === 429) return new ServiceError(`${message}${wait ? ` Try again in ${wait} s.` : ""}`, "The service is busy", status);
   return new ServiceError(message, status < 500 ? "The service refused this" : "The service could not do this", status);
 }
 

@@ -109,7 +109,7 @@ function failed(error, retry) {
 function clear() {
   messages.quiet();
   byId("status").textContent = "";
-  for (const id of ["answer", "results", "views", "marks"]) show(byId(id), false);
+  for (const id of ["answer", "results", "views", "marks", "notes"]) show(byId(id), false);
 }
 
 function begin() {
@@ -122,6 +122,7 @@ function render(state, result) {
   shown = { state, result };
   clear();
   byId("status").replaceChildren(h("strong", {}, summary(state, result)), ...result.stages.flatMap(told));
+  drawNotes(result.stages);
   show(byId("views"), views().moves || views().seen);
   show(byId("seen-choice"), views().seen);
   if (state.mode === "ask") answering({ ...parts, open }).done(result);
@@ -138,13 +139,37 @@ function draw() {
   const view = views()[shown.state.view] ? shown.state.view : "grid";
   const opening = (hit) => open(hits, hit);
   const drawn = {
-    grid: () => cards(hits, { ...parts, open: opening }),
-    moves: () => moves({ hits, before, stages }, { ...parts, open: opening }),
-    seen: () => seen(grids, hits),
+    grid: () => [cards(hits, { ...parts, open: opening }), ...more(hits)],
+    moves: () => [moves({ hits, before, stages }, { ...parts, open: opening })],
+    seen: () => [seen(grids, hits)],
   };
   document.querySelector(`input[name=view][value=${view}]`).checked = true;
-  byId("results").replaceChildren(drawn[view]());
+  byId("results").replaceChildren(...drawn[view]());
   show(byId("results"), true);
+}
+
+// A button to see what comes after the hits, where there may be more.
+function more(hits) {
+  const { state } = shown;
+  const most = form.held().most;
+  if (hits.length < state.k || state.k >= most) return [];
+  const next = async () => {
+    const wider = { ...state, k: Math.min(2 * state.k, most) };
+    form.write({ ...form.read(), k: wider.k });
+    await run(wider);
+    document.querySelectorAll("#results .card .open")[hits.length]?.focus(); // where one left off
+  };
+  return [h("p", { class: "more" }, h("button", { type: "button", id: "more", on: { click: next } }, "Show more"))];
+}
+
+// What the stages note, folded away: it is about how the results were made.
+function drawNotes(stages) {
+  const notes = stages.flatMap((stage) => stage.notes.filter((note) => note !== stage.status).map((note) => [plain(stage.name), note]));
+  const [summary, list] = byId("notes").children;
+  summary.textContent = count(notes.length, "note");
+  list.replaceChildren(...notes.map(([name, note]) => h("li", {}, h("b", {}, name), ` ${note}`)));
+  byId("notes").open = false;
+  show(byId("notes"), notes.length > 0);
 }
 
 // The same search, looked at in another way.
@@ -156,18 +181,24 @@ function turnTo(state) {
 }
 
 function summary(state, result) {
-  if (state.mode !== "ask") return count(result.hits.length, "result");
+  if (state.mode !== "ask") return [count(result.hits.length, "result"), ...stood(result)].join(" · ");
   if (!result.found) return "No answer";
   return result.citations.length ? `Answered from ${count(result.citations.length, "page")}` : "Answered, from no page that can be named";
 }
 
-// One stage in words: what it took, and what went wrong.
+// That a reranker left everything where it was, which otherwise looks as if none had run.
+function stood({ hits, before, stages }) {
+  if (!before.length || hits.some((hit) => hit.was !== hit.rank)) return [];
+  return [stages.slice(1).every((stage) => stage.status === "fallback") ? "not reranked" : "nothing moved"];
+}
+
+// One stage in words: what it took, and how much of the order is its own; the rest is told on hover.
 function told(stage) {
   const cached = stage.cached && `${stage.cached} from the cache`;
-  const took = [seconds(stage.seconds), stage.calls && count(stage.calls, "call"), stage.tokens && count(stage.tokens, "token"), cached];
-  const words = ` · ${plain(stage.name)} ${took.filter(Boolean).join(", ")}`;
-  const trouble = stage.status === "ok" ? "" : ` (${[...new Set([stage.status, ...stage.notes])].join(": ")})`;
-  return [h("span", { title: [stage.name, ...stage.notes].join("\n") }, words), trouble && h("span", { class: "trouble" }, trouble)];
+  const took = [stage.calls && count(stage.calls, "call"), stage.tokens && count(stage.tokens, "token"), cached].filter(Boolean);
+  const trouble = stage.status === "ok" ? "" : ` (${stage.status})`;
+  const title = [stage.name, ...took].join("\n");
+  return [h("span", { title }, ` · ${plain(stage.name)} ${seconds(stage.seconds)}`), trouble && h("span", { class: "trouble" }, trouble)];
 }
 
 // ---------------------------------------------------------------- what is done with results
@@ -268,11 +299,6 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-
-const wide = matchMedia("(min-width: 800px)"); // as in page.css
-const fold = () => (byId("options").open = wide.matches);
-wide.addEventListener("change", fold);
-fold();
 
 // ---------------------------------------------------------------- history
 

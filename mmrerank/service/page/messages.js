@@ -16,15 +16,17 @@ export function start(collection, mode, choose) {
 }
 
 export function nothing(state) {
-  const narrowed = state.without.length || state.unlike.length || state.unwanted.length;
-  const hint = narrowed ? "Take away what must not be there, or use other words." : "Use other or fewer words.";
+  const narrowed = state.filter || state.without.length || state.unlike.length || state.unwanted.length;
+  const hint = narrowed ? "Take away the filter or what must not be there, or use other words." : "Use other or fewer words.";
   tell("empty", "Nothing found", state.rerank ? `${hint} A reranker may have held every candidate to be irrelevant.` : hint);
 }
 
 export const noCollection = () => tell("empty", "No collection", "This service holds none. Start it with: mmrerank serve COLLECTION");
 
+// `retry` is offered where it can help: not for what was written wrongly.
 export function problem(error, retry) {
-  tell("problem", error.heading ?? "This did not work", error.message, retry && h("button", { type: "button", on: { click: retry } }, "Try again"));
+  const again = retry && error.passes;
+  tell("problem", error.heading ?? "This did not work", error.message, again && h("button", { type: "button", on: { click: retry } }, "Try again"));
 }
 
 // Asks for the token of a service that wants one; `enter` tries it.

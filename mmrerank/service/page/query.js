@@ -1,7 +1,7 @@
 // The form: what is asked. `read` gives it as a state (address.js), `write` shows one.
 
 import { BLANK, PICTURES } from "./address.js";
-import { byId, count, h, iconButton, plain, show } from "./dom.js";
+import { byId, h, icon, iconButton, plain, show } from "./dom.js";
 import { dataOf } from "./pictures.js";
 
 const WORDS = {
@@ -10,7 +10,7 @@ const WORDS = {
 };
 
 export function queryForm({ thumbnail, changed }) {
-  const fields = Object.fromEntries(["collection", "text", "retriever", "rerank", "answerer", "depth", "k"].map((name) => [name, byId(name)]));
+  const fields = Object.fromEntries(["collection", "text", "retriever", "rerank", "answerer", "filter", "depth", "k"].map((name) => [name, byId(name)]));
   let pictures = none();
   let without = [];
   let collections = [];
@@ -31,6 +31,7 @@ export function queryForm({ thumbnail, changed }) {
       retriever: mode() === "ask" ? "" : fields.retriever.value,
       rerank: fields.rerank.value,
       answerer: mode() === "ask" ? fields.answerer.value : "",
+      filter: fields.filter.value.trim(),
       depth: fields.rerank.value ? number(fields.depth, BLANK.depth) : BLANK.depth,
       k: mode() === "ask" ? BLANK.k : number(fields.k, BLANK.k),
     };
@@ -42,6 +43,7 @@ export function queryForm({ thumbnail, changed }) {
     fields.text.value = state.text;
     pictures = Object.fromEntries(PICTURES.map((kind) => [kind, [...state[kind]]]));
     without = [...state.without];
+    fields.filter.value = state.filter;
     fields.depth.value = state.depth;
     fields.k.value = state.k;
     offer(state);
@@ -70,15 +72,16 @@ export function queryForm({ thumbnail, changed }) {
     byId("pictures").replaceChildren(...chips("like"), ...chips("wanted"));
     byId("exclusions").replaceChildren(...without.map(wordChip), ...chips("unlike"), ...chips("unwanted"));
     fields.depth.disabled = !fields.rerank.value;
+    fields.k.max = held()?.most ?? fields.k.max;
+    byId("fields").textContent = `Items whose fields fit, in SQL: ${(held()?.fields ?? []).join(", ")}.`;
     byId("chosen").textContent = summary();
     const lost = pictures.like.length || pictures.unlike.length;
     note(lost && !asking ? "A link to this search leaves out the picture you added: it stays in this page." : "");
   }
 
   function summary() {
-    const words = without.map((text) => `without ${text}`);
-    const unlike = pictures.unlike.length + pictures.unwanted.length;
-    if (unlike) words.push(`without ${count(unlike, "picture")}`);
+    const words = [];
+    if (fields.filter.value.trim()) words.push(`only where ${fields.filter.value.trim()}`);
     if (fields.rerank.value) words.push(`rerank with ${plain(fields.rerank.value)}`);
     return words.length ? `(${words.join(", ")})` : "";
   }
@@ -90,7 +93,10 @@ export function queryForm({ thumbnail, changed }) {
     const name = one.key ? "the picture you added" : one.id;
     const next = kind === "like" || kind === "wanted" ? fields.text : byId("exclude");
     const remove = () => change(() => (pictures[kind] = pictures[kind].filter((other) => other !== one)), next);
-    return h("li", { class: "chip" }, h("img", { src: source, alt: name, title: name }), iconButton("close", `Remove ${name}`, remove));
+    const mark = { wanted: "plus", unwanted: "minus" }[kind]; // a mark is no picture that was added
+    const called = mark ? `${kind}: ${name}` : name;
+    const sign = mark && h("span", { class: "sign" }, icon(mark));
+    return h("li", { class: `chip ${kind}` }, sign, h("img", { src: source, alt: called, title: called }), iconButton("close", `Remove ${name}`, remove));
   }
 
   function wordChip(text) {
@@ -122,10 +128,10 @@ export function queryForm({ thumbnail, changed }) {
   });
   fields.collection.addEventListener("change", () => {
     // marks on items of another collection mean nothing here
-    write({ ...read(), wanted: [], unwanted: [], mode: "", retriever: "", rerank: "", answerer: "" });
+    write({ ...read(), wanted: [], unwanted: [], mode: "", retriever: "", rerank: "", answerer: "", filter: "" });
     changed();
   });
-  fields.rerank.addEventListener("change", draw);
+  for (const name of ["rerank", "filter"]) fields[name].addEventListener("change", draw);
   byId("modes").addEventListener("change", () => change(() => {}, fields.text));
 
   return {

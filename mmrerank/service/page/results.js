@@ -123,10 +123,12 @@ export function moves({ hits, before, stages }, { thumbnail, open }) {
     return row(hit, thumb(hit), name(hit), found.has(one.id) ? "" : h("span", { class: "move down" }, icon("down"), "out"), place(one.rank));
   });
 
+  const still = hits.every((hit) => hit.was === hit.rank) && h("p", { class: "still" }, "Nothing moved: the order is that of the first stage.");
   const heading = (words, { name }) => h("h3", {}, words, h("small", { title: name }, plain(name)));
   const view = h(
     "div",
     { class: "moves" },
+    still,
     heading("Before", stages[0]),
     h("span"),
     heading("After", stages.at(-1)),

@@ -68,8 +68,80 @@ def test_mistakes_in_a_request_are_explained() -> None:
             assert reply.status_code == status
             assert words in reply.json()["error"]["message"]
             assert reply.json()["error"]["param"] is None
-        assert "did you mean /rerank, /v1/rerank, /v2/rerank?" in client.post("/v1/v1/rerank", json=QUESTION).json()["detail"]
+        assert "did you mean /rerank, /v1/rerank, /v2/rerank?" in client.post("/api/rerank", json=QUESTION).json()["detail"]
         assert "takes other methods: POST" in client.get("/v1/rerank").json()["detail"]
+
+
+@pytest.mark.parametrize("base", ["", "/", "/v1", "/v1/", "/v2", "/v2/v1"])
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/ranking", "/reranking", "/rerank/"])
+def test_the_base_url_has_a_version_or_none(base: str, path: str) -> None:
+    body = {"text_1": "boat", "text_2": ["a boat", "a hill"]} if "score" in path else {"query": "boat", "documents": ["a boat", "a hill"]}
+    with asked() as client:
+        reply = client.post("http://127.0.0.1" + base + path, json=body, follow_redirects=False)
+        assert reply.status_code == 200, reply.text
+        assert client.get(f"http://127.0.0.1{base}/models").json()["data"][0]["id"] == "bm25"
+        assert client.get(f"http://127.0.0.1{base}/health").json()["status"] == "ok"
+        assert client.get(f"http://127.0.0.1{base}/info").json()["model_id"] == "bm25"
+
+
+def test_a_version_in_front_opens_no_door() -> None:
+    with asked(token="s3cret") as client:
+        for path in ("/v1//models", "//v1/v1/models/", "/v1/metrics", "/v2/info", "/v1/openapi.json"):
+            assert client.get(path).status_code == 401, path
+        for path in ("/v1/health/ready", "/v1/health/live", "/v2/health/ready"):  # as NIM and Triton are asked
+            assert client.get(path).status_code == 200, path
+
+
+def test_pages_of_origins_that_were_named_may_ask_with_a_token_of_their_own() -> None:
+    page = {"origin": "https://app.example:8443"}
+    ahead = {**page, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    with asked(token="s3cret", origins=("https://app.example:8443",)) as client:
+        allowed = client.options("/v1/rerank", headers=ahead)
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (204, page["origin"])
+        assert "Authorization" in allowed.headers["access-control-allow-headers"]
+        for token, status in (("s3cret", 200), ("guess", 401)):
+            reply = client.post("/v1/rerank", json=QUESTION, headers={**page, "authorization": f"Bearer {token}"})
+            assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (status, page["origin"]), "errors are read too"
+            assert "access-control-allow-credentials" not in reply.headers
+        for origin in ("https://app.example", "http://app.example:8443", "https://evil.example", "null"):
+            refusal = client.options("/v1/rerank", headers={**ahead, "origin": origin})
+            assert refusal.status_code == 403
+            assert "access-control-allow-origin" not in refusal.headers
+    with asked(origins=("*",)) as client:
+        assert client.post("/v1/rerank", json=QUESTION, headers=page).headers["access-control-allow-origin"] == "*"
+    with asked() as client:
+        assert client.options("/v1/rerank", headers=ahead).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://me@app.example", ""])
+def test_what_is_no_origin_is_refused_when_the_service_starts(origin: str) -> None:
+    with pytest.raises(InputError, match="an origin is"):
+        Settings(origins=(origin,))
+
+
+def test_every_reply_has_its_line_and_the_line_nothing_that_was_sent() -> None:
+    lines: list[str] = []
+    with asked(token="s3cret", access_log=lines.append) as client:
+        assert lines == []
+        client.post("/v1/rerank?key=private", json=QUESTION, headers={"authorization": "Bearer s3cret"})
+        client.head("/healthz")
+        client.get("/no%0Athing", headers={"authorization": "Bearer guess"})
+    ends = [line.split(" ", 2)[2] for line in lines]
+    assert ends[0].startswith("POST /v1/rerank 200 ")
+    assert ends[1].startswith("HEAD /healthz 200 0 B ")
+    assert ends[2].startswith("GET /no%0Athing 401 "), "no line end from outside"
+    assert not any(word in line for line in lines for word in ("s3cret", "guess", "private", QUESTION["query"] + " "))
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank", "/v1/search", "/v1/ask", "/v1/ranking"])
+def test_a_blank_query_is_refused(path: str) -> None:
+    field = {"/v1/search": "text", "/v1/ask": "question"}.get(path, "query")
+    documents = {} if path in ("/v1/search", "/v1/ask") else {"documents": ["a boat"]}
+    with asked() as client:
+        for blank in (" ", "\n\t "):
+            reply = client.post(path, json={field: blank, **documents})
+            assert (reply.status_code, reply.json()["error"]["param"]) == (422, field)
+            assert "blank" in reply.json()["detail"]
 
 
 def test_pages_of_other_hosts_are_not_answered() -> None:

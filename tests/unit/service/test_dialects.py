@@ -131,10 +131,134 @@ def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
     assert (refusal.status_code, "one query, or one a document" in refusal.json()["detail"]) == (422, True)
 
 
-@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
-def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str) -> None:
-    reply = post(client, path, documents=NUMBERS, max_tokens_per_doc=9, instruction="be strict", priority=None)
-    assert reply["mmrerank"]["notes"] == ["nothing is done about: instruction, max_tokens_per_doc"]
+IN_NVIDIA = {"passages": [{"text": number} for number in NUMBERS]}
+IN_DASHSCOPE = {"input": {"query": "q", "documents": NUMBERS}}
+IN_ELASTIC = {"input": NUMBERS}
+NOTED = "nothing is done about: instruction, max_tokens_per_doc"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/rerank", {"documents": NUMBERS}),
+        ("/v2/rerank", {"documents": NUMBERS}),
+        ("/rerank", {"texts": NUMBERS}),
+        ("/rerank", {"documents": NUMBERS, "raw_scores": False}),
+        ("/v1/rerank", {"documents": NUMBERS, "top_k": None}),
+        ("/v1/ranking", IN_NVIDIA),
+        ("/rerank", IN_ELASTIC),
+        ("/v1/score", {"text_1": "q", "text_2": NUMBERS}),
+    ],
+)
+def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    query = {} if "text_1" in body else {"query": "q"}
+    reply = client.post(path, json={**query, **body, "max_tokens_per_doc": 9, "instruction": "be strict", "priority": None})
+    assert reply.headers["x-mmrerank-notes"] == NOTED
+    assert reply.headers["x-mmrerank-reranked"] == "true"
+    if "texts" not in body:  # a bare array has room for nothing else
+        notes = reply.json()["mmrerank"]
+        assert (notes[0] if isinstance(notes, list) else notes)["notes"] == [NOTED]
+    quiet = client.post(path, json={**query, **body})
+    assert "x-mmrerank-notes" not in quiet.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/ranking", "/ranking", "/v1/retrieval/nvidia/some-model/reranking", "/rerank"])
+def test_nvidia_gets_rankings_on_the_scale_of_the_method(client: TestClient, path: str) -> None:
+    reply = client.post(path, json={"model": "numbers", "query": {"text": "q"}, **IN_NVIDIA, "truncate": "END"}).json()
+    assert [(line["index"], line["logit"]) for line in reply["rankings"]] == [(1, 9.0), (3, 5.0), (0, 2.0), (2, 0.0)]
+    assert reply["mmrerank"]["notes"] == ["nothing is done about: truncate"]
+
+
+def test_a_raw_score_is_given_only_where_every_document_has_one() -> None:
+    """Log-odds of some beside zeros of the others would put those first that nobody looked at."""
+    with asked(rerankers={"some": make("ragllava(depth=2)", station="rerankers", backend=FakeBackend())}) as client:
+        for body in ({"texts": NUMBERS, "raw_scores": True}, IN_NVIDIA):
+            reply = client.post("/rerank", json={"query": "q", **body}).json()
+            lines = reply if isinstance(reply, list) else reply["rankings"]
+            scores = [line.get("score", line.get("logit")) for line in lines]
+            assert scores == sorted(scores, reverse=True)
+
+
+def test_a_model_may_stand_in_the_path(client: TestClient) -> None:
+    for path in ("/v1/retrieval/turned/reranking", "/_inference/rerank/turned", "/v1/_inference/rerank/turned"):
+        reply = client.post(path, json={"query": "q", **IN_ELASTIC})
+        assert [line["index"] for line in reply.json()["rerank"]] == [3, 2, 1, 0]
+    assert client.post("/_inference/rerank/nothing", json={"query": "q", **IN_ELASTIC}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/services/rerank/text-rerank/text-rerank", "/v1/rerank"])
+def test_dashscope_speaks_of_input_and_output(client: TestClient, path: str) -> None:
+    parameters = {"top_n": 2, "return_documents": True, "instruct": "be strict"}
+    reply = client.post(path, json={"model": "numbers", **IN_DASHSCOPE, "parameters": parameters}).json()
+    assert reply["output"]["results"] == [
+        {"index": 1, "relevance_score": 0.9, "document": {"text": "0.9"}},
+        {"index": 3, "relevance_score": 0.5, "document": {"text": "0.5"}},
+    ]
+    assert reply["usage"]["total_tokens"] == 0
+    assert reply["request_id"]
+    assert reply["mmrerank"]["notes"] == ["nothing is done about: parameters.instruct"]
+    refusal = client.post(path, json={"model": "nothing", **IN_DASHSCOPE}).json()
+    assert (refusal["code"], refusal["message"]) == ("NoSuchThing", refusal["error"]["message"])
+    assert refusal["request_id"]
+
+
+def test_elasticsearchs_typed_objects_are_texts_and_pictures(client: TestClient) -> None:
+    picture = {"type": "image", "format": "base64", "value": uri(1)}
+    reply = post(
+        client, "/rerank", model="turned", query=picture, input=[{"type": "text", "value": "a boat"}, picture], return_documents=True
+    )
+    assert reply["rerank"] == [{"index": 1, "relevance_score": 1.0}, {"index": 0, "relevance_score": 0.5}]
+    assert TURNED.queries[-1].images
+    assert [(c.item.text, c.item.image is not None) for c in TURNED.given[-1]] == [("a boat", False), (None, True)]
+    assert [line["index"] for line in post(client, "/rerank", model="numbers", query="q", input="0.3")["rerank"]] == [0]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "image", "value": uri(1)},
+        {"type": "image_url", "image_url": {"url": uri(1)}},
+        {"image_url": uri(1)},
+        {"type": "image_base64", "image_base64": uri(1)},
+        {"content": [{"type": "image_base64", "image_base64": uri(1)}]},
+        {"content": [{"type": "image_url", "image_url": uri(1)}]},
+        {"content": [{"type": "image", "value": uri(1)}]},
+        {"content": [{"type": "image", "image": uri(1)}]},
+    ],
+)
+@pytest.mark.parametrize("dialect", [{"documents": []}, {"documents": [], "top_k": 1}, {"passages": []}, {"input": []}])
+def test_a_picture_is_written_in_many_ways(client: TestClient, document: dict[str, Any], dialect: dict[str, Any]) -> None:
+    field = next(iter(dialect))
+    post(client, "/v1/rerank", **{**dialect, "model": "turned", field: [document]})
+    (candidate,) = TURNED.given[-1]
+    assert candidate.item.image is not None
+    assert candidate.item.image.open().getpixel((0, 0)) == coloured(1).getpixel((0, 0))
+
+
+def test_several_pictures_of_a_document_are_all_shown_side_by_side(client: TestClient) -> None:
+    parts = [{"type": "text", "text": "two views"}, *({"type": "image_url", "image_url": {"url": uri(n)}} for n in (1, 2))]
+    reply = post(client, "/v1/rerank", model="turned", documents=[{"content": parts}, {"image": uri(3)}])
+    first, second = TURNED.given[-1]
+    assert first.item.text == "two views"
+    sheet = first.item.image.open()  # type: ignore[union-attr]
+    one, other = coloured(1), coloured(2)
+    assert sheet.getpixel((0, 0)) == one.getpixel((0, 0))
+    assert sheet.getpixel((sheet.width - 1, 0)) == other.getpixel((other.width - 1, 0))
+    assert sheet.width > one.width + other.width
+    assert second.item.image.open().size == coloured(3).size  # type: ignore[union-attr]
+    assert reply["mmrerank"]["notes"] == ["documents with several pictures are shown as one picture that holds them side by side"]
+    assert "several" not in str(post(client, "/v1/rerank", model="turned", documents=[{"image": uri(3)}])["mmrerank"]["notes"])
+
+
+def test_every_dialects_clients_find_the_message_of_an_error(client: TestClient) -> None:
+    reply = client.post("/rerank", json={"query": "q", "texts": []}).json()
+    message = reply["error"]["message"]
+    assert (reply["message"], reply["detail"], reply["error_type"], reply["code"]) == (
+        message,
+        message,
+        "invalid_request_error",
+        "ValidationError",
+    )
 
 
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
@@ -246,7 +370,9 @@ def test_a_picture_in_a_text_field_is_refused_with_the_right_shape(client: TestC
         ({}, "documents.1", 'an object with "text"'),
         ({"content": []}, "documents.1.content", "at least 1"),
         ({"content": [{"type": "video_url", "video_url": {"url": "x"}}]}, "documents.1.content.0", "video_url"),
-        ({"image": uri(2), "content": [{"type": "image_url", "image_url": {"url": uri(1)}}]}, "documents.1", "one picture"),
+        ({"type": "image", "value": "AAAA"}, "documents.1", "not a picture"),
+        ({"type": "audio", "value": "AAAAA"}, "documents.1", '"type": "text" or "image"'),
+        ({"type": "text", "value": uri(1)}, "documents.1", '{"image": "data:image/png;base64,..."}'),
         (7, "documents.1", "valid string"),
     ],
 )  # fmt: skip
