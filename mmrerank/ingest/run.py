@@ -352,10 +352,15 @@ class Ingest:
     def _commit(self, works: list[_Work]) -> None:
         with self._clock.working("write"):
             for with_vectors, some in ((True, [w.record for w in works if w.whole]), (False, [w.record for w in works if w.reread])):
-                renamed, misfits = self._table.write(some, with_vectors=with_vectors)
+                renamed, misfits = self._table.write(some, with_vectors=with_vectors, new=with_vectors and self._are_new(some))
                 self._tally.renamed.update((change.field, change) for change in renamed)
                 self._tally.misfits.extend(misfits)
             self._fill([work for work in works if not work.whole])
+
+    def _are_new(self, records: list[Record]) -> bool:
+        """Whether no row has the id of any of them."""
+        ids = {record.item_id for record in records}
+        return len(ids) == len(records) and not any(record.item_id in self._rows.get(record.file, {}) for record in records)
 
     def _fill(self, works: list[_Work]) -> None:
         for slug in self._encoders:

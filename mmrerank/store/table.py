@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ import pyarrow.compute as pc
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, column_names, fitted, plain_value, renamed
 from mmrerank.store.filters import explained, for_engine
+from mmrerank.store.reading import reading, versions_in_use
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.texts import clean
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
 REPAIR = "index any of the folders of the collection again: that repairs it."
+SMALL_FILES = 8  # from so many on they are joined
+ROWS_A_FILE = 65_536  # a file of as many is never written again for being small
+TAG = "reading-"  # before the number of a version that somebody reads
 ITEMS_IN_MEMORY = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
 _KNOWN = [
     "item_id",
@@ -113,11 +118,12 @@ class Table:
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
-    def write(self, records: Sequence[Record], *, with_vectors: bool = True) -> tuple[list[Renamed], list[Misfit]]:
+    def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
 
         Args:
             with_vectors: False for rows that are there and keep their descriptors and token vectors.
+            new: whether no row has any of these ids: they are appended then, and nothing is looked for.
 
         Returns:
             the fields that are called otherwise here, and the values that their columns could not hold as they came.
@@ -135,7 +141,10 @@ class Table:
             arrow = self._as_arrow(records, fields.rows)
             if not with_vectors:
                 arrow = arrow.select([n for n in arrow.column_names if n != "encoders" and not n.startswith((PREFIX, TOKENS))])
-            self._merge(arrow, insert=with_vectors)
+            if new:
+                self._dataset = lance.write_dataset(arrow, str(self.path), mode="append")
+            else:
+                self._merge(arrow, insert=with_vectors)
         changes = {change.field: change for names in columns for change in renamed(names)}
         return list(changes.values()), fields.misfits
 
@@ -225,15 +234,44 @@ class Table:
         return len(doubles)
 
     def compact(self) -> None:
-        """Joins small files and drops versions that nobody reads any more (older than two weeks, Lance's default)."""
-        self._dataset.optimize.compact_files()
-        self._dataset.cleanup_old_versions()
+        """Joins small files once there are several of them, and drops the versions that nobody reads any more.
+
+        What was joined to full files stays as it is: an addition writes its own rows, and again at most those of the last small files.
+        """
+        small = [file for file in self._dataset.get_fragments() if file.metadata.physical_rows < ROWS_A_FILE]
+        if len(small) >= SMALL_FILES:
+            self._dataset.optimize.compact_files(target_rows_per_fragment=ROWS_A_FILE)
+            self.refresh()
+        self._drop_old_versions()
         self.refresh()
 
+    def _drop_old_versions(self) -> None:
+        """Drops every version but the newest and those that somebody reads, which are tagged for that."""
+        used = versions_in_use(self.path.parent)
+        if used is None:  # somebody opens one at this moment; the next write comes to it
+            return
+        tags = {name: int(tag["version"]) for name, tag in self._dataset.tags.list().items() if name.startswith(TAG)}
+        present = {int(entry["version"]) for entry in self._dataset.versions()}
+        for name, version in tags.items():
+            if version not in used:
+                self._dataset.tags.delete(name)
+        for version in (used & present) - set(tags.values()):
+            self._dataset.tags.create(f"{TAG}{version}", version)
+        self._dataset.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
+
     def snapshot(self) -> Snapshot:
-        """A view of the newest version that later writes do not change; of a table that needs `repair`, of the newest that does not."""
-        if not any(map(OF_ENGINE.fullmatch, self._dataset.schema.names)):
-            return Snapshot(lance.dataset(str(self.path), version=self._dataset.version))
+        """A view of the version that was opened or written last, which later writes do not change; of a table that needs `repair`, of the
+        newest that does not. Writers keep the version for as long as the view lives."""
+        return reading(self.path.parent, self._snapshot, lambda snapshot: snapshot.version)
+
+    def _snapshot(self) -> Snapshot:
+        try:
+            dataset = lance.dataset(str(self.path), version=self._dataset.version)
+        except (OSError, ValueError):  # a writer dropped that version while nobody read it
+            self.refresh()
+            dataset = lance.dataset(str(self.path), version=self._dataset.version)
+        if not any(map(OF_ENGINE.fullmatch, dataset.schema.names)):
+            return Snapshot(dataset)
         logger.warning("the table %s has a column that its engine cannot read; %s", self.path, REPAIR)
         return Snapshot(self._newest_readable())
 
