@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: processor seconds of fresh processes, beside those of the libraries that it cannot do without.
+"""What a command costs before it does anything: processor seconds of fresh processes, beside those of the libraries it cannot do without.
 
 Imports dominate. They are counted as processor time (user and system, of the process and its children), since the walls of a busy machine
 say little; take the ratios. Everything is measured in one run, round after round, so that all rows see the same machine. Two regimes: with
@@ -94,9 +94,7 @@ def main() -> None:
         regimes = {"with bytecode": {**base, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}}
         regimes["without"] = {**base, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(folder / "none")}
         results = {regime: summary(measured(rows, rounds, environment)) for regime, environment in regimes.items()}
-    print(
-        f"python {sys.version.split()[0]}, {os.cpu_count()} cores, {rounds} rounds after one that is not counted; processor seconds, medians"
-    )
+    print(f"python {sys.version.split()[0]}, {os.cpu_count()} cores, {rounds} rounds after one that is not counted; processor s, medians")
     print(f"{'':<46}" + "".join(f"{regime:>16}" for regime in results))
     for name in next(iter(results.values())):
         print(f"{name:<46}" + "".join(f"{result[name]:>16.3f}" for result in results.values()))
