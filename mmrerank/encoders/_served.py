@@ -136,7 +136,7 @@ class EmbeddingServer:
 
 def _hint(status: int) -> str:
     if status in (401, 403):
-        return "Pass the server's key: api_key=... in Python, MMRERANK_ENCODER_KEY on the command line."
+        return "Pass the key of the server where the encoder is made: build(options, api_key=...)."
     return _NO_SERVER if status in (400, 404, 405, 422, 501) else ""
 
 

@@ -151,7 +151,7 @@ def test_strange_pictures_are_taken(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("value", [(), [], None, 3, ("a", 3), [ONE, b"x"], {"text": "a"}])
 def test_what_is_no_value_is_refused(checkpoint: Path, value: Any) -> None:
-    with pytest.raises(InputError, match="takes PIL pictures|without a picture"):
+    with pytest.raises(InputError, match=r"takes PIL pictures|without a picture"):
         encoder(checkpoint).encode_fused([value])
 
 
@@ -182,7 +182,7 @@ def test_one_that_does_not_fuse_is_refused_with_the_part_for_it(tmp_path: Path) 
     from mmrerank.encoders.sentence import save_tiny as save_text_model
 
     save_text_model(tmp_path, seed=0)
-    with pytest.raises(FormatError, match="makes no one vector of a picture and a text; it takes text.*sentence/PATH"):
+    with pytest.raises(FormatError, match=r"makes no one vector of a picture and a text; it takes text.*sentence/PATH"):
         encoder(tmp_path)
 
 
