@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, column_names, fitted, plain_value, renamed
 from mmrerank.store.filters import explained, for_engine
-from mmrerank.store.reading import reading, versions_in_use
+from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.texts import clean
 from mmrerank.types import Array, Keys
@@ -247,17 +247,18 @@ class Table:
 
     def _drop_old_versions(self) -> None:
         """Drops every version but the newest and those that somebody reads, which are tagged for that."""
-        used = versions_in_use(self.path.parent)
-        if used is None:  # somebody opens one at this moment; the next write comes to it
-            return
-        tags = {name: int(tag["version"]) for name, tag in self._dataset.tags.list().items() if name.startswith(TAG)}
-        present = {int(entry["version"]) for entry in self._dataset.versions()}
-        for name, version in tags.items():
-            if version not in used:
-                self._dataset.tags.delete(name)
-        for version in (used & present) - set(tags.values()):
-            self._dataset.tags.create(f"{TAG}{version}", version)
-        self._dataset.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
+        with dropping(self.path.parent) as used:
+            if used is None:  # somebody opens one at this moment, and the next write comes to it; or there are no locks here
+                self._dataset.cleanup_old_versions(error_if_tagged_old_versions=False)  # Lance's default: older than two weeks
+                return
+            tags = {name: int(tag["version"]) for name, tag in self._dataset.tags.list().items() if name.startswith(TAG)}
+            present = {int(entry["version"]) for entry in self._dataset.versions()}
+            for name, version in tags.items():
+                if version not in used:
+                    self._dataset.tags.delete(name)
+            for version in (used & present) - set(tags.values()):
+                self._dataset.tags.create(f"{TAG}{version}", version)
+            self._dataset.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
 
     def snapshot(self) -> Snapshot:
         """A view of the version that was opened or written last, which later writes do not change; of a table that needs `repair`, of the

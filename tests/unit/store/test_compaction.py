@@ -79,7 +79,7 @@ def test_a_version_in_use_stays_until_its_reader_goes(table: Table) -> None:
     table.compact()
     assert versions_in_use(table.path.parent) == set()
     assert len(list((table.path / "_versions").iterdir())) < kept
-    assert list((table.path.parent / FOLDER).iterdir()) == []
+    assert list((table.path.parent / FOLDER).glob("*.read")) == []
 
 
 READ = """
