@@ -133,9 +133,9 @@ def explanation_lines(hit: Hit) -> list[str]:
     if hit.explanation is None:
         return []
     scores = ", ".join(f"{name} {score:.2f}".rstrip("0").rstrip(".") for name, score in hit.explanation.scores.items())
-    steps = hit.explanation.steps
+    steps = hit.explanation.steps if len(hit.explanation.steps) > 1 else ()  # of a single one the score says enough
     more = f"{len(steps) - STEPS_DRAWN} earlier; " if len(steps) > STEPS_DRAWN else ""
-    return [line for line in (scores, more + "; ".join(steps[-STEPS_DRAWN:])) if line]
+    return [line for line in (scores, more + "; ".join(steps[-STEPS_DRAWN:])) if line and line not in hit.reason]
 
 
 def _label(hit: Hit) -> str:

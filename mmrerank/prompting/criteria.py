@@ -8,7 +8,8 @@
     low = "only touches the subject"      # what the lowest grade stands for
     high = "treats it thoroughly"         # what the highest stands for
 
-A model may write criteria too (`read_criteria_answer`), for one query alone.
+A model may write criteria too (`read_criteria_answer`), for one query alone. `read_grades` reads what it makes of documents by them:
+relevance from 0 to 10, each criterion from 0 to 5.
 
 Source: ours.
 """
@@ -18,16 +19,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmrerank.errors import FormatError, UnknownName
 from mmrerank.prompting._final_part import final_part
 from mmrerank.prompting._loose_json import Flow, flows
+from mmrerank.prompting.answers import read_scores, read_table
 from mmrerank.text_files import read_toml
 
 SHIPPED = Path(__file__).parent / "criteria"
+RELEVANCE, MOST_RELEVANT, HIGHEST = "relevance", 10, 5  # a name, and the highest grade of it and of the criteria
 MOST = 12  # criteria of one file
 MOST_WRITTEN = 8  # criteria that a model writes for one query
 MOST_WEIGHT = 2.0  # of one that a model writes
@@ -81,7 +84,7 @@ def _criterion(entry: Any, path: Path) -> Criterion:
         fields = ", ".join(sorted(entry)) if isinstance(entry, Mapping) else type(entry).__name__
         raise FormatError(f"a criterion has {', '.join(sorted(FIELDS))}; got {fields or 'none'}", path=path, hint=_FORM)
     name, weight = entry["name"], entry["weight"]
-    if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower() == "relevance":
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name.lower() == RELEVANCE:
         raise FormatError(f"the name of a criterion is a word, and not relevance; got {name!r}", path=path, hint=_FORM)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
         raise FormatError(f"the weight of {name!r} is a number from 0; got {weight!r}", path=path, hint=_FORM)
@@ -108,13 +111,44 @@ def read_criteria_answer(text: str) -> tuple[Criterion, ...]:
 def _written(value: Flow) -> Criterion | None:
     fields = {pair.key.strip().lower(): " ".join(pair.value.split()) for pair in value.pairs() if isinstance(pair.value, str)}
     name, weight = fields.get("name", ""), fields.get("weight", "")
-    if not NAME.fullmatch(name) or name.lower() == "relevance" or not re.fullmatch(r"\d{1,3}(?:\.\d{1,6})?", weight):
+    if not NAME.fullmatch(name) or name.lower() == RELEVANCE or not re.fullmatch(r"\d{1,3}(?:\.\d{1,6})?", weight):
         return None
     if not fields.get("low") or not fields.get("high"):
         return None
     return Criterion(name=name, weight=min(float(weight), MOST_WEIGHT), low=fields["low"][:200], high=fields["high"][:200])
 
 
-def highest(criteria: Sequence[Criterion], most_relevant: float, grade: float) -> float:
-    """The best score that there is: of a document with the highest relevance and the highest grade in each criterion."""
-    return most_relevant + grade * sum(criterion.weight for criterion in criteria)
+def best_sum(criteria: Sequence[Criterion]) -> float:
+    """The best score that there is: of a document with the highest relevance and the highest grade in each criterion.
+
+    >>> best_sum([Criterion(name="depth", weight=0.5, low="thin", high="full")])
+    12.5
+    """
+    return MOST_RELEVANT + HIGHEST * sum(criterion.weight for criterion in criteria)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeReading:
+    """What an answer says of each document, by position from 0."""
+
+    rows: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # its grades by name, relevance always among them
+    sums: Mapping[int, float] = field(default_factory=dict)  # where an answer gives sums alone: each within 0 and the best
+    message: str = ""  # what was dropped or is not there, or why nothing could be read
+
+
+def read_grades(text: str, count: int, criteria: Sequence[Criterion]) -> GradeReading:
+    """The grades that an answer gives `count` documents, or its sums where it has no grades.
+
+    >>> read_grades('{"1": {"relevance": 7}}', 2, []).rows, read_grades("Doc: 2, Relevance: 7.5", 2, []).sums
+    ({0: {'relevance': 7.0}}, {1: 7.5})
+    """
+    names = [RELEVANCE, *(criterion.name for criterion in criteria)]
+    table = read_table(text, count, names)
+    rows = {n: {name: row[name] for name in names if name in row} for n, row in table.rows.items() if RELEVANCE in row}
+    if not rows:
+        sums = read_scores(text, count, low=0, high=best_sum(criteria))
+        return GradeReading(sums=sums.scores, message=sums.message)
+    lacking = sum(len(row) < len(names) for row in rows.values())
+    messages = [table.message, f"{lacking} of {len(rows)} lack grades, which count as 0" * bool(lacking)]
+    messages += [f"{count - len(rows)} of {count} have no relevance"] * (len(rows) < count)
+    return GradeReading(rows=rows, message="; ".join(filter(None, messages)))

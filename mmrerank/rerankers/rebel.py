@@ -24,8 +24,16 @@ from typing import Literal
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.answers import read_scores, read_table
-from mmrerank.prompting.criteria import Criterion, highest, read_criteria, read_criteria_answer
+from mmrerank.prompting.criteria import (
+    HIGHEST,
+    MOST_RELEVANT,
+    RELEVANCE,
+    Criterion,
+    best_sum,
+    read_criteria,
+    read_criteria_answer,
+    read_grades,
+)
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
 from mmrerank.prompting.queries import QUERY_PIECES, joined, query_parts
@@ -45,7 +53,6 @@ PIECES: dict[str, set[str]] = {
     "write": set(),
     "write_form": set(),
 }
-RELEVANCE, MOST_RELEVANT, HIGHEST = "relevance", 10, 5  # a name, and the highest grade of it and of the criteria
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
 
@@ -82,9 +89,7 @@ class Rebel:
         self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
-        """The candidates by F, equal ones in the incoming order; those that are dropped behind, and named in `notes.irrelevant`.
-
-        The grades of each are its explanation. One that the model leaves out stays behind without a score.
+        """The candidates by F, equal ones in the incoming order; those that are dropped behind, then those that the model left out.
 
         Raises:
             FormatError: a picture of the query cannot be opened.
@@ -98,7 +103,7 @@ class Rebel:
             answers = self.backend.generate([self._prompt(criteria, wanted, group) for group in groups], self._decoding)
             return [graded_group(answer, len(group), criteria, options.minimum) for answer, group in zip(answers, groups, strict=True)]
 
-        best = highest(criteria, MOST_RELEVANT, HIGHEST)
+        best = best_sum(criteria)
         ranking = groupwise(
             query,
             candidates,
@@ -152,22 +157,14 @@ def composite(grades: Mapping[str, float], criteria: Sequence[Criterion], minimu
 
 def graded_group(answer: Generated, count: int, criteria: Sequence[Criterion], minimum: float) -> GroupScores:
     """F of each candidate by position, with its grades; of an answer that has sums alone those."""
-    names = [RELEVANCE, *(c.name for c in criteria)]
-    table = read_table(answer.text, count, names)
-    rows = {n: row for n, row in table.rows.items() if RELEVANCE in row}
+    reading = read_grades(answer.text, count, criteria)
     lines, whole = passages(answer.text, count, noun="document"), reasoning_of(answer.text)
-    if not rows:
-        sums = read_scores(answer.text, count, low=0, high=highest(criteria, MOST_RELEVANT, HIGHEST))
-        spoken = {n: Explanation(reasoning=lines.get(n, whole)) for n in sums.scores}
-        return GroupScores(scores=sums.scores, reasons=lines, message=sums.message, explanations=spoken, cost=answer.cost)
-    lacking = sum(len(row) < len(names) for row in rows.values())
-    messages = [table.message, f"{lacking} of {len(rows)} lack grades, which count as 0" * bool(lacking)]
-    messages += [f"{count - len(rows)} of {count} have no relevance"] * (len(rows) < count)
+    scores = reading.sums or {n: composite(row, criteria, minimum) for n, row in reading.rows.items()}
     return GroupScores(
-        scores={n: composite(row, criteria, minimum) for n, row in rows.items()},
-        reasons={n: ", ".join(f"{name} {row[name]:g}" for name in names if name in row) for n, row in rows.items()},
-        message="; ".join(filter(None, messages)),
-        explanations={n: Explanation(reasoning=lines.get(n, whole), scores=row) for n, row in rows.items()},
+        scores=scores,
+        reasons=lines | {n: ", ".join(f"{name} {grade:g}" for name, grade in row.items()) for n, row in reading.rows.items()},
+        message=reading.message,
+        explanations={n: Explanation(reasoning=lines.get(n, whole), scores=reading.rows.get(n, {})) for n in scores},
         cost=answer.cost,
     )
 

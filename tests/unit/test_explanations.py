@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,9 @@ def test_the_sheet_has_the_scores_and_the_last_steps() -> None:
 
     assert explanation_lines(hit(FULL)) == ["relevance 7, depth 2.5", "1 earlier; two; three; four"]
     assert explanation_lines(hit(Explanation(reasoning="words"))) == explanation_lines(hit(None)) == []
+    repeated = replace(hit(FULL), reason="score 0.5: relevance 7, depth 2.5")
+    assert explanation_lines(repeated) == ["1 earlier; two; three; four"]
+    assert explanation_lines(hit(Explanation(steps=("one",)))) == []
     heights = [draw_sheet(SearchResult(query=QUERY, hits=(hit(one),), stages=())).height for one in (None, FULL)]
     assert heights[1] > heights[0]
 

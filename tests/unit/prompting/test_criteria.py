@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrerank.errors import FormatError
-from mmrerank.prompting.criteria import MOST_WEIGHT, SHIPPED, highest, read_criteria, read_criteria_answer
+from mmrerank.prompting.criteria import MOST_WEIGHT, SHIPPED, best_sum, read_criteria, read_criteria_answer
 
 GOOD = '{"name": "depth", "weight": 0.5, "low": "thin", "high": "full"}'
 
@@ -22,7 +22,7 @@ def test_what_ships_can_be_read(name: str) -> None:
 def test_the_general_ones_are_those_of_the_paper() -> None:
     criteria = read_criteria("general").criteria
     assert [criterion.name for criterion in criteria] == ["depth", "perspectives", "clarity", "authority", "recency"]
-    assert highest(criteria, 10, 5) == 22.5
+    assert best_sum(criteria) == 22.5
     assert read_criteria("").criteria == ()
 
 
