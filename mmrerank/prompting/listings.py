@@ -74,7 +74,7 @@ class TokenBudget:
         """The prompt over these pages; whole where it is short enough, where the backend cannot count, or where pictures make it long."""
         whole = prompt = prompt_for(pages)
         words = most = max((len(page.text.split()) for page in pages), default=0)
-        while self._counting is not None and self._tokens and (tokens := self._counting.count_tokens([prompt])[0]) > self._tokens:
+        while words and self._counting is not None and self._tokens and (tokens := self._counting.count_tokens([prompt])[0]) > self._tokens:
             if words <= 1:  # pictures and query alone are longer
                 return whole
             words = max(1, min(words - 1, words * self._tokens // tokens))

@@ -10,7 +10,7 @@ very top for every length (the released loop leaves it out unless the length fit
 
 It is the second half of a cascade; each half has its own depth and model:
 
-    --rerank "dear_pointwise(depth=100)/PATH" --rerank "dear_listwise(depth=30)/local/PATH"
+    --rerank "dear_pointwise/PATH(depth=100)" --rerank "dear_listwise(depth=30)/local/PATH"
 
 Cost per query: one generation with its reasoning a window, ceil((n - window) / step) + 1 windows: two for 30 candidates.
 """
