@@ -27,6 +27,7 @@ from mmrerank.types import (
     Candidate,
     EmbeddingSpace,
     Encoder,
+    InstructedReranker,
     Item,
     Modality,
     PartialSpace,
@@ -36,6 +37,7 @@ from mmrerank.types import (
     Retriever,
     RowRetriever,
     StreamingAnswerer,
+    innermost,
 )
 
 DEPTH = 100  # candidates that a reranker sees where nothing says how many
@@ -196,12 +198,19 @@ def search(
         stage = _timed(reranker.name, partial(reranker.rerank, query, head))
         _check_permutation(reranker.name, head, stage.ranking.candidates)
         beyond = () if stage.ranking.notes.irrelevant else tuple(map(_without_scores, rest))
-        stages.append(replace(stage, beyond=beyond))
+        stages.append(replace(stage, beyond=beyond, notes=(*stage.notes, *_instruction_notes(query, reranker))))
         order = order_after(stages[-1])
     reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))  # the last stage that gives one
     return SearchResult(
         query=query, hits=tuple(_hit(rank, candidate, reasons) for rank, candidate in enumerate(order[:k], 1)), stages=tuple(stages)
     )
+
+
+def _instruction_notes(query: Query, reranker: Reranker) -> tuple[str, ...]:
+    """That the instruction of the query means nothing to a reranker."""
+    method = innermost(reranker)
+    heeded = isinstance(method, InstructedReranker) and method.takes_instruction
+    return () if query.instruction is None or heeded else ("left aside, since this method takes none: the instruction of the query",)
 
 
 def check_count(name: str, value: Any) -> int:

@@ -134,7 +134,9 @@ def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
 def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str) -> None:
     reply = post(client, path, documents=NUMBERS, max_tokens_per_doc=9, instruction="be strict", priority=None)
-    assert reply["mmrerank"]["notes"] == ["nothing is done about: instruction, max_tokens_per_doc"]
+    unheeded = ["left aside, since this method takes none: the instruction of the query", "nothing is done about: max_tokens_per_doc"]
+    strange = ["nothing is done about: instruction, max_tokens_per_doc"]
+    assert reply["mmrerank"]["notes"] == (unheeded if path == "/v1/rerank" else strange)
 
 
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
@@ -314,3 +316,18 @@ def test_what_was_mended_is_said() -> None:
         assert post(client, "/v2/rerank", documents=documents)["meta"]["warnings"] == reply["mmrerank"]["notes"]
         metrics = client.get("/metrics").text
         assert 'mmrerank_repairs_total{stage="mm_r5",status="fallback"} 2.0' in metrics
+
+
+def test_an_instruction_reaches_the_reranker_from_the_field_of_its_dialect_or_ours(collection: Path) -> None:
+    prompts: list[str] = []
+
+    def choose(prompt: Any, choices: Any) -> list[float]:
+        prompts.append("".join(part for message in prompt for part in message.parts if isinstance(part, str)))
+        return [0.0, 0.0]
+
+    judge = "judge(recipe=qwen3_reranker, instruction='Find doors')"
+    with asked(collections=(collection,), rerankers={"judge": judge}, backend=FakeBackend(choose=choose)) as client:
+        post(client, "/v1/rerank", documents=["a red door"])
+        post(client, "/v1/rerank", documents=["a red door"], instruction="Find windows")
+        post(client, "/v2/rerank", documents=["a red door"], mmrerank={"instruction": "Find boats"})
+    assert [prompt.partition("<Instruct>: ")[2].partition("\n")[0] for prompt in prompts] == ["Find doors", "Find windows", "Find boats"]
