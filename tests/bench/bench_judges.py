@@ -140,7 +140,7 @@ def throughput(name: str, backend: Local, folder: str, candidates: Sequence[Cand
         f"{name}: judge {rates['judge']:.1f} a second, CrossEncoder {rates['CrossEncoder']:.1f}; {ratio:.2f} times ({low:.2f}-{high:.2f})"
     )
     print(f"  scores spread over {np.ptp(values):.2f}; the two ways differ by at most {apart:.1e}")
-    return {"set": name, "a_second": rates, "ratio": ratio, "ratio_low": low, "ratio_high": high, "apart": apart}
+    return {"set": name, "a_second": rates, "ratio": ratio, "ratio_low": low, "ratio_high": high, "apart": float(apart)}
 
 
 def photos(folder: Path, depth: int, side_px: int) -> dict[str, Any]:
