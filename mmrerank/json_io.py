@@ -1,6 +1,6 @@
 """Queries and candidates as JSON.
 
-    query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...]}
+    query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...], "instruction"}
     candidate   {"item_id", "text", "image", "score"}      one a line, best first
 
 A picture is a path beside the file that names it, a `file://` address, a page of a PDF (`report.pdf#page=3`) or a data URI.
@@ -24,7 +24,7 @@ from mmrerank.types import Candidate, ImageHandle, Item, Query
 if TYPE_CHECKING:
     from mmrerank.readers import BytesPicture, Limits
 
-QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images"}
+QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images", "instruction"}
 _USUAL_ALPHABET = str.maketrans("-_", "+/")
 CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number"}
 MOST = sys.float_info.max  # a whole number above it has no float
@@ -68,6 +68,7 @@ def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "q
             images=tuple(picture_from(picture, folder) for picture in fields.get("images") or ()),
             exclude_text=tuple(fields.get("exclude_text") or ()),
             exclude_images=tuple(picture_from(picture, folder) for picture in fields.get("exclude_images") or ()),
+            instruction=fields.get("instruction"),
         )
     except InputError as error:
         raise FormatError(error.message, path=path, hint=error.hint) from error
@@ -216,7 +217,7 @@ def _fields(record: Any, names: set[str], path: str | Path, line: int | None) ->
         _refuse(f"expected an object with {', '.join(sorted(names))}; got {type(record).__name__}", path, line)
     if unknown := set(record) - names:
         _refuse(f"unknown fields {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}", path, line)
-    for name in ("query_id", "item_id", "text", "document_id"):
+    for name in ("query_id", "item_id", "text", "document_id", "instruction"):
         if not isinstance(record.get(name), str | None):
             _refuse(f"{name} is a text; got {type(record[name]).__name__}", path, line)
     for name in ("images", "exclude_text", "exclude_images"):

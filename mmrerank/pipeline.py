@@ -29,6 +29,7 @@ from mmrerank.types import (
     EmbeddingSpace,
     Encoder,
     Explanation,
+    InstructedReranker,
     Item,
     Modality,
     PartialSpace,
@@ -38,6 +39,7 @@ from mmrerank.types import (
     Retriever,
     RowRetriever,
     StreamingAnswerer,
+    innermost,
 )
 
 DEPTH = 100  # candidates that a reranker sees where nothing says how many
@@ -198,13 +200,20 @@ def search(
         stage = _timed(reranker.name, partial(reranker.rerank, query, head))
         _check_permutation(reranker.name, head, stage.ranking.candidates)
         beyond = () if stage.ranking.notes.irrelevant else tuple(map(_without_scores, rest))
-        stages.append(replace(stage, beyond=beyond))
+        stages.append(replace(stage, beyond=beyond, notes=(*stage.notes, *_instruction_notes(query, reranker))))
         order = order_after(stages[-1])
     # of each item what the last stage says that says something
     reasons = ChainMap(*(dict(stage.ranking.notes.reasons) for stage in reversed(stages)))
     explanations = ChainMap(*(dict(stage.ranking.notes.explanations) for stage in reversed(stages)))
     hits = tuple(_hit(rank, candidate, reasons, explanations) for rank, candidate in enumerate(order[:k], 1))
     return SearchResult(query=query, hits=hits, stages=tuple(stages))
+
+
+def _instruction_notes(query: Query, reranker: Reranker) -> tuple[str, ...]:
+    """That the instruction of the query means nothing to a reranker."""
+    method = innermost(reranker)
+    heeded = isinstance(method, InstructedReranker) and method.takes_instruction
+    return () if query.instruction is None or heeded else ("left aside, since this method takes none: the instruction of the query",)
 
 
 def check_count(name: str, value: Any) -> int:

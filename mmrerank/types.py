@@ -791,6 +791,13 @@ class PointwiseReranker(Protocol):
 
 
 @runtime_checkable
+class InstructedReranker(Protocol):
+    """A reranker that says whether it heeds the instruction of a query."""
+
+    takes_instruction: bool
+
+
+@runtime_checkable
 class DeclaredView(Protocol):
     """What the module of a reranker declares: what it looks at of a candidate. One that declares nothing may look at all there is."""
 

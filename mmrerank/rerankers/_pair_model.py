@@ -23,8 +23,7 @@ from mmrerank.rerankers._cross_encoder import Side
 
 DTYPES: dict[str, Any] = {"auto": "auto", "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 HEADS = re.compile(r"score|classifier|head|proj")  # in the names of weights that make a score
-PEOPLE_CODE = "code of its own"
-ASKED = "A language model is asked by a recipe: judge(recipe=NAME)/local/PATH; the guide on models lists them."
+BY_RECIPE = "A language model is asked by a recipe: judge(recipe=NAME)/local/PATH; the guide on models lists them."
 OFFLINE = "Without a network, name a folder: cross_encoder/PATH."
 
 
@@ -37,7 +36,7 @@ class PairModel:
         self._prompt = prompt
         self._lock = threading.Lock()  # a tokenizer that pads changes its own state
 
-    def asked(self, prompt: str | None) -> PairModel:
+    def with_prompt(self, prompt: str | None) -> PairModel:
         """The same network with another instruction; None: the checkpoint's own."""
         other = PairModel(self.model, prompt)
         other._lock = self._lock
@@ -78,12 +77,12 @@ def load_pair_model(
         from sentence_transformers import CrossEncoder
     except ImportError as error:
         raise MissingExtra.of("sentence-transformers", "sentence", "the reranker 'cross_encoder'") from error
-    folder = _folder(name)
+    folder, place = _folder(name), _device(device)
     where: dict[str, Any] = {"local_files_only": True} if folder else {"revision": revision}
     try:
         _check_kind(name, folder, where, remote_code=remote_code)
         model = CrossEncoder(
-            str(folder or name), device=_device(device), trust_remote_code=remote_code, model_kwargs={"dtype": DTYPES[precision]}, **where
+            str(folder or name), device=place, trust_remote_code=remote_code, model_kwargs={"dtype": DTYPES[precision]}, **where
         )
         for part in _transformers_in(model):
             _check_complete(part, folder, remote_code=remote_code)
@@ -100,9 +99,9 @@ def _refusal(name: str, error: Exception, *, is_folder: bool) -> Exception:
         return error
     if "trust_remote_code" in str(error):
         hint = "If you trust it, having read it: cross_encoder/NAME(remote_code=True)."
-        return FormatError(f"the checkpoint runs {PEOPLE_CODE}, which is never done unasked", path=name, hint=hint)
+        return FormatError("the checkpoint runs code of its own, which is never done unasked", path=name, hint=hint)
     if is_folder or isinstance(error, ValueError):
-        return FormatError(f"no cross-encoder can be loaded: {_brief(error)}", path=name, hint=ASKED)
+        return FormatError(f"no cross-encoder can be loaded: {_brief(error)}", path=name, hint=BY_RECIPE)
     return BackendError(f"the hub did not give {name!r}: {_brief(error)}", hint=OFFLINE)
 
 
@@ -134,8 +133,9 @@ def _check_kind(name: str, folder: Path | None, where: dict[str, Any], *, remote
         return
     config = AutoConfig.from_pretrained(str(folder or name), trust_remote_code=remote_code, **where)
     kind = next(iter(config.architectures or [""]), "")
-    if kind and not kind.endswith("ForSequenceClassification") and PEOPLE_CODE not in kind and not getattr(config, "auto_map", None):
-        raise FormatError(f"a model of the kind {kind}, whose folder does not say how it scores a pair", path=name, hint=ASKED)
+    has_code = bool(config.to_dict().get("auto_map"))
+    if kind and not kind.endswith("ForSequenceClassification") and not has_code:
+        raise FormatError(f"a model of the kind {kind}, whose folder does not say how it scores a pair", path=name, hint=BY_RECIPE)
 
 
 def _transformers_in(module: torch.nn.Module) -> Iterator[PreTrainedModel]:
@@ -160,7 +160,7 @@ def _check_complete(model: PreTrainedModel, folder: Path | None, *, remote_code:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             what = "its head is lost, or was never trained" if kind != "unexpected_keys" else "its head is one that is not read so"
             raise FormatError(
-                f"{kind.replace('_', ' ')} in the weights: {', '.join(keys[:3])}{more}; {what}", path=folder or "", hint=ASKED
+                f"{kind.replace('_', ' ')} in the weights: {', '.join(keys[:3])}{more}; {what}", path=folder or "", hint=BY_RECIPE
             )
 
 

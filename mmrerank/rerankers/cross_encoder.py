@@ -60,6 +60,7 @@ class CrossEncoder:
     """Reranks pointwise by a network over pairs."""
 
     pointwise = True  # a score depends on the query and this candidate alone
+    takes_instruction = True
 
     def __init__(self, options: Options, model: PairModel) -> None:
         self.name = printed("cross_encoder", options, argument=True)
@@ -77,7 +78,7 @@ class CrossEncoder:
         ranking = cross_encoder(
             query,
             candidates,
-            self._model.asked(query.instruction or options.instruction or None),
+            self._model.with_prompt(query.instruction or options.instruction or None),
             modality=modality,
             words=options.words,
             query_words=options.query_words,

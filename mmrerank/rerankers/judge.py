@@ -49,6 +49,7 @@ class RecipeJudge:
     """Reranks pointwise by a recipe."""
 
     pointwise = True  # a score depends on the query and this candidate alone
+    takes_instruction = True
 
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("judge", options)

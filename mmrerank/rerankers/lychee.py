@@ -45,6 +45,7 @@ class Lychee:
     """Reranks pointwise by yes against no."""
 
     pointwise = True  # a score depends on the query and this candidate alone
+    takes_instruction = True
 
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("lychee", options)

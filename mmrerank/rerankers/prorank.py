@@ -41,6 +41,7 @@ class ProRank:
     """Reranks pointwise by 1 against 0."""
 
     pointwise = True  # a score depends on the query and this candidate alone
+    takes_instruction = True
 
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("prorank", options)

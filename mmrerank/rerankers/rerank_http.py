@@ -59,6 +59,8 @@ class Options:
 class RerankHttp:
     """Reranks by asking a service."""
 
+    takes_instruction = True  # as far as the service does, which says so itself
+
     def __init__(self, options: Options, api_key: str | None = None, *, transport: httpx.BaseTransport | None = None) -> None:
         self.name = printed("rerank_http", options)
         self._options = options
@@ -126,7 +128,7 @@ class RerankHttp:
         texts = [{"type": "text", "text": query.text}] if query.text else []
         parts = [*texts, *({"type": "image_url", "image_url": {"url": picture}} for picture in pictures)]
         excluded = [self._uri(image) for image in query.exclude_images]
-        more = {"exclude_text": list(query.exclude_text), "exclude_images": excluded}
+        more = {"exclude_text": list(query.exclude_text), "exclude_images": excluded, "instruction": query.instruction}
         beyond = {"mmrerank": {name: value for name, value in more.items() if value}} if any(more.values()) else {}
         return {**model, **beyond, "query": {"content": parts} if pictures else query.text, "return_documents": False}
 

@@ -367,7 +367,13 @@ class _Reading:
         if not (text or "").strip() and not images:
             raise RequestRefused(400, "query: it has neither text nor a picture", param="query")
         excluded = [self._picture(uri, f"mmrerank.exclude_images.{n}") for n, uri in enumerate(ours.exclude_images)]
-        return Query(text=text, images=tuple(images), exclude_text=tuple(ours.exclude_text), exclude_images=tuple(excluded))
+        return Query(
+            text=text,
+            images=tuple(images),
+            exclude_text=tuple(ours.exclude_text),
+            exclude_images=tuple(excluded),
+            instruction=ours.instruction,
+        )
 
     def candidate(self, document: str | Content, n: int) -> Candidate:
         """One document, by its place."""

@@ -44,6 +44,7 @@ class Ours(Strict):
 
     exclude_text: list[Text] = Field(default=[], max_length=16, description="What must not be there.")
     exclude_images: list[Uri] = Field(default=[], max_length=16, description="Pictures it must not be like.")
+    instruction: Text | None = Field(default=None, description="The task in a sentence, for rerankers that take one.")
     explain: bool = Field(default=True, description="Whether each result says why it stands where it stands.")
 
 
@@ -107,6 +108,7 @@ class JinaRequest(Noting):
     documents: OneOrMany = Field(examples=[["page two", {"text": "page three"}, {"image": DATA_URI}]])
     top_n: Count = None
     return_documents: bool = True
+    instruction: Text | None = Field(default=None, description="The task in a sentence, for rerankers that take one; as vLLM.")
     mmrerank: Ours = Field(default_factory=Ours)
 
     @property
@@ -116,7 +118,8 @@ class JinaRequest(Noting):
 
     @property
     def wish(self) -> Wish:
-        return Wish(model=self.model, query=self.query, documents=self.listed, ours=self.mmrerank, ignored=self.ignored)
+        ours = self.mmrerank.model_copy(update={"instruction": self.instruction or self.mmrerank.instruction})
+        return Wish(model=self.model, query=self.query, documents=self.listed, ours=ours, ignored=self.ignored)
 
 
 class TeiRequest(Noting):

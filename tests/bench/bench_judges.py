@@ -1,12 +1,12 @@
-"""What a pointwise judgement costs through `judge`, beside sentence-transformers' CrossEncoder (LogitScore) with the same model and prompts.
+"""What a pointwise judgement costs through `judge`, beside sentence-transformers' CrossEncoder (LogitScore) with the same model.
 
 Which cost dominates: the forward passes, and on a CPU with a small model what stands around them: pictures brought to patches, padding of
-batches that mix lengths, logits of a whole vocabulary at every position. The floor is the model's work alone, the ceiling is the same scores.
-Both ways are given the same 100 candidates, are asked for raw log-odds, and must agree on them; they are timed in turn in one run.
+batches that mix lengths. Both ways are given the same 100 candidates and the same prompts, are asked for raw log-odds, and must agree on
+them; they are timed in turn in one run.
 
-    python tests/bench/bench_judges.py                                       the embedded model, pictures of 72 px
-    python tests/bench/bench_judges.py --text PATH                           a language model too, over passages of unlike length
-    python tests/bench/bench_judges.py --photos ../shared/data/instance_photos/dev    what `same_object` gains or loses, with the embedded model
+    python tests/bench/bench_judges.py                       the embedded model, pictures of 72 px
+    python tests/bench/bench_judges.py --text PATH           a language model too, over passages of unlike length
+    python tests/bench/bench_judges.py --photos FOLDER       what `same_object` gains or loses on real photographs, by the embedded model
 
 One thread. Wanted: at least 2 times the candidates a second of the CrossEncoder. Times of two runs do not compare.
 """
@@ -68,7 +68,28 @@ def pictures(side_px: int) -> list[Candidate]:
 def passages() -> list[Candidate]:
     """Passages of 10 to 200 words, as many short as long ones."""
     generator = np.random.default_rng(0)
-    words = "the old mill stands by a river and was built of red stone when bread was dear in the north".split()
+    words = [
+        "the",
+        "old",
+        "mill",
+        "stands",
+        "by",
+        "a",
+        "river",
+        "and",
+        "was",
+        "built",
+        "of",
+        "red",
+        "stone",
+        "when",
+        "bread",
+        "was",
+        "dear",
+        "in",
+        "the",
+        "north",
+    ]
     texts = [
         " ".join(generator.choice(words, int(length))) for length in np.geomspace(10, 200, CANDIDATES)[generator.permutation(CANDIDATES)]
     ]
@@ -119,7 +140,7 @@ def throughput(name: str, backend: Local, folder: str, candidates: Sequence[Cand
         f"{name}: judge {rates['judge']:.1f} a second, CrossEncoder {rates['CrossEncoder']:.1f}; {ratio:.2f} times ({low:.2f}-{high:.2f})"
     )
     print(f"  scores spread over {np.ptp(values):.2f}; the two ways differ by at most {apart:.1e}")
-    return {"set": name, "a_second": rates, "ratio": ratio, "ratio_low": low, "ratio_high": high, "apart": apart}
+    return {"set": name, "a_second": rates, "ratio": ratio, "ratio_low": low, "ratio_high": high, "apart": float(apart)}
 
 
 def photos(folder: Path, depth: int, side_px: int) -> dict[str, Any]:

@@ -87,3 +87,12 @@ def test_candidates_of_another_system_are_reranked_by_descriptors_made_now() -> 
 def test_no_candidates_give_no_hits() -> None:
     source = EncodedOnTheFly(ColourEncoder(), [])
     assert rerank_candidates(Query(images=(InMemory(coloured(1)),)), [], [make("superglobal", descriptors=source)]).hits == ()
+
+
+def test_a_query_may_say_the_task_in_a_sentence(tmp_path: Path) -> None:
+    assert query_from({"text": "in red", "instruction": "Find doors"}).instruction == "Find doors"
+    assert query_from({"text": "in red", "instruction": "  "}).instruction is None
+    with pytest.raises(FormatError, match="instruction is a text; got int"):
+        query_from({"text": "in red", "instruction": 7})
+    with pytest.raises(InputError, match="the instruction of query 'query' is a text; got list"):
+        Query(text="in red", instruction=["Find doors"])  # type: ignore[arg-type]

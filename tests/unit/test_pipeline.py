@@ -119,3 +119,14 @@ def test_a_reranker_that_loses_a_candidate_is_refused() -> None:
 
     with pytest.raises(InputError, match="no permutation"):
         search(QUERY, First(), [Loses()], k=3)
+
+
+def test_an_instruction_that_a_reranker_takes_none_of_is_said_of_that_one_alone() -> None:
+    class Instructed(Judge):
+        takes_instruction = True
+
+    told = Query(query_id="q", text="anything", instruction="find it")
+    result = search(told, First(), [Judge(), Instructed()], k=2)
+    left = "left aside, since this method takes none: the instruction of the query"
+    assert [left in stage.notes for stage in result.stages] == [False, True, False]
+    assert not any(left in stage.notes for stage in search(QUERY, First(), [Judge()], k=2).stages)

@@ -15,6 +15,7 @@ from makers import InMemory, coloured, picture
 from mmrerank.backends.local import Local
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.ordering import to_unit_scale
+from mmrerank.prompting.recipes import read_recipe
 from mmrerank.rerankers.calibrated import Options as CalibratedOptions
 from mmrerank.rerankers.calibrated import build as build_calibrated
 from mmrerank.rerankers.calibrated import fit_calibration
@@ -268,7 +269,8 @@ def test_a_checkpoint_with_a_template_for_pairs_is_asked_by_it(models: Path) -> 
 
 def test_the_budget_of_a_real_tokenizer_never_touches_prefix_and_suffix(models: Path) -> None:
     backend = loaded(checkpoint(models, "qwen3"))
-    before = "<|im_start|>system\nDecide whether the Document is what the Query is after, in the sense of the Instruct. Reply with one word: yes or no."
+    recipe = read_recipe("qwen3_reranker")
+    before = f"<|im_start|>system\n{recipe.words['system']}<|im_end|>\n<|im_start|>user\n<Instruct>: {recipe.instructions['search']}\n"
     behind = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     for tokens in (230, 260, 400, 3000):
         judge = build(Options(recipe="qwen3_reranker", max_tokens=tokens), backend)

@@ -134,7 +134,7 @@ def test_scores_stay_in_the_order_of_the_documents(client: TestClient) -> None:
 IN_NVIDIA = {"passages": [{"text": number} for number in NUMBERS]}
 IN_DASHSCOPE = {"input": {"query": "q", "documents": NUMBERS}}
 IN_ELASTIC = {"input": NUMBERS}
-NOTED = "nothing is done about: instruction, max_tokens_per_doc"
+NOTED = "nothing is done about: guidance, max_tokens_per_doc"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ NOTED = "nothing is done about: instruction, max_tokens_per_doc"
 )
 def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: str, body: dict[str, Any]) -> None:
     query = {} if "text_1" in body else {"query": "q"}
-    reply = client.post(path, json={**query, **body, "max_tokens_per_doc": 9, "instruction": "be strict", "priority": None})
+    reply = client.post(path, json={**query, **body, "max_tokens_per_doc": 9, "guidance": "be strict", "priority": None})
     assert reply.headers["x-mmrerank-notes"] == NOTED
     assert reply.headers["x-mmrerank-reranked"] == "true"
     if "texts" not in body:  # a bare array has room for nothing else
@@ -259,6 +259,12 @@ def test_every_dialects_clients_find_the_message_of_an_error(client: TestClient)
         "invalid_request_error",
         "ValidationError",
     )
+
+
+def test_an_instruction_that_a_method_does_not_take_is_said(client: TestClient) -> None:
+    reply = post(client, "/v1/rerank", documents=NUMBERS, instruction="be strict")
+    assert reply["mmrerank"]["notes"] == ["left aside, since this method takes none: the instruction of the query"]
+    assert post(client, "/v2/rerank", documents=NUMBERS, instruction="be strict")["mmrerank"]["notes"] == ["nothing is done about: instruction"]
 
 
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
@@ -440,3 +446,18 @@ def test_what_was_mended_is_said() -> None:
         assert post(client, "/v2/rerank", documents=documents)["meta"]["warnings"] == reply["mmrerank"]["notes"]
         metrics = client.get("/metrics").text
         assert 'mmrerank_repairs_total{stage="mm_r5",status="fallback"} 2.0' in metrics
+
+
+def test_an_instruction_reaches_the_reranker_from_the_field_of_its_dialect_or_ours(collection: Path) -> None:
+    prompts: list[str] = []
+
+    def choose(prompt: Any, choices: Any) -> list[float]:
+        prompts.append("".join(part for message in prompt for part in message.parts if isinstance(part, str)))
+        return [0.0, 0.0]
+
+    judge = "judge(recipe=qwen3_reranker, instruction='Find doors')"
+    with asked(collections=(collection,), rerankers={"judge": judge}, backend=FakeBackend(choose=choose)) as client:
+        post(client, "/v1/rerank", documents=["a red door"])
+        post(client, "/v1/rerank", documents=["a red door"], instruction="Find windows")
+        post(client, "/v2/rerank", documents=["a red door"], mmrerank={"instruction": "Find boats"})
+    assert [prompt.partition("<Instruct>: ")[2].partition("\n")[0] for prompt in prompts] == ["Find doors", "Find windows", "Find boats"]
