@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmrerank.backends._tiny import ARCHITECTURES, save_tiny
+from mmrerank.backends._tiny import ARCHITECTURES, TEXT_ARCHITECTURES, save_tiny
 
 NAMES = tuple(ARCHITECTURES)
+TEXT_NAMES = tuple(TEXT_ARCHITECTURES)
 
 
 def saved(folder: Path, architecture: str) -> Path:

@@ -127,7 +127,7 @@ def _part(scores: ChoiceScores, start: int, stop: int) -> ChoiceScores:
     count = len(scores.logprobs)
     costs = scores.costs or tuple(_share(scores.cost, n, count) for n in range(count))
     mine = costs[start:stop]
-    return ChoiceScores(logprobs=scores.logprobs[start:stop], cost=sum(mine, Cost()), costs=mine)
+    return ChoiceScores(logprobs=scores.logprobs[start:stop], cost=sum(mine, Cost()), costs=mine, lengths=scores.lengths)
 
 
 def _share(cost: Cost, n: int, count: int) -> Cost:

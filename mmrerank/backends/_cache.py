@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generat
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-SCHEMA = 1
+SCHEMA = 2
 HIT = Cost(cached=1)
+_Row: TypeAlias = "tuple[Array, tuple[int, ...]]"  # log-probabilities of the choices of one prompt, and how many tokens each is
 
 
 class CachedBackend:
@@ -58,18 +59,18 @@ class CachedBackend:
         """Log-probabilities per prompt and choice; prompts from the cache cost nothing."""
         spent = Cost()
 
-        def ask(missing: Sequence[int]) -> Sequence[Array]:
+        def ask(missing: Sequence[int]) -> Sequence[_Row]:
             nonlocal spent
             scores = self.inner.choice_logprobs([prompts[n] for n in missing], choices)
             spent = scores.cost
-            return list(scores.logprobs)
+            return [(row, scores.lengths) for row in scores.logprobs]
 
-        def row(value: Any) -> Array:
-            return np.array(value, dtype=np.float32).reshape(len(choices))
-
-        pairs = self._through([choices_key(prompt, choices) for prompt in prompts], ask, lambda scores: scores.tolist(), row)
-        rows = np.array([scores for scores, _ in pairs], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=spent + Cost(cached=sum(not fresh for _, fresh in pairs)))
+        keys = [choices_key(prompt, choices) for prompt in prompts]
+        pairs = self._through(keys, ask, _written, lambda value: _row(value, len(choices)))
+        rows = np.array([row for (row, _), _ in pairs], dtype=np.float32).reshape(len(prompts), len(choices))
+        lengths = {lengths for (_, lengths), _ in pairs}
+        cost = spent + Cost(cached=sum(not fresh for _, fresh in pairs))
+        return ChoiceScores(logprobs=rows, cost=cost, lengths=lengths.pop() if len(lengths) == 1 else ())
 
     def _through(
         self, keys: Sequence[str], ask: Callable[[Sequence[int]], Sequence[T]], write: Callable[[T], Any], read: Callable[[Any], T]
@@ -111,11 +112,21 @@ def _open_cache(folder: Path) -> Any:
         return None
 
 
+def _written(row: _Row) -> dict[str, Any]:
+    logprobs, lengths = row
+    return {"logprobs": logprobs.tolist(), "lengths": list(lengths)}
+
+
+def _row(value: Any, choices: int) -> _Row:
+    return np.array(value["logprobs"], dtype=np.float32).reshape(choices), tuple(map(int, value["lengths"]))
+
+
 def _generated(value: Any) -> Generated:
-    logprobs = value["logprobs"]
+    logprobs, tokens = value["logprobs"], value["tokens"]
     return Generated(
         text=str(value["text"]),
         finished=value["finished"],
         logprobs=None if logprobs is None else tuple(map(float, logprobs)),
+        tokens=None if tokens is None else tuple(map(str, tokens)),
         cost=HIT,
     )

@@ -1,7 +1,7 @@
 """Prompts and answers in the words of the chat completions protocol.
 
-Field names as in OpenAI's API, which vLLM, llama.cpp, Ollama and `transformers serve` follow. Only its own fields are sent: some
-servers refuse a request with any other.
+Field names as in OpenAI's API, which vLLM, llama.cpp, Ollama and `transformers serve` follow. Only its own fields are sent, since some
+servers refuse a request with any other: with the exception of an answer begun, for which there are only vLLM's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrerank.errors import InputError
 from mmrerank.types import Cost, Decoding, Generated, Message, Prompt
 
 if TYPE_CHECKING:
@@ -22,6 +23,37 @@ if TYPE_CHECKING:
 
 MARKERS = " ▁Ġ"  # how a token of a text writes the space before it
 FILTERED = "content_filter"
+
+
+def question(prompt: Prompt) -> dict[str, Any]:
+    """The fields that hold the prompt, of a chat or, where it is raw, of a plain completion.
+
+    An answer begun is a last message of the assistant; with vLLM's two fields the template leaves it open.
+
+    Raises:
+        InputError: a raw prompt has a picture, or other messages beside it.
+    """
+    if is_raw(prompt):
+        return {"prompt": _raw(prompt)}
+    fields: dict[str, Any] = {"messages": messages(prompt)}
+    if prompt and prompt[-1].role == "assistant":
+        fields |= {"add_generation_prompt": False, "continue_final_message": True}
+    return fields
+
+
+def is_raw(prompt: Prompt) -> bool:
+    """Whether the prompt goes to the model without a chat template."""
+    return any(message.role == "raw" for message in prompt)
+
+
+def _raw(prompt: Prompt) -> str:
+    parts = [part for message in prompt for part in message.parts]
+    if len(prompt) > 1:
+        raise InputError(f"a raw message is the whole prompt; got {len(prompt)} messages", hint="Join their parts into one.")
+    if not all(isinstance(part, str) for part in parts):
+        hint = "Ask by chat messages, or run the model here with local/PATH."
+        raise InputError("a raw prompt with pictures cannot be sent: plain completions of a server take text", hint=hint)
+    return "".join(str(part) for part in parts)
 
 
 def messages(prompt: Prompt) -> list[dict[str, Any]]:
@@ -68,6 +100,37 @@ def choosing(top_logprobs: int) -> dict[str, Any]:
     return {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top_logprobs}
 
 
+def as_completion(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same wishes in the words of a plain completion, where `logprobs` is how many of the likeliest tokens are told."""
+    count = int(fields.get("top_logprobs", 0)) if fields.get("logprobs") else None
+    rest = {name: value for name, value in fields.items() if name not in ("logprobs", "top_logprobs")}
+    return rest if count is None else {**rest, "logprobs": count}
+
+
+def as_chat(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain completion as a chat's reply.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no completion.
+    """
+    choice = reply["choices"][0]
+    message = {"role": "assistant", "content": choice["text"]}
+    logprobs = choice.get("logprobs")
+    return {**reply, "choices": [{**choice, "message": message, "logprobs": None if logprobs is None else _chat_logprobs(logprobs)}]}
+
+
+def _chat_logprobs(logprobs: Mapping[str, Any]) -> dict[str, Any]:
+    if "content" in logprobs:  # llama.cpp answers both kinds in the form of a chat
+        return dict(logprobs)
+    tokens, values = logprobs["tokens"], logprobs["token_logprobs"]
+    likeliest = logprobs.get("top_logprobs") or [{}] * len(tokens)
+    content = [
+        {"token": token, "logprob": value, "top_logprobs": [{"token": t, "logprob": p} for t, p in (others or {}).items()]}
+        for token, value, others in zip(tokens, values, likeliest, strict=True)
+    ]
+    return {"content": content}
+
+
 def generated(reply: Mapping[str, Any], decoding: Decoding, seconds: float) -> Generated:
     """The answer of a reply.
 
@@ -80,10 +143,12 @@ def generated(reply: Mapping[str, Any], decoding: Decoding, seconds: float) -> G
         return Generated(text="", finished="refused", cost=cost(reply, seconds))
     text = message.get("content") or ""
     stops = [place for place in (text.find(stop) for stop in decoding.stop) if place >= 0]
+    tokens = _tokens(choice) if decoding.logprobs else None
     return Generated(
         text=text[: min(stops)] if stops else text,
         finished="length" if reason == "length" and not stops else "stop",
-        logprobs=_of_tokens(choice) if decoding.logprobs else None,
+        logprobs=None if tokens is None else tuple(float(token["logprob"]) for token in tokens),
+        tokens=None if tokens is None else tuple(str(token["token"]) for token in tokens),
         cost=cost(reply, seconds),
     )
 
@@ -133,9 +198,9 @@ class Gathering:
         return {"choices": [choice], "usage": self._usage}
 
 
-def _of_tokens(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
+def _tokens(choice: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     tokens = (choice.get("logprobs") or {}).get("content")
-    return None if tokens is None else tuple(float(token["logprob"]) for token in tokens)
+    return None if tokens is None else list(tokens)
 
 
 def first_tokens(reply: Mapping[str, Any]) -> dict[str, float]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from jinja2 import TemplateError
 
+from mmrerank.backends._rendering import Renderer
 from mmrerank.errors import InputError
-from mmrerank.types import Message, Prompt
+from mmrerank.types import Cost, Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 QWEN = "qwen"  # in the names of the families whose released examples bring pictures to size by qwen_vl_utils
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where the processor does not tell
+BROKEN = "\ufffd"  # how a letter is decoded some of whose tokens have not come yet
 PER_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # inputs that grow with the prompt
 
 
@@ -34,48 +34,93 @@ class Prepared:
     def on(self, device: torch.device) -> dict[str, Any]:
         return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in self.inputs.items()}
 
+    def costs(self, seconds: float) -> list[Cost]:
+        """What each prompt costs, of which each took so long."""
+        pairs = zip(self.lengths, self.image_lengths, strict=True)
+        return [Cost(calls=1, prompt_tokens=length, image_tokens=images, seconds=seconds) for length, images in pairs]
+
 
 class Preparer:
-    """Calls a checkpoint's processor, and knows its tokens."""
+    """Calls a checkpoint's processor, or the tokenizer of a text model, and knows its tokens."""
 
     def __init__(self, processor: Any, model: Any, name: str) -> None:
+        from transformers import PreTrainedTokenizerBase
+
         config = model.config
-        self.tokenizer = processor.tokenizer
+        settings = config.to_dict()
+        self.sees = not isinstance(processor, PreTrainedTokenizerBase)
+        self.tokenizer = processor.tokenizer if self.sees else processor
         self.tokenizer.padding_side = "left"
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.tokenizer.pad_token is None:  # what stands there is masked, so any token will do
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
+        kind = str(config.model_type)
         self._processor, self._name = processor, name
-        self._image_token = getattr(config, "image_token_id", None) or getattr(config, "image_token_index", None)
-        self._resizes = QWEN in str(getattr(config, "model_type", ""))
-        self._special = _special(processor)
+        self._render = Renderer(processor, self.tokenizer, name, kind=kind, sees=self.sees)
+        self._image_token = settings.get("image_token_id") or settings.get("image_token_index")
+        self._resizes = self.sees and QWEN in kind
+        self._context = _context(config)
         self._lock = threading.Lock()  # a tokenizer that pads changes its own state
-        self.ids_of = lru_cache(maxsize=256)(self._ids_of)
+        self.ids_of = lru_cache(maxsize=1024)(self._ids_of)
         self._picture_tokens = lru_cache(maxsize=4096)(self._picture_tokens_of)
         ends = model.generation_config.eos_token_id
         end_ids = [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id]
         self.ends = frozenset(int(end) for end in end_ids if end is not None)
 
-    def __call__(self, prompts: Sequence[Prompt]) -> Prepared:
+    def __call__(self, prompts: Sequence[Prompt], *, longer: int = 0) -> Prepared:
         """One batch.
 
+        Args:
+            longer: how many tokens will follow each prompt at most, which the model's context has to hold too.
+
         Raises:
-            InputError: the processor does not take the prompt.
+            InputError: the checkpoint does not take a prompt, or it is longer than the model's context.
+            FormatError: the checkpoint has no chat template, and a prompt needs it.
         """
-        pictures = [self._sized(picture) for prompt in prompts for picture in _pictures(prompt)]
-        try:
-            texts = [self._template(prompt) for prompt in prompts]
-            with self._lock:
-                features = self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt")
-        except (ValueError, TemplateError) as error:
-            raise InputError(f"the processor of {self._name!r} does not take the prompt: {error}") from error
+        texts = [self._render(prompt).text for prompt in prompts]
+        features = self._seen(texts, prompts) if self.sees else self._read(texts)
         lengths = features["attention_mask"].sum(dim=1).tolist()
+        self._check_context(max(lengths, default=0), longer)
         image_lengths = (
             (features["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
         )
         return Prepared(inputs=dict(features), lengths=lengths, image_lengths=image_lengths)
 
+    def _seen(self, texts: list[str], prompts: Sequence[Prompt]) -> Any:
+        pictures = [self._sized(picture) for prompt in prompts for picture in _pictures(prompt)]
+        try:
+            with self._lock:
+                return self._processor(text=texts, images=pictures or None, padding=True, return_tensors="pt", add_special_tokens=False)
+        except ValueError as error:
+            raise InputError(f"the processor of {self._name!r} does not take the prompt: {error}") from error
+
+    def _read(self, texts: list[str]) -> Any:
+        with self._lock:
+            return self.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
+
+    def _check_context(self, length: int, longer: int) -> None:
+        if self._context is not None and length + longer > self._context:
+            behind = f" and {longer} behind it" if longer else ""
+            message = f"a prompt has {length} tokens{behind}; the context of {self._name!r} holds {self._context}"
+            raise InputError(message, hint="Show less of each item, fewer items a prompt, or smaller pictures; nothing is cut unasked.")
+
+    def text(self, prompt: Prompt) -> str:
+        """The whole text that the model reads for a prompt, each picture as its placeholder."""
+        return self._render(prompt).text
+
+    def begun(self, prompt: Prompt) -> str:
+        """The end of the prompt that choices go on from, where it is no template's; "" else. `ids_of` takes it."""
+        return self._render(prompt).begun
+
+    def extents(self, prompts: Sequence[Prompt]) -> list[int]:
+        """How long prompts are as tokens: exact where there are no pictures, else pictures as the processor counts them and
+        letters by four."""
+        if self.sees or not prompts:
+            return [self.extent(prompt) for prompt in prompts]
+        with self._lock:
+            return [len(ids) for ids in self.tokenizer([self.text(one) for one in prompts], add_special_tokens=False)["input_ids"]]
+
     def extent(self, prompt: Prompt) -> int:
-        """How long a prompt is as tokens: pictures as the processor counts them, letters by four."""
+        """About how long one prompt is as tokens."""
         parts = [part for message in prompt for part in message.parts]
         return sum(len(part) // 4 if isinstance(part, str) else self._picture_tokens(part.height, part.width) for part in parts)
 
@@ -99,43 +144,41 @@ class Preparer:
         except ValueError:  # a picture too narrow for it; the processor takes some more
             return picture
 
-    def _template(self, prompt: Prompt) -> str:
-        if not prompt:
-            raise ValueError("it has no message")
-        conversation = [{"role": message.role, "content": self._content(message)} for message in prompt]
-        return str(self._processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-
-    def _content(self, message: Message) -> list[dict[str, Any]]:
-        return [{"type": "text", "text": self._plain(part)} if isinstance(part, str) else {"type": "image"} for part in message.parts]
-
-    def _plain(self, text: str) -> str:
-        """The text with a space in each special token, which only the chat template may write."""
-        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
-
-    def _ids_of(self, choice: str) -> tuple[int, ...]:
-        """The tokens of a choice as the model would begin its answer with them.
+    def _ids_of(self, choice: str, begun: str = "") -> tuple[int, ...]:
+        """The tokens of a choice as the model would write them.
 
         A tokenizer that marks the beginning of words (SentencePiece) writes that mark before a text that stands alone. It
-        belongs there where the template ends in a letter ("ASSISTANT:", as LLaVA was trained), not behind a line break.
+        belongs there where the template ends in a letter ("ASSISTANT:", as LLaVA was trained), not behind a line break, and not
+        behind an answer begun or a raw prompt, which the choice goes on from letter by letter.
+
+        Args:
+            begun: the end of what the choice goes on from; "" where the template opens the answer.
         """
         alone = self._tokens(choice)
-        opening = self._opening
-        if not opening[-1:].isspace():
+        opening = self._render.opening
+        if not begun and not opening[-1:].isspace():
             return alone
-        head, whole = self._tokens(opening), self._tokens(opening + choice)
-        return whole[len(head) :] if whole[: len(head)] == head else alone
+        for start in (begun, "\n") if begun else (opening,):  # a line break, where a token would reach over the boundary
+            head, whole = self._tokens(start), self._tokens(start + choice)
+            if whole[: len(head)] == head:
+                return whole[len(head) :]
+        return alone
 
     def _tokens(self, text: str) -> tuple[int, ...]:
         with self._lock:
             return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    @cached_property
-    def _opening(self) -> str:
-        """A prompt as the template writes it, up to where the answer begins."""
-        try:
-            return self._template((Message(role="user", parts=("a",)),))
-        except (ValueError, TemplateError):
-            return ""
+    def cut(self, text: str, tokens: int) -> str:
+        """The beginning of a text that is at most so many tokens; whole letters, and the text itself where it is short enough."""
+        with self._lock:
+            encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+        if len(ids) <= tokens:
+            return text
+        end = offsets[tokens - 1][1] if tokens > 0 else 0
+        while end and len(self._tokens(text[:end])) > tokens:  # a letter of several tokens, or a word that is written otherwise alone
+            end -= 1
+        return text[:end]
 
     def is_end(self, token: int) -> bool:
         return token in self.ends
@@ -150,18 +193,27 @@ class Preparer:
     def text_of(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
+    def pieces_of(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        """The text that each token of an answer adds, so that together they are its text; "" for one that only begins a letter."""
+        pieces: list[str] = []
+        start, read = 0, 0  # of the tokens that are decoded once more, since what a token says may depend on those before it
+        for end in range(1, len(tokens) + 1):
+            before, whole = self.text_of(tokens[start:read]), self.text_of(tokens[start:end])
+            is_broken = whole.endswith(BROKEN) and end < len(tokens)
+            pieces.append("" if is_broken else whole[len(before) :])
+            if not is_broken and pieces[-1]:
+                start, read = read, end
+        return tuple(pieces)
+
 
 def _pictures(prompt: Prompt) -> list[Image]:
     return [part for message in prompt for part in message.parts if not isinstance(part, str)]
 
 
-def _special(processor: Any) -> re.Pattern[str]:
-    """Finds every special token of two letters or more, the placeholders of pictures among them."""
-    contents = [token.content for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
-    placeholders = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
-    words = {*contents, *processor.tokenizer.all_special_tokens, *(word for word in placeholders if isinstance(word, str))}
-    longest_first = sorted((word for word in words if len(word) > 1), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+def _context(config: Any) -> int | None:
+    """How many positions the model has; None where it does not say."""
+    positions = config.get_text_config().to_dict().get("max_position_embeddings")
+    return int(positions) if isinstance(positions, int) and positions > 0 else None
 
 
 def extended(inputs: dict[str, Any], tokens: Sequence[int]) -> dict[str, Any]:

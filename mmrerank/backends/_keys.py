@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.types import Decoding, Prompt
+from mmrerank.types import Decoding, Markup, Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +29,8 @@ def _messages(prompt: Prompt) -> list[Any]:
 
 
 def _part(part: str | Image) -> Any:
+    if isinstance(part, Markup):
+        return {"markup": str(part)}  # control tokens in it are read as tokens, in a plain text of the same letters they are not
     if isinstance(part, str):
         return part
     pixels = hashlib.sha256(part.tobytes()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,21 @@ TEMPLATE = """\
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}"""
+TEXT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
 TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
 
 
 def save_tiny(folder: Path, architecture: str, *, seed: int) -> None:
-    """Writes a checkpoint of one of `ARCHITECTURES` that loads without a network."""
+    """Writes a checkpoint of one of `ARCHITECTURES`, `TEXT_ARCHITECTURES` or `OTHERS` that loads without a network."""
     tokenizer = _tokenizer()
     torch.manual_seed(seed)
-    model, processor = ARCHITECTURES[architecture](tokenizer)
+    model, processor = {**ARCHITECTURES, **TEXT_ARCHITECTURES, **OTHERS}[architecture](tokenizer)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -69,6 +77,21 @@ def _qwen2_5_vl(tokenizer: Any) -> tuple[Any, Any]:
         chat_template=TEMPLATE.replace("PICTURE", "<|vision_start|><|image_pad|><|vision_end|>"),
     )
     return t.Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def _qwen2_vl(tokenizer: Any) -> tuple[Any, Any]:
+    import transformers as t
+
+    vision = {"depth": 2, "embed_dim": 32, "num_heads": 2, "hidden_size": 32, "mlp_ratio": 2}
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0}
+    config = t.Qwen2VLConfig(text_config=_text(tokenizer, rope_parameters=rope), vision_config=vision, **_ids(tokenizer))
+    processor = t.Qwen2VLProcessor(
+        image_processor=t.Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28, "longest_edge": 112 * 112}),
+        tokenizer=tokenizer,
+        video_processor=t.Qwen2VLVideoProcessor(),
+        chat_template=TEMPLATE.replace("PICTURE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    return t.Qwen2VLForConditionalGeneration(config), processor
 
 
 def _qwen3_vl(tokenizer: Any) -> tuple[Any, Any]:
@@ -143,9 +166,38 @@ def _llava_onevision(tokenizer: Any) -> tuple[Any, Any]:
     return t.LlavaOnevisionForConditionalGeneration(config), processor
 
 
+def _text_model(tokenizer: Any, kind: str, head: str = "ForCausalLM", **more: Any) -> tuple[Any, Any]:
+    import transformers as t
+
+    tokenizer.chat_template = TEXT_TEMPLATE
+    config = getattr(t, f"{kind}Config")(**_text(tokenizer, **more))
+    return getattr(t, f"{kind}{head}")(config), tokenizer
+
+
+def _gpt2(tokenizer: Any) -> tuple[Any, Any]:
+    """A model whose positions are absolute: it notices where padding is counted."""
+    import transformers as t
+
+    tokenizer.chat_template = TEXT_TEMPLATE
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    config = t.GPT2Config(vocab_size=len(tokenizer), n_positions=1024, n_embd=32, n_layer=2, n_head=2, tie_word_embeddings=True, **ends)
+    return t.GPT2LMHeadModel(config), tokenizer
+
+
 ARCHITECTURES: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen2_vl": _qwen2_vl,
     "qwen3_vl": _qwen3_vl,
     "llava": _llava,
     "llava_onevision": _llava_onevision,
+}
+TEXT_ARCHITECTURES: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "llama": partial(_text_model, kind="Llama"),
+    "qwen2": partial(_text_model, kind="Qwen2"),
+    "qwen3": partial(_text_model, kind="Qwen3", head_dim=16),
+    "gpt2": _gpt2,
+}
+OTHERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {  # of which `local` reads the states at most
+    "qwen3_classifier": partial(_text_model, kind="Qwen3", head="ForSequenceClassification", head_dim=16, num_labels=1),
+    "qwen3_headless": partial(_text_model, kind="Qwen3", head="Model", head_dim=16),
 }

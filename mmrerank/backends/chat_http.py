@@ -13,6 +13,9 @@ or without a space before it are counted together: which of them begins an answe
 opinion. A choice below the likeliest is -inf; that none is among them is an error. Log-probabilities: vLLM, llama.cpp since
 December 2024, OpenAI. Not: `transformers serve` (tried with 5.23), which leaves the fields aside, and older Ollama.
 
+A last message of the assistant is an answer begun: it goes out with `continue_final_message` and `add_generation_prompt` as vLLM
+and, since May 2026, llama.cpp take them. A "raw" prompt goes to `/completions`, which takes text only.
+
 Worth knowing: servers apply the sampling defaults of the checkpoint's `generation_config.json` beside what is asked here, a
 repetition penalty among them (vLLM: `--generation-config vllm` turns that off). `transformers serve` 5.23 fails on stop strings
 for models that take pictures; `server_stops=False` cuts the answer here instead.
@@ -68,7 +71,7 @@ class ChatHttp:
         base, self.model = _address(options.server)
         self.name = printed("chat_http", dataclasses.replace(options, server=f"{base}#{self.model}"), argument=True)
         self.concurrency = options.concurrency
-        self._url = f"{base}/chat/completions"
+        self._base, self._url = base, f"{base}/chat/completions"
         self._options = options
         self._key = (api_key or "").strip()
         self._client = _client(httpx.URL(base), self._key, options, transport)
@@ -86,18 +89,19 @@ class ChatHttp:
         return self._each(partial(self._generated, decoding=decoding), prompts)
 
     def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
-        """The answer to one prompt, whose text `on_text` gets as it comes; in one piece where a stop string has to be looked for.
+        """The answer to one prompt, whose text `on_text` gets as it comes; in one piece where a stop string has to be looked for,
+        and of a raw prompt.
 
         Raises:
             BackendError: as in `generate`, or the answer breaks off.
         """
         decoding, start = decoding or Decoding(), time.perf_counter()
-        if decoding.stop:
+        if decoding.stop or wire.is_raw(prompt):
             (whole,) = self.generate([prompt], decoding)
             on_text(whole.text)
             return whole
         fields = wire.generation(decoding, server_stops=self._options.server_stops)
-        body = {"model": self.model, "messages": wire.messages(prompt), **fields, "stream": True}
+        body = {"model": self.model, **wire.question(prompt), **fields, "stream": True}
         gathering = wire.Gathering()
         try:
             for line in post_lines(self._client, self._url, body, self._retry_policy, threading.Event()):
@@ -168,8 +172,12 @@ class ChatHttp:
         return row, self._read(reply, partial(wire.cost, seconds=time.perf_counter() - start))
 
     def _reply(self, prompt: Prompt, fields: Mapping[str, Any], cancellation: threading.Event) -> Any:
-        body = {"model": self.model, "messages": wire.messages(prompt), **fields}
-        return post(self._client, self._url, body, self._retry_policy, cancellation)
+        body = {"model": self.model, **wire.question(prompt)}
+        if not wire.is_raw(prompt):
+            return post(self._client, self._url, {**body, **fields}, self._retry_policy, cancellation)
+        url = f"{self._base}/completions"
+        reply = post(self._client, url, {**body, **wire.as_completion(fields)}, self._retry_policy, cancellation)
+        return self._read(reply, wire.as_chat)
 
     def _read(self, reply: Any, reader: Callable[[Any], T]) -> T:
         try:
@@ -200,6 +208,8 @@ def _hint(refusal: RequestRefused, url: str) -> str:
     if refusal.status in (404, 405, 501):
         models = f"{url.removesuffix('chat/completions')}models"
         return f"{models} lists what the server has. Where that is not there either, it is no chat server. {_FORM}"
+    if refusal.status in (400, 422) and any(word in message for word in ("continue_final_message", "add_generation_prompt")):
+        return "The server does not continue an answer that was begun; vLLM and llama.cpp do. Or run the model here with local/PATH."
     if 300 <= refusal.status < 400:
         return "Redirects are not followed, since pictures would go along; name the address it leads to."
     if refusal.status in (400, 422) and "logprob" in message:

@@ -1,18 +1,23 @@
-"""An MLLM in this process: any image-text-to-text checkpoint of transformers, from a folder or from the hub.
+"""A model in this process: any image-text-to-text or causal language model of transformers, from a folder or from the hub.
 
-    local/PATH                              a folder with config, weights, tokenizer, processor and chat template
+    local/PATH                              a folder with config, weights, tokenizer, chat template, and the processor of what sees
     local/Qwen/Qwen2.5-VL-7B-Instruct       a name on the hub, fetched once by transformers
 
-The chat template and the processor are the checkpoint's own. Pictures for the Qwen-VL families go through `qwen_vl_utils` first, as
+Which of the two it is, its configuration says. A text model takes no pictures: a prompt with one is an error that says so. The chat
+template and the processor are the checkpoint's own. Pictures for the Qwen-VL families go through `qwen_vl_utils` first, as
 in their released examples: the patch grids are the same as without, the pixels mostly differ by no more than two of 256 levels
 (tried: qwen-vl-utils 0.0.14 beside transformers 5.23). Pictures too narrow for it go to the processor as they are.
 
+A last message of the assistant is an answer begun that the model goes on with; a "raw" prompt is read as it stands, behind what the
+tokenizer puts before every text.
+
 Of a checkpoint's generation config only the end tokens and what the architecture needs are used: greedy is greedy, whatever
 sampling or penalty it suggests. Special tokens written in a prompt's text are taken apart, so that a page that says
-`<|image_pad|>` or `</s>` is read as those letters.
+`<|image_pad|>` or `</s>` is read as those letters; those in `Markup` are tokens.
 
 Results do not depend on the other prompts of a call, up to rounding: prompts of a batch are padded on the left and masked, and
-log-probabilities are computed in float32. Sampled answers are made one by one, each from the seed alone.
+log-probabilities are computed in float32. Sampled answers are made one by one, each from the seed alone. A prompt longer than the
+model's context is an error that says how long it is; nothing is cut.
 
 Cost: choices that are one token take one forward pass a prompt; choices of several tokens one more pass each.
 """
@@ -22,31 +27,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
-from mmrerank.backends._checkpoint import device_of, load, weights_hash_of
+from mmrerank.backends._budget import TOKENS_AT_ONCE, TokenBudget
+from mmrerank.backends._checkpoint import Source, device_of, load, weights_hash_of
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
+from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer, extended
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 PROMPTS_AT_ONCE = 64
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
+_Tokens: TypeAlias = "tuple[tuple[int, ...], ...]"  # of each choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    model: str = ""  # folder or name on the hub
-    revision: str = "main"  # of a name on the hub
+    model: str = ""  # folder, FOLDER/FILE.gguf, or name on the hub
+    revision: str = "main"  # of a name on the hub; the printed name says which commit that was
+    base: str = ""  # of a LoRA adapter: the model that it changes, where that is not the one it records
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: as saved on a GPU, fp32 on a CPU
-    device: str = runtime_option("auto")
-    batch_size: int | None = runtime_option(None)
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"  # auto: what transformers takes, SDPA as a rule
+    remote_code: bool = False  # True runs Python files that the checkpoint brings, with your rights
+    device: str = runtime_option("auto")  # cpu, cuda:1, ...; spread: over all GPUs, and the CPU for what they do not hold
+    batch_size: int | None = runtime_option(None)  # prompts at once, at most
 
 
 class Local:
@@ -55,22 +65,24 @@ class Local:
     batches = True  # the prompts of one call share forward passes
 
     def __init__(self, options: Options) -> None:
-        self.name = printed("local", options, argument=True)
         if options.batch_size is not None and options.batch_size < 1:
             raise InputError(f"batch_size is 1 or more; got {options.batch_size}")
         self.device = device_of(options.device)
-        self._model, processor = load(options.model, options.revision, options.precision, self.device)
-        self._prepare = Preparer(processor, self._model, options.model)
+        self._source = Source(name=options.model, revision=options.revision, base=options.base, remote_code=options.remote_code)
+        self._checkpoint = load(self._source, options.precision, options.device, options.attention)
+        self.name = printed("local", _pinned(options, self._checkpoint.commit), argument=True)
+        self._model = self._checkpoint.network
+        self._prepare = Preparer(self._checkpoint.processor, self._model, options.model)
         self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
+        self._network = Network(self._model, sees=self._prepare.sees)
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
-        self._batch_tokens = TOKENS_AT_ONCE.get(self.device.type, 4096)
-        self._checkpoint = options.model
+        self._budget = TokenBudget(self.name, TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"]))
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
 
     @cached_property
     def weights_hash(self) -> str:
         """16 hex digits: of the SHA-256 of a folder's weights, tokenizer, template and settings; of the commit for a name on the hub."""
-        return weights_hash_of(self._checkpoint, self._model.config)
+        return weights_hash_of(self._source, self._checkpoint)
 
     def single_token(self, choice: str) -> bool:
         """Whether the model says this in one token."""
@@ -84,6 +96,10 @@ class Local:
         """
         return [self._prepare([prompt]).lengths[0] for prompt in prompts]
 
+    def cut(self, text: str, tokens: int) -> str:
+        """The beginning of the text that is at most so many tokens; the text itself where it is short enough."""
+        return self._prepare.cut(text, tokens)
+
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt.
 
@@ -92,60 +108,87 @@ class Local:
                 a stop string is empty.
         """
         decoding = checked(decoding or Decoding())
-        size = self._batch_size if decoding.temperature == 0 else 1
+        self._check_answers()
         answers: dict[int, Generated] = {}
-        for positions in self._batches(prompts, size):
-            prepared = self._prepare([prompts[n] for n in positions])
+
+        def batch(positions: list[int]) -> None:
+            prepared = self._prepare([prompts[n] for n in positions], longer=1)
             answers.update(zip(positions, self._generated(prepared, decoding), strict=True))
+
+        self._budget.run(self._prepare.extents(prompts), self._batch_size if decoding.temperature == 0 else 1, batch)
         return [answers[n] for n in range(len(prompts))]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """(n_prompts, n_choices) log-probabilities at the first generated position; of several tokens, the sum of theirs.
 
+        `lengths` says how many tokens each choice is; it is empty where that depends on how a prompt ends.
+
         Raises:
-            InputError: a choice is empty.
+            InputError: a choice is empty, or as in `generate`.
         """
-        ids = [self._prepare.ids_of(choice) for choice in choices]
-        if any(not tokens for tokens in ids):
-            raise InputError(f"a choice needs at least one token; got {list(choices)}")
+        self._check_answers()
         rows = np.empty((len(prompts), len(choices)), dtype=np.float32)
         costs: dict[int, Cost] = {}
-        for positions in self._batches(prompts, self._batch_size):
-            prepared = self._prepare([prompts[n] for n in positions])
-            with self._lock:
-                start = time.perf_counter()  # the wait for others is not this model's work
-                rows[positions] = self._choice_rows(prepared, ids)
-                seconds = (time.perf_counter() - start) / len(positions)
-            tokens = zip(positions, prepared.lengths, prepared.image_lengths, strict=True)
-            costs |= {n: Cost(calls=1, prompt_tokens=length, image_tokens=images, seconds=seconds) for n, length, images in tokens}
+        groups = self._by_tokens(prompts, choices)
+        for ids, group in groups.items():
+
+            def batch(members: list[int], ids: _Tokens = ids, group: list[int] = group) -> None:
+                positions = [group[n] for n in members]
+                prepared = self._prepare([prompts[n] for n in positions], longer=max(map(len, ids)))
+                with self._lock:
+                    start = time.perf_counter()  # the wait for others is not this model's work
+                    rows[positions] = self._choice_rows(prepared, ids)
+                    seconds = (time.perf_counter() - start) / len(positions)
+                costs.update(zip(positions, prepared.costs(seconds), strict=True))
+
+            self._budget.run(self._prepare.extents([prompts[n] for n in group]), self._batch_size, batch)
         each = tuple(costs[n] for n in range(len(prompts)))
-        return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each)
+        lengths = {tuple(map(len, ids)) for ids in groups}
+        return ChoiceScores(logprobs=rows, cost=sum(each, Cost()), costs=each, lengths=lengths.pop() if len(lengths) == 1 else ())
+
+    def embed(self, prompts: Sequence[Prompt]) -> Array:
+        """(n, D) float32 hidden states of the last layer, behind its norm, at each prompt's last token; not unit rows.
+
+        Raises:
+            InputError: as in `generate`.
+        """
+        rows = np.empty((len(prompts), self._model.config.get_text_config().hidden_size), dtype=np.float32)
+
+        def batch(positions: list[int]) -> None:
+            prepared = self._prepare([prompts[n] for n in positions])
+            with self._lock, torch.inference_mode():
+                rows[positions] = self._network.states(prepared.on(self._network.device)).cpu().numpy()
+
+        self._budget.run(self._prepare.extents(prompts), self._batch_size, batch)
+        return rows
 
     # ------------------------------------------------------------------
 
-    def _batches(self, prompts: Sequence[Prompt], size: int) -> list[list[int]]:
-        """Positions of the prompts in batches of like length, so that little is padding and none is too large."""
-        extents = [self._prepare.extent(prompt) for prompt in prompts]
-        batches: list[list[int]] = []
-        for n in sorted(range(len(prompts)), key=extents.__getitem__):
-            full = not batches or len(batches[-1]) >= size or (len(batches[-1]) + 1) * extents[n] > self._batch_tokens
-            if full:
-                batches.append([])
-            batches[-1].append(n)
-        return batches
+    def _by_tokens(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> dict[_Tokens, list[int]]:
+        """Positions of the prompts by the tokens of the choices, which depend on an answer begun. One group, as a rule."""
+        groups: dict[_Tokens, list[int]] = {}
+        for n, begun in enumerate([self._prepare.begun(prompt) for prompt in prompts] or [""]):
+            ids = tuple(self._prepare.ids_of(choice, begun) for choice in choices)
+            if any(not tokens for tokens in ids):
+                raise InputError(f"a choice needs at least one token; got {list(choices)}")
+            groups.setdefault(ids, []).extend([n] if prompts else [])
+        return groups
+
+    def _check_answers(self) -> None:
+        if self._checkpoint.silence:
+            raise InputError(self._checkpoint.silence)
 
     @torch.inference_mode()
     def _choice_rows(self, prepared: Prepared, choices: Sequence[Sequence[int]]) -> Array:
         """(batch, n_choices): the first tokens from one pass over the prompts, further tokens from one pass a choice."""
-        inputs = prepared.on(self.device)
-        first = self._model(**inputs, logits_to_keep=1).logits[:, -1].float().log_softmax(-1)  # (batch, vocabulary)
+        inputs = prepared.on(self._network.device)
+        first = self._network.logits(inputs)[:, -1].log_softmax(-1)  # (batch, vocabulary)
         rows = first[:, [tokens[0] for tokens in choices]].clone()
         for n, tokens in enumerate(choices):
             if len(tokens) > 1:
-                longer = extended(inputs, tokens[:-1])
-                steps = self._model(**longer, logits_to_keep=len(tokens) - 1).logits.float().log_softmax(-1)
-                rest = torch.tensor(tokens[1:], device=self.device)
-                rows[:, n] += steps[:, torch.arange(len(rest), device=self.device), rest].sum(-1)
+                steps = self._network.logits(extended(inputs, tokens[:-1]), last=len(tokens) - 1).log_softmax(-1)
+                rest = torch.tensor(tokens[1:], device=steps.device)
+                rows[:, n] += steps[:, torch.arange(len(rest), device=steps.device), rest].sum(-1)
         return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
     def _generated(self, prepared: Prepared, decoding: Decoding) -> list[Generated]:
@@ -158,7 +201,7 @@ class Local:
     @torch.inference_mode()
     def _tokens(self, prepared: Prepared, decoding: Decoding) -> tuple[list[list[int]], list[list[float]]]:
         """The tokens of each answer up to its end, with the end itself where it came, and their log-probabilities."""
-        inputs = prepared.on(self.device)
+        inputs = prepared.on(self._network.device)
         start = inputs["input_ids"].shape[1]
         stops = StopStrings(decoding.stop, start, self._prepare.text_of)
         how = settings(decoding, self._prepare.ends, self._prepare.tokenizer.pad_token_id)
@@ -183,6 +226,7 @@ class Local:
             text=text[: min(stops)] if stops else text,
             finished="stop" if ended else "length",
             logprobs=tuple(logprobs) if decoding.logprobs else None,
+            tokens=self._prepare.pieces_of(tokens) if decoding.logprobs else None,
             cost=Cost(
                 calls=1,
                 prompt_tokens=prepared.lengths[n],
@@ -191,6 +235,11 @@ class Local:
                 seconds=seconds,
             ),
         )
+
+
+def _pinned(options: Options, commit: str) -> Options:
+    """The options with the commit that a revision came to, so that the printed name still means it when a branch has moved on."""
+    return replace(options, revision=commit) if commit else options
 
 
 def build(options: Options) -> Local:

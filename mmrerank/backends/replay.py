@@ -3,9 +3,10 @@
     replay/FILE.jsonl                            answers from the recording; an unknown question is an error
     replay(file='FILE.jsonl', record='NAME')     asks the backend of that name what is not recorded yet, and records it
 
-A line is one answer: `{"key", "text", "finished"}`, with `logprobs` where they were asked for, or `{"key", "choices":
-[log-probabilities]}`. The key is that of the cache: the prompt with its pictures' pixels, and everything that moves the answer. A
-recording holds answers of one model. Several processes may record into one file; a line that a kill cut short is left aside.
+A line is one answer: `{"key", "text", "finished"}`, with `logprobs` and `tokens` where they were asked for, or `{"key", "choices":
+[log-probabilities]}`, with `lengths`, the tokens of each choice, where the model shows them. The key is that of the cache: the prompt
+with its pictures' pixels, and everything that moves the answer. A recording holds answers of one model. Several processes may record
+into one file; a line that a kill cut short is left aside.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Replay:
         keys = [choices_key(prompt, choices) for prompt in prompts]
         costs = self._complete(keys, lambda missing: self._choose([prompts[n] for n in missing], choices))
         rows = np.array([self._lines[key]["choices"] for key in keys], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()))
+        lengths = {tuple(self._lines[key].get("lengths", ())) for key in keys}
+        return ChoiceScores(logprobs=rows, cost=sum(costs, Cost()), lengths=lengths.pop() if len(lengths) == 1 else ())
 
     def _complete(self, keys: Sequence[str], ask: Callable[[Sequence[int]], list[tuple[dict[str, Any], Cost]]]) -> list[Cost]:
         """Records what is missing; the cost of each key, which is one call for a recorded answer too."""
@@ -80,7 +82,8 @@ class Replay:
     def _choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> list[tuple[dict[str, Any], Cost]]:
         scores = self._source().choice_logprobs(prompts, choices)
         costs = [scores.cost] + [Cost()] * (len(prompts) - 1)
-        return [({"choices": [float(value) for value in row]}, cost) for row, cost in zip(scores.logprobs, costs, strict=True)]
+        more = {"lengths": list(scores.lengths)} if scores.lengths else {}
+        return [({"choices": [float(value) for value in row], **more}, cost) for row, cost in zip(scores.logprobs, costs, strict=True)]
 
     def _source(self) -> Backend:
         if self._backend is None:
@@ -90,13 +93,23 @@ class Replay:
 
 
 def _line(answer: Generated) -> dict[str, Any]:
-    line = {"text": answer.text, "finished": answer.finished}
-    return line if answer.logprobs is None else {**line, "logprobs": list(answer.logprobs)}
+    line: dict[str, Any] = {"text": answer.text, "finished": answer.finished}
+    if answer.logprobs is not None:
+        line["logprobs"] = list(answer.logprobs)
+    if answer.tokens is not None:
+        line["tokens"] = list(answer.tokens)
+    return line
 
 
 def _generated(line: Mapping[str, Any], cost: Cost) -> Generated:
-    logprobs = line.get("logprobs")
-    return Generated(text=line["text"], finished=line["finished"], logprobs=None if logprobs is None else tuple(logprobs), cost=cost)
+    logprobs, tokens = line.get("logprobs"), line.get("tokens")
+    return Generated(
+        text=line["text"],
+        finished=line["finished"],
+        logprobs=None if logprobs is None else tuple(logprobs),
+        tokens=None if tokens is None else tuple(tokens),
+        cost=cost,
+    )
 
 
 def _read(path: Path, *, must_exist: bool) -> dict[str, dict[str, Any]]:

@@ -29,9 +29,14 @@ from mmrerank.types import (
     Query,
 )
 
+STATE_WIDTH = 8  # of what the double shows of a prompt
+
 
 class FakeBackend:
-    """Answers by `answer(prompt)`, likelihoods by `choose(prompt, choices)`; without them both follow from a hash and mean nothing."""
+    """Answers by `answer(prompt)`, likelihoods by `choose(prompt, choices)`; without them both follow from a hash and mean nothing.
+
+    Its tokens are words with the space before them, each generated one at a log-probability of -0.5.
+    """
 
     def __init__(
         self,
@@ -47,19 +52,42 @@ class FakeBackend:
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt."""
         self.calls.append(len(prompts))
-        return [self._generated(prompt) for prompt in prompts]
+        return [self._generated(prompt, decoding or Decoding()) for prompt in prompts]
 
-    def _generated(self, prompt: Prompt) -> Generated:
+    def _generated(self, prompt: Prompt, decoding: Decoding) -> Generated:
         self.prompts.append(prompt)
         text = self._answer(prompt)
-        return Generated(text=text, cost=Cost(calls=1, prompt_tokens=_words(prompt), generated_tokens=len(text.split())))
+        tokens = tuple(re.findall(r"\s*\S+|\s+$", text)) if decoding.logprobs else None
+        return Generated(
+            text=text,
+            logprobs=None if tokens is None else (-0.5,) * len(tokens),
+            tokens=tokens,
+            cost=Cost(calls=1, prompt_tokens=_words(prompt), generated_tokens=len(text.split())),
+        )
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Log-probabilities per prompt and choice."""
         self.calls.append(len(prompts))
         self.prompts += prompts
         rows = np.array([self._choose(prompt, choices) for prompt in prompts], dtype=np.float32).reshape(len(prompts), len(choices))
-        return ChoiceScores(logprobs=rows, cost=Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts))))
+        cost = Cost(calls=len(prompts), prompt_tokens=sum(map(_words, prompts)))
+        return ChoiceScores(logprobs=rows, cost=cost, lengths=tuple(max(len(choice.split()), 1) for choice in choices))
+
+    def embed(self, prompts: Sequence[Prompt]) -> Array:
+        """(n, 8) float32 states that follow from a hash of each prompt and mean nothing; no unit rows."""
+        self.calls.append(len(prompts))
+        self.prompts += prompts
+        rows = [np.random.default_rng(_hash(prompt)).standard_normal(STATE_WIDTH) for prompt in prompts]
+        return np.array(rows, dtype=np.float32).reshape(len(prompts), STATE_WIDTH)
+
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
+        """The words of each prompt; a picture is one."""
+        return [_words(prompt) for prompt in prompts]
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The beginning of the text, at most so many words."""
+        words = list(re.finditer(r"\S+", text))
+        return text if len(words) <= tokens else text[: words[tokens - 1].end() if tokens > 0 else 0]
 
 
 def turned(count: str, form: str) -> Callable[[Prompt], str]:

@@ -218,8 +218,9 @@ def probes(path: Path) -> list[str]:
 
 
 PROBED = {  # objects of other libraries, some of whose versions lack something; what a user hands over; and one signature
-    "backends/_checkpoint.py": 3,
-    "backends/_inputs.py": 4,
+    "backends/_checkpoint.py": 1,
+    "backends/_forward.py": 1,
+    "backends/_inputs.py": 1,
     "encoders/multivector.py": 1,
     "encoders/openclip.py": 1,
     "handles.py": 1,

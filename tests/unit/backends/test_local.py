@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import NAMES, saved
 from tokenizers import Regex
 
-from mmrerank.backends._checkpoint import weights_hash_of
+from mmrerank.backends._checkpoint import Checkpoint, Source, weights_hash_of
 from mmrerank.backends._inputs import Preparer
 from mmrerank.backends.local import Local, Options, build, tiny
 from mmrerank.errors import BackendError, FormatError, InputError
@@ -244,6 +243,7 @@ class WordMarks:
             [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Split(Regex(r"▁?A:|\n|▁?Yes"), "isolated")]
         )
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
+        self.chat_template = "its own"
         self._opening = opening
 
     def apply_chat_template(self, conversation: Any, **_: Any) -> str:
@@ -319,8 +319,9 @@ def test_one_late_weight_or_another_template_changes_the_hash(qwen: Local, model
 
 
 def test_a_name_on_the_hub_is_hashed_by_its_commit() -> None:
-    assert weights_hash_of("some/name", SimpleNamespace(_commit_hash="0123456789abcdef0123")) == "0123456789abcdef"
-    assert weights_hash_of("some/name", SimpleNamespace()) == ""
+    checkpoint = Checkpoint(network=None, processor=None, sees=True, commit="0123456789abcdef0123")
+    assert weights_hash_of(Source(name="some/name"), checkpoint) == "0123456789abcdef"
+    assert weights_hash_of(Source(name="some/name"), replace(checkpoint, commit="")) == ""
 
 
 def changed(models: Path, place: Path, change: Any) -> Path:
@@ -340,7 +341,7 @@ def test_weights_that_lack_or_exceed_are_refused(qwen: Local, models: Path, tmp_
         build(Options(model=str(exceeding), device="cpu"))
 
 
-def test_a_checkpoint_without_a_chat_template_is_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
+def test_without_a_chat_template_raw_prompts_are_read_and_others_refused(qwen: Local, models: Path, tmp_path: Path) -> None:
     place = tmp_path / "plain"
     shutil.copytree(models / "qwen2_5_vl", place)
     (place / "chat_template.jinja").unlink()
@@ -348,8 +349,11 @@ def test_a_checkpoint_without_a_chat_template_is_refused(qwen: Local, models: Pa
         settings = json.loads((place / name).read_text())
         settings.pop("chat_template", None)
         (place / name).write_text(json.dumps(settings))
+    backend = build(Options(model=str(place), device="cpu"))
     with pytest.raises(FormatError, match="no chat template"):
-        build(Options(model=str(place), device="cpu"))
+        backend.generate([question("?")])
+    raw = [(Message(role="raw", parts=("A: a question\nB: a page\n",)),)]
+    assert np.array_equal(backend.choice_logprobs(raw, CHOICES).logprobs, qwen.choice_logprobs(raw, CHOICES).logprobs)
 
 
 def test_names_that_lead_nowhere_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
