@@ -12,6 +12,8 @@ import pytest
 from browsing import Speaker, watched
 from served import serving
 
+from mmrerank import Collection
+
 FIREFIGHTER = "pictures.parquet::woman-firefighter"
 QUESTION = "/?collection=report&text=What+did+the+skipper+accept+for+bringing+back+the+drifting+buoy"
 DROP = """
@@ -162,7 +164,7 @@ def test_how_it_searches_is_folded_and_explained(page: Any) -> None:
     assert "only where nothing = 1" in page.inner_text("#chosen")
 
 
-def test_more_results_are_a_press_away(page: Any) -> None:
+def test_more_results_are_a_press_away(page: Any, site: SimpleNamespace) -> None:
     page.goto("/?collection=emoji&text=face&k=6")
     first = ids(page)
     body = searching(page, lambda: page.click("#more"))
@@ -171,8 +173,9 @@ def test_more_results_are_a_press_away(page: Any) -> None:
     assert ids(page)[:6] == first
     seventh = "(id) => document.activeElement.closest('.card')?.dataset.id === id"
     page.wait_for_function(seventh, arg=ids(page)[6])  # the focus is where one left off
-    page.goto("/?collection=emoji&text=pilot&k=500")
-    assert len(ids(page)) > 100
+    body = searching(page, lambda: page.goto("/?collection=emoji&text=pilot&k=500"))
+    assert body["k"] == 500
+    assert len(ids(page)) == len(Collection.open(site.emoji))
     assert page.locator("#more").count() == 0, "there are no more"
 
 
