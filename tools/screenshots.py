@@ -32,6 +32,11 @@ from mmrerank.service.settings import Settings
 
 DESK, PHONE = (1240, 760), (390, 844)
 COLOURS, MOST_BYTES = (256, 192, 128, 96), 145_000
+PICTURES_ARE_THERE = """
+() => [...document.images].filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
+  .every((one) => one.complete)
+"""
+SLOW_MS = 2500  # of a search that goes on
 PATIENCE_MS = 180_000  # the embedded model on a busy machine
 CHANGED = {
     "collection": "emoji",
@@ -68,6 +73,9 @@ class Shot:
     size: tuple[int, int] = DESK
     dark: bool = False
     offline: bool = False  # once the page is there
+    slow: bool = False  # the model gives no answer while the picture is taken
+    choose: bool = False  # a picture from a file
+    scroll: str = ""  # what is brought into sight
 
 
 SHOTS = (
@@ -83,6 +91,16 @@ SHOTS = (
         press=(".card:nth-child(1) [data-mark=wanted]", ".card:nth-child(2) [data-mark=unwanted]"),
         size=PHONE,
     ),
+    Shot(name="chosen", search={"collection": "emoji"}, wait_for="#empty h2", choose=True),
+    Shot(name="slow", search={"collection": "emoji", "text": "pilot"}, wait_for=".card", press=("#go", "#cancel"), slow=True),
+    Shot(
+        name="options",
+        search={"collection": "emoji", "text": "pilot", "rerank": "square", "depth": "9", "k": "9"},
+        wait_for=".card",
+        press=("#options summary",),
+    ),
+    Shot(name="nothing", search={"collection": "handbook", "mode": "find", "text": "xylophone"}, wait_for="#empty h2"),
+    Shot(name="many", search={"collection": "emoji", "text": "a face", "k": "500"}, wait_for="#more", scroll="#more"),
     Shot(name="empty", search={"collection": "emoji"}, wait_for="#empty h2"),
     Shot(
         name="error",
@@ -135,17 +153,43 @@ def screenshot(browser: Any, address: str, shot: Shot) -> bytes:
     )
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
+    unanswered: list[Any] = []
     page.goto(f"{address}/?{urlencode(shot.search)}")
     page.wait_for_selector(shot.wait_for)
     page.wait_for_load_state("networkidle")
     context.set_offline(shot.offline)
-    for selector in shot.press:
+    if shot.choose:
+        with page.expect_file_chooser() as chooser:
+            page.click("#choose")
+        chooser.value.set_files({"name": "chosen.png", "mimeType": "image/png", "buffer": _some_picture()})
+        page.wait_for_selector(".card")
+        page.wait_for_load_state("networkidle")
+    if shot.slow:
+        page.route("**/v1/search", unanswered.append)
+    for selector in shot.press[:-1] if shot.slow else shot.press:
         page.click(selector)
+    if shot.slow:
+        page.wait_for_selector(shot.press[-1])
+        page.wait_for_timeout(SLOW_MS)
+    if shot.scroll:
+        page.locator(shot.scroll).scroll_into_view_if_needed()
+        page.wait_for_load_state("networkidle")
     if shot.hover:
         page.hover(shot.hover)
+    page.wait_for_function(PICTURES_ARE_THERE)
     png: bytes = page.screenshot()
+    for route in unanswered:
+        route.abort()
     context.close()
     return png
+
+
+def _some_picture() -> bytes:
+    """A picture to search with: one of those that ship, as PNG."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(shipped("emoji/pictures.parquet"), columns=["key", "image"]).to_pylist()
+    return bytes(next(row["image"] for row in table if row["key"] == "woman-firefighter"))
 
 
 def small(png: bytes) -> bytes:

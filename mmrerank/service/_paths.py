@@ -11,7 +11,7 @@ import re
 _SLASHES = re.compile(r"/{2,}")
 _EARLIER_VERSIONS = re.compile(r"^(?:/v[12])+(?=/v[12]/)")
 _PROBE = re.compile(r"^(?:/v[12])?/(healthz|health)(?:/(?:ready|live))?$")  # NIM and Triton tell two kinds apart
-_WITHOUT_VERSION = re.compile(r"^/v[12]/(info|metrics|openapi\.json|_inference/.+|api/v1/.+|compatible-api/v1/.+)$")
+_WITHOUT_VERSION = re.compile(r"^/v[12]/(info|metrics|openapi\.json|infinity/.+|_inference/.+|api/v1/.+|compatible-api/v1/.+)$")
 _NAMES = "search|ask|collections|session|grids|models|score|embeddings|ranking|retrieval|reranking|rerankings|reranks"
 _WITH_VERSION = re.compile(rf"^(?:/v2)?/(?=(?:{_NAMES})(?:/|$))")
 

@@ -380,7 +380,8 @@ def continue_tei(place: Place) -> list[int]:
     request = urllib.request.Request(f"{place.url}/info", headers={"Authorization": f"Bearer {place.key}"})
     with urllib.request.urlopen(request, timeout=60) as reply:
         about = json.load(reply)
-    assert about["model_id"] and about["max_client_batch_size"] > 0
+    assert about["model_id"]
+    assert about["max_client_batch_size"] > 0
     body = {
         "query": QUERY,
         "return_text": False,

@@ -29,10 +29,10 @@ KEY = "a-key-of-32-letters-0123456789ab"  # some clients want one as long as the
 QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HAYSTACK_TELEMETRY_ENABLED": "False", "DO_NOT_TRACK": "1", "NO_PROXY": "127.0.0.1"}
 HEAD = """# Clients
 
-`make clients` asks with each of these as its package is, with the base URL that its users write, for the order of four documents by `bm25`, behind
-a key where the client can send one (`tests/clients/`). What is no package (open-webui, Dify, RAGFlow, Continue) is sent as its sources send it,
-and read as they read it. `HOST` is where `mmrerank serve` listens. litellm sends the same to infinity as to vLLM and reads it otherwise, hence
-the path of its own.
+`make clients` asks with each of these as its package is, with the base URL that its users write, for the order of four documents by
+`bm25`, behind a key where the client can send one (`tests/clients/`). What is no package (open-webui, Dify, RAGFlow, Continue) is sent as
+its sources send it, and read as they read it. `HOST` is where `mmrerank serve` listens. litellm sends the same to infinity as to vLLM
+and reads it otherwise, hence the path of its own.
 
 | client | version | base URL | right order |
 |---|---|---|---|

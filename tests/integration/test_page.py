@@ -12,6 +12,8 @@ import pytest
 from browsing import Speaker, watched
 from served import serving
 
+from mmrerank import Collection
+
 FIREFIGHTER = "pictures.parquet::woman-firefighter"
 QUESTION = "/?collection=report&text=What+did+the+skipper+accept+for+bringing+back+the+drifting+buoy"
 DROP = """
@@ -118,6 +120,72 @@ def test_a_search_can_be_made_with_keys_alone(page: Any) -> None:
     page.keyboard.press("?")
     assert page.locator("#help").get_attribute("open") is not None
     page.keyboard.press("Escape")
+
+
+def test_with_keys_alone_one_finds_excludes_and_refines(page: Any) -> None:
+    """As somebody who was never here: a key, a word, and what Tab reaches."""
+    page.goto("/?collection=emoji")
+    page.wait_for_selector("#empty h2")
+    page.keyboard.press("/")
+    page.keyboard.type("firefighter")
+    page.keyboard.press("Enter")
+    ids(page)
+    page.focus("#text")
+    for _ in range(6):  # over the picture button and Search, into what must not be there
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "exclude":
+            break
+    page.keyboard.type("woman")
+    page.keyboard.press("Enter")
+    body = searching(page, lambda: page.keyboard.press("Enter"))
+    assert body["exclude_text"] == ["woman"]
+    ids(page)
+    page.focus("#text")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("+")
+    page.wait_for_selector("#marks:visible")
+    body = searching(page, lambda: page.keyboard.press("r"))
+    assert len(body["positive"]) == 1
+    assert page.locator(".chip.wanted .sign").count() == 1, "a mark is no picture that was added"
+
+
+def test_how_it_searches_is_folded_and_explained(page: Any) -> None:
+    page.goto("/?collection=emoji&text=pilot")
+    ids(page)
+    assert page.locator("#rerank").is_hidden()
+    page.click("#options summary")
+    assert page.locator(".choice:visible small").count() == page.locator(".choice:visible").count() >= 5
+    page.fill("#filter", "item_id LIKE '%pilot%'")
+    body = searching(page, lambda: page.click("#go"))
+    assert body["filter"] == "item_id LIKE '%pilot%'"
+    page.wait_for_function("() => [...document.querySelectorAll('.card')].every((card) => card.dataset.id.includes('pilot'))")
+    assert "filter=" in page.url
+    page.fill("#filter", "nothing = 1")
+    assert "only where nothing = 1" in page.inner_text("#chosen")
+
+
+def test_more_results_are_a_press_away(page: Any, site: SimpleNamespace) -> None:
+    page.goto("/?collection=emoji&text=face&k=6")
+    first = ids(page)
+    body = searching(page, lambda: page.click("#more"))
+    assert body["k"] == 12
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 12")
+    assert ids(page)[:6] == first
+    seventh = "(id) => document.activeElement.closest('.card')?.dataset.id === id"
+    page.wait_for_function(seventh, arg=ids(page)[6])  # the focus is where one left off
+    body = searching(page, lambda: page.goto("/?collection=emoji&text=pilot&k=500"))
+    assert body["k"] == 500
+    assert len(ids(page)) == len(Collection.open(site.emoji))
+    assert page.locator("#more").count() == 0, "there are no more"
+
+
+def test_that_nothing_moved_is_said(page: Any) -> None:
+    page.goto("/?collection=emoji&text=firefighter&rerank=reversed&depth=1&k=1&view=moves")
+    page.wait_for_selector("#status:has-text('nothing moved')")
+    assert "Nothing moved" in page.inner_text(".moves .still")
+    page.goto("/?collection=emoji&text=firefighter&rerank=reversed&depth=6&k=6")
+    ids(page)
+    assert "nothing moved" not in page.inner_text("#status")
 
 
 def test_everything_that_can_be_used_has_a_name(page: Any) -> None:
@@ -471,11 +539,13 @@ def test_an_error_of_the_service_is_shown_with_its_advice(browser: Any, site: Si
         page.wait_for_selector("#problem h2:has-text('refused')")
         assert "'<b>square</b>'" in page.inner_text("#problem p")
         assert "reversed" in page.inner_text("#problem p"), "the real names"
+        assert page.locator("#problem button").count() == 0, "trying again would not help"
         unfold(page)
         page.select_option("#rerank", "broken")
         page.click("#go")
         page.wait_for_selector("#problem h2:has-text('could not')")
         assert "Start it." in page.inner_text("#problem p")
+        assert page.locator("#problem button").count() == 1
         unfold(page)
         page.select_option("#rerank", "")
         page.click("#go")

@@ -12,6 +12,7 @@ import { cards, moves, seen, showMarks } from "./results.js";
 import { viewer } from "./viewer.js";
 
 const KEPT_RESULTS = 12; // so that going back does not ask a slow model again
+const MENDED = { completed: "completed by the order before", repaired: "its answer was mended", fallback: "not reranked" };
 const PATIENCE_MS = 250; // a search quicker than this shows no progress, which would only flicker
 
 let running = null; // what can be cancelled
@@ -196,7 +197,7 @@ function stood({ hits, before, stages }) {
 function told(stage) {
   const cached = stage.cached && `${stage.cached} from the cache`;
   const took = [stage.calls && count(stage.calls, "call"), stage.tokens && count(stage.tokens, "token"), cached].filter(Boolean);
-  const trouble = stage.status === "ok" ? "" : ` (${stage.status})`;
+  const trouble = stage.status === "ok" ? "" : ` (${MENDED[stage.status]})`;
   const title = [stage.name, ...took].join("\n");
   return [h("span", { title }, ` · ${plain(stage.name)} ${seconds(stage.seconds)}`), trouble && h("span", { class: "trouble" }, trouble)];
 }
@@ -294,6 +295,7 @@ document.addEventListener("keydown", (event) => {
   const writing = event.target.matches("input, select");
   if (event.key === "Escape" && running) running.abort();
   else if (event.key === "/" && !writing) byId("text").select();
+  else if (event.key.toLowerCase() === "r" && !writing && !byId("marks").hidden) run(form.read());
   else if (event.key === "?" && !writing) byId("help").showModal();
   else if (event.key === "ArrowDown" && event.target === byId("text")) document.querySelector("#results button, #answer button")?.focus();
   else return;

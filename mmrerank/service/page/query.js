@@ -131,7 +131,8 @@ export function queryForm({ thumbnail, changed }) {
     write({ ...read(), wanted: [], unwanted: [], mode: "", retriever: "", rerank: "", answerer: "", filter: "" });
     changed();
   });
-  for (const name of ["rerank", "filter"]) fields[name].addEventListener("change", draw);
+  fields.rerank.addEventListener("change", draw);
+  fields.filter.addEventListener("input", draw);
   byId("modes").addEventListener("change", () => change(() => {}, fields.text));
 
   return {

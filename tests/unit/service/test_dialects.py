@@ -162,6 +162,32 @@ def test_fields_that_nothing_is_done_about_are_said(client: TestClient, path: st
     assert "x-mmrerank-notes" not in quiet.headers
 
 
+@pytest.mark.parametrize("path", ["/infinity/rerank", "/infinity/v1/rerank", "/v1/infinity/rerank"])
+def test_a_path_of_its_own_makes_a_body_infinitys(client: TestClient, path: str) -> None:
+    """litellm sends the same to vLLM, whose documents come back as objects."""
+    body = {"model": "numbers", "query": "q", "documents": NUMBERS, "return_documents": True}
+    assert client.post(path, json=body).json()["results"][0]["document"] == "0.9"
+    assert client.post("/rerank", json=body).json()["results"][0]["document"] == {"text": "0.9"}
+
+
+def test_what_clients_send_as_null_or_as_text_was_not_named(client: TestClient) -> None:
+    reply = post(client, "/v1/rerank", model=None, documents=NUMBERS, top_n=None, return_documents=None, mmrerank=None)  # Xinference
+    assert reply["results"][0]["document"] == {"text": "0.9"}
+    reply = post(client, "/v1/rerank", documents=NUMBERS, return_documents="true", return_len="true")  # RAGFlow
+    assert reply["tokens"] == {"input_tokens": 0, "output_tokens": 0}
+    assert [(one["index"], one["relevance_score"]) for one in reply["data"]][:2] == [(1, 0.9), (3, 0.5)]  # Continue
+    assert reply["meta"]["billed_units"] == {"search_units": 1}
+
+
+def test_a_model_is_described(client: TestClient) -> None:
+    assert client.get("/v1/models/turned").json()["model_type"] == "rerank"
+    assert client.get("/v1/models/default").json()["id"] == "numbers"
+    assert client.get("/v1/models/nothing").status_code == 404
+    assert client.get("/v1/cluster/auth").json() == {"auth": False}
+    about = client.get("/info").json()
+    assert (about["model_id"], about["max_client_batch_size"], about["auto_truncate"]) == ("numbers", 20, False)
+
+
 @pytest.mark.parametrize("path", ["/v1/ranking", "/ranking", "/v1/retrieval/nvidia/some-model/reranking", "/rerank"])
 def test_nvidia_gets_rankings_on_the_scale_of_the_method(client: TestClient, path: str) -> None:
     reply = client.post(path, json={"model": "numbers", "query": {"text": "q"}, **IN_NVIDIA, "truncate": "END"}).json()
