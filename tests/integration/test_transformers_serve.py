@@ -89,5 +89,5 @@ def test_that_it_tells_no_log_probabilities_is_said(server: ChatHttp) -> None:
 
 
 def test_that_it_closes_an_answer_begun_is_found_out(server: ChatHttp) -> None:
-    with pytest.raises(BackendError, match="closes an answer that was begun|says 4"):
+    with pytest.raises(BackendError, match=r"closes an answer that was begun|says 4"):
         server.generate([(*asked(0), Message(role="assistant", parts=("It is",)))], Decoding(max_tokens=3))
