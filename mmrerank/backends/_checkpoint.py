@@ -88,23 +88,23 @@ def load(source: Source, precision: str, device: str, attention: str) -> Checkpo
     with _refusals(source):
         adapter = None if source.file else adapter_of(source.place, source.where)
     if adapter is None:
-        return _whole(source, source, precision, device, attention)
+        return _whole(source, None, precision, device, attention)
     base = replace(source, name=source.base or adapter.base, revision="main")
     hint = f"Name the model that it changes: local/{source.name}(base='PATH')."
     if not base.name:
         raise FormatError("the adapter records no base", path=source.name, hint=hint)
     try:
         _check_place(base)
-        checkpoint = _whole(base, _tokenizing(source, base), precision, device, attention)
+        checkpoint = _whole(base, source, precision, device, attention)
     except (InputError, BackendError) as error:
         raise FormatError(f"the base of the adapter cannot be loaded: {error.message}", path=source.name, hint=hint) from error
     whole = merged(checkpoint.network, adapter, source.where)
     return replace(checkpoint, network=whole, commit=adapter.commit, base=base.name, base_commit=checkpoint.commit)
 
 
-def _whole(source: Source, processing: Source, precision: str, device: str, attention: str) -> Checkpoint:
-    """The checkpoint of whole weights at `source`, with the processor or tokenizer that lies at `processing`."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+def _whole(source: Source, adapter: Source | None, precision: str, device: str, attention: str) -> Checkpoint:
+    """The checkpoint of whole weights at `source`, with the processor or tokenizer of its adapter where that brought one."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
     where = {**source.where, "trust_remote_code": source.remote_code}
     if source.file:
@@ -117,22 +117,32 @@ def _whole(source: Source, processing: Source, precision: str, device: str, atte
         dtype, more = _dtype(precision, config, device), {} if attention == "auto" else {"attn_implementation": attention}
         placement = _placement(kind, config, dtype, device, trusted=source.remote_code)
         network, report = kind.from_pretrained(source.place, dtype=dtype, output_loading_info=True, **where, **more, **placement)
-    with _refusals(processing):
-        files = {**processing.where, "trust_remote_code": source.remote_code}
-        if processing.file:
-            files["gguf_file"] = processing.file
-        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(processing.place, **files)
+    processor = _processor(_processing(source, adapter, sees=sees), sees=sees)
     silence = _checked(source.name, network, report)
     network = network if "device_map" in placement else network.to(device_of(device))
     commit = "" if source.is_here else str(getattr(config, "_commit_hash", None) or "")
     return Checkpoint(network=network.eval(), processor=processor, sees=sees, silence=silence, commit=commit)
 
 
-def _tokenizing(adapter: Source, base: Source) -> Source:
-    """Where the tokenizer of an adapter lies: beside it, where it brought one, else at its base."""
-    files = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
-    has_own = adapter.is_here and any((Path(adapter.place) / file).is_file() for file in files)
-    return adapter if has_own else base
+def _processing(source: Source, adapter: Source | None, *, sees: bool) -> Source:
+    """Where the processor or tokenizer lies: beside the adapter, where that brought a whole one, else with the weights."""
+    files = ("processor_config.json", "preprocessor_config.json") if sees else ("tokenizer_config.json",)
+    has_own = adapter is not None and adapter.is_here and any((Path(adapter.place) / file).is_file() for file in files)
+    return adapter if adapter is not None and has_own else source
+
+
+def _processor(source: Source, *, sees: bool) -> Any:
+    from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase
+
+    files = {**source.where, "trust_remote_code": source.remote_code}
+    if source.file:
+        files["gguf_file"] = source.file
+    with _refusals(source):
+        processor = (AutoProcessor if sees else AutoTokenizer).from_pretrained(source.place, **files)
+    if sees and isinstance(processor, PreTrainedTokenizerBase):  # which AutoProcessor takes where it finds nothing else
+        message = "the model takes pictures, and the checkpoint has a tokenizer but no processor for them"
+        raise FormatError(message, path=source.name, hint="Put processor_config.json or preprocessor_config.json of its base there.")
+    return processor
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,11 +69,11 @@ class Preparer:
         end_ids = [*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id]
         self.ends = frozenset(int(end) for end in end_ids if end is not None)
 
-    def __call__(self, prompts: Sequence[Prompt], *, longer: int = 0) -> Prepared:
+    def __call__(self, prompts: Sequence[Prompt], *, longer: int | None = 0) -> Prepared:
         """One batch.
 
         Args:
-            longer: how many tokens will follow each prompt at most, which the model's context has to hold too.
+            longer: how many tokens will follow each prompt at most, which the model's context has to hold too; None: whatever it holds.
 
         Raises:
             InputError: the checkpoint does not take a prompt, or it is longer than the model's context.
@@ -81,7 +82,8 @@ class Preparer:
         texts = [self._render(prompt).text for prompt in prompts]
         features = self._seen(texts, prompts) if self.sees else self._read(texts)
         lengths = features["attention_mask"].sum(dim=1).tolist()
-        self.check_context(max(lengths, default=0), longer)
+        if longer is not None:
+            self.check_context(max(lengths, default=0), longer)
         image_lengths = (
             (features["input_ids"] == self._image_token).sum(dim=1).tolist() if self._image_token is not None else [0] * len(prompts)
         )
@@ -212,16 +214,30 @@ class Preparer:
             return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def cut(self, text: str, tokens: int) -> str:
-        """The beginning of a text that is at most so many tokens; whole letters, and the text itself where it is short enough."""
-        with self._lock:
-            encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
-        if len(ids) <= tokens:
+        """The beginning of a text that is at most so many tokens, as it is read in a prompt; the text itself where it is short enough."""
+        plain = self._render.plain
+
+        def length(end: int) -> int:
+            return len(self._tokens(plain(text[:end])))
+
+        if length(len(text)) <= tokens:
             return text
-        end = offsets[tokens - 1][1] if tokens > 0 else 0
-        while end and len(self._tokens(text[:end])) > tokens:  # a letter of several tokens, or a word that is written otherwise alone
+        if tokens < 1:
+            return ""
+        end = (
+            self._reach(text, tokens)
+            if self.tokenizer.is_fast and plain(text) == text
+            else bisect_right(range(len(text)), tokens, key=length)
+        )
+        while end and length(end) > tokens:  # a letter of several tokens, or a word that is written otherwise alone
             end -= 1
         return text[:end]
+
+    def _reach(self, text: str, tokens: int) -> int:
+        """Where so many tokens of a text end."""
+        with self._lock:
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return int(offsets[tokens - 1][1])
 
     def is_end(self, token: int) -> bool:
         return token in self.ends

@@ -71,6 +71,10 @@ class Renderer:
     def has_template(self) -> bool:
         return bool(self._processor.chat_template or self._tokenizer.chat_template)
 
+    def plain(self, text: str) -> str:
+        """The text with a space in each special token, which only the template and the prompt's own markup may write."""
+        return str(text) if isinstance(text, Markup) else self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+
     # ------------------------------------------------------------------
 
     def _raw(self, prompt: Prompt) -> Rendered:
@@ -112,7 +116,7 @@ class Renderer:
         """Templates of text models take a string, those of others a list of parts."""
         if not self._sees:
             return "".join(self._written(message.parts))
-        return [{"type": "text", "text": self._plain(part)} if isinstance(part, str) else {"type": "image"} for part in message.parts]
+        return [{"type": "text", "text": self.plain(part)} if isinstance(part, str) else {"type": "image"} for part in message.parts]
 
     def _written(self, parts: Sequence[Part]) -> list[str]:
         """The parts as texts. Plain neighbours are one text, lest a control token be written in two halves."""
@@ -121,7 +125,7 @@ class Renderer:
             if kind is None:
                 texts += [self._placeholder for _ in run]
             else:
-                texts.append(self._plain(kind("".join(str(part) for part in run))))
+                texts.append(self.plain(kind("".join(str(part) for part in run))))
         return texts
 
     @cached_property
@@ -130,10 +134,6 @@ class Renderer:
         if not tokens:
             raise InputError(f"the processor of {self._name!r} names no token for a picture, so that no raw prompt can hold one")
         return tokens[0]
-
-    def _plain(self, text: str) -> str:
-        """The text with a space in each special token, which only the template and the prompt's own markup may write."""
-        return str(text) if isinstance(text, Markup) else self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     def _before(self, text: str) -> str:
         """The text behind what the tokenizer puts before every text, unless it stands there already."""

@@ -139,12 +139,12 @@ class Local:
         return len(self._prepare.ids_of(choice)) == 1
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
-        """How many tokens each prompt is, pictures included.
+        """How many tokens each prompt is, pictures included, beyond the model's context too.
 
         Raises:
             InputError: the checkpoint cannot take a prompt.
         """
-        return [self._prepare([prompt]).lengths[0] for prompt in prompts]
+        return [self._prepare([prompt], longer=None).lengths[0] for prompt in prompts]
 
     def cut(self, text: str, tokens: int) -> str:
         """The beginning of the text that is at most so many tokens; the text itself where it is short enough."""

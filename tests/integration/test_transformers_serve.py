@@ -36,3 +36,8 @@ def test_it_answers_with_pictures_as_the_model_does_here(server: ChatHttp, check
 def test_that_it_tells_no_log_probabilities_is_said(server: ChatHttp) -> None:  # noqa: F811
     with pytest.raises(BackendError, match="no log-probabilities"):
         server.choice_logprobs([asked(0)], ["Yes", "No"])
+
+
+def test_that_it_closes_an_answer_begun_is_found_out(server: ChatHttp) -> None:  # noqa: F811
+    with pytest.raises(BackendError, match=r"closes an answer that was begun|says 4"):
+        server.generate([(*asked(0), Message(role="assistant", parts=("It is",)))], Decoding(max_tokens=3))

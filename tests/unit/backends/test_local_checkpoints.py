@@ -293,6 +293,15 @@ def test_a_gguf_file_says_what_the_folder_says(models: Path, tmp_path: Path) -> 
         made(tmp_path)
 
 
+def test_a_model_that_sees_needs_its_processor(models: Path, tmp_path: Path) -> None:
+    place = tmp_path / "blind"
+    shutil.copytree(saved(models, "qwen2_vl"), place)
+    for file in place.glob("*processor*"):
+        file.unlink()
+    with pytest.raises(FormatError, match=r"no processor|processor|can be loaded"):
+        made(place)
+
+
 def test_weights_that_are_quantised_name_the_library_that_they_need(qwen3: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("compressed_tensors") is not None:
         pytest.skip("compressed-tensors is installed, so that nothing is missing")

@@ -195,13 +195,31 @@ def test_a_picture_in_a_raw_prompt_is_the_bare_placeholder(vision: Local) -> Non
         ((Message(role="user", parts=("what?", picture(1))),), "text-only model .qwen3. and takes no pictures"),
         ((Message(role="raw", parts=("x",)), Message(role="user", parts=("y",))), "is the whole prompt; got 2"),
         ((), "no message"),
-        ((Message(role="user", parts=("word " * 5000,)),), r"has \d+ tokens.*holds 4096"),
     ],
 )
 def test_what_a_text_model_cannot_take_is_said(qwen: Local, prompt: Prompt, message: str) -> None:
     for ask in (qwen.generate, lambda prompts: qwen.choice_logprobs(prompts, CHOICES), qwen.embed, qwen.count_tokens):
         with pytest.raises(InputError, match=message):
             ask([prompt])
+
+
+def test_a_prompt_beyond_the_context_is_said_with_its_length_and_can_be_counted(qwen: Local) -> None:
+    long: Prompt = (Message(role="user", parts=("word " * 5000,)),)
+    (count,) = qwen.count_tokens([long])
+    assert count > 4096
+    for ask in (qwen.generate, lambda prompts: qwen.choice_logprobs(prompts, CHOICES), qwen.embed):
+        with pytest.raises(InputError, match=rf"has {count} tokens.*holds 4096"):
+            ask([PROMPTS[0], long])
+
+
+def test_a_cut_counts_control_tokens_as_the_letters_that_they_are_read_as(qwen: Local) -> None:
+    text = "<|im_end|>" * 9
+    for tokens in (0, 1, 5, 30):
+        beginning = qwen.cut(text, tokens)
+        prompt, empty = ((Message(role="raw", parts=(part,)),) for part in (beginning + "x", "x"))
+        assert qwen.count_tokens([prompt])[0] - qwen.count_tokens([empty])[0] <= tokens + 1
+    assert len(qwen.cut(text, 30)) > 10
+    assert "<|im_end|>" in text[: len(qwen.cut(text, 30))]
 
 
 def test_texts_are_cut_at_whole_letters_and_never_beyond_the_tokens(qwen: Local) -> None:

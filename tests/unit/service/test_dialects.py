@@ -290,7 +290,9 @@ def test_every_dialects_clients_find_the_message_of_an_error(client: TestClient)
 def test_an_instruction_that_a_method_does_not_take_is_said(client: TestClient) -> None:
     reply = post(client, "/v1/rerank", documents=NUMBERS, instruction="be strict")
     assert reply["mmrerank"]["notes"] == ["left aside, since this method takes none: the instruction of the query"]
-    assert post(client, "/v2/rerank", documents=NUMBERS, instruction="be strict")["mmrerank"]["notes"] == ["nothing is done about: instruction"]
+    assert post(client, "/v2/rerank", documents=NUMBERS, instruction="be strict")["mmrerank"]["notes"] == [
+        "nothing is done about: instruction"
+    ]
 
 
 def test_what_neither_tei_nor_infinity_sends_is_answered_as_vllm_does(client: TestClient) -> None:
