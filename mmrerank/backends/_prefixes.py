@@ -303,7 +303,7 @@ class ChoicePass:
     def _keep(self, work: Work, cache: Any, after: Sequence[int], call: Call) -> None:
         """Keeps the beginning of each prompt that is worth it."""
         for n, row in enumerate(work.rows):
-            if not self._is_worth_it(row) or not (row.reuse is not None or _is_told(row, work.tokens[n])):
+            if not self._is_worth_it(row) or not (row.reuse is not None or _agrees(row, work.tokens[n])):
                 continue
             cut = len(row.symbols) - row.keep
             length = work.lengths[n] - cut
@@ -417,7 +417,7 @@ def _unpadded(inputs: dict[str, Any]) -> list[list[int]]:
     return [[token for token, there in zip(ids, mask, strict=True) if there] for ids, mask in pairs]
 
 
-def _is_told(row: Row, tokens: list[int]) -> bool:
+def _agrees(row: Row, tokens: list[int]) -> bool:
     """Whether the symbols before and behind the pictures are the very tokens that the model sees there."""
     if not row.floor:
         return list(row.symbols) == tokens

@@ -45,6 +45,7 @@ from mmrerank.rerankers import ragllava
 from mmrerank.types import Candidate, Cost, Item, Message, Prompt, Query, Ranking
 
 CANDIDATES = 100
+PARTS = ("emoji", "cards", "choices", "pages", "texts")
 EQUAL = 1e-4
 QUERIES = ("which one can fly?", "somebody with grey hair", "what is worn on the head?", "a vehicle with two wheels", "something to eat")
 TEXT = (
@@ -189,7 +190,7 @@ def passages(words: int) -> list[str]:
     return [" ".join(chance.choices(WORDS, k=words)) for _ in range(CANDIDATES)]
 
 
-def asked(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Yes", "No")) -> tuple[dict[str, float], Cost]:
+def scored(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Yes", "No")) -> tuple[dict[str, float], Cost]:
     scores = backend.choice_logprobs(prompts, choices)
     odds = (scores.logprobs[:, 0] - scores.logprobs[:, 1]).tolist()
     return {f"{n}": value for n, value in enumerate(odds)}, scores.cost
@@ -201,7 +202,7 @@ def by_texts(model: Path, queries: Sequence[str]) -> dict[str, Any]:
 
     def ask(backend: Any, query: str) -> tuple[dict[str, float], Cost]:
         raw = [(Message(role="raw", parts=(f"Passage: {text}\nQuestion: {query}\nAnswered (Yes or No):",)),) for text in shown]
-        return asked(backend, raw)
+        return scored(backend, raw)
 
     def build(**options: Any) -> local.Local:
         return local.build(local.Options(model=str(model), precision="fp32", device="cpu", **options))
@@ -219,7 +220,7 @@ def shared_beginning(model: Path) -> dict[str, float]:
         backend.choice_logprobs(
             [(Message(role="raw", parts=("a prompt of a dozen tokens or so, to begin with, and some more",)),)], ["Yes"]
         )
-        times[name] = timed(partial(asked, backend, prompts))
+        times[name] = timed(partial(scored, backend, prompts))
     check(times["plain"], times["shared"])
     ratio = times["shared"].cpu_s / times["plain"].cpu_s
     print(
@@ -239,9 +240,9 @@ def several_tokens(repeats: int) -> dict[str, float]:
     backend.choice_logprobs(prompts[:1], choices)
     ratios = []
     for _ in range(repeats):
-        both = timed(lambda: asked(backend, prompts, choices))
+        both = timed(lambda: scored(backend, prompts, choices))
         size, backend._choose._token_bytes = backend._choose._token_bytes, 0
-        again = timed(lambda: asked(backend, prompts, choices))
+        again = timed(lambda: scored(backend, prompts, choices))
         backend._choose._token_bytes = size
         check(again, both)
         ratios.append(both.cpu_s / again.cpu_s)
@@ -253,6 +254,7 @@ def several_tokens(repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--text-model", type=Path, help="folder of a causal language model; without it texts are left out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -260,11 +262,19 @@ def main() -> None:
     queries = [f"{query} ({n})" if n >= len(QUERIES) else query for n, query in enumerate(queries)]
     print(f"{processor_name()}, {os.cpu_count()} cores, 1 thread used; Python {platform.python_version()}")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {len(queries)} rounds, {CANDIDATES} candidates")
-    runs = [report("emoji as they ship", by_pictures(None, queries)), report("emoji on cards of 432 px", by_pictures(432, queries))]
-    extra = {**several_tokens(len(queries)), **{f"page, {name}, ms": value for name, value in page_costs().items()}}
-    if arguments.text_model is None:
+    runs: list[dict[str, Any]] = []
+    extra: dict[str, float] = {}
+    if "emoji" in arguments.parts:
+        runs.append(report("emoji as they ship", by_pictures(None, queries)))
+    if "cards" in arguments.parts:
+        runs.append(report("emoji on cards of 432 px", by_pictures(432, queries)))
+    if "choices" in arguments.parts:
+        extra |= several_tokens(len(queries))
+    if "pages" in arguments.parts:
+        extra |= {f"page, {name}, ms": value for name, value in page_costs().items()}
+    if "texts" in arguments.parts and arguments.text_model is None:
         print("texts are left out: no --text-model")
-    else:
+    elif "texts" in arguments.parts:
         runs.append(report("passages", by_texts(arguments.text_model, queries[:2])))
         extra |= shared_beginning(arguments.text_model)
     print(json.dumps({"bench": "prefixes", "candidates": CANDIDATES, "runs": runs, **extra}))
