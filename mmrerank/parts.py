@@ -377,7 +377,7 @@ class StagedReranker:
 
     def __init__(self, reranker: Any, stage: StageName, name: str) -> None:
         self.name = name
-        self.reranker = reranker
+        self.within = reranker
         self.stage = stage
 
     @property
@@ -387,7 +387,7 @@ class StagedReranker:
 
     def rerank(self, query: Any, candidates: Any) -> Any:
         """The candidates in the order of the reranker."""
-        return self.reranker.rerank(query, candidates)
+        return self.within.rerank(query, candidates)
 
     def around(self, reranker: Any) -> StagedReranker:
         """The same stage with another reranker in it, such as one that this one stands within."""

@@ -776,3 +776,17 @@ class Reranker(Protocol):
     name: str
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking: ...
+
+
+@runtime_checkable
+class RerankerAround(Protocol):
+    """A reranker that works through another one."""
+
+    within: Reranker
+
+
+def innermost(reranker: Reranker) -> Reranker:
+    """The reranker that does the work: the part itself, or the one within all that stand around it."""
+    while isinstance(reranker, RerankerAround):
+        reranker = reranker.within
+    return reranker

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mmrerank.evaluation.benchmark import Benchmark
 
 
+FIGURES = ("calls", "prompt_tokens", "generated_tokens")
+
+
 class RunOrder(str, Enum):
     rank = "rank"
     score = "score"
@@ -26,6 +29,11 @@ class Sides(str, Enum):
     first = "first"
     all = "all"
     none = "none"
+
+
+class Half(str, Enum):
+    a = "a"
+    b = "b"
 
 
 class BelowZero(str, Enum):
@@ -41,6 +49,9 @@ def evaluate(
     text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it; the card's when left out.")] = None,
     retriever: Annotated[str | None, typer.Option(help="First stage; the benchmark's when left out.")] = None,
     rerank: Annotated[list[str] | None, typer.Option(help=_backend.RERANK)] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Reranker to measure by itself beside the others, on the same first stage; may be repeated.")
+    ] = None,
     backend: _backend.BackendName = None,
     depth: Annotated[int, typer.Option(help="How many candidates the rerankers see.", min=1)] = 100,
     run: Annotated[Path | None, typer.Option(help="TREC run of another system in place of the first stage.")] = None,
@@ -55,6 +66,11 @@ def evaluate(
     sides: Annotated[Sides, typer.Option(help="What text alone and pictures alone go through for the composition gap.")] = Sides.first,
     text_run: Annotated[Path | None, typer.Option(help="TREC run of text alone, for the gap of runs; with --picture-run.")] = None,
     picture_run: Annotated[Path | None, typer.Option(help="TREC run of pictures alone.")] = None,
+    half: Annotated[Half | None, typer.Option(help="One half of the queries: to fit a guard on a, and report b.")] = None,
+    fit_guard: Annotated[
+        Path | None, typer.Option(help="File for what the last reranker gained here, for guard(fitted=FILE). Never of what is reported.")
+    ] = None,
+    estimate: Annotated[bool, typer.Option(help="What each reranker will take, and no run.")] = False,
     split: Annotated[str | None, typer.Option(help="Part of the benchmark; the card's when left out.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report, figures and run files.")] = None,
     no_cache: _backend.NoCache = False,
@@ -64,6 +80,7 @@ def evaluate(
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
     from mmrerank.evaluation.evaluate import write
+    from mmrerank.evaluation.guarding import fitted_guard, halved
     from mmrerank.evaluation.out_folder import check_folder
     from mmrerank.evaluation.query_lists import only_listed
     from mmrerank.evaluation.running import limited
@@ -75,8 +92,10 @@ def evaluate(
         check_folder(out)
     whole, listed = (open_benchmark(card, data, split), []) if only is None else only_listed(open_benchmark(card, data, split), only)
     benchmark = _encoded(limited(whole, limit), encoder, text_encoder)
+    benchmark = benchmark if half is None else halved(benchmark, half.value)
     benchmark = benchmark if below_zero is None else replace(benchmark, junk=below_zero is BelowZero.removed)
-    model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
+    model, stages = _backend.stages([*(rerank or ()), *(beside or ())], backend, no_cache=no_cache)
+    rerankers, alternatives = stages[: len(rerank or ())], stages[len(rerank or ()) :]
     first_run = None if run is None else read_run(run, run_order.value)
     others = [read_run(path, run_order.value) for path in compare or ()]
     options: dict[str, Any] = {
@@ -85,16 +104,22 @@ def evaluate(
         "run": first_run,
         "variant": variant,
     }
-    opened = _collection(benchmark, collection, model, options)
+    opened = _collection(benchmark, collection, model, {**options, "rerank": stages})
+    if estimate:
+        return _estimate(benchmark, opened, stages, retriever=retriever, backend=model, depth=depth, json=json)
     one_sided = {"text": text_run, "pictures": picture_run}
     side_runs: Any = {side: read_run(path, run_order.value) for side, path in one_sided.items() if path is not None}
     gap: dict[str, Any] = {"sides": sides.value, "side_runs": side_runs}
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
-        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, compare=others, progress=advance, **gap, **options)
+        options |= {"beside": alternatives, "compare": others}
+        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, progress=advance, **gap, **options)
     evaluated.result["notes"][:0] = listed
     for note in evaluated.result["notes"]:
         _output.say(f"note: {note}")
     written = write(evaluated, out, opened) if out is not None else []
+    if fit_guard is not None:
+        fitted_guard(evaluated).save(fit_guard)
+        written.append(fit_guard)
     if json:
         _output.emit(evaluated.result)
     else:
@@ -125,6 +150,52 @@ def _collection(benchmark: Benchmark, folder: Path | None, model: Any, options: 
     return opened
 
 
+def _estimate(
+    benchmark: Benchmark, collection: Collection | None, stages: list[Any], *, retriever: str | None, backend: Any, depth: int, json: bool
+) -> int:
+    """Tells what the rerankers will take, each on the order of the first stage."""
+    from mmrerank.evaluation.expectation import expectations
+
+    if collection is None or not stages:
+        raise InputError("an estimate is of rerankers", hint="Name some: --rerank NAME, or --beside NAME for each of several.")
+    expected = expectations(benchmark, collection, stages, retriever=retriever, backend=backend, depth=depth)
+    rows = [one.as_json(len(benchmark.queries)) for one in expected]
+    if json:
+        _output.emit({"card": benchmark.name, "queries": len(benchmark.queries), "depth": depth, "expected": rows})
+        return 0
+    head = ["reranker", "calls", "prompt tokens", "generated", "s a query", f"s for {len(benchmark.queries)}"]
+    figures = [[*(f"{row[key]:.1f}" for key in FIGURES), f"{row['seconds']:.2f}", f"{row['all_queries']['seconds']:.0f}"] for row in rows]
+    _output.out().print(_table(head, [[row["name"], *line] for row, line in zip(rows, figures, strict=True)]))
+    return 0
+
+
+def _table(head: list[str], rows: list[list[str]]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for n, name in enumerate(head):
+        table.add_column(name, justify="right" if n else "left", overflow="fold" if n == 0 else "ellipsis")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _ladder(result: dict[str, Any]) -> Any:
+    """Quality beside cost of all that was run, the cheapest first."""
+    from mmrerank.evaluation.summary import costs
+
+    (main, *_) = result["measures"]
+    ran = [system for system in result["systems"] if system["cost"]["seconds"] is not None]
+    rows = []
+    for system in sorted(ran, key=lambda system: system["cost"]["seconds"]):
+        gain, cost = system["gains"].get(main), costs(system)
+        added = "" if gain is None else f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        rows.append([" > ".join(system["stages"][1:]) or system["name"], _number(system["measures"][main]["value"]), added])
+        rows[-1] += [cost["calls"], cost["tokens"], cost["ms"]]
+    return _table(["quality beside cost", main, "gain", "calls", "tokens", "ms"], rows)
+
+
 def _show(result: dict[str, Any], written: list[Path]) -> None:
     from mmrerank.evaluation.summary import unheard
 
@@ -140,6 +211,8 @@ def _show(result: dict[str, Any], written: list[Path]) -> None:
         if fallbacks := unheard(system):
             console.print(f"  {fallbacks}", style="yellow" if "fallback" in system["notes"] else "dim")
         console.print(f"  {_took(system)}", style="dim")
+    if len(result["systems"]) > 2 and result["measures"]:
+        console.print(_ladder(result))
     ceiling = "  ".join(f"{name} {_number(value)}" for name, value in result["ceiling"].items())
     console.print(f"best order at depth {result['depth']}: {ceiling}" if ceiling else "no judgements here: a server has them", markup=False)
     if "variant" in result:

@@ -1,8 +1,8 @@
-"""How sure a mean or a gain is: bootstrap intervals, a randomisation test, Holm's correction, wins and losses, the oracle.
+"""How sure a mean or a gain is: bootstrap intervals, Holm's correction, wins and losses, the oracle.
 
 All draws come from one fixed seed and are the same for every measure and system, so results repeat to the last digit and
 differences are paired by query. With groups (macro means) queries are drawn within their group.
-Source: Efron & Tibshirani 1993 (percentile interval), Smucker et al. 2007 (randomisation test), Holm 1979.
+Source: Efron & Tibshirani 1993 (percentile interval), Holm 1979.
 Cost: 2,000 draws over n queries and m measures are one (2000, n) x (n, m) product.
 """
 
@@ -15,11 +15,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mmrerank.measures.chance import randomisation
 from mmrerank.measures.scoring import Scores, Values
 from mmrerank.types import Qrels
 
 DRAWS = 2000
-FLIPS = 10_000
 LEVEL = 0.95
 TIE = 1e-12
 BLOCK = 500  # draws made at once
@@ -108,29 +108,6 @@ def _differences(first: Scores, system: Scores, name: str) -> Values:
 def _outcome(difference: Values) -> dict[str, int]:
     wins, losses = int((difference > TIE).sum()), int((difference < -TIE).sum())
     return {"wins": wins, "losses": losses, "ties": int(np.isfinite(difference).sum()) - wins - losses}
-
-
-def randomisation(difference: Values, weights: Values) -> float:
-    """Two-sided p of the paired randomisation test: how often random signs give a mean as far from 0.
-
-    Args:
-        difference: (n,) per query; NaN where a query does not count.
-        weights: (n,) what each query counts in the mean.
-    """
-    weighted = np.where(np.isfinite(difference), difference * weights, 0.0)
-    weighted = weighted[np.abs(weighted) > 0]
-    if len(weighted) == 0:
-        return 1.0
-    observed = abs(float(weighted.sum())) - 1e-12
-    if 2 ** len(weighted) <= FLIPS:
-        signs = 1 - 2 * ((np.arange(2 ** len(weighted))[:, None] >> np.arange(len(weighted))) & 1)
-        return float((np.abs(signs @ weighted) >= observed).mean())
-    generator = np.random.default_rng(0)
-    reached = 0
-    for _ in range(FLIPS // BLOCK):
-        signs = generator.integers(0, 2, (BLOCK, len(weighted)), dtype=np.int8) * 2 - 1
-        reached += int((np.abs(signs @ weighted) >= observed).sum())
-    return (reached + 1) / (FLIPS + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -30,7 +30,7 @@ from mmrerank.parts import StagedReranker, as_tuple
 from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
 from mmrerank.prompting.files import PromptedPart
 from mmrerank.provenance import made_by
-from mmrerank.types import Backend
+from mmrerank.types import Backend, Reranker, innermost
 
 SidesOf: TypeAlias = Literal["first", "all", "none"]
 
@@ -41,6 +41,7 @@ class Evaluated:
 
     result: dict[str, Any]
     outcome: Outcome
+    rerank: tuple[Reranker, ...] = ()  # the parts that reranked, the last one last
 
 
 def collection_for(
@@ -94,6 +95,7 @@ def evaluate(
     *,
     retriever: str | None = None,
     rerank: Sequence[AnyReranker] = (),
+    beside: Sequence[AnyReranker] = (),
     backend: Backend | None = None,
     depth: int = DEPTH,
     run: Run | None = None,
@@ -108,6 +110,7 @@ def evaluate(
     Args:
         run: rankings of another system in place of the first stage; None, with no retriever named, takes those that come
             with the benchmark, where any do.
+        beside: rerankers that are measured each by itself, on the order of the same first stage: quality beside cost in one table.
         compare: runs that are measured beside, against the same first stage.
         variant: name of a change to queries or candidates (`mmrerank.evaluation.variants`); the figures are those of the
             changed benchmark, with `stability` against the unchanged one beside.
@@ -121,7 +124,9 @@ def evaluate(
         BackendError: the model cannot be reached. Single answers that did not come are fallbacks, counted in the system's `notes`.
     """
     change = None if variant is None else suitable(variant, benchmark, rerank)
-    alone = not needs_collection(benchmark, retriever=retriever, rerank=rerank, run=run, variant=variant)
+    if beside and change is not None:
+        raise InputError("rerankers beside each other are measured without a variant", hint="Measure one at a time with it.")
+    alone = not needs_collection(benchmark, retriever=retriever, rerank=(*rerank, *beside), run=run, variant=variant)
     run = benchmark.shipped_run if run is None and retriever is None else run
     runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
     run, compared = (None, runs) if run is None else (runs[0], runs[1:])
@@ -137,14 +142,17 @@ def evaluate(
         raise nothing_to_index(benchmark)
     notes += unfindable(benchmark, collection)
     watched = None if backend is None else NotingBackend(backend)
-    own = [_watched(one) for one in as_tuple(rerank)]
-    models = [one.backend for one in own if isinstance(one, NamedReranker) and isinstance(one.backend, NotingBackend)]
+    own, each = ([_watched(one) for one in as_tuple(some)] for some in (rerank, beside))
+    models = [one.backend for one in (*own, *each) if isinstance(one, NamedReranker) and isinstance(one.backend, NotingBackend)]
     for model in filter(None, [watched, *models]):
         progress = _both(partial(check_answered, model), progress)
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
-    origin = ran | _origin(collection, [first, *setting.rerank], backend)
+    alternatives = rerankers_of(each, first, watched)
+    origin = ran | _origin(collection, [first, *setting.rerank, *alternatives], backend)
+    others += tuple(_run(replace(setting, rerank=(one,)), collection, depth, progress).systems[-1] for one in alternatives)
     evaluated = _searched(setting, collection, change, depth, others, origin, notes, progress)
+    evaluated = replace(evaluated, rerank=setting.rerank)
     if change is not None or sides == "none":
         return evaluated
     if composed(benchmark) and len(own_sides) < len(SIDES):
@@ -241,7 +249,7 @@ def _both(check: Progress, progress: Progress | None) -> Progress:
 
 def _origin(collection: Collection, stages: Sequence[Any], backend: Backend | None) -> dict[str, Any]:
     """What the numbers hang on beside the stages' names: collection, weights of the encoders, texts of the prompts, the model."""
-    parts = {stage.name: stage.reranker if isinstance(stage, StagedReranker) else stage for stage in stages}
+    parts = {stage.name: innermost(stage) for stage in stages}
     prompts = {name: part.prompt.digest for name, part in parts.items() if isinstance(part, PromptedPart)}
     named = {stage.name: stage.stage for stage in stages if isinstance(stage, StagedReranker)}
     own = {name: {"depth": stage.depth, "backend": stage.backend} for name, stage in named.items()}

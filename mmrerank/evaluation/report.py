@@ -51,8 +51,9 @@ def render(result: Mapping[str, Any], outcome: Outcome, item_of: Callable[[str],
     parts += [_composition(result, labels), _variant(result), _groups(result, labels)]
     for n, (label, system) in enumerate(zip(labels, result["systems"], strict=True)):
         parts += [f"<h2>Gain of {n}: {escape(label)} over the first stage</h2>", gain_plot(system["gains"])] if n else []
+    if sum(system["cost"]["seconds"] is not None for system in result["systems"]) > 1:
+        parts += ["<h2>Quality and cost</h2>", cost_plot(result["systems"], main)]
     if len(outcome.systems) > 1:
-        parts += ["<h2>Quality and cost</h2>", cost_plot(result["systems"][: len(outcome.systems)], main)]
         parts += ["<h2>Rank of the first right item</h2>", movement_plot(moves(outcome)), gallery(outcome, main, item_of)]
     origin = escape(json.dumps(result["made_by"], indent=1, ensure_ascii=False, default=str))
     parts.append(f"<details><summary>What made this</summary><pre>{origin}</pre></details>")

@@ -202,7 +202,7 @@ class ShuffledReranker:
 def _shuffled(reranker: Reranker, seed: int) -> Reranker:
     """The reranker with its candidates shuffled: those within the depth of its stage, all where its own option says how far it looks."""
     if isinstance(reranker, StagedReranker) and not reranker.stage.own_depth:
-        return reranker.around(ShuffledReranker(reranker.reranker, seed))
+        return reranker.around(ShuffledReranker(reranker.within, seed))
     return ShuffledReranker(reranker, seed)
 
 

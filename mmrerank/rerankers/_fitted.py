@@ -14,7 +14,7 @@ from mmrerank.errors import FormatError, ManifestError
 from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptText
 from mmrerank.text_files import read_toml, write_text
-from mmrerank.types import Backend, Candidate, Query, Reranker
+from mmrerank.types import Backend, Candidate, Query, Reranker, innermost
 
 T = TypeVar("T")
 Judged: TypeAlias = "Iterable[tuple[Query, Sequence[Candidate], Iterable[str]]]"  # queries, candidates, ids of the relevant ones
@@ -37,13 +37,13 @@ class Origin(NamedTuple):
 
 def origin(reranker: Reranker) -> Origin:
     """The model and the prompt behind the scores of a reranker."""
-    method = method_of(reranker)
+    method = innermost(reranker)
     return Origin(method.backend.name, method.prompt.digest) if isinstance(method, AsksModel) else Origin("", "")
 
 
 def method_of(reranker: Reranker) -> Reranker:
     """The reranker itself, within a stage whose name says a depth or a model: the scores are its."""
-    method: Reranker = reranker.reranker if isinstance(reranker, StagedReranker) else reranker
+    method: Reranker = reranker.within if isinstance(reranker, StagedReranker) else reranker
     return method
 
 

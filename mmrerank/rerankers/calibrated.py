@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmrerank.errors import InputError
-from mmrerank.parts import make, parse, printed, stage_of
-from mmrerank.prompting.files import PromptText
+from mmrerank.parts import make, printed
+from mmrerank.rerankers._around import made_within, name_within
 from mmrerank.rerankers._calibration import Calibration, fit_calibration
-from mmrerank.rerankers._fitted import AsksModel, method_of, origin
+from mmrerank.rerankers._fitted import method_of, origin
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.types import Backend, Candidate, DescriptorSource, PointwiseReranker, Query, Ranking, Reranker
 
@@ -42,12 +41,12 @@ class Calibrated:
     def __init__(self, options: Options, reranker: Reranker, calibration: Calibration) -> None:
         self.name = printed("calibrated", options)
         self.pointwise = isinstance(reranker, PointwiseReranker) and reranker.pointwise
-        self.prompt: PromptText | None = reranker.prompt if isinstance(reranker, AsksModel) else None
-        self._reranker, self._calibration = reranker, calibration
+        self.within = reranker
+        self._calibration = calibration
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The other reranker's ranking, each candidate with `calibrated_score` where it has a raw score."""
-        ranking = self._reranker.rerank(query, candidates)
+        ranking = self.within.rerank(query, candidates)
         ranked = tuple(self._calibrated(candidate) for candidate in ranking.candidates)
         reasons = {**ranking.notes.reasons, **self._reasons(ranked, ranking.notes.reasons)}
         return replace(ranking, candidates=ranked, notes=replace(ranking.notes, reasons=reasons))
@@ -74,12 +73,7 @@ def inner(options: Options) -> str:
     """
     if not options.calibration:
         raise InputError("calibrated needs the file of a calibration", hint="Fit one: fit_calibration(reranker, judged).save(PATH).")
-    if parse(options.rerank).part == "calibrated":
-        raise InputError("a calibrated reranker has its probabilities already")
-    within = stage_of(options.rerank)
-    if within.depth is not None and not within.own_depth:
-        raise InputError(f"the reranker within has no depth of its own; got {options.rerank!r}", hint="Write calibrated(..., depth=N).")
-    return options.rerank
+    return name_within("calibrated", options.rerank)
 
 
 def build(
@@ -91,9 +85,7 @@ def build(
         InputError: as of `inner`.
         FormatError, ManifestError: the file is not of that form, or was fitted with another reranker, model or prompt.
     """
-    resources: dict[str, Any] = {"backend": backend, "descriptors": descriptors, "api_key": api_key}
-    present = {name: value for name, value in resources.items() if value is not None}
-    reranker: Reranker = make(inner(options), station="rerankers", **present)
+    reranker = made_within(inner(options), backend, descriptors, api_key)
     model, digest = origin(reranker)
     name = method_of(reranker).name
     return Calibrated(options, reranker, Calibration.load(options.calibration, reranker=name, backend=model, prompt_digest=digest))

@@ -26,7 +26,8 @@ import ir_measures  # noqa: E402
 import numpy as np  # noqa: E402
 from measuring import taken  # noqa: E402
 
-from mmrerank.evaluation.comparison import DRAWS, FLIPS, Interval, gains, intervals  # noqa: E402
+from mmrerank.evaluation.comparison import DRAWS, Interval, gains, intervals  # noqa: E402
+from mmrerank.measures.chance import FLIPS  # noqa: E402
 from mmrerank.measures.scoring import Judgements, Scores, score  # noqa: E402
 
 MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "AP", "RR")

@@ -248,3 +248,42 @@ def test_a_run_of_another_system_has_a_depth_of_its_own_and_no_cost(card: str, t
     assert set(system["cost"].values()) == {None}
     reranked = evaluated(capsys, card, "--run", str(tmp_path / "short.trec"), "--rerank", "superglobal", "--depth", "7")
     assert [system["cost"]["seconds"] is None for system in reranked["systems"]] == [True, False]
+
+
+def test_rerankers_beside_each_other_are_measured_each_by_itself(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [card, "--beside", "superglobal", "--beside", "superglobal(neighbours=2)", "--depth", "20"]
+    beside = evaluated(capsys, *arguments, "--out", str(tmp_path / "out"))
+    assert [len(system["stages"]) for system in beside["systems"]] == [1, 2, 2]
+    alone = [evaluated(capsys, card, "--rerank", name, "--depth", "20")["systems"][1] for name in arguments[2:5:2]]
+    assert [system["measures"] for system in beside["systems"][1:]] == [system["measures"] for system in alone]
+    assert all(system["cost"]["seconds"] > 0 for system in beside["systems"])
+    assert "Quality and cost" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert main(["evaluate", *arguments]) == 0
+    assert "quality beside cost" in capsys.readouterr().out
+    assert main(["evaluate", *arguments, "--variant", "exclusions", "--json"]) == 1
+    assert "without a variant" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_a_guard_is_fitted_on_one_half_and_measured_on_the_other(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "superglobal.guard.toml"
+    assert sum(evaluated(capsys, card, "--half", half)["queries"] for half in "ab") == 12
+    evaluated(capsys, card, "--rerank", "superglobal", "--depth", "20", "--fit-guard", str(path))
+    guarded = evaluated(capsys, card, "--rerank", f"guard(rerank=superglobal, fitted='{path}', min_gain=0.5)", "--depth", "20")
+    first, last = guarded["systems"]
+    assert last["measures"] == first["measures"], "nobody gains a half, so the first stage's order stays"
+    assert last["notes"] == {"fallback": 12}
+    used = evaluated(capsys, card, "--rerank", f"guard(rerank=superglobal, fitted='{path}', min_gain=-1.0)", "--depth", "20")
+    assert used["systems"][1]["notes"].get("ok", 0) > 0, "a guard that any loss passes lets some through"
+    assert main(["evaluate", card, "--fit-guard", str(path), "--json"]) == 1
+    assert "nothing was reranked" in json.loads(capsys.readouterr().out)["error"]["message"]
+    arguments = ["evaluate", card, "--limit", "9", "--rerank", "superglobal", "--fit-guard", str(path), "--json"]
+    assert main(arguments) == 1
+    assert "10 judged queries or more; got 9" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_an_estimate_runs_nothing_and_needs_rerankers(card: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = evaluated(capsys, card, "--beside", "superglobal", "--beside", "bm25", "--estimate")["expected"]
+    assert [row["name"].partition("(")[0] for row in expected] == ["superglobal", "bm25"]
+    assert all(row["calls"] == 0 and row["all_queries"]["seconds"] == pytest.approx(12 * row["seconds"], rel=0.01) for row in expected)
+    assert main(["evaluate", card, "--estimate", "--json"]) == 1
+    assert "an estimate is of rerankers" in json.loads(capsys.readouterr().out)["error"]["message"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrerank.evaluation.comparison import gains, holm, intervals, oracle, randomisation
+from mmrerank.evaluation.comparison import gains, holm, intervals, oracle
+from mmrerank.measures.chance import randomisation
 from mmrerank.measures.scoring import Judgements, Scores, score
 
 

@@ -212,7 +212,7 @@ def test_it_needs_what_the_one_within_needs(tmp_path: Path) -> None:
     assert "calibrated" not in rerankers({"backend", "descriptors"}), "its name alone does not say which file"
     with pytest.raises(InputError, match="file of a calibration"):
         make("calibrated", station="rerankers", backend=model())
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match="around"):
         make("calibrated(rerank=calibrated, calibration=x)", station="rerankers", backend=model())
 
 
