@@ -105,11 +105,11 @@ def rounds_of(
     return figures | {"seconds": {name: statistics.median(values) for name, values in seconds.items()}, "pairs": pairs}
 
 
-def report(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+def report(name: str, figures: dict[str, Any], count: int = CANDIDATES) -> dict[str, Any]:
     seconds, pairs = figures["seconds"], figures["pairs"]
     floor = 1 - figures["reused"] / figures["tokens"]
-    print(f"{name}: {figures['tokens'] / CANDIDATES:.0f} tokens a prompt, {figures['reused'] / CANDIDATES:.0f} of them at hand")
-    print(f"  plain                  {seconds['plain'] * 1000:8.0f} ms of CPU for {CANDIDATES}")
+    print(f"{name}: {figures['tokens'] / count:.0f} tokens a prompt, {figures['reused'] / count:.0f} of them at hand")
+    print(f"  plain                  {seconds['plain'] * 1000:8.0f} ms of CPU for {count}")
     for way in ("filled", "warm", "disk"):
         low, high = min(pairs[way]), max(pairs[way])
         print(f"  {way:10s}{seconds[way] * 1000:20.0f} ms   {statistics.median(pairs[way]):.3f} of plain [{low:.3f}, {high:.3f}]")
@@ -185,9 +185,9 @@ def page_costs() -> dict[str, float]:
 # texts ----------------------------------------------------------------
 
 
-def passages(words: int) -> list[str]:
+def passages(words: int, count: int) -> list[str]:
     chance = random.Random(0)
-    return [" ".join(chance.choices(WORDS, k=words)) for _ in range(CANDIDATES)]
+    return [" ".join(chance.choices(WORDS, k=words)) for _ in range(count)]
 
 
 def scored(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Yes", "No")) -> tuple[dict[str, float], Cost]:
@@ -196,9 +196,9 @@ def scored(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Y
     return {f"{n}": value for n, value in enumerate(odds)}, scores.cost
 
 
-def by_texts(model: Path, queries: Sequence[str]) -> dict[str, Any]:
+def by_texts(model: Path, queries: Sequence[str], count: int) -> dict[str, Any]:
     """Passages of about 100 tokens, the query of about 16 behind them."""
-    shown = passages(82)
+    shown = passages(82, count)
 
     def ask(backend: Any, query: str) -> tuple[dict[str, float], Cost]:
         raw = [(Message(role="raw", parts=(f"Passage: {text}\nQuestion: {query}\nAnswered (Yes or No):",)),) for text in shown]
@@ -210,10 +210,10 @@ def by_texts(model: Path, queries: Sequence[str]) -> dict[str, Any]:
     return rounds_of(build, ask, queries)
 
 
-def shared_beginning(model: Path) -> dict[str, float]:
+def shared_beginning(model: Path, count: int) -> dict[str, float]:
     """A request of some 68 tokens before passages, query behind it: nothing was kept before the call."""
     request = " ".join(random.Random(1).choices(WORDS, k=58))
-    prompts = [(Message(role="raw", parts=(f"{request}\nPassage: {text}\nAnswered:",)),) for text in passages(85)]
+    prompts = [(Message(role="raw", parts=(f"{request}\nPassage: {text}\nAnswered:",)),) for text in passages(85, count)]
     times: dict[str, Timed] = {}
     for name, options in (("plain", {"prefix_bytes": 0}), ("shared", {})):
         backend = local.build(local.Options(model=str(model), precision="fp32", device="cpu", **options))
@@ -223,9 +223,7 @@ def shared_beginning(model: Path) -> dict[str, float]:
         times[name] = timed(partial(scored, backend, prompts))
     check(times["plain"], times["shared"])
     ratio = times["shared"].cpu_s / times["plain"].cpu_s
-    print(
-        f"a beginning that {CANDIDATES} prompts share, {times['shared'].cost.reused_tokens} of {times['shared'].cost.prompt_tokens} tokens"
-    )
+    print(f"a beginning that {count} prompts share, {times['shared'].cost.reused_tokens} of {times['shared'].cost.prompt_tokens} tokens")
     print(f"  shared {times['shared'].cpu_s:.1f} s beside {times['plain'].cpu_s:.1f} s: {ratio:.3f} of plain, {1 / ratio:.2f} x")
     return {"shared_beginning": ratio}
 
@@ -255,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--passages", type=int, default=CANDIDATES)
     parser.add_argument("--text-model", type=Path, help="folder of a causal language model; without it texts are left out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -275,8 +274,8 @@ def main() -> None:
     if "texts" in arguments.parts and arguments.text_model is None:
         print("texts are left out: no --text-model")
     elif "texts" in arguments.parts:
-        runs.append(report("passages", by_texts(arguments.text_model, queries[:2])))
-        extra |= shared_beginning(arguments.text_model)
+        runs.append(report("passages", by_texts(arguments.text_model, queries[:2], arguments.passages), arguments.passages))
+        extra |= shared_beginning(arguments.text_model, arguments.passages)
     print(json.dumps({"bench": "prefixes", "candidates": CANDIDATES, "runs": runs, **extra}))
 
 
