@@ -34,13 +34,9 @@ from mmrerank.types import Candidate, Item, Query  # noqa: E402
 CANDIDATES = 100
 AGREED = 5e-3  # of log-odds
 QUERY = Query(text="somebody with grey hair")
-PICTURE = (
-    "{% for message in messages if message['role'] == 'document' %}{% for part in message['content'] if part['type'] == 'image' %}"
-    "<|vision_start|><|image_pad|><|vision_end|>{% endfor %}{% endfor %}"
-)
-TEXT = (
-    "{% for message in messages if message['role'] == 'query' %}{% for part in message['content'] %}{{ part['text'] }}"
-    "{% endfor %}{% endfor %}"
+SIDE = (
+    "{% for message in messages if message['role'] == 'ROLE' %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endfor %}"
 )
 
 
@@ -66,7 +62,7 @@ def cross_encoder(text: str, words: str, yes: int, no: int) -> Any:
     before, rest = text.split("<|vision_start|><|image_pad|><|vision_end|>")
     between, after = rest.split(words)
     literal = [f"{{{{ {json.dumps(piece)} }}}}" for piece in (before, between, after)]
-    template = literal[0] + PICTURE + literal[1] + TEXT + literal[2]
+    template = literal[0] + SIDE.replace("ROLE", "document") + literal[1] + SIDE.replace("ROLE", "query") + literal[2]
     how = {"model_kwargs": {"dtype": torch.float32}, "processor_kwargs": {"chat_template": template}}
     transformer = Transformer(str(mini.FOLDER), transformer_task="any-to-any", **how)
     return CrossEncoder(modules=[transformer, LogitScore(true_token_id=yes, false_token_id=no)], device="cpu")
