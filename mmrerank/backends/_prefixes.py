@@ -128,6 +128,10 @@ class ChoicePass:
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:
         """What each prompt came to, in their order."""
+        if self.store is None and self._token_bytes is not None:  # nothing is kept, so nothing is looked for
+            rows = [Row(place=n, prompt=prompts[n], extent=extent) for n, extent in enumerate(self._prepare.extents(prompts))]
+            whole = self._over_whole(rows, choices, size, None)
+            return [whole[n] for n in range(len(prompts))]
         symbols = self._prepare.symbols(prompts)
         rows = [self._row(place, prompt, symbols[place]) for place, prompt in enumerate(prompts)]
         if self._token_bytes is None:
