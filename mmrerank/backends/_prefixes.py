@@ -128,6 +128,10 @@ class ChoicePass:
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:
         """What each prompt came to, in their order."""
+        if self.store is None and self._token_bytes is not None:  # nothing is kept, so nothing is looked for
+            rows = [Row(place=n, prompt=prompts[n], extent=extent) for n, extent in enumerate(self._prepare.extents(prompts))]
+            whole = self._over_whole(rows, choices, size, None)
+            return [whole[n] for n in range(len(prompts))]
         symbols = self._prepare.symbols(prompts)
         rows = [self._row(place, prompt, symbols[place]) for place, prompt in enumerate(prompts)]
         if self._token_bytes is None:
@@ -303,7 +307,7 @@ class ChoicePass:
     def _keep(self, work: Work, cache: Any, after: Sequence[int], call: Call) -> None:
         """Keeps the beginning of each prompt that is worth it."""
         for n, row in enumerate(work.rows):
-            if not self._is_worth_it(row) or not (row.reuse is not None or _is_told(row, work.tokens[n])):
+            if not self._is_worth_it(row) or not (row.reuse is not None or _agrees(row, work.tokens[n])):
                 continue
             cut = len(row.symbols) - row.keep
             length = work.lengths[n] - cut
@@ -417,7 +421,7 @@ def _unpadded(inputs: dict[str, Any]) -> list[list[int]]:
     return [[token for token, there in zip(ids, mask, strict=True) if there] for ids, mask in pairs]
 
 
-def _is_told(row: Row, tokens: list[int]) -> bool:
+def _agrees(row: Row, tokens: list[int]) -> bool:
     """Whether the symbols before and behind the pictures are the very tokens that the model sees there."""
     if not row.floor:
         return list(row.symbols) == tokens

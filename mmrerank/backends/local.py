@@ -183,7 +183,7 @@ class Local:
         groups = self._by_tokens(prompts, choices)
         for ids, positions in groups.items():
             scores = self._choose([prompts[n] for n in positions], ids, self._batch_size)
-            rows[positions] = [score.logprobs for score in scores]
+            rows[positions] = np.array([score.logprobs for score in scores], dtype=np.float32).reshape(len(positions), len(choices))
             costs |= {n: score.cost for n, score in zip(positions, scores, strict=True)}
         each = tuple(costs[n] for n in range(len(prompts)))
         lengths = {tuple(map(len, ids)) for ids in groups}

@@ -65,8 +65,8 @@ class Bare:
     def __init__(self, backend: Local, prompts: list[Prompt]) -> None:
         self.processor, self.model = backend._prepare._processor, backend._model
         self.ids = [backend._prepare.ids_of(choice)[0] for choice in CHOICES]
-        self.batches = backend._batches(prompts, backend._batch_size)
-        self.texts = [backend._prepare._template(prompt) for prompt in prompts]
+        self.batches = backend._budget.batches(backend._prepare.extents(prompts), backend._batch_size)
+        self.texts = [backend._prepare.text(prompt) for prompt in prompts]
         self.pictures = [[part for message in prompt for part in message.parts if not isinstance(part, str)] for prompt in prompts]
 
     def processed(self, batch: list[int]) -> Any:
@@ -110,7 +110,7 @@ def measure(side_px: int, count: int) -> tuple[list[Round], int]:
     """The rounds after a warm one, each checked, and in how many batches the prompts went."""
     with tempfile.TemporaryDirectory() as folder:
         save_tiny(Path(folder), "qwen2_5_vl", seed=0)
-        backend = build(Options(model=folder, device="cpu"))
+        backend = build(Options(model=folder, device="cpu", prefix_bytes=0))  # what is kept of earlier rounds is no part of this
     given, query = candidates(side_px), Query(text="which caption is it?")
     reranker = ragllava.build(ragllava.Options(), backend)
     prompts = [reranker.prompt_for(query, candidate) for candidate in given]

@@ -45,6 +45,7 @@ from mmrerank.rerankers import ragllava
 from mmrerank.types import Candidate, Cost, Item, Message, Prompt, Query, Ranking
 
 CANDIDATES = 100
+PARTS = ("emoji", "cards", "choices", "pages", "texts")
 EQUAL = 1e-4
 QUERIES = ("which one can fly?", "somebody with grey hair", "what is worn on the head?", "a vehicle with two wheels", "something to eat")
 TEXT = (
@@ -104,11 +105,11 @@ def rounds_of(
     return figures | {"seconds": {name: statistics.median(values) for name, values in seconds.items()}, "pairs": pairs}
 
 
-def report(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+def report(name: str, figures: dict[str, Any], count: int = CANDIDATES) -> dict[str, Any]:
     seconds, pairs = figures["seconds"], figures["pairs"]
     floor = 1 - figures["reused"] / figures["tokens"]
-    print(f"{name}: {figures['tokens'] / CANDIDATES:.0f} tokens a prompt, {figures['reused'] / CANDIDATES:.0f} of them at hand")
-    print(f"  plain                  {seconds['plain'] * 1000:8.0f} ms of CPU for {CANDIDATES}")
+    print(f"{name}: {figures['tokens'] / count:.0f} tokens a prompt, {figures['reused'] / count:.0f} of them at hand")
+    print(f"  plain                  {seconds['plain'] * 1000:8.0f} ms of CPU for {count}")
     for way in ("filled", "warm", "disk"):
         low, high = min(pairs[way]), max(pairs[way])
         print(f"  {way:10s}{seconds[way] * 1000:20.0f} ms   {statistics.median(pairs[way]):.3f} of plain [{low:.3f}, {high:.3f}]")
@@ -184,24 +185,24 @@ def page_costs() -> dict[str, float]:
 # texts ----------------------------------------------------------------
 
 
-def passages(words: int) -> list[str]:
+def passages(words: int, count: int) -> list[str]:
     chance = random.Random(0)
-    return [" ".join(chance.choices(WORDS, k=words)) for _ in range(CANDIDATES)]
+    return [" ".join(chance.choices(WORDS, k=words)) for _ in range(count)]
 
 
-def asked(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Yes", "No")) -> tuple[dict[str, float], Cost]:
+def scored(backend: Any, prompts: Sequence[Prompt], choices: Sequence[str] = ("Yes", "No")) -> tuple[dict[str, float], Cost]:
     scores = backend.choice_logprobs(prompts, choices)
     odds = (scores.logprobs[:, 0] - scores.logprobs[:, 1]).tolist()
     return {f"{n}": value for n, value in enumerate(odds)}, scores.cost
 
 
-def by_texts(model: Path, queries: Sequence[str]) -> dict[str, Any]:
+def by_texts(model: Path, queries: Sequence[str], count: int) -> dict[str, Any]:
     """Passages of about 100 tokens, the query of about 16 behind them."""
-    shown = passages(82)
+    shown = passages(82, count)
 
     def ask(backend: Any, query: str) -> tuple[dict[str, float], Cost]:
         raw = [(Message(role="raw", parts=(f"Passage: {text}\nQuestion: {query}\nAnswered (Yes or No):",)),) for text in shown]
-        return asked(backend, raw)
+        return scored(backend, raw)
 
     def build(**options: Any) -> local.Local:
         return local.build(local.Options(model=str(model), precision="fp32", device="cpu", **options))
@@ -209,22 +210,20 @@ def by_texts(model: Path, queries: Sequence[str]) -> dict[str, Any]:
     return rounds_of(build, ask, queries)
 
 
-def shared_beginning(model: Path) -> dict[str, float]:
+def shared_beginning(model: Path, count: int) -> dict[str, float]:
     """A request of some 68 tokens before passages, query behind it: nothing was kept before the call."""
     request = " ".join(random.Random(1).choices(WORDS, k=58))
-    prompts = [(Message(role="raw", parts=(f"{request}\nPassage: {text}\nAnswered:",)),) for text in passages(85)]
+    prompts = [(Message(role="raw", parts=(f"{request}\nPassage: {text}\nAnswered:",)),) for text in passages(85, count)]
     times: dict[str, Timed] = {}
     for name, options in (("plain", {"prefix_bytes": 0}), ("shared", {})):
         backend = local.build(local.Options(model=str(model), precision="fp32", device="cpu", **options))
         backend.choice_logprobs(
             [(Message(role="raw", parts=("a prompt of a dozen tokens or so, to begin with, and some more",)),)], ["Yes"]
         )
-        times[name] = timed(partial(asked, backend, prompts))
+        times[name] = timed(partial(scored, backend, prompts))
     check(times["plain"], times["shared"])
     ratio = times["shared"].cpu_s / times["plain"].cpu_s
-    print(
-        f"a beginning that {CANDIDATES} prompts share, {times['shared'].cost.reused_tokens} of {times['shared'].cost.prompt_tokens} tokens"
-    )
+    print(f"a beginning that {count} prompts share, {times['shared'].cost.reused_tokens} of {times['shared'].cost.prompt_tokens} tokens")
     print(f"  shared {times['shared'].cpu_s:.1f} s beside {times['plain'].cpu_s:.1f} s: {ratio:.3f} of plain, {1 / ratio:.2f} x")
     return {"shared_beginning": ratio}
 
@@ -239,9 +238,9 @@ def several_tokens(repeats: int) -> dict[str, float]:
     backend.choice_logprobs(prompts[:1], choices)
     ratios = []
     for _ in range(repeats):
-        both = timed(lambda: asked(backend, prompts, choices))
+        both = timed(lambda: scored(backend, prompts, choices))
         size, backend._choose._token_bytes = backend._choose._token_bytes, 0
-        again = timed(lambda: asked(backend, prompts, choices))
+        again = timed(lambda: scored(backend, prompts, choices))
         backend._choose._token_bytes = size
         check(again, both)
         ratios.append(both.cpu_s / again.cpu_s)
@@ -253,6 +252,8 @@ def several_tokens(repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--passages", type=int, default=CANDIDATES)
     parser.add_argument("--text-model", type=Path, help="folder of a causal language model; without it texts are left out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -260,13 +261,21 @@ def main() -> None:
     queries = [f"{query} ({n})" if n >= len(QUERIES) else query for n, query in enumerate(queries)]
     print(f"{processor_name()}, {os.cpu_count()} cores, 1 thread used; Python {platform.python_version()}")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {len(queries)} rounds, {CANDIDATES} candidates")
-    runs = [report("emoji as they ship", by_pictures(None, queries)), report("emoji on cards of 432 px", by_pictures(432, queries))]
-    extra = {**several_tokens(len(queries)), **{f"page, {name}, ms": value for name, value in page_costs().items()}}
-    if arguments.text_model is None:
+    runs: list[dict[str, Any]] = []
+    extra: dict[str, float] = {}
+    if "emoji" in arguments.parts:
+        runs.append(report("emoji as they ship", by_pictures(None, queries)))
+    if "cards" in arguments.parts:
+        runs.append(report("emoji on cards of 432 px", by_pictures(432, queries)))
+    if "choices" in arguments.parts:
+        extra |= several_tokens(len(queries))
+    if "pages" in arguments.parts:
+        extra |= {f"page, {name}, ms": value for name, value in page_costs().items()}
+    if "texts" in arguments.parts and arguments.text_model is None:
         print("texts are left out: no --text-model")
-    else:
-        runs.append(report("passages", by_texts(arguments.text_model, queries[:2])))
-        extra |= shared_beginning(arguments.text_model)
+    elif "texts" in arguments.parts:
+        runs.append(report("passages", by_texts(arguments.text_model, queries[:2], arguments.passages), arguments.passages))
+        extra |= shared_beginning(arguments.text_model, arguments.passages)
     print(json.dumps({"bench": "prefixes", "candidates": CANDIDATES, "runs": runs, **extra}))
 
 

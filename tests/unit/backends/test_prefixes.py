@@ -174,12 +174,12 @@ class Opening:
 def test_pictures_are_opened_on_a_miss_only(qwen: Path) -> None:
     backend, openings = opened_backend(qwen), [Opening(one) for one in PICTURES]
 
-    def asked(query: str) -> ChoiceScores:
+    def scores_of(query: str) -> ChoiceScores:
         return backend.choice_logprobs([user(LazyPicture(f"{n}", one), query) for n, one in enumerate(openings)], CHOICES)
 
-    asked(QUERIES[0])
+    scores_of(QUERIES[0])
     assert [one.times for one in openings] == [1, 1, 1]
-    scores = asked(QUERIES[1])
+    scores = scores_of(QUERIES[1])
     assert [one.times for one in openings] == [1, 1, 1]
     expected = opened_backend(qwen, prefix_bytes=0).choice_logprobs([user(one, QUERIES[1]) for one in PICTURES], CHOICES)
     assert gap(scores.logprobs, expected.logprobs) < EQUAL

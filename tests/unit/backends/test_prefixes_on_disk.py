@@ -60,7 +60,7 @@ def test_scores_from_disk_are_those_without_and_damaged_files_too(model: Path, t
     warm = second.choice_logprobs(prompts, CHOICES)
     assert warm.cost.reused_tokens > 0.4 * warm.cost.prompt_tokens
     assert gap(warm.logprobs, expected) < EQUAL
-    for file, harm in zip(files_of(tmp_path), (damage_end, cut_short, empty) * 4, strict=False):
+    for file, harm in zip(files_of(tmp_path), (damage_end, cut_short, empty) * 9, strict=False):
         harm(file)
     third = opened_backend(model, prefix_folder=str(tmp_path))
     with caplog.at_level(logging.WARNING):
