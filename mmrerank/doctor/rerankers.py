@@ -168,7 +168,7 @@ def _pointwise(reranker: NamedReranker, backend: Backend | None) -> PointwisePar
         part = _made(reranker, reranker.backend or backend)
     except Exception:  # whatever one of somebody else's raises
         return None
-    inner = part.reranker if isinstance(part, StagedReranker) else part
+    inner = part.within if isinstance(part, StagedReranker) else part
     return inner if isinstance(inner, PointwisePart) and inner.pointwise else None
 
 
