@@ -77,7 +77,7 @@ def examine_rerankers(
             yield Finding(name=name, level="note", detail=f"not tried: it needs {', '.join(sorted(lacks))}", mend=mend)
             continue
         yield from tried(reranker, name, backend, sees=True)
-        yield from told_apart(reranker, name, backend)
+        yield from right_from_wrong(reranker, name, backend)
         if recorded is not None and name in recorded:
             yield from guarded(f"{name}, recorded values", lambda r=reranker, n=name: compared(n, raw_scores(r, backend), recorded[n]))  # type: ignore[misc]
 
@@ -141,7 +141,7 @@ def views(reranker: NamedReranker) -> frozenset[Modality] | None:
 # Right from wrong ------------------------------------------------------------------
 
 
-def told_apart(reranker: NamedReranker, name: str, backend: Backend | None) -> Iterator[Finding]:
+def right_from_wrong(reranker: NamedReranker, name: str, backend: Backend | None) -> Iterator[Finding]:
     """Whether the scores of a pointwise reranker part right from wrong: texts, squares, and the golden pairs of its recipe."""
     part = _pointwise(reranker, backend)
     if part is None:
@@ -168,7 +168,7 @@ def _pointwise(reranker: NamedReranker, backend: Backend | None) -> PointwisePar
         part = _made(reranker, reranker.backend or backend)
     except Exception:  # whatever one of somebody else's raises
         return None
-    inner = part.reranker if isinstance(part, StagedReranker) else part
+    inner = part.within if isinstance(part, StagedReranker) else part
     return inner if isinstance(inner, PointwisePart) and inner.pointwise else None
 
 

@@ -62,7 +62,7 @@ class Method:
     @property
     def identity(self) -> list[str]:
         """What moves its order."""
-        part = self.reranker.reranker if isinstance(self.reranker, StagedReranker) else self.reranker
+        part = self.reranker.within if isinstance(self.reranker, StagedReranker) else self.reranker
         prompt = part.prompt.digest if isinstance(part, PromptedPart) else ""
         return [self.reranker.name, prompt, "" if self.backend is None else weights_of(self.backend) or self.backend.name]
 

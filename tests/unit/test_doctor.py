@@ -221,7 +221,8 @@ def test_a_judge_that_tells_right_from_wrong_separates_texts_and_pictures_withou
     findings = findings_of("ragllava(task=caption)", FakeBackend(choose=sees))
     level, detail = findings["ragllava(task='caption'), pictures apart"]
     assert (level, detail.split(",")[0]) == ("ok", "clean separation")
-    assert findings_of("judge", FakeBackend(choose=sees))["judge, texts apart"][0] == "ok"
+    for name in ("judge", "judge(depth=3)"):  # a stage of a cascade too
+        assert findings_of(name, FakeBackend(choose=sees))[f"{name}, texts apart"][0] == "ok"
 
 
 def test_a_judge_by_noise_has_no_clean_separation_and_one_that_is_the_wrong_way_round_is_wrong() -> None:
