@@ -32,6 +32,7 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Keys: TypeAlias = npt.NDArray[np.int64]
 Modality: TypeAlias = Literal["image", "text"]
 Status: TypeAlias = Literal["ok", "completed", "repaired", "fallback"]
+EncodedPart: TypeAlias = "str | Image"  # of what an encoder makes one row of: a text, or an RGB picture
 Part: TypeAlias = "str | Image | LazyPicture"  # of a message: a text, or an RGB picture, which may not be opened yet
 
 
@@ -594,7 +595,7 @@ class FusingEncoder(Protocol):
 
     reads_both: bool  # whether it encodes of an item its picture and its text together; else what `reads` says
 
-    def prepare_fused(self, parts: Sequence[Part]) -> Any:
+    def prepare_fused(self, parts: Sequence[EncodedPart]) -> Any:
         """The CPU work for pictures and texts that are one value; safe in threads. `encode_fused` accepts what it returns."""
         ...
 
@@ -602,7 +603,9 @@ class FusingEncoder(Protocol):
         """(n, dimension) rows of what is searched; each value is pictures and texts, or what `prepare_fused` made of them."""
         ...
 
-    def encode_fused_queries(self, values: Sequence[Sequence[Part]], *, instruction: str | None = None, normalise: bool = True) -> Array:
+    def encode_fused_queries(
+        self, values: Sequence[Sequence[EncodedPart]], *, instruction: str | None = None, normalise: bool = True
+    ) -> Array:
         """(n, dimension) rows of what is asked.
 
         Args:

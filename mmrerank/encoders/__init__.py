@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.texts import is_blank
-from mmrerank.types import Array, Encoder, FusingEncoder, Item, Part, QueryEncoder
+from mmrerank.types import Array, EncodedPart, Encoder, FusingEncoder, Item, QueryEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ def prepared_item(encoder: Encoder, item: Item, opened: Callable[[], Image] | No
     text = None if is_blank(item.text) else item.text
     picture = None if item.image is None else opened or item.image.open
     if isinstance(encoder, FusingEncoder) and encoder.reads_both:
-        parts: list[Part] = [*([picture()] if picture else []), *([text] if text else [])]
+        parts: list[EncodedPart] = [*([picture()] if picture else []), *([text] if text else [])]
         return encoder.prepare_fused(parts) if parts else None
     if encoder.reads == "text":
         return encoder.prepare(text) if text else None
@@ -48,7 +48,7 @@ def rows_of(encoder: Encoder, inputs: Sequence[Any]) -> Array:
     return encoder.encode(inputs)
 
 
-def agreement(one: Encoder, other: Encoder, values: Sequence[Part | Sequence[Part]], *, queries: bool = False) -> Array:
+def agreement(one: Encoder, other: Encoder, values: Sequence[EncodedPart | Sequence[EncodedPart]], *, queries: bool = False) -> Array:
     """(n,) cosines between what two encoders make of the same values: 1 where they agree, such as a checkpoint here and on a server.
 
     Args:
@@ -66,7 +66,7 @@ def agreement(one: Encoder, other: Encoder, values: Sequence[Part | Sequence[Par
     return cosines
 
 
-def _row(encoder: Encoder, value: Part | Sequence[Part], queries: bool) -> Array:
+def _row(encoder: Encoder, value: EncodedPart | Sequence[EncodedPart], queries: bool) -> Array:
     if isinstance(value, tuple | list):
         if not isinstance(encoder, FusingEncoder):
             raise InputError(f"{encoder.name!r} makes no one vector of {len(value)} parts")

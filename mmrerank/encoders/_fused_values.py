@@ -10,14 +10,14 @@ from typing import Any, Literal, TypeAlias
 from PIL import Image
 
 from mmrerank.errors import InputError
-from mmrerank.types import Part
+from mmrerank.types import EncodedPart
 
 Kind: TypeAlias = Literal["image", "text", "both"]
 LONGEST = 100  # times the short side; processors refuse pictures of 200
 MARKUP = re.compile(r"<\|(?=[^|<>\s]+\|>)")  # what control tokens begin with in the families that fuse
 
 
-def parts_of(value: Any, name: str) -> tuple[Part, ...]:
+def parts_of(value: Any, name: str) -> tuple[EncodedPart, ...]:
     """The pictures and texts of one value: itself where it is one of either.
 
     Raises:
@@ -32,7 +32,7 @@ def parts_of(value: Any, name: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def kind_of(parts: Sequence[Part]) -> Kind:
+def kind_of(parts: Sequence[EncodedPart]) -> Kind:
     """What a value is made of.
 
     >>> kind_of(("a", "b"))

@@ -18,7 +18,7 @@ from mmrerank.encoders._fused_values import control_tokens, plain, sized
 from mmrerank.encoders._served import EmbeddingServer, messages_of
 from mmrerank.encoders._token_pooling import pooled_to
 from mmrerank.errors import BackendError, FormatError, InputError
-from mmrerank.types import Array, Modality, Part
+from mmrerank.types import Array, EncodedPart, Modality
 
 PART = "multivector"
 SIDES = {True: ("query",), False: ("document", "passage", "corpus")}  # what checkpoints call the prompt of what is asked and found
@@ -33,7 +33,7 @@ class TokenModel(Protocol):
     @property
     def weights_hash(self) -> str: ...
 
-    def prepare(self, value: Part, *, query: bool) -> Any: ...
+    def prepare(self, value: EncodedPart, *, query: bool) -> Any: ...
 
     def tokens(self, values: Sequence[Any], *, query: bool) -> list[torch.Tensor]: ...
 
@@ -72,7 +72,7 @@ class LibraryModel:
     def weights_hash(self) -> str:
         return hash_of(self.folder)
 
-    def prepare(self, value: Part, *, query: bool) -> dict[str, Any]:
+    def prepare(self, value: EncodedPart, *, query: bool) -> dict[str, Any]:
         wish = self._instructions[query]
         names = [name for name in SIDES[query] if name in self._model.prompts]
         prompt = wish if wish is not None else self._model.prompts[names[0]] if names else None
@@ -117,7 +117,7 @@ class ServedTokens:
         self._server, self._instructions = server, instructions
         self.dimension = server.token_vectors([messages_of(("a",), None)])[0].shape[1]
 
-    def prepare(self, value: Part, *, query: bool) -> Any:
+    def prepare(self, value: EncodedPart, *, query: bool) -> Any:
         return messages_of((value,), self._instructions[query])
 
     def tokens(self, values: Sequence[Any], *, query: bool) -> list[torch.Tensor]:

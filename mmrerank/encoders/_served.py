@@ -22,7 +22,7 @@ import numpy as np
 
 from mmrerank.encoders._fused_values import plain
 from mmrerank.errors import BackendError
-from mmrerank.types import Array, Part
+from mmrerank.types import Array, EncodedPart
 from mmrerank.wire.data_uris import data_uri
 from mmrerank.wire.retries import RequestRefused, RetryPolicy, post
 from mmrerank.wire.servers import address, client_of
@@ -57,7 +57,7 @@ def is_server(checkpoint: str) -> bool:
     return checkpoint.lower().startswith(("http://", "https://"))
 
 
-def messages_of(parts: Sequence[Part], instruction: str | None) -> Messages:
+def messages_of(parts: Sequence[EncodedPart], instruction: str | None) -> Messages:
     """One value as a conversation: the instruction as the system's turn where there is one, then pictures and texts in their order."""
     content = [
         {"type": "text", "text": plain(part)} if isinstance(part, str) else {"type": "image_url", "image_url": {"url": data_uri(part)}}

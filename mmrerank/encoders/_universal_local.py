@@ -16,7 +16,7 @@ from mmrerank.encoders._checkpoints import MODULES, hash_of, load
 from mmrerank.encoders._collating import Features, batched, collated, halving
 from mmrerank.encoders._fused_values import control_tokens, plain
 from mmrerank.errors import FormatError, InputError
-from mmrerank.types import Array, Part
+from mmrerank.types import Array, EncodedPart
 
 QUERY, DOCUMENT = ("query",), ("document", "passage", "corpus")  # what checkpoints call the prompt of each side
 PART = "universal"
@@ -44,7 +44,7 @@ class LocalModel:
     def weights_hash(self) -> str:
         return hash_of(self.folder)
 
-    def prepare(self, parts: Sequence[Part], instruction: str | None, *, query: bool) -> Features:
+    def prepare(self, parts: Sequence[EncodedPart], instruction: str | None, *, query: bool) -> Features:
         """What the processor makes of one value.
 
         Args:
@@ -86,7 +86,7 @@ class LocalModel:
         names = [name for name in (QUERY if query else DOCUMENT) if name in prompts]
         return prompts[names[0]] if names else prompts.get(self._model.default_prompt_name or "")
 
-    def _input(self, parts: Sequence[Part]) -> Any:
+    def _input(self, parts: Sequence[EncodedPart]) -> Any:
         """The value in the library's words. Texts never stand alone: it would open those that look like the address of a picture."""
         if self._takes_messages:
             content = [{"type": "text", "text": self._plain(p)} if isinstance(p, str) else {"type": "image", "image": p} for p in parts]

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmrerank.encoders._served import EmbeddingServer, Messages, messages_of
 from mmrerank.errors import BackendError
-from mmrerank.types import Array, Part
+from mmrerank.types import Array, EncodedPart
 
 
 class ServedModel:
@@ -20,7 +20,7 @@ class ServedModel:
         self._server = server
         self.dimension = len(server.vectors([messages_of(("a",), None)])[0])
 
-    def prepare(self, parts: Sequence[Part], instruction: str | None, *, query: bool) -> Messages:
+    def prepare(self, parts: Sequence[EncodedPart], instruction: str | None, *, query: bool) -> Messages:
         """The value as a conversation; without an instruction there is no system's turn, on either side."""
         return messages_of(parts, instruction)
 

@@ -43,7 +43,7 @@ from mmrerank.encoders._fused_values import Kind, as_sentence, kind_of, parts_of
 from mmrerank.encoders._served import EmbeddingServer, ServerOptions, is_server
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
-from mmrerank.types import Array, Download, Modality, Part
+from mmrerank.types import Array, Download, EncodedPart, Modality
 
 PART = "universal"
 
@@ -76,7 +76,7 @@ class Model(Protocol):
     @property
     def weights_hash(self) -> str: ...
 
-    def prepare(self, parts: Sequence[Part], instruction: str | None, *, query: bool) -> Any: ...
+    def prepare(self, parts: Sequence[EncodedPart], instruction: str | None, *, query: bool) -> Any: ...
 
     def rows(self, values: Sequence[Any], *, query: bool) -> Array: ...
 
@@ -156,7 +156,9 @@ class Universal:
         """(n, dimension) float32 rows of pictures and of texts that are asked; errors as in `encode`."""
         return self.encode_fused_queries([(value,) for value in values], normalise=normalise)
 
-    def encode_fused_queries(self, values: Sequence[Sequence[Part]], *, instruction: str | None = None, normalise: bool = True) -> Array:
+    def encode_fused_queries(
+        self, values: Sequence[Sequence[EncodedPart]], *, instruction: str | None = None, normalise: bool = True
+    ) -> Array:
         """(n, dimension) float32 rows of what is asked, each pictures and texts in their order; errors as in `encode`."""
         wish = self._options.query_instruction if instruction is None else instruction
         inputs = [self._inputs(parts_of(value, self.name), wish, query=True) for value in values]
@@ -164,7 +166,7 @@ class Universal:
 
     # ------------------------------------------------------------------
 
-    def _inputs(self, parts: Sequence[Part], instruction: str | None, *, query: bool) -> Any:
+    def _inputs(self, parts: Sequence[EncodedPart], instruction: str | None, *, query: bool) -> Any:
         shapely = [part if isinstance(part, str) else sized(part, self._options.max_pixels) for part in parts]
         return self._model.prepare(shapely, None if instruction is None else as_sentence(instruction), query=query)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mmrerank.errors import InputError
-from mmrerank.types import Backend, CuttingBackend, Prompt, front_to_back
+from mmrerank.types import Backend, CuttingBackend, Prompt, front_to_back, opened
 
 LETTERS_A_TOKEN = 4  # of a Latin word, where nobody tells
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where nobody tells
@@ -146,7 +146,7 @@ def _at_most(prompt: Prompt) -> int:
     """Tokens that a prompt cannot exceed: no token is shorter than a byte, and none of a picture smaller than a patch."""
     lengths = [
         len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.width * part.height // FEWEST_PIXELS + TOKENS_A_TURN
-        for message in prompt
+        for message in opened(prompt)
         for part in message.parts
     ]
     return sum(lengths) + TOKENS_A_TURN * len(prompt)

@@ -16,11 +16,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Backend, Cost, CuttingBackend, EmbeddingBackend, Prompt, front_to_back, weights_of
+from mmrerank.types import Array, Backend, Cost, CuttingBackend, EmbeddingBackend, LazyPicture, Part, Prompt, front_to_back, weights_of
 
 MIB = 1 << 20
 
@@ -64,9 +65,8 @@ class Vectors:
         for message in prompt:
             content.update(f"\0{message.role}".encode())
             for part in message.parts:
-                size = len(part) if isinstance(part, str) else part.size
-                content.update(f"\0{type(part).__name__} {size}\0".encode())
-                content.update(part.encode() if isinstance(part, str) else part.tobytes())
+                content.update(f"\0{type(part).__name__} {_extent(part)}\0".encode())
+                content.update(_bytes(part))
         return content.hexdigest()
 
     def _remembered(self, key: str) -> Array | None:
@@ -103,6 +103,15 @@ class Vectors:
     def _file(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / key[:2] / f"{key}.npy"
+
+
+def _extent(part: Part) -> Any:
+    """How large a part is, so that neighbours do not run into each other; of an unopened picture its content's key says it."""
+    return len(part) if isinstance(part, str) else len(part.key) if isinstance(part, LazyPicture) else part.size
+
+
+def _bytes(part: Part) -> bytes:
+    return part.encode() if isinstance(part, str) else part.key.encode() if isinstance(part, LazyPicture) else part.tobytes()
 
 
 def unit_rows(rows: Array) -> Array:

@@ -125,7 +125,8 @@ class QueryLikelihood:
 
     def _display(self, query: Query) -> Display:
         o = self._options
-        return Display(query.text or "", o.modality, page_words=o.page_words, caption_words=o.passage_words, max_pixels=o.max_pixels)
+        words = {"page_words": o.page_words, "caption_words": o.passage_words}
+        return Display(query.text or "", o.modality, **words, max_pixels=o.max_pixels, lazy=True)
 
     def _reference(self, query: Query) -> list[Image]:
         return [open_within(image, self._options.max_pixels) for image in query.images]
@@ -133,7 +134,7 @@ class QueryLikelihood:
     def _prompt(self, exhibit: Exhibit, reference: Sequence[Image]) -> Prompt:
         """Reference pictures, the candidate, the request; an exhibit that shows nothing leaves the request alone."""
         text = self.prompt
-        pictures: list[Part] = [*reference, *([] if exhibit.picture is None else [exhibit.picture])]
+        pictures: list[Part] = [*reference, *exhibit.pictures]
         content = [text.fill("passage" if exhibit.way == "text" else "caption", text=exhibit.text)] if exhibit.text else []
         words = "".join([*content, text.pieces[self._request(exhibit.way, changed=bool(reference))]])
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + words)),)

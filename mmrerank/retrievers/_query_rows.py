@@ -9,7 +9,19 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Candidate, Encoder, FusingEncoder, Modality, Notes, Part, Query, QueryEncoder, QueryTokenEncoder, Ranking
+from mmrerank.types import (
+    Array,
+    Candidate,
+    EncodedPart,
+    Encoder,
+    FusingEncoder,
+    Modality,
+    Notes,
+    Query,
+    QueryEncoder,
+    QueryTokenEncoder,
+    Ranking,
+)
 
 T = TypeVar("T")
 
@@ -70,7 +82,7 @@ def fused_row(encoder: FusingEncoder, query: Query, *, instruction: str | None) 
             f"query {query.query_id!r} weighs its pictures {list(query.weights)}; an encoder that fuses them takes them all alike",
             hint="Leave the weights out, or sum the vectors of each: composed(fuse=False).",
         )
-    parts: list[Part] = [*(image.open() for image in query.images), *([query.text] if query.text else [])]
+    parts: list[EncodedPart] = [*(image.open() for image in query.images), *([query.text] if query.text else [])]
     row: Array = encoder.encode_fused_queries([parts], instruction=instruction)[0]
     return row
 

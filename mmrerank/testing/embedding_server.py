@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmrerank.types import Array, Part
+from mmrerank.types import Array, EncodedPart
 
 if TYPE_CHECKING:
     import httpx
 
-Embed: TypeAlias = Callable[[Sequence[Part], str], Array]  # pictures and texts in their order, and the instruction, "" without one
+Embed: TypeAlias = Callable[[Sequence[EncodedPart], str], Array]  # pictures and texts in their order, and the instruction, "" without one
 WIDTH = 16
 
 
@@ -60,14 +60,14 @@ class FakeEmbeddingServer:
         return 200, {"id": "double", "object": "list", "model": body.get("model"), "data": [entry], "usage": usage}
 
 
-def conversation(messages: Sequence[dict[str, Any]]) -> tuple[list[Part], str]:
+def conversation(messages: Sequence[dict[str, Any]]) -> tuple[list[EncodedPart], str]:
     """The pictures and texts of the user's turn, and the text of the system's."""
     parts = [_part(entry) for message in messages if message["role"] == "user" for entry in message["content"]]
     system = [entry["text"] for message in messages if message["role"] == "system" for entry in message["content"]]
     return parts, "".join(system)
 
 
-def _part(entry: dict[str, Any]) -> Part:
+def _part(entry: dict[str, Any]) -> EncodedPart:
     from PIL import Image
 
     if entry["type"] == "text":
@@ -76,7 +76,7 @@ def _part(entry: dict[str, Any]) -> Part:
     return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 
 
-def _hashed(parts: Sequence[Part], instruction: str, *, rows: int) -> Array:
+def _hashed(parts: Sequence[EncodedPart], instruction: str, *, rows: int) -> Array:
     digest = hashlib.blake2b(instruction.encode(), digest_size=8)
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part.tobytes())
