@@ -21,9 +21,9 @@ class Options:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     device: str = runtime_option("auto")
     batch_size: int | None = runtime_option(None)
-    prefix_bytes: int = runtime_option(1 << 30)  # this and the next two as in `local`
-    prefix_folder: str | None = runtime_option(None)
-    prefix_folder_bytes: int = runtime_option(10 << 30)
+    prefix_bytes: int = runtime_option(1 << 30)  # of memory for keys and values of beginnings of prompts; 0 keeps none
+    prefix_folder: str | None = runtime_option(None)  # where they are kept on disk too, for later processes
+    prefix_folder_bytes: int = runtime_option(10 << 30)  # of that folder; what was used longest ago goes
 
 
 def build(options: Options) -> local.Local:

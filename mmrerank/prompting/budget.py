@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mmrerank.errors import InputError
-from mmrerank.types import Backend, CuttingBackend, Prompt, front_to_back, opened
+from mmrerank.types import Backend, CuttingBackend, LazyPicture, Part, Prompt, front_to_back
 
 LETTERS_A_TOKEN = 4  # of a Latin word, where nobody tells
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where nobody tells
@@ -144,9 +144,11 @@ def _cut_note(what: str, whole: str, part: str) -> str:
 
 def _at_most(prompt: Prompt) -> int:
     """Tokens that a prompt cannot exceed: no token is shorter than a byte, and none of a picture smaller than a patch."""
-    lengths = [
-        len(part.encode("utf-8", "replace")) if isinstance(part, str) else part.width * part.height // FEWEST_PIXELS + TOKENS_A_TURN
-        for message in opened(prompt)
-        for part in message.parts
-    ]
-    return sum(lengths) + TOKENS_A_TURN * len(prompt)
+    return sum(_longest(part) for message in prompt for part in message.parts) + TOKENS_A_TURN * len(prompt)
+
+
+def _longest(part: Part) -> int:
+    if isinstance(part, str):
+        return len(part.encode("utf-8", "replace"))
+    picture = part.open() if isinstance(part, LazyPicture) else part
+    return picture.width * picture.height // FEWEST_PIXELS + TOKENS_A_TURN
