@@ -40,7 +40,10 @@ class Estimated:
         if not first:
             return self.inner.choice_logprobs(prompts, choices)
         rest = self.inner.choice_logprobs(prompts[1:], choices)
-        return ChoiceScores(logprobs=np.concatenate([first[0].logprobs, rest.logprobs]), cost=first[0].cost + rest.cost)
+        costs = (*first[0].costs, *rest.costs) if first[0].costs and rest.costs else ()
+        lengths = rest.lengths if rest.lengths == first[0].lengths else ()
+        rows = np.concatenate([first[0].logprobs, rest.logprobs])
+        return ChoiceScores(logprobs=rows, cost=first[0].cost + rest.cost, costs=costs, lengths=lengths)
 
     def _first(self, prompts: Sequence[Prompt], ask: Callable[[Sequence[Prompt]], list[T]]) -> list[T]:
         """The answer to the first prompt, asked alone, where an estimate is due and more are coming; else nothing."""

@@ -71,7 +71,7 @@ def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, A
             "seconds": round(stage.seconds, 4),
             "calls": stage.cost.calls,
             "tokens": stage.cost.tokens,
-            "reused_tokens": stage.cost.reused_tokens,
+            **({"reused_tokens": stage.cost.reused_tokens} if stage.cost.reused_tokens else {}),
             "notes": list(stage.notes),
         }
         for stage in result.stages

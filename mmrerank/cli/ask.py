@@ -55,7 +55,7 @@ def as_json(result: Any) -> dict[str, Any]:
         "seconds": round(result.seconds, 4),
         "calls": answer.notes.cost.calls,
         "tokens": answer.notes.cost.tokens,
-        "reused_tokens": answer.notes.cost.reused_tokens,
+        **({"reused_tokens": answer.notes.cost.reused_tokens} if answer.notes.cost.reused_tokens else {}),
         "notes": list(answer.notes.messages),
     }
     return {

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from mmrerank.errors import InputError
 from mmrerank.store.lock import FILE as LOCK
 from mmrerank.store.manifest import FILE, Manifest, read_manifest
+from mmrerank.store.reading import FOLDER as READING
 from mmrerank.texts import is_clean, printable
 
 TABLE = "items.lance"
@@ -55,7 +56,7 @@ def check_name(folder: Path) -> None:
 
 def _is_of_creation(path: Path) -> bool:
     """Whether a process that makes a collection, or was killed while it did, can have put it there."""
-    return path.name in (LOCK, TABLE) or path.name.startswith(f"{FILE}.")
+    return path.name in (LOCK, TABLE, READING) or path.name.startswith(f"{FILE}.")
 
 
 def read_consistent(folder: Path, look: Callable[[], State]) -> tuple[Manifest, State]:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.rerankers._cross_encoder import Predictor, cross_encoder
-from mmrerank.rerankers._rankings import unscored, with_messages
+from mmrerank.rerankers._rankings import unscored
 from mmrerank.testing.fakes import FakePredictor
 from mmrerank.types import Candidate, Cost, Modality, Query, Ranking
 
@@ -72,10 +72,7 @@ class DearPointwise:
         if not query.text:
             why = "the query has no text, which is all that the network reads; the order stays as it came"
             return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
-        ranking = cross_encoder(query, candidates, self._predictor, words=WORDS, query_words=WORDS, batch=self._options.batch)
-        unseen = [f"{len(query.images)} pictures of the query"] * bool(query.images)
-        unseen += [f"{len(query.exclude_text) + len(query.exclude_images)} exclusions"] * bool(query.exclude_text or query.exclude_images)
-        return with_messages(ranking, [f"not looked at, since the network reads texts alone: {', '.join(unseen)}"] if unseen else [])
+        return cross_encoder(query, candidates, self._predictor, words=WORDS, query_words=WORDS, batch=self._options.batch)
 
 
 class PairScores:

@@ -41,7 +41,7 @@ class Options:
     task: str = "auto"  # which of the recipe's instructions; by what the query has
     modality: ModalityChoice = "both"  # what of a candidate the model sees; recipes over texts see no picture
     words: Annotated[int, Field(ge=1)] = 400  # of each text, before tokens are counted
-    max_tokens: Annotated[int, Field(ge=0)] = 0  # of a prompt; 0: the recipe's
+    prompt_tokens: Annotated[int, Field(ge=0)] = 0  # of a prompt; 0: the recipe's
     max_pixels: Annotated[int, Field(ge=0)] = 0  # of each picture; 0: the recipe's
 
 
@@ -55,8 +55,8 @@ class RecipeJudge:
         self.name = printed("judge", options)
         self.backend = backend
         recipe = read_recipe(options.recipe)
-        if options.max_tokens:
-            recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.max_tokens))
+        if options.prompt_tokens:
+            recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.prompt_tokens))
         asking = Asking(
             instruction=options.instruction,
             task=options.task,

@@ -37,7 +37,7 @@ class Options:
     score: Literal["sft", "cl"] = "sft"  # yes against no, or the logit of yes, which a server does not show
     modality: ModalityChoice = "both"  # what of a candidate the model sees
     words: Annotated[int, Field(ge=1)] = 400  # of each text, before tokens are counted
-    max_tokens: Annotated[int, Field(ge=1)] = 3200  # of a prompt
+    prompt_tokens: Annotated[int, Field(ge=1)] = 3200  # of a prompt
     max_pixels: Annotated[int, Field(ge=1)] = 1_003_520  # of each picture
 
 
@@ -51,7 +51,7 @@ class Lychee:
         self.name = printed("lychee", options)
         self.backend = backend
         recipe = read_recipe("lychee")
-        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.max_tokens))
+        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.prompt_tokens))
         if options.score == "cl":
             recipe = replace(recipe, answer=AnswerForm(choices=("yes",), read="logit"))
         asking = Asking(

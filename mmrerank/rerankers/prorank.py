@@ -34,7 +34,7 @@ class Options:
     instruction: str = ""  # the task in a sentence; without one its line is left out
     spread: float = 12.0  # m of the shown score: 9 for the base model, 12 for the large one; it moves no order
     words: Annotated[int, Field(ge=1)] = 800  # of each text, before tokens are counted
-    max_tokens: Annotated[int, Field(ge=1)] = 8192  # of query and document
+    prompt_tokens: Annotated[int, Field(ge=1)] = 8192  # of query and document
 
 
 class ProRank:
@@ -48,7 +48,7 @@ class ProRank:
         self.backend = backend
         self._spread = options.spread
         recipe = read_recipe("prorank")
-        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.max_tokens))
+        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.prompt_tokens))
         self._judge = Judge(recipe, backend, Asking(instruction=options.instruction, words=options.words))
         self.prompt = self._judge.prompt
 

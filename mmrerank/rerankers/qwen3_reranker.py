@@ -38,7 +38,7 @@ class Options:
     instruction: str = ""  # the task in a sentence; the checkpoint's own where it is empty
     blank_lines: bool = False  # between instruction, query and document, as in the makers' evaluation; text layout only
     words: Annotated[int, Field(ge=1)] = 800  # of each text, before tokens are counted
-    max_tokens: Annotated[int, Field(ge=1)] = 8192  # of a prompt; the makers take 10,240 for pictures
+    prompt_tokens: Annotated[int, Field(ge=1)] = 8192  # of a prompt; the makers take 10,240 for pictures
     max_pixels: Annotated[int, Field(ge=1)] = 1_843_200  # of each picture
 
 
@@ -52,7 +52,7 @@ class Qwen3Reranker:
         self.name = printed("qwen3_reranker", options)
         self.backend = backend
         recipe = read_recipe(RECIPES[options.layout])
-        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.max_tokens))
+        recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.prompt_tokens))
         if options.blank_lines:
             recipe = with_blank_lines(recipe)
         asking = Asking(instruction=options.instruction, words=options.words, max_pixels=options.max_pixels)

@@ -42,6 +42,16 @@ RERANKED_HEADER, NOTES_HEADER = "X-MMRerank-Reranked", "X-MMRerank-Notes"
 SEVERAL_PICTURES = "documents with several pictures are shown as one picture that holds them side by side"
 
 
+def header_text(text: str) -> str:
+    """A text as the value of a header: letters beyond ASCII and line breaks quoted as in a URL, not too long, and no blank at its ends,
+    which no header may have.
+
+    >>> header_text("größer; 1: ")
+    'gr%C3%B6%C3%9Fer; 1:'
+    """
+    return quote(text[:MOST_LETTERS].strip(), safe=" ,;:()'./=+*-_")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One result. `index` is the place of its document in the request."""
@@ -101,7 +111,7 @@ def router(service: Service) -> APIRouter:
         answer = await service.work.run(lambda: reranked(service, model, wish), gone=lambda: gone(request))
         response.headers[RERANKED_HEADER] = "true" if answer.notes.reranked else "false"
         if answer.messages:
-            response.headers[NOTES_HEADER] = quote("; ".join(answer.messages)[:MOST_LETTERS], safe=" ,;:()'./=+*-_")
+            response.headers[NOTES_HEADER] = header_text("; ".join(answer.messages))
         return answer
 
     @routes.post("/v2/rerank", response_model_exclude_none=True)

@@ -286,6 +286,7 @@ def test_golden_pairs_of_a_recipe_pass_with_its_checkpoint_and_fail_with_another
 def test_a_recipe_of_another_class_than_the_checkpoint_is_wrong(tmp_path: Path) -> None:
     class OfFolder(FakeBackend):
         chat_template = ""
+        takes = frozenset({"text"})
 
         def file_text(self, name: str) -> str | None:
             return '{"architectures": ["LlamaForCausalLM"]}' if name == "config.json" else None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from emoji_benchmark import write_benchmark
 
@@ -13,17 +11,11 @@ from mmrerank.collection import Collection
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.expectation import CountingStates, counting, expectations
+from mmrerank.parts import module
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Array, EmbeddingBackend, Prompt
+from mmrerank.types import EmbeddingBackend
 
 METHODS = ("ragllava", "square(depth=9, retries=0)", "mm_r5(window=4, step=2)")
-
-
-class States(FakeBackend):
-    """A double that shows states."""
-
-    def embed(self, prompts: Sequence[Prompt]) -> Array:
-        return np.ones((len(prompts), 3), dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +50,6 @@ def test_one_that_asks_no_model_is_timed_itself(benchmark_: Benchmark, collectio
 
 
 def test_the_stand_in_can_what_the_model_can() -> None:
-    assert isinstance(counting(States()), EmbeddingBackend)
-    assert isinstance(counting(States()), CountingStates)
-    assert not isinstance(counting(FakeBackend()), EmbeddingBackend)
+    assert isinstance(counting(FakeBackend()), EmbeddingBackend)
+    assert isinstance(counting(FakeBackend()), CountingStates)
+    assert not isinstance(counting(module("scripted", station="backends").tiny()), EmbeddingBackend)

@@ -195,7 +195,8 @@ def test_what_a_network_of_texts_cannot_see_is_told(whole: Path) -> None:
     assert ranking.item_ids[-1] == "bare"
     assert ranking.notes.messages == (
         "bare: not shown to the model: it has no text",
-        "not looked at, since the network reads texts alone: 1 pictures of the query, 2 exclusions",
+        "the pictures of the query are not shown: the cross-encoder is shown texts",
+        "what must not be there is not told to the cross-encoder: a pair has no place for it",
     )
     silent = part.rerank(Query(images=(picture,)), candidates)
     assert silent.notes.status == "fallback"

@@ -116,8 +116,15 @@ def test_an_oracle_reaches_the_ceiling_and_its_reasoning_is_the_explanation() ->
     assert [decoding.logprobs for decoding in backend.decodings if decoding] == [True]
 
 
+class Untold(FakeBackend):
+    """A server that tells no log-probabilities."""
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
+        return [replace(answer, logprobs=None, tokens=None) for answer in super().generate(prompts, decoding)]
+
+
 def test_without_log_probabilities_the_grade_counts_alone_and_that_is_said_once() -> None:
-    ranking = build(Options(), FakeBackend(answer=oracle)).rerank(QUERY, worth(GOLD * 8))  # more than one chunk
+    ranking = build(Options(), Untold(oracle)).rerank(QUERY, worth(GOLD * 8))  # more than one chunk
     assert ranking.item_ids == best_order(GOLD * 8)
     assert ranking.notes.messages == (ALONE,)
 

@@ -131,7 +131,7 @@ def test_what_a_recipe_over_texts_cannot_carry_is_said_or_refused() -> None:
 def test_texts_are_cut_to_the_budget_and_it_is_said_whose() -> None:
     backend = FakeBackend()
     long = " ".join(f"word{n}" for n in range(300))
-    ranking = build(Options(recipe="qwen3_reranker", max_tokens=120), backend).rerank(QUERY, candidates([long, "door"]))
+    ranking = build(Options(recipe="qwen3_reranker", prompt_tokens=120), backend).rerank(QUERY, candidates([long, "door"]))
     cuts = [message for message in ranking.notes.messages if "cut" in message]
     assert len(cuts) == 1
     assert cuts[0].startswith("item-0: the text was cut to ")
@@ -140,7 +140,7 @@ def test_texts_are_cut_to_the_budget_and_it_is_said_whose() -> None:
     assert backend.count_tokens([backend.prompts[0]])[0] <= 120
     assert shown.startswith("<|im_start|>system\nDecide")
     assert shown.endswith("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    no_room = build(Options(recipe="qwen3_reranker", max_tokens=10), backend).rerank(QUERY, candidates([long]))
+    no_room = build(Options(recipe="qwen3_reranker", prompt_tokens=10), backend).rerank(QUERY, candidates([long]))
     assert "no room for query and document" in no_room.notes.reasons["item-0"]
 
 
@@ -273,7 +273,7 @@ def test_the_budget_of_a_real_tokenizer_never_touches_prefix_and_suffix(models: 
     before = f"<|im_start|>system\n{recipe.words['system']}<|im_end|>\n<|im_start|>user\n<Instruct>: {recipe.instructions['search']}\n"
     behind = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
     for tokens in (230, 260, 400, 3000):
-        judge = build(Options(recipe="qwen3_reranker", max_tokens=tokens), backend)
+        judge = build(Options(recipe="qwen3_reranker", prompt_tokens=tokens), backend)
         query = Query(text="what " * 60)
         for text in ("door " * 200, "ſçé" * 70, "x" * 900):
             prompt = judge.prompt_for(query, candidates([text])[0])

@@ -145,7 +145,7 @@ def test_lychee_takes_one_picture_a_side() -> None:
 
 def test_prorank_cuts_the_query_to_three_quarters_and_then_the_document_alone(models: Path) -> None:
     backend = loaded(checkpoint(models, "qwen2"))
-    judge = prorank.build(prorank.Options(max_tokens=80, instruction="Find it"), backend)
+    judge = prorank.build(prorank.Options(prompt_tokens=80, instruction="Find it"), backend)
 
     def sides(query: str, document: str) -> tuple[str, str, str]:
         text = whole(backend, judge.prompt_for(Query(text=query), items([document])[0]))
