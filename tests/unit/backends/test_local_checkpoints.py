@@ -360,13 +360,13 @@ class Short:
 
     def __init__(self, backend: Local, most: int, error: RuntimeError) -> None:
         self.shapes: list[tuple[int, int]] = []
-        self._logits, self._most, self._error = backend._network.logits, most, error
+        self._step, self._most, self._error = backend._network.step, most, error
 
-    def logits(self, inputs: Any, *, last: int = 1) -> torch.Tensor:
+    def step(self, inputs: Any, **more: Any) -> Any:
         self.shapes.append(tuple(inputs["input_ids"].shape))
         if inputs["input_ids"].numel() > self._most:
             raise self._error
-        return self._logits(inputs, last=last)
+        return self._step(inputs, **more)
 
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
@@ -378,13 +378,13 @@ def test_batches_halve_when_memory_runs_out_and_stay_so(qwen3: Path, monkeypatch
     prompts = [(Message(role="user", parts=(f"{n} " + "word " * (n % 5),)),) for n in range(20)]
     expected = backend.choice_logprobs(prompts, CHOICES[:2]).logprobs
     short = Short(backend, 150, error)
-    monkeypatch.setattr(backend._network, "logits", short.logits)
+    monkeypatch.setattr(backend._network, "step", short.step)
     assert np.abs(backend.choice_logprobs(prompts, CHOICES[:2]).logprobs - expected).max() < 1e-4
     assert any(rows * width > 150 for rows, width in short.shapes), "it did run out"
     short.shapes.clear()
     backend.choice_logprobs(prompts, CHOICES[:2])
     assert all(rows * width <= 150 for rows, width in short.shapes), "the smaller budget is remembered"
-    monkeypatch.setattr(backend._network, "logits", Short(backend, 5, error).logits)
+    monkeypatch.setattr(backend._network, "step", Short(backend, 5, error).step)
     with pytest.raises(BackendError, match="not enough memory for one prompt"):
         backend.choice_logprobs(prompts, CHOICES[:2])
 
