@@ -10,8 +10,9 @@ that is new is run alone. --budget-s stops a method behind the query that reache
 order drawn by a fixed seed, and each is compared with the first stage over its own queries.
 
 Baselines: the first stage, and `bm25`, which asks no model; ceiling: the best order of the same candidates. Gains are paired by query with
-95 % intervals; a method whose interval lies below 0 harms, and stands there as one that does. Ends with a table in Markdown and
-one JSON line.
+95 % intervals; a method whose interval lies below 0 harms, and stands there as one that does. With twenty queries or more each method
+stands once more behind a guard, whose rule is fitted on one half of the queries and measured on the other, and the reverse. Ends with a
+table in Markdown and one JSON line.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # read when numpy is imported
 
 from measuring import processor_name  # noqa: E402
-from reranked import DATA, MODELS, ROOT, Answers, JudgedSet, Method, ceiling, dl19, figures, first_stage, run, table  # noqa: E402
+from reranked import DATA, MODELS, ROOT, Answers, JudgedSet, Method, ceiling, dl19, figures, first_stage, guarded, run, table  # noqa: E402
 
 sys.path.insert(0, str(ROOT))  # for tools/, which is not installed
 
@@ -37,6 +38,7 @@ from mmrerank.backends import open_backend  # noqa: E402
 from mmrerank.collection import capabilities  # noqa: E402
 from mmrerank.errors import MMRerankError  # noqa: E402
 from mmrerank.parts import make, module, stage_of  # noqa: E402
+from mmrerank.rerankers._guarding import FEWEST  # noqa: E402
 from mmrerank.types import Backend, DeclaredView, Retriever  # noqa: E402
 
 EMOJI = ROOT / "datasets" / "emoji"
@@ -147,6 +149,8 @@ def compare(options: argparse.Namespace, backend: str) -> None:
     for answers in answered(judged, names, open_backend(backend, cache=None), options.out, options.budget_s):
         rows.append(figures(judged, base, answers))
         print(json.dumps(rows[-1]), flush=True)
+        if len(answers.records) >= 2 * FEWEST:
+            rows.append(figures(judged, base, guarded(judged, answers)))
     rows.append(figures(judged, base, ceiling(judged)))
     print(f"\n{judged.name}, {judged.first_stage}, depth {judged.depth}, {backend.rpartition('/')[2]}\n\n{table(judged, rows)}\n")
     result = {"bench": "rerankers", "set": judged.name, "first_stage": judged.first_stage, "depth": judged.depth, "methods": rows}

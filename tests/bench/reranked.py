@@ -25,6 +25,8 @@ from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptedPart
+from mmrerank.rerankers._guarding import signs_of
+from mmrerank.rerankers.guard import Judgement, guard_from
 from mmrerank.text_files import json_lines
 from mmrerank.types import Backend, Candidate, Cost, Item, Qrels, Query, Ranking, Reranker, weights_of
 
@@ -190,6 +192,33 @@ def fused(label: str, *methods: Answers) -> Answers:
     common = [query_id for query_id in methods[0].records if all(query_id in one.records for one in methods)]
     orders = {query_id: [one.rankings[query_id] for one in methods] for query_id in common}
     return _as_answers(label, {query_id: [pair[0] for pair in reciprocal_rank_fusion(lists)] for query_id, lists in orders.items()})
+
+
+def guarded(judged: JudgedSet, answers: Answers) -> Answers:
+    """A method behind a guard of default gain and risk: on each half of the queries by the rule that was fitted on the other half."""
+    own = [(query, candidates) for query, candidates in judged.queries if query.query_id in answers.records]
+    orders: dict[str, Sequence[str]] = {}
+    for fitted, measured in ((own[::2], own[1::2]), (own[1::2], own[::2])):
+        rows = [
+            Judgement(before=candidates, after=answers.rankings[query.query_id], grades=judged.qrels[query.query_id])
+            for query, candidates in fitted
+        ]
+        rule = guard_from(Recorded(answers.label), rows, measure=judged.measure).rule()
+        for query, candidates in measured:
+            after = answers.rankings[query.query_id]
+            is_used = rule is not None and rule.takes(signs_of(candidates, after))
+            orders[query.query_id] = after if is_used else [candidate.item.item_id for candidate in candidates]
+    return _as_answers(f"guard: {answers.label}", orders)
+
+
+class Recorded:
+    """The name of a method whose rankings are on record."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        raise AssertionError("its rankings are on record")
 
 
 def _as_answers(label: str, orders: Mapping[str, Sequence[str]]) -> Answers:
