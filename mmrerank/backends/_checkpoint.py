@@ -113,6 +113,7 @@ def _whole(source: Source, adapter: Source | None, precision: str, device: str, 
         config = AutoConfig.from_pretrained(source.place, **where)
         kinds.check_head(source.name, config)
         sees = kinds.sees(source.name, config)
+    with _refusals(source, "image-text-to-text model" if sees else "text-only language model"):
         kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
         dtype, more = _dtype(precision, config, device), {} if attention == "auto" else {"attn_implementation": attention}
         placement = _placement(kind, config, dtype, device, trusted=source.remote_code)
@@ -146,8 +147,8 @@ def _processor(source: Source, *, sees: bool) -> Any:
 
 
 @contextmanager
-def _refusals(source: Source) -> Iterator[None]:
-    """What a library says of a checkpoint that it cannot load, as one of our errors."""
+def _refusals(source: Source, what: str = "checkpoint") -> Iterator[None]:
+    """What a library says of a checkpoint that it cannot load, as one of our errors; `what` is what it should be, as far as is known."""
     try:
         yield
     except ImportError as error:
@@ -165,7 +166,7 @@ def _refusals(source: Source) -> Iterator[None]:
                 "the checkpoint brings Python files of its own, which are not run unasked", path=source.name, hint=_REMOTE
             ) from error
         if source.is_here:
-            raise FormatError(f"no checkpoint can be loaded: {reason}", path=source.name) from error
+            raise FormatError(f"no {what} can be loaded: {reason}", path=source.name) from error
         raise BackendError(f"the hub did not give {source.name!r}: {reason}", hint=_OFFLINE) from error
 
 

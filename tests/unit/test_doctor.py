@@ -195,7 +195,7 @@ def test_a_part_of_somebody_elses_that_raises_anything_does_not_end_the_other_ch
     ("config", "message"),
     [
         (None, "the folder is empty"),
-        ('{"model_type": "llama"}', "no checkpoint can be loaded"),
+        ('{"model_type": "llama"}', "no text-only language model can be loaded"),
         ('{"model_type": "clip"}', "answers no questions"),
         ("{", "not a valid JSON"),
     ],

@@ -20,7 +20,7 @@ from mmrerank.text_files import columns, numbered_lines, parse_json, parse_toml,
         codecs.BOM_UTF8 * 2 + b"a\xc3\xa4",
         codecs.BOM_UTF16_LE + "aä".encode("utf-16-le"),
         codecs.BOM_UTF32_BE + "aä".encode("utf-32-be"),
-        gzip.compress(codecs.BOM_UTF8 + b"a\xc3\xa4"),
+        gzip.compress(codecs.BOM_UTF8 + b"a\xc3\xa4", mtime=0),
     ],
 )
 def test_marks_and_packing_are_no_part_of_the_text(tmp_path: Path, content: bytes) -> None:
