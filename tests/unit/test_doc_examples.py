@@ -98,6 +98,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, made: dict[str, tuple[Pa
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(ROOT / "demos"))
     monkeypatch.setenv("MMRERANK_CACHE", str(folder / "cache" / "answers"))
+    monkeypatch.delenv("COLUMNS", raising=False)  # pages show what is printed where nobody says how wide a line is
     return Workspace(folder, made)
 
 
