@@ -15,6 +15,7 @@ from mmrerank.errors import InputError
 if TYPE_CHECKING:
     from mmrerank.collection import Collection
     from mmrerank.evaluation.benchmark import Benchmark
+    from mmrerank.evaluation.evaluate import Evaluated
 
 
 FIGURES = ("calls", "prompt_tokens", "generated_tokens")
@@ -79,8 +80,7 @@ def evaluate(
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
-    from mmrerank.evaluation.evaluate import write
-    from mmrerank.evaluation.guarding import fitted_guard, halved
+    from mmrerank.evaluation.guarding import halved
     from mmrerank.evaluation.out_folder import check_folder
     from mmrerank.evaluation.query_lists import only_listed
     from mmrerank.evaluation.running import limited
@@ -88,6 +88,8 @@ def evaluate(
 
     if collection is not None and (encoder or text_encoder):
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
+    if fit_guard is not None and not rerank:
+        raise InputError("a guard is fitted on what a reranker gained, and nothing was reranked", hint="Name one: --rerank NAME.")
     if out is not None:
         check_folder(out)
     whole, listed = (open_benchmark(card, data, split), []) if only is None else only_listed(open_benchmark(card, data, split), only)
@@ -114,9 +116,18 @@ def evaluate(
         options |= {"beside": alternatives, "compare": others}
         evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, progress=advance, **gap, **options)
     evaluated.result["notes"][:0] = listed
+    _tell(evaluated, opened, out, fit_guard, json=json)
+    return 0
+
+
+def _tell(evaluated: Evaluated, collection: Collection | None, out: Path | None, fit_guard: Path | None, *, json: bool) -> None:
+    """Writes what was wished for, and shows the figures."""
+    from mmrerank.evaluation.evaluate import write
+    from mmrerank.evaluation.guarding import fitted_guard
+
     for note in evaluated.result["notes"]:
         _output.say(f"note: {note}")
-    written = write(evaluated, out, opened) if out is not None else []
+    written = write(evaluated, out, collection) if out is not None else []
     if fit_guard is not None:
         fitted_guard(evaluated).save(fit_guard)
         written.append(fit_guard)
@@ -124,7 +135,6 @@ def evaluate(
         _output.emit(evaluated.result)
     else:
         _show(evaluated.result, written)
-    return 0
 
 
 def _encoded(benchmark: Benchmark, encoder: str | None, text_encoder: str | None) -> Benchmark:

@@ -157,12 +157,21 @@ def evaluate(
         return evaluated
     if composed(benchmark) and len(own_sides) < len(SIDES):
         parts = setting if sides == "all" else replace(setting, rerank=())
-        halves = {side: replace(parts, benchmark=one_sided(benchmark, side)) for side in SIDES}
         try:
-            own_sides = {side: _run(half, collection, depth, progress).systems for side, half in halves.items()}
+            own_sides = _sides_of(parts, collection, depth, progress)
         except InputError as error:
             evaluated.result["notes"].append(f"no composition gap: one side alone cannot be searched: {error.message}")
     return _with_gap(evaluated, own_sides)
+
+
+def _sides_of(setting: Setting, collection: Collection, depth: int, progress: Progress | None) -> dict[Side, tuple[System, ...]]:
+    """The systems over text alone and over pictures alone of composed queries.
+
+    Raises:
+        InputError: one of the two cannot be searched.
+    """
+    halves = {side: replace(setting, benchmark=one_sided(setting.benchmark, side)) for side in SIDES}
+    return {side: _run(half, collection, depth, progress).systems for side, half in halves.items()}
 
 
 def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> Evaluated:
