@@ -21,9 +21,10 @@ from mmrerank.evaluation.sampling import evenly
 from mmrerank.ingest.run import IngestReport
 from mmrerank.measures.standard import mean
 from mmrerank.parts import make
+from mmrerank.protocols import Backend
 from mmrerank.results import SearchResult
 from mmrerank.sheet import draw_sheet
-from mmrerank.types import Backend, Item, Qrels, Query, Ranking
+from mmrerank.types import Item, Qrels, Query, Ranking
 
 DATASETS = Path(__file__).parents[1] / "datasets"
 EMOJI = "emoji/pictures.parquet"

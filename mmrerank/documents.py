@@ -29,9 +29,10 @@ from mmrerank.json_io import from_base64, is_data_uri, local_path, picture_from
 from mmrerank.parts import RERANKS_BY_WORDS, as_tuple, make
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, check_count, check_reranker, rerank_candidates
+from mmrerank.protocols import Backend, Encoder, Reader, Reranker
 from mmrerank.readers import PICTURE_SUFFIXES, inspect
 from mmrerank.results import Hit, Reranked, RerankResult
-from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Query, Reader, Reranker
+from mmrerank.types import Candidate, ImageHandle, Item, Query
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -19,28 +19,21 @@ from mmrerank.backends import backend_of
 from mmrerank.encoders import prepared_item, reads_both, rows_of
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, StagedReranker, StageName, as_tuple, check_name, make, requires, stage_of
-from mmrerank.results import FIRST_STAGE_ELSEWHERE, AskResult, Hit, SearchResult, Stage
-from mmrerank.types import (
-    Answer,
+from mmrerank.protocols import (
     Answerer,
-    Array,
     Backend,
-    Candidate,
     EmbeddingSpace,
     Encoder,
-    Explanation,
     InstructedReranker,
-    Item,
-    Modality,
     PartialSpace,
-    Query,
-    Ranking,
     Reranker,
     Retriever,
     RowRetriever,
     StreamingAnswerer,
     innermost,
 )
+from mmrerank.results import FIRST_STAGE_ELSEWHERE, AskResult, Hit, SearchResult, Stage
+from mmrerank.types import Answer, Array, Candidate, Explanation, Item, Modality, Query, Ranking
 
 DEPTH = 100  # candidates that a reranker sees where nothing says how many
 ENCODED_AT_ONCE = 64  # candidates whose pictures are in memory together

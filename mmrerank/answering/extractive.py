@@ -30,7 +30,8 @@ from mmrerank.answering._wording import missing_words
 from mmrerank.errors import InputError
 from mmrerank.index import pages_named, subject
 from mmrerank.parts import printed
-from mmrerank.types import Answer, Candidate, Citation, Corpus, Notes, PageNames, Query
+from mmrerank.protocols import Corpus
+from mmrerank.types import Answer, Candidate, Citation, Notes, PageNames, Query
 
 NOT_FOUND = "Not in these documents."
 MORE = 2  # further pages cited beside the one that is quoted

@@ -22,8 +22,9 @@ from mmrerank.backends import streamed
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, gather
+from mmrerank.protocols import Backend
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Answer, Backend, Candidate, Citation, Decoding, Generated, Item, Message, Notes, Part, Prompt, Query
+from mmrerank.types import Answer, Candidate, Citation, Decoding, Generated, Item, Message, Notes, Part, Prompt, Query
 
 PIECES: dict[str, set[str]] = {"task": set(), "unknown": {"not_found"}, "page": {"number", "title"}, "question": {"query"}}
 

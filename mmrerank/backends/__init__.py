@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrerank.errors import InputError
 from mmrerank.parts import make
-from mmrerank.types import Backend, Generates
+from mmrerank.protocols import Backend, Generates
 
 if TYPE_CHECKING:
     from mmrerank.backends._batching import BatchingBackend

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mmrerank.types import Backend, BatchedBackend, ChoiceScores, Cost, Decoding, Generated, Prompt, front_to_back
+from mmrerank.protocols import Backend, BatchedBackend, front_to_back
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 
 MOST = 256  # prompts of one batch, unless one call alone has more; the backend cuts it further as its memory needs
 Check: TypeAlias = Callable[[], None]

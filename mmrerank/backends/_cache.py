@@ -16,7 +16,8 @@ import numpy as np
 
 from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.backends._streaming import streamed
-from mmrerank.types import Array, Backend, ChoiceScores, Cost, Decoding, Generated, Prompt, front_to_back, weights_of
+from mmrerank.protocols import Backend, front_to_back, weights_of
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
+from mmrerank.protocols import Backend
+from mmrerank.types import ChoiceScores, Decoding, Generated, Prompt
 
 LONG_S = 60.0
 T = TypeVar("T", Generated, ChoiceScores)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from mmrerank.errors import BackendError
-from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
+from mmrerank.protocols import Backend
+from mmrerank.types import ChoiceScores, Decoding, Generated, Prompt
 
 T = TypeVar("T")
 

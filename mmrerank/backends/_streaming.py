@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmrerank.types import Backend, Decoding, Generated, Prompt, StreamingBackend, front_to_back
+from mmrerank.protocols import Backend, StreamingBackend, front_to_back
+from mmrerank.types import Decoding, Generated, Prompt
 
 
 def streamed(backend: Backend, prompt: Prompt, decoding: Decoding, on_text: Callable[[str], None] | None) -> Generated:

@@ -24,8 +24,9 @@ import numpy as np
 from mmrerank.backends._keys import choices_key, generation_key
 from mmrerank.errors import BackendError, FormatError
 from mmrerank.parts import make, printed
+from mmrerank.protocols import Backend
 from mmrerank.text_files import numbered_lines, read_text
-from mmrerank.types import Backend, ChoiceScores, Cost, Decoding, Generated, Prompt, opened
+from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt, opened
 
 logger = logging.getLogger(__name__)
 

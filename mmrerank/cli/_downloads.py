@@ -83,7 +83,7 @@ def downloads_of(names: Iterable[str]) -> Iterator[Download]:
     """What is not on this machine of the encoders of these names; a name that cannot be made is complained of when it is."""
     from mmrerank.errors import MMRerankError
     from mmrerank.parts import module, options_of
-    from mmrerank.types import DownloadingFactory
+    from mmrerank.protocols import DownloadingFactory
 
     for name in dict.fromkeys(names):
         try:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names, requires
-from mmrerank.types import CorpusCapabilities, SelectiveRetriever
+from mmrerank.protocols import CorpusCapabilities, SelectiveRetriever
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 

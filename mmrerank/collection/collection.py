@@ -25,12 +25,13 @@ from mmrerank.ingest.files import Listing, list_files, patterns_of, readers, wit
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker
+from mmrerank.protocols import Answerer, Backend, Encoder, Reader, Retriever, TokenEncoder, weights_of
 from mmrerank.provenance import made_by
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, write_manifest
 from mmrerank.store.table import Table
-from mmrerank.types import Answerer, Backend, Encoder, Item, Query, Reader, Retriever, TokenEncoder, weights_of
+from mmrerank.types import Item, Query
 
 if TYPE_CHECKING:
     from mmrerank.ingest.run import IngestReport, Progress

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.parts import make
+from mmrerank.protocols import Encoder, Encodes, weights_of
 from mmrerank.store.manifest import EncoderEntry
-from mmrerank.types import Encoder, Encodes, weights_of
 
 
 class Encoders:

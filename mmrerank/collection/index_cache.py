@@ -27,9 +27,9 @@ import numpy as np
 from mmrerank.errors import DamagedData, MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
 from mmrerank.parts import make
+from mmrerank.protocols import Index
 from mmrerank.store.lock import if_free
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Index
 
 logger = logging.getLogger(__name__)
 STATE = "cache.json"

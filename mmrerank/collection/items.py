@@ -10,10 +10,11 @@ from typing import Any
 
 from mmrerank.ingest.files import path_of
 from mmrerank.parts import make
+from mmrerank.protocols import Reader
 from mmrerank.readers import is_placeholder
 from mmrerank.store.manifest import Root
 from mmrerank.store.records import FIXED
-from mmrerank.types import ImageHandle, Item, Reader
+from mmrerank.types import ImageHandle, Item
 
 logger = logging.getLogger(__name__)
 _FIXED = frozenset(FIXED.names)  # pyarrow makes the list anew each time it is asked

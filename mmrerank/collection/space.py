@@ -13,15 +13,16 @@ import numpy as np
 from mmrerank.collection.items import ItemReader
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import levelled
+from mmrerank.protocols import Encoder, Index
 from mmrerank.store.records import slug_of
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Array, Candidate, Encoder, Index, Keys
+from mmrerank.types import Array, Candidate, Keys
 
 SLACK = 16  # proposals beyond k, so that ties at the cut are settled by item_id and not by the index
 
 
 class EncoderSpace:
-    """See `mmrerank.types.EmbeddingSpace`."""
+    """See `mmrerank.protocols.EmbeddingSpace`."""
 
     def __init__(self, encoder: Encoder, index: Index, snapshot: Snapshot, items: ItemReader) -> None:
         self.encoder = encoder

@@ -24,17 +24,18 @@ from mmrerank.ingest.notes import with_wordless
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, as_tuple, make
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker, ask, rerankers_of, search
+from mmrerank.protocols import Answerer, Backend, EmbeddingSpace, Encoder, Index, Retriever
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.manifest import EncoderEntry, Manifest
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Answerer, Backend, Candidate, EmbeddingSpace, Encoder, Index, Item, Modality, PageNames, Query, Retriever
+from mmrerank.types import Candidate, Item, Modality, PageNames, Query
 
 PAGES = "page_number IS NOT NULL AND text IS NOT NULL AND text <> ''"  # scans that nobody read have no words to be found by
 _MOST_NAMED = 1000  # pages of one name that are looked at
 
 
 class CollectionVersion:
-    """See `mmrerank.types.Corpus`, which this is."""
+    """See `mmrerank.protocols.Corpus`, which this is."""
 
     def __init__(self, path: Path, manifest: Manifest, snapshot: Snapshot, encoders: Encoders) -> None:
         self.path = path

@@ -20,8 +20,9 @@ from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.parts import BY_RECIPE, requires
 from mmrerank.pipeline import NamedReranker
 from mmrerank.prompting.files import read_prompt
+from mmrerank.protocols import Backend, SingleTokenBackend, front_to_back
 from mmrerank.text_files import read_json
-from mmrerank.types import Backend, Decoding, Message, Prompt, SingleTokenBackend, front_to_back
+from mmrerank.types import Decoding, Message, Prompt
 
 MARKS = 25  # the largest grid: 5 x 5
 TOLERANCE = 0.02  # of a probability; half-precision kernels differ by less

@@ -24,20 +24,9 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import StagedReranker, check_name, module
 from mmrerank.pipeline import NamedReranker
 from mmrerank.prompting.recipes import Golden, Recipe
+from mmrerank.protocols import Backend, CheckpointBackend, DeclaredView, PointwiseReranker, Reranker, front_to_back
 from mmrerank.text_files import parse_json, read_json
-from mmrerank.types import (
-    Backend,
-    Candidate,
-    CheckpointBackend,
-    DeclaredView,
-    Item,
-    Modality,
-    PointwiseReranker,
-    Query,
-    Ranking,
-    Reranker,
-    front_to_back,
-)
+from mmrerank.types import Candidate, Item, Modality, Query, Ranking
 
 RECORD = "Write them: mmrerank doctor --record FILE."
 CHANCE = 0.75  # area under the curve up to which right and wrong are hardly told apart by so few pairs

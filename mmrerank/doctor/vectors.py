@@ -16,7 +16,8 @@ import numpy as np
 
 from mmrerank.doctor.findings import Finding, guarded
 from mmrerank.doctor.pairs import COLOURS, picture_cases, square, text_cases
-from mmrerank.types import Array, Encoder, QueryEncoder
+from mmrerank.protocols import Encoder, QueryEncoder
+from mmrerank.types import Array
 
 SAME = 0.999  # cosine of one text by two encoders: what half precision and another batch move stays above
 UNIT = 1e-3

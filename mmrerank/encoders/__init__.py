@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmrerank.errors import InputError, ShapeError
+from mmrerank.protocols import Encoder, FusingEncoder, QueryEncoder
 from mmrerank.texts import is_blank
-from mmrerank.types import Array, EncodedPart, Encoder, FusingEncoder, Item, QueryEncoder
+from mmrerank.types import Array, EncodedPart, Item
 
 if TYPE_CHECKING:
     from PIL.Image import Image

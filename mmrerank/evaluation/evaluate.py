@@ -29,8 +29,8 @@ from mmrerank.ingest.run import IngestReport
 from mmrerank.parts import StagedReranker, as_tuple
 from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
 from mmrerank.prompting.files import PromptedPart
+from mmrerank.protocols import Backend, Reranker, innermost
 from mmrerank.provenance import made_by
-from mmrerank.types import Backend, Reranker, innermost
 
 SidesOf: TypeAlias = Literal["first", "all", "none"]
 

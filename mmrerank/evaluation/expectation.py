@@ -22,19 +22,8 @@ from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import DEPTH, first_stage
 from mmrerank.evaluation.sampling import evenly
 from mmrerank.pipeline import AnyReranker, NamedReranker, rerankers_of
-from mmrerank.types import (
-    Array,
-    Backend,
-    ChoiceScores,
-    Cost,
-    CuttingBackend,
-    Decoding,
-    EmbeddingBackend,
-    Generated,
-    Prompt,
-    Query,
-    front_to_back,
-)
+from mmrerank.protocols import Backend, CuttingBackend, EmbeddingBackend, front_to_back
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, Prompt, Query
 
 T = TypeVar("T")
 PROBED = 3  # queries

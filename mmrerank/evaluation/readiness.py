@@ -12,7 +12,7 @@ from mmrerank.errors import InputError
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import own_rankings
 from mmrerank.evaluation.runs import Run
-from mmrerank.types import Backend, CompositeRetriever, RowRetriever
+from mmrerank.protocols import Backend, CompositeRetriever, RowRetriever
 
 
 def nothing_to_index(benchmark: Benchmark) -> InputError:

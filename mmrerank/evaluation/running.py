@@ -23,8 +23,9 @@ from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.parts import StagedReranker
 from mmrerank.pipeline import order_after
+from mmrerank.protocols import Backend, EmbeddingSpace, Reranker, Retriever, RowRetriever
 from mmrerank.results import SearchResult, Stage
-from mmrerank.types import Array, Backend, Candidate, Cost, EmbeddingSpace, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.types import Array, Candidate, Cost, Query, Ranking
 
 DEPTH = 100
 LENGTH = 1000  # candidates kept of a ranking where a measure wants it whole

@@ -25,9 +25,10 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark
 from mmrerank.evaluation.running import Outcome, Restricted, RestrictedRows, in_gallery
 from mmrerank.parts import BY_DESCRIPTORS, StagedReranker, options_of, parse, printed
+from mmrerank.protocols import Reranker, Retriever, RowRetriever
 from mmrerank.readers import body_of
 from mmrerank.text_files import json_lines
-from mmrerank.types import Candidate, ImageHandle, Query, Ranking, Reranker, Retriever, RowRetriever
+from mmrerank.types import Candidate, ImageHandle, Query, Ranking
 
 SAME = 1 - 1e-4  # cosine above which two pictures are one: encoded alone and in a batch, they differ by about 1e-6
 SPARE = 10  # neighbours asked for beyond those that are no second picture

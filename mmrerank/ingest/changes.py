@@ -13,11 +13,12 @@ from typing import Any
 from mmrerank.errors import FormatError, MMRerankError
 from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_of
 from mmrerank.parts import module, options_of, parse
+from mmrerank.protocols import HashedOptionsReader, NeighbourReader, OneItemReader, PageReader, Reader
 from mmrerank.readers import RACY_NS, Unopened
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
 from mmrerank.texts import printable
-from mmrerank.types import Failure, HashedOptionsReader, NeighbourReader, OneItemReader, PageReader, Reader, ReadItem
+from mmrerank.types import Failure, ReadItem
 
 FEW = 16  # beginnings of ids, each of which is a pass over the table
 TICK_NS = 20_000_000  # no kernel's clock for files stands still longer

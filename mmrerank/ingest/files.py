@@ -18,9 +18,10 @@ from shlex import quote
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.parts import make, names
+from mmrerank.protocols import Reader, SelectiveReader, TextReader
 from mmrerank.store.manifest import FILE, Root
 from mmrerank.texts import is_clean, printable
-from mmrerank.types import Failure, Reader, SelectiveReader, TextReader
+from mmrerank.types import Failure
 
 # which Synology, Windows, macOS and others keep beside files: small copies of pictures, what was deleted
 SYSTEM_FOLDERS = frozenset(("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"))

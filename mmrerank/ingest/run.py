@@ -34,12 +34,13 @@ from mmrerank.ingest.changes import (
 )
 from mmrerank.ingest.files import Listing, SourceFile
 from mmrerank.ingest.threads import BackgroundWriter, StageClock, in_background, ordered_map
+from mmrerank.protocols import BatchedEncoder, Encoder, OneItemReader, TokenEncoder
 from mmrerank.readers import GATE
 from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.records import PREFIX, TOKENS, Record
 from mmrerank.store.table import Table
 from mmrerank.texts import is_blank
-from mmrerank.types import Array, BatchedEncoder, Encoder, Failure, Item, OneItemReader, ReadItem, TokenEncoder
+from mmrerank.types import Array, Failure, Item, ReadItem
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # items done, items expected

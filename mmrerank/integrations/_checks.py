@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.parts import as_tuple, check_name, requires
 from mmrerank.pipeline import AnyReranker, NamedReranker, check_count, check_reranker
-from mmrerank.types import Encodes, Generates, Retriever
+from mmrerank.protocols import Encodes, Generates, Retriever
 
 Owner = TypeVar("Owner")
 P = ParamSpec("P")

@@ -18,8 +18,9 @@ from mmrerank.integrations._checks import at_most, check_stages, stages_of
 from mmrerank.integrations._documents import ForeignDocument, candidates_of
 from mmrerank.parts import make
 from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker, rerank_candidates
+from mmrerank.protocols import Backend, Encoder, Reranker
 from mmrerank.results import SearchResult, Stage
-from mmrerank.types import Backend, Candidate, Cost, Encoder, ImageHandle, Query, Reranker, Status
+from mmrerank.types import Candidate, Cost, ImageHandle, Query, Status
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,10 @@ from mmrerank.integrations._checks import at_most, check_retriever, check_stages
 from mmrerank.integrations._filters import as_sql, both
 from mmrerank.integrations._reranking import same_settings
 from mmrerank.pipeline import AnyReranker, NamedReranker, check_count
+from mmrerank.protocols import Backend, Retriever
 from mmrerank.readers import body_of
 from mmrerank.results import Hit
-from mmrerank.types import Backend, ImageHandle, Query, Retriever
+from mmrerank.types import ImageHandle, Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,8 +28,9 @@ from mmrerank.integrations._reranking import Placed, Reranking
 from mmrerank.integrations._searching import Searching
 from mmrerank.parts import as_tuple
 from mmrerank.pipeline import AnyReranker, check_count
+from mmrerank.protocols import Backend, Encoder, Retriever
 from mmrerank.readers import inspect
-from mmrerank.types import Backend, Encoder, ImageHandle, Retriever
+from mmrerank.types import ImageHandle
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict

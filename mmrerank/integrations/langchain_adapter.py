@@ -25,7 +25,7 @@ from mmrerank.integrations._documents import ForeignDocument
 from mmrerank.integrations._reranking import Placed, Reranking
 from mmrerank.integrations._searching import Page, Searching
 from mmrerank.pipeline import AnyReranker, check_count
-from mmrerank.types import Backend, Encoder, Retriever
+from mmrerank.protocols import Backend, Encoder, Retriever
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks

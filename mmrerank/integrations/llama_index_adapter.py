@@ -30,7 +30,8 @@ from mmrerank.integrations._reranking import Order, Placed, Reranking
 from mmrerank.integrations._searching import Page, Searching
 from mmrerank.json_io import from_base64, is_data_uri
 from mmrerank.pipeline import AnyReranker, check_count
-from mmrerank.types import Backend, Encoder, ImageHandle, Retriever
+from mmrerank.protocols import Backend, Encoder, Retriever
+from mmrerank.types import ImageHandle
 
 try:
     from llama_index.core.base.base_retriever import BaseRetriever

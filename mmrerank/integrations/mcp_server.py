@@ -24,9 +24,10 @@ from mmrerank.documents import rerank as rerank_documents
 from mmrerank.errors import InputError, MissingExtra, MMRerankError, UnknownName
 from mmrerank.parts import RERANKS_BY_WORDS
 from mmrerank.pipeline import AnyReranker
+from mmrerank.protocols import Backend
 from mmrerank.readers import body_of
 from mmrerank.results import Hit, RerankResult
-from mmrerank.types import Backend, Citation, Item
+from mmrerank.types import Citation, Item
 
 try:
     from mcp.server.mcpserver import Image as Picture

@@ -40,7 +40,8 @@ from mmrerank.integrations._run_log import Line, RunLog, key_of, table
 from mmrerank.parts import as_tuple, make
 from mmrerank.pictures import PilPicture
 from mmrerank.pipeline import AnyReranker, check_count, rerank_candidates
-from mmrerank.types import Array, Backend, Candidate, Cost, Encoder, ImageHandle, Item, Query, QueryEncoder, weights_of
+from mmrerank.protocols import Backend, Encoder, QueryEncoder, weights_of
+from mmrerank.types import Array, Candidate, Cost, ImageHandle, Item, Query
 
 try:
     from mteb.models.model_meta import ScoringFunction

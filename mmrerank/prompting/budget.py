@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mmrerank.errors import InputError
-from mmrerank.types import Backend, CuttingBackend, LazyPicture, Part, Prompt, front_to_back
+from mmrerank.protocols import Backend, CuttingBackend, front_to_back
+from mmrerank.types import LazyPicture, Part, Prompt
 
 LETTERS_A_TOKEN = 4  # of a Latin word, where nobody tells
 PIXELS_A_TOKEN = 28 * 28  # of a picture, where nobody tells

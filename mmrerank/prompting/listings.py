@@ -17,7 +17,8 @@ from mmrerank.prompting._marks import Identifiers
 from mmrerank.prompting.files import PromptText
 from mmrerank.prompting.items import Exhibit
 from mmrerank.prompting.queries import joined
-from mmrerank.types import Backend, CuttingBackend, Message, Part, Prompt, front_to_back
+from mmrerank.protocols import Backend, CuttingBackend, front_to_back
+from mmrerank.types import Message, Part, Prompt
 
 MARK_LIKE = re.compile(r"\[\s*(\d{1,4}|[A-Za-z])\s*\]")
 NOUN = r"(?:search result|result|passage|document|image)"  # what candidates are called in a reasoning

@@ -42,8 +42,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from mmrerank.errors import FormatError, UnknownName
 from mmrerank.prompting.files import PromptText
+from mmrerank.protocols import Backend, CheckpointBackend, front_to_back
 from mmrerank.text_files import parse_json, read_toml, write_text
-from mmrerank.types import Backend, CheckpointBackend, Markup, Message, Part, Prompt, front_to_back
+from mmrerank.types import Markup, Message, Part, Prompt
 
 if TYPE_CHECKING:
     from PIL.Image import Image

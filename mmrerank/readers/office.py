@@ -24,13 +24,14 @@ from PIL import Image
 
 from mmrerank.errors import FormatError, MissingExtra
 from mmrerank.parts import make, printed
+from mmrerank.protocols import Reader
 from mmrerank.readers import _libreoffice, _ocr
 from mmrerank.readers._archives import archive_of
 from mmrerank.readers._files import MIB, content_key, hash_of, hashed, status_of
 from mmrerank.readers._metadata import clean
 from mmrerank.readers._office_words import paragraphs, rows_of_sheets, slides
 from mmrerank.readers._parts_of_text import PAGE_CHARACTERS, items_of
-from mmrerank.types import Failure, ImageHandle, Item, Reader, ReadItem
+from mmrerank.types import Failure, ImageHandle, Item, ReadItem
 
 Render: TypeAlias = Literal["auto", "never", "required"]
 # suffix -> the library that reads its words

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmrerank.errors import InputError
 from mmrerank.parts import make, parse, stage_of
-from mmrerank.types import Backend, DescriptorSource, Reranker
+from mmrerank.protocols import Backend, DescriptorSource, Reranker
 
 
 def name_within(part: str, rerank: str) -> str:

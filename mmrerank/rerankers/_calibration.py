@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
+from mmrerank.protocols import Reranker
 from mmrerank.rerankers._fitted import Judged, judged_values, load, method_of, origin, save
-from mmrerank.types import Reranker
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Method: TypeAlias = Literal["platt", "isotonic"]

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 from mmrerank.errors import FormatError, ManifestError
 from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptText
+from mmrerank.protocols import Backend, Reranker, innermost
 from mmrerank.text_files import read_toml, write_text
-from mmrerank.types import Backend, Candidate, Query, Reranker, innermost
+from mmrerank.types import Candidate, Query
 
 T = TypeVar("T")
 Judged: TypeAlias = "Iterable[tuple[Query, Sequence[Candidate], Iterable[str]]]"  # queries, candidates, ids of the relevant ones

@@ -34,8 +34,9 @@ import numpy as np
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import best_first, levelled
 from mmrerank.prompting.items import gather
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes
-from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
+from mmrerank.types import Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
 
 T = TypeVar("T")
 NO_SCORE = "no group has a score for it"

@@ -29,8 +29,9 @@ import numpy as np
 from mmrerank.errors import InputError
 from mmrerank.measures.chance import randomisation
 from mmrerank.measures.scoring import Judgements, score
+from mmrerank.protocols import Reranker
 from mmrerank.rerankers._fitted import Judged, load, method_of, origin, save
-from mmrerank.types import Candidate, Reranker
+from mmrerank.types import Candidate
 
 Sign: TypeAlias = Literal["all", "lead", "agreement"]
 QUARTILES = (0.25, 0.5, 0.75)

@@ -23,9 +23,10 @@ from mmrerank.errors import InputError
 from mmrerank.prompting.budget import fit, measure_of
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
 from mmrerank.prompting.recipes import AnswerForm, Recipe, Side, in_our_words, of_checkpoint, prompt_of, prompt_text
+from mmrerank.protocols import Backend, CheckpointBackend, LogitBackend, front_to_back
 from mmrerank.rerankers._pointwise import LEAST, Scores, log_odds, pointwise, sigmoid
 from mmrerank.rerankers._rankings import with_messages
-from mmrerank.types import Backend, Candidate, CheckpointBackend, ChoiceScores, Item, LogitBackend, Prompt, Query, Ranking, front_to_back
+from mmrerank.types import Candidate, ChoiceScores, Item, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -26,8 +26,9 @@ from typing import TypeVar
 from mmrerank.errors import InputError
 from mmrerank.prompting.answers import Order, order_as_it_came, worst
 from mmrerank.prompting.items import gather
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes, unscored
-from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Query, Ranking, Status
+from mmrerank.types import Candidate, Cost, Explanation, Item, Query, Ranking, Status
 
 T = TypeVar("T")
 

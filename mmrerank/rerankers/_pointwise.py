@@ -24,8 +24,9 @@ import numpy.typing as npt
 from mmrerank.errors import FormatError, ShapeError
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.prompting.items import gather, unopenable
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import announce, obstacle_notes
-from mmrerank.types import Backend, Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
+from mmrerank.types import Candidate, Cost, Explanation, Item, Notes, Query, Ranking, Status
 
 T = TypeVar("T")
 AT_ONCE = 64  # candidates whose pictures are in memory together

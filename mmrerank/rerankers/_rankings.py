@@ -7,19 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmrerank.errors import BackendError
-from mmrerank.types import (
-    Backend,
-    Candidate,
-    Cost,
-    ExpectingBackend,
-    Explanation,
-    NotedPicture,
-    Notes,
-    Query,
-    Ranking,
-    Status,
-    front_to_back,
-)
+from mmrerank.protocols import Backend, ExpectingBackend, front_to_back
+from mmrerank.types import Candidate, Cost, Explanation, NotedPicture, Notes, Query, Ranking, Status
 
 T = TypeVar("T")
 

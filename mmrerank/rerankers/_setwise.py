@@ -29,8 +29,9 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 from mmrerank.errors import InputError
 from mmrerank.prompting.items import gather
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes, unscored
-from mmrerank.types import Backend, Candidate, Cost, Item, Query, Ranking, Status
+from mmrerank.types import Candidate, Cost, Item, Query, Ranking, Status
 
 T = TypeVar("T")
 Sort: TypeAlias = Literal["heap", "bubble"]

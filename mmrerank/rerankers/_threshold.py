@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
+from mmrerank.protocols import Reranker
 from mmrerank.rerankers._fitted import Judged, judged_values, load, origin, save
-from mmrerank.types import Reranker
 
 NATURAL = 0.5
 

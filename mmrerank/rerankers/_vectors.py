@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import Array, Backend, Cost, CuttingBackend, EmbeddingBackend, LazyPicture, Part, Prompt, front_to_back, weights_of
+from mmrerank.protocols import Backend, CuttingBackend, EmbeddingBackend, front_to_back, weights_of
+from mmrerank.types import Array, Cost, LazyPicture, Part, Prompt
 
 MIB = 1 << 20
 

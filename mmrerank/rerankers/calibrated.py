@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 
 from mmrerank.errors import InputError
 from mmrerank.parts import make, printed
+from mmrerank.protocols import Backend, DescriptorSource, PointwiseReranker, Reranker
 from mmrerank.rerankers._around import made_within, name_within
 from mmrerank.rerankers._calibration import Calibration, fit_calibration
 from mmrerank.rerankers._fitted import method_of, origin
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, DescriptorSource, PointwiseReranker, Query, Ranking, Reranker
+from mmrerank.types import Candidate, Query, Ranking
 
 __all__ = ["Calibrated", "Calibration", "Options", "build", "fit_calibration", "tiny"]
 

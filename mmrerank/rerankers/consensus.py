@@ -30,9 +30,10 @@ import numpy as np
 from mmrerank.errors import InputError
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.parts import module, options_of, parse, printed, stage_of
+from mmrerank.protocols import Backend, DescriptorSource, PointwiseReranker, Reranker
 from mmrerank.rerankers._around import made_within, name_within
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Backend, Candidate, Cost, DescriptorSource, Notes, PointwiseReranker, Query, Ranking, Reranker, Status
+from mmrerank.types import Candidate, Cost, Notes, Query, Ranking, Status
 
 Order: TypeAlias = Sequence[str]  # item ids, best first
 

@@ -27,10 +27,11 @@ from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoic
 from mmrerank.prompting.listings import NOUN, TokenBudget, content, marks, user
 from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
 from mmrerank.prompting.reasoning import passages
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Backend, Candidate, Decoding, Message, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Decoding, Message, Modality, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "task": {"count"}, "agreed": set(), "page": {"mark"}, "received": {"mark"}},

@@ -27,11 +27,12 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, gather
 from mmrerank.prompting.listings import TokenBudget, listing, marks, user
 from mmrerank.prompting.queries import QUERY_PIECES, joined, query_parts
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._vectors import Vectors
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Array, Backend, Candidate, Cost, Markup, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Array, Candidate, Cost, Markup, Message, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {"plain": set(), "task": set(), "page": {"mark"}, "search": set(), **QUERY_PIECES}
 NO_THOUGHT = Message(role="assistant", parts=(Markup("<think>\n\n</think>\n\n"),))

@@ -30,10 +30,11 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
 from mmrerank.prompting.listings import TokenBudget, asking, listing, marks
 from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Array, Backend, Candidate, ChoiceScores, Decoding, Message, Modality, Prompt, Query, Ranking
+from mmrerank.types import Array, Candidate, ChoiceScores, Decoding, Message, Modality, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "task": {"count"}, "page": {"mark"}, "again": set(), "request": {"count", "form"}},

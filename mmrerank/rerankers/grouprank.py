@@ -24,10 +24,11 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
 from mmrerank.prompting.queries import QUERY_PIECES, joined, query_parts
 from mmrerank.prompting.reasoning import passages, reasoning_of
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._groupwise import GroupScores, groupwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, graded
-from mmrerank.types import Backend, Candidate, Decoding, Explanation, Generated, Item, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Decoding, Explanation, Generated, Item, Message, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **QUERY_PIECES,

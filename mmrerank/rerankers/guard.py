@@ -24,12 +24,13 @@ from dataclasses import dataclass, replace
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
+from mmrerank.protocols import Backend, DescriptorSource, Reranker
 from mmrerank.rerankers._around import made_within, name_within
 from mmrerank.rerankers._fitted import method_of, origin
 from mmrerank.rerankers._guarding import Guard, Judgement, Rule, fit_guard, guard_from, signs_of
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, DescriptorSource, Notes, Query, Ranking, Reranker
+from mmrerank.types import Candidate, Cost, Notes, Query, Ranking
 
 __all__ = ["Guard", "Guarded", "Judgement", "Options", "build", "fit_guard", "guard_from", "tiny"]
 

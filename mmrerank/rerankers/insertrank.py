@@ -29,11 +29,12 @@ from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoic
 from mmrerank.prompting.listings import NOUN, TokenBudget, asking, content, marks
 from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import passages
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._first_stage import MEANINGS, UNKNOWN, Scale, printed_scores
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Backend, Candidate, Decoding, Generated, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Decoding, Generated, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "evidence": {"label", "scale"}, "task": {"count"}, "page": {"mark"}, "score": {"label", "score"}},

@@ -23,9 +23,10 @@ from pydantic import Field
 from mmrerank.parts import printed
 from mmrerank.prompting.items import ModalityChoice
 from mmrerank.prompting.recipes import AnswerForm, read_recipe
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._judging import Asking, Judge
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Modality, Prompt, Query, Ranking
 
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 

@@ -22,10 +22,11 @@ from mmrerank.prompting.answers import Order, order_of, read_order
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
 from mmrerank.prompting.reasoning import passages
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Backend, Candidate, Decoding, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Decoding, Message, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})

@@ -21,10 +21,11 @@ from pydantic import Field
 
 from mmrerank.parts import printed
 from mmrerank.prompting.recipes import read_recipe
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._judging import Asking, Judge
 from mmrerank.rerankers._pointwise import sigmoid
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Modality, Prompt, Query, Ranking
 
 LOOKS_AT: frozenset[Modality] = frozenset({"text"})
 

@@ -30,10 +30,11 @@ from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, Way, open_within
+from mmrerank.protocols import Backend, CuttingBackend, front_to_back
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, CuttingBackend, Message, Modality, Part, Prompt, Query, Ranking, front_to_back
+from mmrerank.types import Candidate, Cost, Message, Modality, Part, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image

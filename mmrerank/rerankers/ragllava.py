@@ -20,11 +20,12 @@ from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._pointwise import Scores, log_odds, pointwise, sigmoid
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._threshold import Threshold, fit_threshold
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Message, Modality, Part, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -31,10 +31,11 @@ from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoic
 from mmrerank.prompting.listings import TokenBudget, asking, listing, marks
 from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import PASSAGE_LETTERS, reasoning_of
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._setwise import Choice, Sort, Unread, setwise
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Cost, Decoding, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Cost, Decoding, Modality, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "task": {"count"}, "page": {"mark"}, "request": {"count"}},

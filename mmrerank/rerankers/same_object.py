@@ -22,11 +22,12 @@ from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.items import MAX_PIXELS, open_within, picture_of, within
 from mmrerank.prompting.recipes import Side, in_our_words, prompt_of, prompt_text, read_recipe
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._judging import read_scores
 from mmrerank.rerankers._pointwise import AT_ONCE, Scores, pointwise, sigmoid
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Backend, Candidate, Item, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Item, Modality, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image

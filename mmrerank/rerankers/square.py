@@ -31,10 +31,10 @@ from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import gather, picture_of
 from mmrerank.prompting.queries import joined
+from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import attempt, obstacle_notes, unscored
 from mmrerank.testing.fakes import FakeBackend, turned
 from mmrerank.types import (
-    Backend,
     Candidate,
     Cost,
     Decoding,

@@ -34,8 +34,9 @@ import numpy.typing as npt
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import best_first, levelled
 from mmrerank.parts import printed
+from mmrerank.protocols import DescriptorSource, PartialDescriptors
 from mmrerank.rerankers._rankings import obstacle_notes
-from mmrerank.types import Array, Candidate, DescriptorSource, Modality, Notes, PartialDescriptors, Query, Ranking
+from mmrerank.types import Array, Candidate, Modality, Notes, Query, Ranking
 
 Against: TypeAlias = Literal["refined", "original"]
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeGuard, cast
 
 from mmrerank.ordering import levelled
+from mmrerank.protocols import EmbeddingSpace, Encoder, PassageEncoder, QueryTokenEncoder, TokenEncoder
 from mmrerank.retrievers._max_sim import max_sim
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Encoder, PassageEncoder, QueryTokenEncoder, TokenEncoder
+from mmrerank.types import Array, Candidate
 
 PROPOSALS = 200
 

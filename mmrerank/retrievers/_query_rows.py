@@ -9,19 +9,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.types import (
-    Array,
-    Candidate,
-    EncodedPart,
-    Encoder,
-    FusingEncoder,
-    Modality,
-    Notes,
-    Query,
-    QueryEncoder,
-    QueryTokenEncoder,
-    Ranking,
-)
+from mmrerank.protocols import Encoder, FusingEncoder, QueryEncoder, QueryTokenEncoder
+from mmrerank.types import Array, Candidate, EncodedPart, Modality, Notes, Query, Ranking
 
 T = TypeVar("T")
 

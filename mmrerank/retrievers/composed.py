@@ -20,9 +20,10 @@ from dataclasses import dataclass
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
+from mmrerank.protocols import Corpus, CorpusCapabilities, EmbeddingSpace, FusingEncoder
 from mmrerank.retrievers._query_rows import QueryCache, fused_row, modalities, ranked, summed_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Array, Corpus, CorpusCapabilities, EmbeddingSpace, FusingEncoder, Query, Ranking
+from mmrerank.types import Array, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,11 @@ from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
+from mmrerank.protocols import Corpus, CorpusCapabilities, EmbeddingSpace
 from mmrerank.retrievers._many_vectors import PROPOSALS, best_matches, has_passages
 from mmrerank.retrievers._query_rows import QueryCache, image_row, modalities, ranked, text_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Array, Corpus, CorpusCapabilities, EmbeddingSpace, Query, Ranking
+from mmrerank.types import Array, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from mmrerank.errors import InputError
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.parts import make, printed
+from mmrerank.protocols import Corpus, CorpusCapabilities, Retriever
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Notes, Query, Ranking, Retriever
+from mmrerank.types import Candidate, Notes, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)

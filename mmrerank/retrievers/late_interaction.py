@@ -18,22 +18,11 @@ from pydantic import Field
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
+from mmrerank.protocols import Corpus, CorpusCapabilities, EmbeddingSpace, TokenEncoder
 from mmrerank.retrievers._many_vectors import PROPOSALS, TokenSpace, best_matches, query_vectors
 from mmrerank.retrievers._query_rows import QueryCache, modalities, ranked
 from mmrerank.testing.fakes import FakeSpace, HashEncoder, fake_corpus
-from mmrerank.types import (
-    Array,
-    Candidate,
-    Corpus,
-    CorpusCapabilities,
-    EmbeddingSpace,
-    Item,
-    Modality,
-    PageNames,
-    Query,
-    Ranking,
-    TokenEncoder,
-)
+from mmrerank.types import Array, Candidate, Item, Modality, PageNames, Query, Ranking
 
 
 @dataclass(frozen=True, kw_only=True)

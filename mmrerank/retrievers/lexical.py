@@ -26,8 +26,9 @@ from pydantic import Field
 from mmrerank.errors import InputError
 from mmrerank.index import english, pages_named, subject
 from mmrerank.parts import printed
+from mmrerank.protocols import Corpus, CorpusCapabilities
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import Candidate, Corpus, CorpusCapabilities, Item, Notes, PageNames, Query, Ranking
+from mmrerank.types import Candidate, Item, Notes, PageNames, Query, Ranking
 
 _POOL = 100  # at least so many matches are looked at, so that what comes first does not depend on how many are asked for
 _LISTED = 3  # documents that a note names

@@ -25,26 +25,10 @@ from typing import TYPE_CHECKING
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import read_prompt
+from mmrerank.protocols import Backend, Corpus, CorpusCapabilities, EmbeddingSpace
 from mmrerank.retrievers._query_rows import QueryCache, modalities, summed_row, text_row, unit_row, without_excluded
 from mmrerank.testing.fakes import fake_corpus
-from mmrerank.types import (
-    Array,
-    Backend,
-    ChoiceScores,
-    Corpus,
-    CorpusCapabilities,
-    Cost,
-    Decoding,
-    EmbeddingSpace,
-    Generated,
-    ImageHandle,
-    Message,
-    Notes,
-    Part,
-    Prompt,
-    Query,
-    Ranking,
-)
+from mmrerank.types import Array, ChoiceScores, Cost, Decoding, Generated, ImageHandle, Message, Notes, Part, Prompt, Query, Ranking
 
 if TYPE_CHECKING:
     from PIL.Image import Image

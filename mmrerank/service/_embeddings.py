@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from mmrerank.errors import InputError, UnknownName
+from mmrerank.protocols import Encoder, QueryEncoder
 from mmrerank.service import content
 from mmrerank.service._failures import RESPONSES, NoSuchThing, RequestRefused
 from mmrerank.service._models import DEFAULT
@@ -20,7 +21,7 @@ from mmrerank.service._work import checkpoint
 from mmrerank.service.content import Content
 from mmrerank.service.dialects import Noting, Usage, unheeded
 from mmrerank.service.schemas import DATA_URI, Name
-from mmrerank.types import Array, Encoder, ImageHandle, QueryEncoder
+from mmrerank.types import Array, ImageHandle
 
 QUERIES = frozenset({"query", "search_query", "retrieval.query"})  # as NVIDIA and Voyage, Cohere, and Jina (`task`) write it
 

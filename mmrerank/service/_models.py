@@ -9,7 +9,7 @@ from mmrerank.collection import capabilities
 from mmrerank.errors import InputError
 from mmrerank.parts import RERANKS_BY_WORDS
 from mmrerank.pipeline import NamedReranker
-from mmrerank.types import Backend, Reranker
+from mmrerank.protocols import Backend, Reranker
 
 DEFAULT = "default"
 

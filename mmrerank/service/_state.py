@@ -14,6 +14,7 @@ from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.parts import RERANKS_BY_WORDS, check_name, make, names, parse
 from mmrerank.pipeline import AnyReranker, EncodedOnTheFly, NamedReranker
+from mmrerank.protocols import Backend, Encoder, Reranker
 from mmrerank.results import Stage
 from mmrerank.service._collections import OpenCollections
 from mmrerank.service._failures import NoSuchThing, RequestRefused
@@ -25,7 +26,7 @@ from mmrerank.service._pictures import Pictures
 from mmrerank.service._work import Work, current
 from mmrerank.service.schemas import ItemRef
 from mmrerank.service.settings import Settings
-from mmrerank.types import Backend, Candidate, Encoder, ImageHandle, Item, Reranker
+from mmrerank.types import Candidate, ImageHandle, Item
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mmrerank.errors import InputError
 from mmrerank.parts import parse
+from mmrerank.protocols import Backend, Encoder, Reranker
 from mmrerank.service._origins import check_origins
-from mmrerank.types import Backend, Encoder, Reranker
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TOKEN = "MMRERANK_TOKEN"

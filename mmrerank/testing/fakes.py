@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from mmrerank.ordering import levelled
+from mmrerank.protocols import Corpus, EmbeddingSpace
 from mmrerank.types import (
     Array,
     Candidate,
     ChoiceScores,
-    Corpus,
     Cost,
     Decoding,
-    EmbeddingSpace,
     Generated,
     Item,
     LazyPicture,

@@ -43,7 +43,8 @@ from document_sets import DocumentSet, PageCorpus, encoded, in_document, read_se
 
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.parts import make
-from mmrerank.types import Query, Retriever
+from mmrerank.protocols import Retriever
+from mmrerank.types import Query
 
 POOL = 100  # as `hybrid` asks its parts
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # of lexical, beside 1 of dense

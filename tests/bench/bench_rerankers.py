@@ -38,8 +38,8 @@ from mmrerank.backends import open_backend  # noqa: E402
 from mmrerank.collection import capabilities  # noqa: E402
 from mmrerank.errors import MMRerankError  # noqa: E402
 from mmrerank.parts import make, module, stage_of  # noqa: E402
+from mmrerank.protocols import Backend, DeclaredView, Retriever  # noqa: E402
 from mmrerank.rerankers._guarding import FEWEST  # noqa: E402
-from mmrerank.types import Backend, DeclaredView, Retriever  # noqa: E402
 
 EMOJI = ROOT / "datasets" / "emoji"
 DEPTHS = {"emoji": 9, "cards": 5, "dl19": 10}

@@ -30,7 +30,7 @@ from reranked import DATA, MODELS, Answers, JudgedSet, Method, ceiling, dl19, fi
 
 from mmrerank.backends import open_backend  # noqa: E402
 from mmrerank.parts import make  # noqa: E402
-from mmrerank.types import Backend  # noqa: E402
+from mmrerank.protocols import Backend  # noqa: E402
 
 SETS = ("wikiqa-dev", "trecqa-dev", "dl19", "wikiqa-train", "trecqa-train")  # the last two for choosing a wording
 WORDS = 100  # of each text, for every method

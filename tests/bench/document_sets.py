@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mmrerank.parts import make
-from mmrerank.types import Array, Candidate, EmbeddingSpace, Item, Keys, PageNames, ReadItem
+from mmrerank.protocols import EmbeddingSpace
+from mmrerank.types import Array, Candidate, Item, Keys, PageNames, ReadItem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,11 @@ from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.parts import StagedReranker
 from mmrerank.prompting.files import PromptedPart
+from mmrerank.protocols import Backend, Reranker, weights_of
 from mmrerank.rerankers._guarding import signs_of
 from mmrerank.rerankers.guard import Judgement, guard_from
 from mmrerank.text_files import json_lines
-from mmrerank.types import Backend, Candidate, Cost, Item, Qrels, Query, Ranking, Reranker, weights_of
+from mmrerank.types import Candidate, Cost, Item, Qrels, Query, Ranking
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

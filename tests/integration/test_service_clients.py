@@ -11,7 +11,8 @@ import pytest
 from served import ByNumber, serving
 
 from mmrerank.parts import make
-from mmrerank.types import Candidate, Item, Query, Ranking, Reranker
+from mmrerank.protocols import Reranker
+from mmrerank.types import Candidate, Item, Query, Ranking
 
 NUMBERS = [f"{n / 40:.3f}" for n in range(40)]
 random.Random(0).shuffle(NUMBERS)

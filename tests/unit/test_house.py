@@ -16,7 +16,21 @@ from mmrerank.parts import names
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mmrerank"
 LAYERS = (
-    ("types", "handles", "errors", "parts", "fusion", "ordering", "texts", "provenance", "text_files", "testing", "wire", "__init__"),
+    (
+        "types",
+        "protocols",
+        "handles",
+        "errors",
+        "parts",
+        "fusion",
+        "ordering",
+        "texts",
+        "provenance",
+        "text_files",
+        "testing",
+        "wire",
+        "__init__",
+    ),
     ("prompting", "readers", "encoders", "store", "index", "backends", "models", "measures"),
     ("retrievers", "rerankers", "answering"),
     None,  # everything else: where the stations meet

@@ -12,10 +12,11 @@ from makers import coloured
 
 from mmrerank import picture
 from mmrerank.parts import make
+from mmrerank.protocols import Reranker
 from mmrerank.rerankers.rerank_http import Options, RerankHttp
 from mmrerank.retrievers import lexical
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Candidate, Item, Query, Reranker
+from mmrerank.types import Candidate, Item, Query
 
 FULL = Query(text="a door", images=(picture(coloured(1)),), exclude_text=("red",), exclude_images=(picture(coloured(2)),) * 2)
 CANDIDATES = [Candidate(item=Item(item_id=name, text=f"a {name} door")) for name in ("red", "green")]

@@ -22,7 +22,7 @@ from PIL.Image import Image
 from mmrerank.backends import open_backend
 from mmrerank.collection import Collection
 from mmrerank.parts import make
-from mmrerank.types import Backend, Reranker, Retriever
+from mmrerank.protocols import Backend, Reranker, Retriever
 from tools.mini_clip.data import Table, read_table
 from tools.mini_mllm.gallery import draw_trials
 from tools.mini_mllm.measures import area_interval, summary

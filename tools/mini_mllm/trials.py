@@ -15,7 +15,8 @@ from PIL import Image
 
 from mmrerank.collection import Collection
 from mmrerank.evaluation.sampling import evenly
-from mmrerank.types import Backend, Candidate, Item, Notes, Query, Ranking, Reranker, Retriever
+from mmrerank.protocols import Backend, Reranker, Retriever
+from mmrerank.types import Candidate, Item, Notes, Query, Ranking
 from tools.mini_clip.data import Table, caption
 from tools.mini_mllm.cards import draw_card
 from tools.mini_mllm.samples import Material, distance

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmrerank.errors import BackendError
-from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Prompt
+from mmrerank.protocols import Backend
+from mmrerank.types import ChoiceScores, Decoding, Generated, Prompt
 
 USABLE = '<think>so</think><answer>[1]</answer>{"ranking": [1]}'  # to every method, so that none asks again
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mmrerank.protocols import CuttingBackend, EmbeddingBackend
 from mmrerank.testing import samples
 from mmrerank.testing.contracts._part import PartContract, untouched
-from mmrerank.types import CuttingBackend, Decoding, EmbeddingBackend, Message
+from mmrerank.types import Decoding, Message
 
 DECODING = Decoding(max_tokens=4)
 CHOICES = ("Yes", "No")

@@ -18,8 +18,9 @@ from makers import coloured
 
 from mmrerank.backends._cache import CachedBackend
 from mmrerank.backends._keys import choices_key, generation_key
+from mmrerank.protocols import EmbeddingBackend, front_to_back
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Decoding, EmbeddingBackend, Markup, Message, Prompt, front_to_back
+from mmrerank.types import Decoding, Markup, Message, Prompt
 
 
 def question(text: str = "what?", colour: int = 1) -> Prompt:

@@ -12,7 +12,8 @@ from makers import picture
 from mmrerank import Collection
 from mmrerank.encoders import universal
 from mmrerank.pictures import picture as handle
-from mmrerank.types import Encoder, Query
+from mmrerank.protocols import Encoder
+from mmrerank.types import Query
 
 pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not installed")
 

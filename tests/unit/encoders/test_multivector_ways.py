@@ -16,9 +16,10 @@ from makers import picture
 from mmrerank.encoders import multivector
 from mmrerank.encoders._multivector_models import Sided
 from mmrerank.errors import BackendError, FormatError, InputError
+from mmrerank.protocols import QueryTokenEncoder
 from mmrerank.retrievers._many_vectors import query_vectors
 from mmrerank.testing.embedding_server import FakeEmbeddingServer
-from mmrerank.types import Array, Part, QueryTokenEncoder
+from mmrerank.types import Array, Part
 
 library = pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not installed")
 

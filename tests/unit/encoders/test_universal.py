@@ -19,11 +19,12 @@ from safetensors.torch import load_file, save_file
 from mmrerank.encoders import agreement, prepared_item, reads_both, rows_of, universal
 from mmrerank.errors import BackendError, FormatError, InputError, ShapeError
 from mmrerank.parts import options_of
+from mmrerank.protocols import FusingEncoder
 from mmrerank.store.manifest import EncoderEntry
 from mmrerank.testing import HashEncoder
 from mmrerank.testing.embedding_server import FakeEmbeddingServer
 from mmrerank.testing.samples import InMemory
-from mmrerank.types import Array, FusingEncoder, Item, Part
+from mmrerank.types import Array, Item, Part
 
 library = pytest.importorskip("sentence_transformers", reason="the extra `sentence` is not installed")
 

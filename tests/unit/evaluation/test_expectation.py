@@ -12,8 +12,8 @@ from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import evaluate
 from mmrerank.evaluation.expectation import CountingStates, counting, expectations
 from mmrerank.parts import module
+from mmrerank.protocols import EmbeddingBackend
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import EmbeddingBackend
 
 METHODS = ("ragllava", "square(depth=9, retries=0)", "mm_r5(window=4, step=2)")
 

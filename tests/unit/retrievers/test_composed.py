@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mmrerank.errors import InputError
+from mmrerank.protocols import EmbeddingSpace
 from mmrerank.retrievers import composed
 from mmrerank.testing import FakeCorpus, FakeSpace, HashEncoder
 from mmrerank.testing.samples import InMemory, coloured
-from mmrerank.types import Array, EmbeddingSpace, Item, Modality, Part, Query
+from mmrerank.types import Array, Item, Modality, Part, Query
 
 RED, BLUE = InMemory(coloured(1)), InMemory(coloured(2))
 

@@ -12,11 +12,12 @@ from PIL import Image
 
 from mmrerank.errors import BackendError, FormatError, InputError
 from mmrerank.parts import make
+from mmrerank.protocols import RowRetriever
 from mmrerank.rerankers.square import Options as SquareOptions
 from mmrerank.rerankers.square import build as build_square
 from mmrerank.retrievers.square_fusion import SquareFusion, caption_of
 from mmrerank.testing.fakes import FakeBackend, HashEncoder, fake_corpus
-from mmrerank.types import Array, Cost, Decoding, Generated, Prompt, Query, RowRetriever
+from mmrerank.types import Array, Cost, Decoding, Generated, Prompt, Query
 
 
 class Blank:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from mmrerank.errors import BackendError
-from mmrerank.types import Backend, ChoiceScores, Decoding, Generated, Message, Prompt
+from mmrerank.protocols import Backend
+from mmrerank.types import ChoiceScores, Decoding, Generated, Message, Prompt
 from tools.mini_mllm.two_pass import two_pass
 
 
