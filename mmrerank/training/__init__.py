@@ -1,1 +1,1 @@
-"""What training a reranker needs: the rewards of MM-R5."""
+"""What training a reranker needs: losses, rewards, reinforcement."""

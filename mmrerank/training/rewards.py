@@ -1,14 +1,32 @@
-"""The rewards of MM-R5 for a ranking written as `<think>...</think><answer>[3, 1, 2]</answer>`.
+"""What an answer is worth to reinforcement: the rewards of MM-R5, Rank-R1, ProRank, ERank and GroupRank, each by its formula.
 
-Source: MM-R5 (arXiv 2506.12364, code i2vec/MM-R5 at 0806019). Read there: both formulas, that their sum is not weighted, and that
-the code does not take repeated ids out, so that they push later ones down. It reads the list by evaluating it, which makes a
-single id a number without a length: such an answer has no format.
+Every reward is a pure function of what was written and of what would have been right. Those whose answer is graded as it is written
+(format, tags, symbol) read the text themselves, as strictly as published; those over grades take what the reranker's own reader read.
+
+Sources, each by its notes. MM-R5 (arXiv 2506.12364, code i2vec/MM-R5 at 0806019). Read there: both formulas, that their sum is not
+weighted, and that the code does not take repeated ids out, so that they push later ones down. It reads the list by evaluating it, which
+makes a single id a number without a length: such an answer has no format. Rank-R1 (arXiv 2503.06034, code ielab/llm-rankers at b36517b):
+the whole reward. ProRank (arXiv 2506.03487): that format and coarse relevance are rewarded together; the formula is ours. ERank (arXiv
+2509.00520): the four cases; the values of all but the first are ours, and only their order moves the training, since advantages are taken
+within one candidate's answers. GroupRank (arXiv 2511.11653, version 3): the formula; ours are shares as grade over sum, the base 2, grades
+from 7 on as relevant, ties in mean, 0 for a candidate without a grade.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from mmrerank.prompting.answers import read_scores
+
+Grades: TypeAlias = "Sequence[Sequence[float | None]]"  # of each candidate's answers; None where one had no grade
+
+# ------------------------------------------------------------------ MM-R5: an order
 
 _ANSWER = re.compile(r"<answer>\[(.*?)\]</answer>")  # no line breaks inside, as in the released code
 _FORMAT = re.compile(r"<think>.*?</think>\s*<answer>\[(\d+(?:[ \t]*,[ \t]*\d+)*)\]</answer>", re.DOTALL)
@@ -48,3 +66,157 @@ def format_reward(text: str, count: int) -> float:
 def total_reward(text: str, positives: Collection[int], count: int) -> float:
     """The sum of both."""
     return rank_reward(text, positives) + format_reward(text, count)
+
+
+# ------------------------------------------------------------------ Rank-R1 and ProRank: a label, a symbol
+
+_LABEL = re.compile(r"<think>.*?</think>\s*<answer>(.*?)</answer>", re.DOTALL)
+
+
+def label_reward(text: str, labels: Collection[str]) -> float:
+    """1 where a thought is followed by an answer that is exactly one of the right labels, such as `[7]`; else 0.
+
+    >>> answers = "<think>a</think><answer>[7]</answer>", "<think>a</think><answer>7</answer>", "<answer>[7]</answer>"
+    >>> [label_reward(text, {"[7]"}) for text in answers]
+    [1.0, 0.0, 0.0]
+    """
+    match = _LABEL.search(text)
+    return float(match is not None and match[1].strip() in labels)
+
+
+def symbol_reward(text: str, right: str, symbols: Collection[str] = ("0", "1"), *, form: float = 1.0, meaning: float = 1.0) -> float:
+    """`form` where the answer is exactly one of the symbols, and `meaning` beside it where it is the right one.
+
+    >>> [symbol_reward(text, "1") for text in ("1", " 1\\n", "0", "01", "", "yes")]
+    [2.0, 2.0, 1.0, 0.0, 0.0, 0.0]
+    """
+    symbol = text.strip()
+    return form * (symbol in symbols) + meaning * (symbol in symbols and symbol == right)
+
+
+# ------------------------------------------------------------------ ERank: a grade's place among all of a query
+
+
+def places(grades: Grades) -> list[list[int | None]]:
+    """The place of each answer's grade among all answers of a query, from 1, equal ones at the first of theirs; None without a grade.
+
+    >>> places([[9, 6], [7, 3], [2, 6]])
+    [[1, 3], [2, 5], [6, 3]]
+    """
+    pool = [grade for answers in grades for grade in answers if grade is not None]
+    return [[None if own is None else 1 + sum(other > own for other in pool) for own in answers] for answers in grades]
+
+
+def reciprocal_rank_rewards(
+    grades: Grades,
+    positives: Collection[int],
+    reference: Sequence[float],
+    *,
+    above: float = -1.0,
+    unread: float = -2.0,
+    highest: float = 10.0,
+) -> list[list[float]]:
+    """For each candidate of a query the reward of each of its answers.
+
+    Args:
+        grades: of the answers of each candidate, as read.
+        positives: which of the candidates are relevant.
+        reference: of each candidate, the grade that the model gave before reinforcement.
+        above: for a negative in front of any answer of a positive.
+        unread: for an answer without a grade.
+
+    Returns:
+        1 / place for positives; for negatives behind all positives 1 less the squared distance from the reference, over `highest`.
+
+    >>> reciprocal_rank_rewards([[9, 6], [7, 3], [2, None]], {0}, [8, 4, 4])
+    [[1.0, 0.3333333333333333], [-1.0, 0.99], [0.96, -2.0]]
+    """
+    ranks = places(grades)
+    last = max((rank for n in positives for rank in ranks[n] if rank is not None), default=0)
+
+    def reward(n: int, grade: float | None, rank: int | None) -> float:
+        if grade is None or rank is None:
+            return unread
+        if n in positives:
+            return 1 / rank
+        return above if rank < last else 1 - ((grade - reference[n]) / highest) ** 2
+
+    return [[reward(n, *pair) for pair in zip(row, ranks[n], strict=True)] for n, row in enumerate(grades)]
+
+
+def share_of_best_gain(grades: Grades, positives: Collection[int]) -> float:
+    """nDCG of the pooled answers: the discounts at the positives' places over the best that so many answers could have.
+
+    >>> round(share_of_best_gain([[9, 6], [7, 3], [2, 6]], {0}), 5)
+    0.91972
+    """
+    ranks = [rank for n in positives for rank in places(grades)[n]]
+    best = sum(1 / math.log2(place + 1) for place in range(1, len(ranks) + 1))
+    return sum(1 / math.log2(rank + 1) for rank in ranks if rank is not None) / best if best else 0.0
+
+
+# ------------------------------------------------------------------ GroupRank: a grade for each of a group
+
+_TAGS = re.compile(r"<reason>.*?</reason>\s*<answer>(.*?)</answer>", re.DOTALL)
+
+
+def group_reward(text: str, gold: Sequence[float], *, recall_weight: float = 0.2, distribution_weight: float = 0.1) -> float:
+    """-0.5 without the tags, -0.1 where what is in them is no JSON object, else `group_utility` of the grades that the reader reads.
+
+    >>> answer = '<reason>a</reason><answer>{"[1]": 8, "[2]": 2, "[3]": 5}</answer>'
+    >>> [round(group_reward(text, [10, 1, 4]), 7) for text in (answer, answer.replace("}", ""), answer[17:])]
+    [1.2983798, -0.1, -0.5]
+    """
+    match = _TAGS.search(text)
+    if match is None:
+        return -0.5
+    try:
+        content = json.loads(re.sub(r"^\s*```(?:json)?|```\s*$", "", match[1]))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        return -0.1
+    scores = read_scores(text, len(gold)).scores
+    grades = [scores.get(n, 0.0) for n in range(len(gold))]
+    return group_utility(grades, gold, recall_weight=recall_weight, distribution_weight=distribution_weight)
+
+
+def group_utility(grades: Sequence[float], gold: Sequence[float], *, recall_weight: float = 0.2, distribution_weight: float = 0.1) -> float:
+    """nDCG@10, plus `recall_weight` times Recall@10, plus `distribution_weight` times (1 - `divergence`)."""
+    ranking = _tied_ndcg(grades, gold, 10) + recall_weight * _tied_recall(grades, gold, 10)
+    return ranking + distribution_weight * (1 - divergence(grades, gold))
+
+
+def divergence(grades: Sequence[float], gold: Sequence[float]) -> float:
+    """The Jensen-Shannon divergence of two lists of grades as shares, in bits: 0 for equal, 1 for disjoint ones.
+
+    >>> round(divergence([8, 2, 5], [10, 1, 4]), 7), divergence([1, 0], [0, 1])
+    (0.016202, 1.0)
+    """
+    p, q = (_shares(x) for x in (grades, gold))
+    middle = (p + q) / 2
+    terms = [x[x > 0] * np.log2(x[x > 0] / middle[x > 0]) for x in (p, q)]
+    return float(sum(term.sum() for term in terms) / 2)
+
+
+def _shares(grades: Sequence[float]) -> np.ndarray:
+    values = np.asarray(grades, dtype=np.float64)
+    return values / values.sum() if values.sum() > 0 else np.full(len(values), 1 / len(values))
+
+
+def _mean_over_ties(grades: Sequence[float], values: Sequence[float]) -> np.ndarray:
+    """(n,) what stands at each place on average over the orders of equal grades, which a constant grade could not win by."""
+    own, worth = np.asarray(grades, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    means = {grade: worth[own == grade].mean() for grade in set(own.tolist())}
+    return np.array([means[grade] for grade in sorted(own.tolist(), reverse=True)])
+
+
+def _tied_ndcg(grades: Sequence[float], gold: Sequence[float], cutoff: int) -> float:
+    discounts = 1 / np.log2(np.arange(2, len(gold) + 2))[:cutoff]
+    best = float((np.sort(np.asarray(gold, dtype=np.float64))[::-1][:cutoff] * discounts).sum())
+    return float((_mean_over_ties(grades, gold)[:cutoff] * discounts).sum()) / best if best else 0.0
+
+
+def _tied_recall(grades: Sequence[float], gold: Sequence[float], cutoff: int, least: float = 7.0) -> float:
+    relevant = [float(grade >= least) for grade in gold]
+    return float(_mean_over_ties(grades, relevant)[:cutoff].sum()) / sum(relevant) if any(relevant) else 0.0

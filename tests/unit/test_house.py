@@ -235,7 +235,7 @@ def probes(path: Path) -> list[str]:
     return [ast.unparse(call) for call in (*(c for c in looked_for if isinstance(c.args[1], ast.Constant)), *signatures)]
 
 
-PROBED = {  # objects of other libraries, some of whose versions lack something; what a user hands over; and one signature
+PROBED = {  # objects of other libraries, some of whose versions lack something; what a user hands over; and two signatures
     "backends/_checkpoint.py": 1,
     "backends/_forward.py": 1,
     "backends/_inputs.py": 1,
@@ -250,6 +250,7 @@ PROBED = {  # objects of other libraries, some of whose versions lack something;
     "service/_admission.py": 1,
     "service/_failures.py": 1,
     "service/_fetching.py": 1,
+    "training/losses.py": 1,  # a loss says by its parameters which tensors it needs
 }
 
 
