@@ -17,12 +17,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from mmrerank.prompting.answers import read_scores
+from mmrerank.errors import UnknownName
+from mmrerank.prompting.answers import read_grade, read_scores
 
 Grades: TypeAlias = "Sequence[Sequence[float | None]]"  # of each candidate's answers; None where one had no grade
 
@@ -220,3 +222,77 @@ def _tied_ndcg(grades: Sequence[float], gold: Sequence[float], cutoff: int) -> f
 def _tied_recall(grades: Sequence[float], gold: Sequence[float], cutoff: int, least: float = 7.0) -> float:
     relevant = [float(grade >= least) for grade in gold]
     return float(_mean_over_ties(grades, relevant)[:cutoff].sum()) / sum(relevant) if any(relevant) else 0.0
+
+
+# ------------------------------------------------------------------ by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One answer to one prompt, and what is known of the candidates that the prompt showed."""
+
+    query_id: str
+    prompt: int  # which of the query's prompts; 0 where one prompt shows all candidates
+    text: str
+    grades: tuple[float, ...]  # of the candidates shown, in their order
+    reference: str = ""  # what the model wrote before reinforcement, greedily; for rewards that ask for it
+
+    @property
+    def right(self) -> set[int]:
+        """The relevant ones, from 1."""
+        return {n for n, grade in enumerate(self.grades, 1) if grade > 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """A reward of many answers at once, since some depend on one another."""
+
+    function: Callable[[Sequence[Answered]], list[float]]
+    asks_reference: bool = False
+
+
+def _each(reward: Callable[[Answered], float]) -> Reward:
+    return Reward(function=lambda answers: [reward(one) for one in answers])
+
+
+def _gold(grades: Sequence[float]) -> list[float]:
+    """Grades on the scale of 0 to 10 that answers are written in."""
+    best = max(grades, default=0)
+    return [10 * max(grade, 0) / best if best > 0 else 0.0 for grade in grades]
+
+
+def _by_place(answers: Sequence[Answered]) -> list[float]:
+    """`reciprocal_rank_rewards` of the answers of each query."""
+    rewards: dict[int, float] = {}
+    for query_id in dict.fromkeys(one.query_id for one in answers):
+        rows: dict[int, list[int]] = {}
+        for n, one in enumerate(answers):
+            if one.query_id == query_id:
+                rows.setdefault(one.prompt, []).append(n)
+        grades = [[read_grade(answers[n].text) for n in row] for row in rows.values()]
+        positives = {place for place, row in enumerate(rows.values()) if answers[row[0]].right}
+        reference = [float(read_grade(answers[row[0]].reference) or 0) for row in rows.values()]
+        for row, values in zip(rows.values(), reciprocal_rank_rewards(grades, positives, reference), strict=True):
+            rewards |= dict(zip(row, values, strict=True))
+    return [rewards[n] for n in range(len(answers))]
+
+
+REWARDS: Mapping[str, Reward] = {
+    "rank": _each(lambda one: rank_reward(one.text, one.right)),
+    "format": _each(lambda one: format_reward(one.text, len(one.grades))),
+    "label": _each(lambda one: label_reward(one.text, {f"[{n}]" for n in one.right})),
+    "symbol": _each(lambda one: symbol_reward(one.text, str(int(bool(one.right))))),
+    "group": _each(lambda one: group_reward(one.text, _gold(one.grades))),
+    "reciprocal_rank": Reward(function=_by_place, asks_reference=True),
+}
+
+
+def named_reward(name: str) -> Reward:
+    """The reward of that name.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name not in REWARDS:
+        raise UnknownName.among("reward", name, REWARDS)
+    return REWARDS[name]

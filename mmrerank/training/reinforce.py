@@ -1,0 +1,294 @@
+"""Reinforcement by GRPO: several answers to each prompt, and those that earned more than their neighbours become likelier.
+
+    prompts --network.generate--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
+
+Prompts are what the reranker sends, as the backend reads them (`collate.asked`, `inputs`); rewards stand in `rewards`, by name, and their
+plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed and step,
+so that a run that was killed goes on from its last checkpoint as if it had not been.
+
+Why no trainer of a library: trl's GRPOTrainer (1.16) was tried on the shipped prompts and writes them with the chat template itself. A
+candidate that says `<|im_end|>` ends the user's turn there, one that says `<|image_pad|>` stops the training, and pictures that
+`qwen_vl_utils` brings to size differ by a level or two, where all three are read here as at inference; tests show the first two. What
+is computed is the same as its `loss_type="grpo"`.
+
+Source: DeepSeekMath (arXiv 2402.03300); MM-R5, whose values are the defaults: 4 answers, 2 updates, clip .2, KL .04, temperature 1,
+advantages over the group's deviation + 1e-4, the mean over an answer's tokens and then over answers.
+Cost per step: groups x prompts x answers generations, and `updates` + 1 (with a divergence + 2) passes over them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import get_scheduler
+
+from mmrerank.errors import InputError, UnknownName
+from mmrerank.training.collate import Rows, Sample, asked
+from mmrerank.training.losses import IGNORED
+from mmrerank.training.network import Student
+from mmrerank.training.recipe import Stage
+from mmrerank.training.rewards import Answered, named_reward
+from mmrerank.types import Prompt
+
+START, STATE = "start.safetensors", "state.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a recipe sets in a stage's `options`."""
+
+    answers: Annotated[int, Field(ge=2)] = 4  # to each prompt
+    updates: Annotated[int, Field(ge=1)] = 2  # of the weights by one batch of answers
+    clip: Annotated[float, Field(gt=0)] = 0.2
+    kl_weight: Annotated[float, Field(ge=0)] = 0.04  # of the divergence from the weights at the stage's start
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] = 192  # of an answer
+    rows: Annotated[int, Field(ge=1)] = 16  # answers in one pass
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """The options of a stage.
+
+        Raises:
+            UnknownName, InputError: a name that there is none of, or a value of another kind.
+        """
+        for name in values:
+            if name not in cls.__dataclass_fields__:
+                raise UnknownName.among("option of reinforcement", name, cls.__dataclass_fields__)
+        try:
+            return TypeAdapter(cls).validate_python(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"options of reinforcement, {first['loc'][0]}: {first['msg']}; got {first['input']!r:.60}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """One prompt of a query, with the grades of the candidates that it shows."""
+
+    query_id: str
+    number: int  # among the query's prompts
+    prompt: Prompt
+    grades: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The answers of one step, as many to each prompt one after the other."""
+
+    rows: tuple[Rows, ...]  # so many as go through in one pass
+    advantages: Tensor  # (n_answers,)
+    values: dict[str, float]  # what is logged
+
+
+class Reinforcement:
+    """One stage: network, optimiser and what the network was at the start."""
+
+    def __init__(self, stage: Stage, student: Student, folder: Path, *, seed: int) -> None:
+        """Goes on from the checkpoint in the folder where there is one; errors as of `Options.of` and `named_reward`."""
+        self.stage, self.student, self._folder, self._seed = stage, student, folder, seed
+        self.options = Options.of(stage.options)
+        self.rewards = {name: named_reward(name) for name in stage.rewards}
+        weights = list(student.trained.values())
+        self.optimizer = torch.optim.AdamW(weights, lr=stage.learning_rate, weight_decay=stage.weight_decay)
+        moves = stage.steps * self.options.updates
+        self.schedule = get_scheduler(stage.schedule, self.optimizer, round(stage.warmup * moves), moves)
+        self.step = 0
+        self._start = self._resumed()
+
+    def advance(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """One step: answers to the prompts about these samples, and the updates that they give; returns what is logged."""
+        batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self.student)])
+        with torch.no_grad():
+            old = [self._logprobs(rows) for rows in batch.rows]
+            with self._as_at_the_start():
+                before = [self._logprobs(rows) for rows in batch.rows] if self.options.kl_weight else old
+        values = dict(batch.values)
+        for _ in range(self.options.updates):
+            values |= self._update(batch, old, before)
+        self.step += 1
+        return values
+
+    def save(self) -> None:
+        """Writes a checkpoint in the place of the last one; a kill at any point leaves one or the other whole."""
+        state = {"step": self.step, "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        state["weights"] = {name: weight.detach() for name, weight in self.student.trained.items()}
+        torch.save(state, self._folder / f"{STATE}.part")
+        os.replace(self._folder / f"{STATE}.part", self._folder / STATE)
+
+    # ------------------------------------------------------------------
+
+    def _resumed(self) -> dict[str, Tensor]:
+        """The weights that the stage began with; what was trained since is put in place."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        own = self.student.trained
+        if not (self._folder / START).is_file():
+            save_file({name: weight.detach().contiguous().cpu() for name, weight in own.items()}, self._folder / f"{START}.part")
+            os.replace(self._folder / f"{START}.part", self._folder / START)
+        if (self._folder / STATE).is_file():
+            device = next(iter(own.values())).device
+            state = torch.load(self._folder / STATE, map_location=device, weights_only=True)
+            self.step = state["step"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            _put(own, state["weights"])
+        return {name: value.to(own[name]) for name, value in load_file(self._folder / START).items()}
+
+    @contextmanager
+    def _as_at_the_start(self) -> Iterator[None]:
+        """While this is open, the network is what it was when the stage began."""
+        own = self.student.trained
+        now = {name: weight.detach().clone() for name, weight in own.items()}
+        _put(own, self._start)
+        try:
+            yield
+        finally:
+            _put(own, now)
+
+    def _batch(self, prompts: Sequence[Asking]) -> Batch:
+        count = self.options.answers
+        answers = self._answers([one.prompt for one in prompts for _ in range(count)], self.options.temperature)
+        references = [""] * len(prompts)
+        if any(reward.asks_reference for reward in self.rewards.values()):
+            with self._as_at_the_start():
+                references = [self._text(tokens) for tokens in self._answers([one.prompt for one in prompts], 0.0)]
+        answered = [
+            Answered(query_id=one.query_id, prompt=one.number, text=self._text(tokens), grades=one.grades, reference=reference)
+            for n, (one, reference) in enumerate(zip(prompts, references, strict=True))
+            for tokens in answers[n * count : (n + 1) * count]
+        ]
+        columns = {name: torch.tensor(reward.function(answered)) for name, reward in self.rewards.items()}
+        total = torch.stack(list(columns.values())).sum(0)
+        means = {name: float(column.mean()) for name, column in columns.items()}
+        even = total.view(-1, count).std(1) == 0
+        values = {"reward": float(total.mean()), **means, "even": float(even.float().mean())}
+        values["tokens"] = sum(map(len, answers)) / len(answers)
+        return Batch(rows=self._rows(prompts, answers), advantages=advantages(total, count), values=values)
+
+    def _rows(self, prompts: Sequence[Asking], answers: Sequence[tuple[int, ...]]) -> tuple[Rows, ...]:
+        count, most = self.options.answers, self.options.rows
+        each = [prompts[n // count].prompt for n in range(len(answers))]
+        pieces = [slice(start, start + most) for start in range(0, len(answers), most)]
+        return tuple(Rows.written(each[piece], answers[piece]) for piece in pieces)
+
+    @torch.no_grad()
+    def _answers(self, prompts: Sequence[Prompt], temperature: float) -> list[tuple[int, ...]]:
+        """The tokens of an answer to each, with the one that ends it where it came."""
+        network, tokenizer = self.student.network, self._tokenizer
+        inputs = self.student.backend.inputs(prompts)
+        network.eval()
+        with torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
+            torch.manual_seed((self._seed << 20) + self.step)
+            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+            ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+            output = network.generate(**inputs, **sampling, **ends, max_new_tokens=self.options.max_tokens, use_cache=True)
+        return [_until(row, tokenizer.eos_token_id) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    @property
+    def _tokenizer(self) -> Any:
+        return self.student.backend.tokenizer
+
+    def _logprobs(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """(n_answers, length) log-probabilities of the answers' tokens, and which are any."""
+        tensors = self.student(rows)
+        labels = tensors["labels"]
+        logprobs = (tensors["token_logits"] / self.options.temperature).log_softmax(-1)
+        return logprobs.gather(-1, labels.clamp_min(0)[..., None])[..., 0], labels != IGNORED
+
+    def _update(self, batch: Batch, old: Sequence[Any], before: Sequence[Any]) -> dict[str, float]:
+        self.student.eval()  # no dropout: old and new probabilities are of the same network
+        count, start, divergence = len(batch.advantages), 0, 0.0
+        for rows, (then, _), (origin, _) in zip(batch.rows, old, before, strict=True):
+            own, among = self._logprobs(rows)
+            part = batch.advantages[start : start + len(own)].to(own.device)
+            loss, apart = clipped(own, then, origin, part, among, clip=self.options.clip, kl_weight=self.options.kl_weight)
+            (loss * len(own) / count).backward()
+            start, divergence = start + len(own), divergence + float(apart) * len(own) / count
+        norm = torch.nn.utils.clip_grad_norm_(list(self.student.trained.values()), self.stage.gradient_norm)
+        rate = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"kl": divergence, "grad_norm": float(norm), "learning_rate": rate}
+
+
+def reinforce_stage(
+    stage: Stage,
+    student: Student,
+    samples: Sequence[Sample],
+    folder: Path,
+    *,
+    seed: int,
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+    advance: Callable[[int, int], None] = lambda done, steps: None,
+) -> None:
+    """Trains the student in place, as `train_stage` does; goes on from the checkpoint in the folder where there is one."""
+    work = Reinforcement(stage, student, folder, seed=seed)
+    while work.step < stage.steps:
+        start = work.step * stage.groups
+        values = work.advance([samples[n] for n in range(start, start + stage.groups)])
+        tell({"step": work.step, "steps": stage.steps, **values})
+        if work.step % stage.save_every == 0 or work.step == stage.steps:
+            work.save()
+        advance(work.step, stage.steps)
+
+
+def askings(sample: Sample, reranker: str, student: Student) -> list[Asking]:
+    """The prompts that a reranker sends about a sample: one that shows all candidates, or one a candidate."""
+    heard = asked(reranker, sample.query, sample.candidates, student.backend)
+    whole = len(heard.prompts) == 1 and len(sample.grades) > 1
+    grades = [sample.grades] if whole else [(grade,) for grade in sample.grades]
+    return [
+        Asking(query_id=sample.query.query_id, number=n, prompt=prompt, grades=tuple(grades[n])) for n, prompt in enumerate(heard.prompts)
+    ]
+
+
+def advantages(rewards: Tensor, count: int) -> Tensor:
+    """(n_answers,) how much better each is than the others to its prompt, in their deviation; 0 where all are equal.
+
+    >>> advantages(torch.tensor([1.0, 0.0, 2.0, 2.0]), 2)
+    tensor([ 0.7070, -0.7070,  0.0000,  0.0000])
+    """
+    groups = rewards.view(-1, count)
+    return ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)).flatten()
+
+
+def clipped(
+    own: Tensor, old: Tensor, origin: Tensor, gains: Tensor, among: Tensor, *, clip: float, kl_weight: float
+) -> tuple[Tensor, Tensor]:
+    """The loss, and the divergence from the start in it, both the mean over each answer's tokens and then over answers.
+
+    Args:
+        own: (n_answers, length) log-probabilities now; old: when the answers were drawn; origin: at the start.
+        gains: (n_answers,) advantages.
+        among: (n_answers, length) which are tokens of the answer.
+    """
+    ratio, far = (own - old).exp(), origin - own
+    gain = torch.minimum(ratio * gains[:, None], ratio.clamp(1 - clip, 1 + clip) * gains[:, None])
+    divergence = far.exp() - far - 1
+    lengths = among.sum(1).clamp_min(1)
+    losses = ((kl_weight * divergence - gain) * among).sum(1) / lengths
+    return losses.mean(), ((divergence.detach() * among).sum(1) / lengths).mean()
+
+
+def _put(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(values[name])
+
+
+def _until(tokens: Sequence[int], end: int) -> tuple[int, ...]:
+    """The tokens up to and with the first end."""
+    return tuple(tokens[: tokens.index(end) + 1] if end in tokens else tokens)
