@@ -109,6 +109,40 @@ class CheckpointBackend(Protocol):
 
 
 @runtime_checkable
+class TrainableBackend(Protocol):
+    """A backend whose network is in this process and may be changed in place: what is trained in it, the next answer comes from."""
+
+    takes: frozenset[Modality]  # what it can be shown
+
+    @property
+    def network(self) -> Any:
+        """A torch module of transformers."""
+        ...
+
+    @property
+    def processor(self) -> Any:
+        """The processor of what sees, else the tokenizer."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """The folder or name on the hub that holds these very weights; "" where an adapter was merged into them."""
+        ...
+
+    def inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """One batch as the network takes it, padded on the left, on its device.
+
+        Raises:
+            InputError: the checkpoint cannot take a prompt.
+        """
+        ...
+
+    def answer_tokens(self, text: str, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a text as the model would write it behind a prompt; those that `choice_logprobs` counts."""
+        ...
+
+
+@runtime_checkable
 class Generates(Protocol):
     """As much of a backend as tells it from what is none."""
 

@@ -33,7 +33,7 @@ from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -149,6 +149,29 @@ class Local:
     def cut(self, text: str, tokens: int) -> str:
         """The beginning of the text that is at most so many tokens; the text itself where it is short enough."""
         return self._prepare.cut(text, tokens)
+
+    @property
+    def network(self) -> Any:
+        """The model itself; whoever changes it in place changes the answers."""
+        return self._model
+
+    @property
+    def processor(self) -> Any:
+        """The checkpoint's processor; of a text model, its tokenizer."""
+        return self._checkpoint.processor
+
+    @property
+    def origin(self) -> str:
+        """Where these very weights lie; "" where an adapter was merged into them."""
+        return "" if self._checkpoint.base else self._source.name
+
+    def inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """One batch as the network takes it, padded on the left, on its device; errors as in `generate`."""
+        return self._prepare([opened(prompt) for prompt in prompts]).on(self._network.device)
+
+    def answer_tokens(self, text: str, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a text as the model would write it behind a prompt."""
+        return self._prepare.ids_of(text, self._prepare.begun(prompt))
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt.

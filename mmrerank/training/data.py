@@ -1,0 +1,280 @@
+"""Judged queries with their candidates, best first by a first stage, for training and for measuring.
+
+    lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "grade", "score"}], "qrels"}
+    pairs        JSON lines: {"query", "positive": text or texts, "negative": texts}
+    card         a card of the evaluation, its pictures and texts, with the run of a first stage
+    collection   a collection of the user's own, with judgements or clicks in a CSV
+
+A layout is a function of its name here; what it takes are the keys of the recipe's table. A candidate's grade is 0 where nobody judged it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import inspect
+import io
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmrerank.collection import Collection
+from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
+from mmrerank.evaluation.evaluate import collection_for
+from mmrerank.evaluation.running import first_stage as first_stage_of
+from mmrerank.evaluation.runs import read_run
+from mmrerank.parts import make
+from mmrerank.protocols import Retriever
+from mmrerank.text_files import json_lines, read_text
+from mmrerank.training.recipe import Draw, Source, check_keys
+from mmrerank.types import Candidate, Item, Query
+
+AS_GIVEN = "given"  # the order of the file as the first stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A query, its candidates, and what is known of them."""
+
+    query: Query
+    candidates: tuple[Candidate, ...]  # best first by the first stage
+    grades: Mapping[str, int]  # item_id -> grade, of items that no candidate is too
+    teacher: Mapping[str, float] = field(default_factory=dict)  # item_id -> score of another model
+    given: tuple[str, ...] = ()  # item ids in the order of the file, where that is another
+
+    def grade(self, candidate: Candidate) -> int:
+        return self.grades.get(candidate.item.item_id, 0)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether something can be learnt from it: right and wrong candidates."""
+        grades = [self.grade(one) > 0 for one in self.candidates]
+        return any(grades) and not all(grades)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The groups of one source."""
+
+    groups: tuple[Group, ...]
+    first_stage: str  # what ordered the candidates
+
+
+def read_groups(source: Source, root: Path, cache: Path) -> Judged:
+    """The groups of a source that its part has.
+
+    Args:
+        root: folder that its paths are below.
+        cache: folder in which the collection of a card is made where there is none.
+
+    Raises:
+        UnknownName: no such layout, or no such key of it.
+        InputError: a file is missing, or no group is left.
+        FormatError: a file is not of the layout.
+    """
+    if source.layout not in LAYOUTS:
+        raise UnknownName.among("layout of data", source.layout, LAYOUTS)
+    layout = LAYOUTS[source.layout]
+    parameters = inspect.signature(layout).parameters
+    known = [name for name in parameters if name not in ("root", "cache", "teacher")]
+    check_keys(f"key of the layout {source.layout!r}", source.options, [*known, "teacher"])
+    needed = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in source.options]
+    if needed:
+        raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
+    options = {key: value for key, value in source.options.items() if key != "teacher"}
+    judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in parameters else {}))
+    groups = tuple(group for group in judged.groups if _belongs(group, source))
+    if not groups:
+        raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and held_out.")
+    teacher = source.options.get("teacher")
+    return replace(judged, groups=groups if teacher is None else _taught(groups, _there(root, teacher)))
+
+
+def _belongs(group: Group, source: Source) -> bool:
+    """Whether a group is in the part of the source; by its query's words, so that the same question is never in both."""
+    if source.part == "all":
+        return True
+    digest = hashlib.sha256((group.query.text or group.query.query_id).encode()).digest()
+    held_out = int.from_bytes(digest[:4], "big") / 2**32 < source.held_out
+    return held_out == (source.part == "held_out")
+
+
+def _taught(groups: Iterable[Group], path: Path) -> tuple[Group, ...]:
+    """The groups with the scores of a run as their teacher; candidates that it lacks get less than its least."""
+    run = read_run(path)
+    taught = []
+    for group in groups:
+        ids, scores = run.rankings.get(group.query.query_id, ()), run.scores.get(group.query.query_id) or ()
+        known = {one: float(score) for one, score in zip(ids, scores, strict=False) if score is not None}
+        if not known:
+            raise InputError(f"the teacher {path} has no scores for query {group.query.query_id!r}")
+        taught.append(replace(group, teacher={one.item.item_id: known.get(one.item.item_id, min(known.values())) for one in group.candidates}))
+    return tuple(taught)
+
+
+def drawn(group: Group, draw: Draw, chance: random.Random) -> tuple[Candidate, ...]:
+    """Right and wrong candidates as the recipe says, shuffled; fewer where there are fewer.
+
+    Args:
+        chance: what decides; the same state gives the same group.
+    """
+    right = [one for one in group.candidates if group.grade(one) > 0]
+    wrong = [(rank, one) for rank, one in enumerate(group.candidates, 1) if group.grade(one) <= 0]
+    taken = chance.sample(right, min(draw.positives, len(right)))
+    for band in draw.negatives:
+        within = [one for rank, one in wrong if band.first <= rank <= band.last and one not in taken]
+        taken += chance.sample(within, min(band.count, len(within)))
+    missing = draw.positives + sum(band.count for band in draw.negatives) - len(taken)
+    rest = [one for _, one in wrong if one not in taken]  # a band that a short list does not have
+    taken += chance.sample(rest, min(max(missing, 0), len(rest)))
+    chance.shuffle(taken)
+    return tuple(taken)
+
+
+# ------------------------------------------------------------------ files
+
+
+def _there(root: Path, name: str) -> Path:
+    path = root / name
+    if not path.exists():
+        raise InputError(f"there is no {path}", hint="Name the folder of the data: data=PATH.")
+    return path
+
+
+def lists(root: Path, files: Sequence[str], first_stage: str = AS_GIVEN, depth: int | None = None) -> Judged:
+    """Questions with their candidates in JSON lines.
+
+    Args:
+        first_stage: "given" for the order of the file, or a reranker that needs no model, such as bm25.
+        depth: how many candidates there are of each at most.
+    """
+    groups = [_listed(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
+    return _ordered(groups, first_stage, depth)
+
+
+def _files(root: Path, files: Sequence[str] | str) -> list[Path]:
+    return [_there(root, name) for name in ([files] if isinstance(files, str) else files)]
+
+
+def _listed(row: Any, name: str, path: Path, line: int) -> Group:
+    try:
+        query_id = str(row.get("id", name))
+        items = [(str(one.get("id", f"{query_id}-{n}")), str(one["text"]), one) for n, one in enumerate(row["candidates"])]
+        grades = row.get("qrels") or {item: int(one.get("grade", 0)) for item, _, one in items}
+        query = Query(query_id=query_id, text=row["query"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        expected = 'Expected {"query", "candidates": [{"text", "grade"}]}.'
+        raise FormatError(f"no list of judged candidates: {error!r}", path=path, line=line, hint=expected) from error
+    candidates = tuple(Candidate(item=Item(item_id=item, text=text), score=one.get("bm25", one.get("score"))) for item, text, one in items)
+    return Group(query=query, candidates=candidates, grades={str(item): int(grade) for item, grade in grades.items()})
+
+
+def pairs(root: Path, files: Sequence[str], first_stage: str = AS_GIVEN, depth: int | None = None) -> Judged:
+    """Questions with right and wrong texts in JSON lines."""
+    groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
+    return _ordered(groups, first_stage, depth)
+
+
+def _paired(row: Any, name: str, path: Path, line: int) -> Group:
+    if not isinstance(row, dict) or not {"query", "positive", "negative"} <= set(row):
+        raise FormatError('expected {"query", "positive", "negative"}', path=path, line=line)
+    sides = [(row[side] if isinstance(row[side], list) else [row[side]], grade) for side, grade in (("positive", 1), ("negative", 0))]
+    entries = [{"text": text, "grade": grade} for texts, grade in sides for text in texts]
+    return _listed({"id": row.get("id", name), "query": row["query"], "candidates": entries}, name, path, line)
+
+
+def _ordered(groups: Sequence[Group], first_stage: str, depth: int | None) -> Judged:
+    """The groups with their candidates in the order of the first stage."""
+    if first_stage == AS_GIVEN:
+        return Judged(groups=tuple(replace(one, candidates=one.candidates[:depth]) for one in groups), first_stage="as given")
+    reranker = make(first_stage, station="rerankers")
+    done = [replace(one, candidates=reranker.rerank(one.query, one.candidates).candidates[:depth], given=_ids(one)) for one in groups]
+    return Judged(groups=tuple(done), first_stage=reranker.name)
+
+
+def _ids(group: Group) -> tuple[str, ...]:
+    return tuple(one.item.item_id for one in group.candidates)
+
+
+# ------------------------------------------------------------------ collections
+
+
+def card(
+    root: Path,
+    cache: Path,
+    card: str,
+    data: str | None = None,
+    split: str | None = None,
+    retriever: str | None = None,
+    run: str | None = None,
+    depth: int = 100,
+) -> Judged:
+    """The queries of a card of the evaluation, searched in a collection of its items, or with a TREC run of another system.
+
+    Args:
+        data: folder of the benchmark's files, where they do not ship with the card.
+        split: the card's own where it is left out.
+    """
+    benchmark = open_benchmark(_there(root, card), None if data is None else _there(root, data), split)
+    collection, _ = collection_for(benchmark, cache)
+    given = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
+    first = first_stage_of(benchmark, collection, name=retriever, run=given)
+    return Judged(groups=tuple(_searched(benchmark.queries, benchmark.qrels, first, depth)), first_stage=first.name)
+
+
+def collection(
+    root: Path, collection: str, judgements: str | None = None, clicks: str | None = None, retriever: str | None = None, depth: int = 100
+) -> Judged:
+    """A collection of the user's own with what people said or did.
+
+    Args:
+        judgements: CSV with `query`, `item_id` and, where there are several, `grade`.
+        clicks: CSV with `query` and `item_id`, a row a click. What stood above the last click of a query and was not clicked is wrong, what
+            stood below nobody saw (Joachims 2002).
+    """
+    if (judgements is None) == (clicks is None):
+        raise InputError("a collection needs judgements or clicks, one of the two")
+    version = Collection.open(_there(root, collection)).version
+    grades = _grades(_there(root, judgements or clicks or ""))
+    queries = [Query(query_id=text, text=text) for text in grades]
+    first = version.retriever(retriever or version.default_retriever(queries[0]))
+    missing = sorted({item for row in grades.values() for item in row} - {item.item_id for item in version.items()})
+    if missing:
+        raise InputError(f"{len(missing)} judged items are not in {collection}: {', '.join(missing[:3])}")
+    groups = list(_searched(queries, grades, first, depth))
+    return Judged(groups=tuple(map(_seen, groups) if clicks else groups), first_stage=first.name)
+
+
+def _grades(path: Path) -> dict[str, dict[str, int]]:
+    """query -> item -> grade of a CSV with a header."""
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    if not {"query", "item_id"} <= set(reader.fieldnames or ()):
+        raise FormatError(f"expected the columns query, item_id and grade; got {', '.join(reader.fieldnames or ()) or 'none'}", path=path)
+    grades: dict[str, dict[str, int]] = {}
+    for line, row in enumerate(reader, 2):
+        try:
+            grades.setdefault(row["query"].strip(), {})[row["item_id"].strip()] = int(row.get("grade") or 1)
+        except (ValueError, AttributeError) as error:
+            raise FormatError(f"no judgement: {row}", path=path, line=line) from error
+    if not grades:
+        raise FormatError("there is no judgement in it", path=path)
+    return grades
+
+
+def _searched(
+    queries: Iterable[Query], qrels: Mapping[str, Mapping[str, int]], first: Retriever, depth: int
+) -> Iterable[Group]:
+    for query in queries:
+        yield Group(query=query, candidates=first.retrieve(query, depth).candidates, grades=qrels.get(query.query_id, {}))
+
+
+def _seen(group: Group) -> Group:
+    """The candidates down to the last that was clicked."""
+    clicked = [place for place, one in enumerate(group.candidates) if group.grade(one) > 0]
+    return replace(group, candidates=group.candidates[: max(clicked, default=-1) + 1])
+
+
+LAYOUTS: Mapping[str, Callable[..., Judged]] = {"lists": lists, "pairs": pairs, "card": card, "collection": collection}

@@ -1,0 +1,319 @@
+"""The network that is trained: a backend's own, with adapters in it, and what losses read of it.
+
+    rows --inputs--> tokens --layers from below, kept--> states --layers above, trained--> logits --> tensors by name
+
+The backend answers by the same weights at once, since adapters are put into its network in place.
+
+Frozen layers: where the lower layers of a text model stay as they are, what comes out of them is the same every time a row is seen. It
+is computed once, each row by itself so that it does not depend on its neighbours, and kept in memory in half precision. For 22 of 30
+layers a second pass over the same rows then costs less than half. The first batch is computed both ways and compared.
+
+Source: Hu et al. 2021 (LoRA), by peft.  Memory of kept states: 2 bytes x width x tokens, within a limit; what does not fit is computed again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mmrerank.errors import InputError, MissingExtra
+from mmrerank.protocols import TrainableBackend
+from mmrerank.training.collate import Rows
+from mmrerank.training.recipe import Lora, Model
+from mmrerank.types import Prompt
+
+Tensors: TypeAlias = dict[str, Tensor | None]
+ROWS_AT_ONCE = 8  # of texts in one pass: more is padded more, and no faster on a CPU
+IGNORED = -100  # as the losses mark labels that are not learnt
+KEPT_BYTES = 2 << 30
+HALF = 2e-2  # how far logits may move through half precision of kept states, times their size
+PER_TOKEN = ("mm_token_type_ids", "token_type_ids")  # inputs beside ids and mask that grow with a prompt
+
+
+class Student(torch.nn.Module):
+    """The network of a backend, as rows go through it; `forward` gives the tensors that losses name."""
+
+    def __init__(self, backend: TrainableBackend, model: Model, *, seed: int, kept_bytes: int = KEPT_BYTES) -> None:
+        """
+        Raises:
+            InputError: layers are to be frozen that the network does not have, or it takes pictures; modules that it does not have.
+            MissingExtra: peft is not installed.
+        """
+        super().__init__()
+        self.backend = backend
+        self.frozen_layers = model.frozen_layers
+        self._check_frozen()
+        torch.manual_seed(seed)  # of the adapters' first weights
+        self.network = backend.network if model.lora is None else with_adapters(backend, model.lora, model.frozen_layers)
+        if model.lora is None:
+            _freeze(backend.network, model.frozen_layers)
+        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self._room, self._compared = kept_bytes, False
+
+    def _check_frozen(self) -> None:
+        if self.frozen_layers == 0:
+            return
+        if "image" in self.backend.takes:
+            raise InputError("frozen_layers keeps states of texts, and this model takes pictures", hint="Leave frozen_layers out.")
+        count = len(_layers(self.backend.network))
+        if self.frozen_layers >= count:
+            raise InputError(f"frozen_layers is less than the model's {count} layers; got {self.frozen_layers}")
+
+    @property
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The weights that are trained, by name."""
+        return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """Activations are computed again in the backward pass."""
+        self.network.gradient_checkpointing_enable(**options)
+        self.network.enable_input_require_grads()
+
+    def forward(self, rows: Rows) -> Tensors:
+        """Tensors by the names that losses have for them, see `losses`; those that these rows do not give are None."""
+        logits, states = self._logits(rows)  # (n_rows, 1 + longest following, vocabulary), (n_rows, 1 + ..., dim)
+        tensors: Tensors = {"targets": _grouped([one.grades for one in rows.samples], logits)}
+        tensors["mask"] = _grouped([[1.0] * len(one.grades) for one in rows.samples], logits).bool()
+        if rows.samples[0].teacher:
+            tensors["teacher"] = _grouped([one.teacher for one in rows.samples], logits)
+        tensors |= self._written(rows, logits)
+        if rows.kind == "states":
+            tensors["scores"] = _cosines(rows, states[:, 0])
+        if any(rows.choices):
+            tensors |= _of_choices(rows, logits[:, 0])
+        if rows.kind == "likelihood":
+            logprobs = _padded([_logprobs(logits[n], row) for n, row in enumerate(rows.following)])  # (n_rows, longest)
+            tensors["query_logprobs"] = _by_group(rows, logprobs)
+            tensors["query_mask"] = _by_group(rows, _padded([torch.ones(len(row)) for row in rows.following])).bool().to(logits.device)
+            tensors["scores"] = tensors["query_logprobs"].sum(-1)
+        return tensors
+
+    def _written(self, rows: Rows, logits: Tensor) -> Tensors:
+        """Logits and labels of answers that are taught."""
+        if rows.kind == "likelihood" or not any(rows.following):
+            return {}
+        labels = torch.full((len(rows.following), logits.shape[1] - 1), IGNORED, device=logits.device)
+        for n, tokens in enumerate(rows.following):
+            labels[n, : len(tokens)] = torch.tensor(tokens)
+        return {"token_logits": logits[:, :-1], "labels": labels}
+
+    # ------------------------------------------------------------------ one pass
+
+    def _logits(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """(n_rows, n, vocabulary) float32 logits from the last token of each prompt on, and the states that they come from.
+
+        Rows go through in chunks of about the same length, so that little is padded; shorter ones are filled up behind with 0.
+        """
+        if "image" in self.backend.takes:
+            return self._passed(self._inputs(rows.prompts, rows.following), 1 + max(map(len, rows.following), default=0))
+        lengths = self.backend.inputs(rows.prompts)["attention_mask"].sum(dim=1).tolist()
+        order = sorted(range(len(lengths)), key=lambda n: (lengths[n], n))
+        logits: dict[int, Tensor] = {}
+        states: dict[int, Tensor] = {}
+        for start in range(0, len(order), ROWS_AT_ONCE):
+            chunk = order[start : start + ROWS_AT_ONCE]
+            some = self._chunk([rows.prompts[n] for n in chunk], [rows.following[n] for n in chunk])
+            for values, kept in zip(some, (logits, states), strict=True):
+                kept.update(zip(chunk, values, strict=True))
+        return _padded([logits[n] for n in range(len(order))]), _padded([states[n] for n in range(len(order))])
+
+    def _chunk(self, prompts: Sequence[Prompt], following: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """The logits and states of some rows of texts."""
+        inputs, keep = self._inputs(prompts, following), 1 + max(map(len, following))
+        if not self.frozen_layers:
+            return self._passed(inputs, keep)
+        kept = self._from_kept(inputs, keep)
+        if not self._compared:
+            self._compare(inputs, kept, keep)
+        return kept
+
+    def _inputs(self, prompts: Sequence[Prompt], following: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """Prompts padded on the left, what follows them on the right."""
+        inputs = dict(self.backend.inputs(prompts))
+        mask = inputs["attention_mask"]
+        longest = max(map(len, following), default=0)
+        ids = torch.zeros((len(mask), longest), dtype=torch.long, device=mask.device)
+        more = torch.zeros((len(mask), longest), dtype=mask.dtype, device=mask.device)
+        for n, tokens in enumerate(following):
+            ids[n, : len(tokens)], more[n, : len(tokens)] = torch.tensor(tokens, dtype=torch.long), 1
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
+        inputs["attention_mask"] = torch.cat([mask, more], dim=1)
+        for name in PER_TOKEN:
+            if inputs.get(name) is not None:
+                inputs[name] = torch.cat([inputs[name], torch.zeros_like(more, dtype=inputs[name].dtype)], dim=1)
+        if "image" not in self.backend.takes:  # of pictures the network counts positions itself
+            inputs["position_ids"] = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        return inputs
+
+    def _passed(self, inputs: Mapping[str, Any], keep: int) -> tuple[Tensor, Tensor]:
+        """The logits of the last `keep` places, and the states at the head's door."""
+        states: list[Tensor] = []
+        network = self.backend.network
+        handle = network.get_output_embeddings().register_forward_pre_hook(lambda _, args: states.append(args[0]))
+        try:
+            output = self.network(**inputs, use_cache=False, logits_to_keep=keep)
+        finally:
+            handle.remove()
+        return output.logits[:, -keep:].float(), states[0][:, -keep:].float()
+
+    # ------------------------------------------------------------------ frozen layers
+
+    def _from_kept(self, inputs: Mapping[str, Any], keep: int) -> tuple[Tensor, Tensor]:
+        """As `_passed`, with the layers from below out of what is kept."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+        states = torch.zeros((*ids.shape, self.backend.network.config.get_text_config().hidden_size), device=ids.device)
+        for n in range(len(ids)):
+            states[n, mask[n]] = self._state(ids[n, mask[n]]).to(states)
+        above = {**inputs, "inputs_embeds": states.to(self.backend.network.dtype)}
+        del above["input_ids"]
+        with _layers_from(self.backend.network, self.frozen_layers):
+            return self._passed(above, keep)
+
+    def _state(self, ids: Tensor) -> Tensor:
+        """(n_tokens, dim) float16 what comes out of the frozen layers for one row."""
+        key = tuple(ids.tolist())
+        if key in self._kept:
+            return self._kept[key]
+        state = _below(self.backend.network, self.frozen_layers, ids).half()
+        if self._room >= state.nbytes:
+            self._kept[key] = state
+            self._room -= state.nbytes
+        return state
+
+    @torch.no_grad()
+    def _compare(self, inputs: Mapping[str, Any], kept: tuple[Tensor, Tensor], keep: int) -> None:
+        """InputError where the two ways give different logits: an architecture whose lower layers do not stand alone."""
+        plain, _ = self._passed(inputs, keep)
+        open_places = inputs["attention_mask"][:, -plain.shape[1] :].bool()
+        apart = float((plain - kept[0]).abs()[open_places].max() / plain.abs()[open_places].max())
+        if not apart <= HALF and not self.training_noise:
+            raise InputError(f"kept states move the logits by {apart:.1%} of their size here", hint="Leave frozen_layers out.")
+        self._compared = True
+
+    @property
+    def training_noise(self) -> bool:
+        """Whether two passes over the same row differ, by dropout."""
+        return self.training and any(isinstance(one, torch.nn.Dropout) and one.p > 0 for one in self.network.modules())
+
+
+def with_adapters(backend: TrainableBackend, lora: Lora, frozen_layers: int) -> Any:
+    """The network with adapters in place, in the layers above the frozen ones."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingExtra.of("peft", "train", "training a LoRA adapter") from error
+    if not backend.origin:
+        raise InputError("an adapter over a merged adapter would not say what it changes", hint="Save the merged model, and name that.")
+    network = backend.network
+    layers = list(range(frozen_layers, len(_layers(network)))) if frozen_layers else None
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+        layers_to_transform=layers,
+        layers_pattern="layers" if layers else None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.24 by a name that is to go
+            model = get_peft_model(network, config)
+    except ValueError as error:
+        raise InputError(f"no adapter can be put into this model: {error}", hint="Look at modules in [model.lora].") from error
+    place = Path(backend.origin)
+    model.peft_config["default"].base_model_name_or_path = str(place.resolve()) if place.is_dir() else backend.origin
+    return model
+
+
+def _freeze(network: Any, layers: int) -> None:
+    """Takes embeddings and lower layers out of what is trained."""
+    for weight in network.parameters():
+        weight.requires_grad_(True)
+    if layers:
+        for module in (network.get_input_embeddings(), *_layers(network)[:layers]):
+            module.requires_grad_(False)
+
+
+def _layers(network: Any) -> Any:
+    return network.get_decoder().layers
+
+
+@contextmanager
+def _layers_from(network: Any, first: int) -> Iterator[None]:
+    """While this is open, the network has its layers from this one on, and no others."""
+    decoder, layers = network.get_decoder(), _layers(network)
+    decoder.layers = layers[first:]
+    try:
+        yield
+    finally:
+        decoder.layers = layers
+
+
+class _Reached(Exception):
+    """The frozen layers are passed."""
+
+
+@torch.no_grad()
+def _below(network: Any, count: int, ids: Tensor) -> Tensor:
+    """(n_tokens, dim) what goes into the layer number `count` for one row of tokens."""
+    states: list[Tensor] = []
+
+    def stop(_: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+        states.append(args[0] if args else options["hidden_states"])
+        raise _Reached
+
+    handle = _layers(network)[count].register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        network.get_decoder()(input_ids=ids[None], use_cache=False)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return states[0][0]
+
+
+# ------------------------------------------------------------------ tensors
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
+def _grouped(rows: Sequence[Sequence[float]], like: Tensor) -> Tensor:
+    """(n_groups, n_candidates), shorter lists filled up with 0."""
+    return _padded([torch.tensor(row, dtype=torch.float32) for row in rows]).to(like.device)
+
+
+def _by_group(rows: Rows, values: Tensor) -> Tensor:
+    """(n_groups, n_candidates, ...) of (n_rows, ...)."""
+    return _padded([values[list(group)] for group in rows.groups])
+
+
+def _logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+    """(n_tokens,) the log-probability of each token behind a prompt."""
+    ids = torch.tensor(tokens, device=logits.device)
+    return logits[: len(tokens)].log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+
+
+def _of_choices(rows: Rows, logits: Tensor) -> Tensors:
+    """Scores of single tokens at the first place behind each prompt."""
+    ids = [torch.tensor(row, device=logits.device) for row in rows.choices]
+    values = [logits[n, row] for n, row in enumerate(ids)]
+    if rows.kind == "listwise":
+        return {"scores": _padded(values)}
+    each = _by_group(rows, torch.stack(values))  # (n_groups, n_candidates, n_choices)
+    scores = each[..., 0] - each[..., 1] if each.shape[-1] == 2 else each[..., 0]
+    return {"scores": scores, "logits": each}
+
+
+def _cosines(rows: Rows, states: Tensor) -> Tensor:
+    """(n_groups, n_candidates) cosine of each group's last row with its others."""
+    unit = torch.nn.functional.normalize(states, dim=-1)
+    return _padded([unit[list(group[:-1])] @ unit[group[-1]] for group in rows.groups])

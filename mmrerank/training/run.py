@@ -1,0 +1,223 @@
+"""A recipe from its first step to its card: stages one after the other, then what it brought on held-out queries.
+
+    OUT/recipe.toml    as it was read                  OUT/stages/N-NAME/    checkpoints, and at last the weights of the stage
+    OUT/log.txt        for people; log.jsonl           OUT/adapter/          what `local/` loads; `model/` where all weights were trained
+    OUT/curves.png     losses                          OUT/heldout/          the order of every held-out query
+    OUT/CARD.md        the figures; card.json          OUT/run.json          what made it
+
+Called again after a kill it goes on: finished stages are not repeated, one that was begun goes on from its last checkpoint with the data that
+it would have seen, and of held-out queries those come that have not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmrerank.backends import open_backend
+from mmrerank.errors import InputError, MissingExtra
+from mmrerank.parts import check_name, make
+from mmrerank.protocols import Backend, Weighted
+from mmrerank.provenance import made_by
+from mmrerank.text_files import read_json, write_text
+from mmrerank.training.data import Judged, read_groups
+from mmrerank.training.journal import Journal, write_card
+from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
+from mmrerank.training.recipe import Heldout, Recipe, Stage
+
+Advance = Callable[[int, int], None]
+
+
+class Watcher(Protocol):
+    """Who is told how far a training is."""
+
+    def __call__(self, what: str) -> Advance:
+        """Begins with something, such as a stage, and gets steps done and expected of it."""
+        ...
+
+
+def unwatched(what: str) -> Advance:
+    """Tells nobody."""
+    return lambda done, expected: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A recipe with where its data lie and where its results go."""
+
+    recipe: Recipe
+    out: Path
+    data: Path
+    backend: str
+    cache: Path  # collections of cards, and answers of models that are not trained
+    watch: Watcher = unwatched
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, out: Path, *, data: Path | None = None, backend: str | None = None, cache: Path, watch: Watcher = unwatched
+    ) -> Training:
+        """A training, checked as far as it can be without a model.
+
+        Args:
+            data: folder below which the recipe's files lie; the recipe's own when None.
+            backend: the model, in place of the recipe's.
+
+        Raises:
+            InputError: no model is named, a method is no reranker, or the folder holds the training of another recipe.
+            UnknownName: a loss, measure, answer or option that there is none of.
+            MissingExtra: a library is missing.
+        """
+        name = backend or recipe.model.backend
+        if not name:
+            raise InputError(f"the recipe {recipe.name!r} names no model", hint="Pass backend='local/PATH'.")
+        check_name(name, station="backends")
+        for stage in recipe.stages:
+            check_name(stage.reranker, station="rerankers")
+            _check(stage)
+        for heldout in recipe.heldout:
+            check_measurable(heldout.measures)
+        training = cls(recipe=recipe, out=out, data=data or recipe.path.parent, backend=name, cache=cache, watch=watch)
+        training._check_folder()
+        return training
+
+    def _check_folder(self) -> None:
+        earlier = self.out / "run.json"
+        if earlier.is_file() and read_json(earlier).get("digest") != self.digest:
+            raise InputError(f"{self.out} holds the training of another recipe, model or data", hint="Take another folder, or remove it.")
+        if not earlier.is_file() and self.out.is_dir() and any(self.out.iterdir()):
+            raise InputError(f"{self.out} is not empty, and holds no training", hint="Take another folder.")
+
+    @property
+    def digest(self) -> str:
+        """What tells this training from others."""
+        return f"{self.recipe.digest} {self.backend} {self.data.resolve()}"
+
+    def run(self) -> dict[str, Any]:
+        """Trains, measures, and returns the card."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.recipe.path, self.out / "recipe.toml")
+        journal = Journal(self.out)
+        judged = read_groups(self.recipe.data, self.data, self.cache)
+        facts = self._trained(judged, journal)
+        journal.draw()
+        results = [self._measured(heldout, journal) for heldout in self.recipe.heldout]
+        card = {"recipe": self.recipe.name, **facts, "heldout": results, "made_by": read_json(self.out / "run.json")["made_by"]}
+        write_card(self.recipe, card, self.out)
+        journal.note("done")
+        return card
+
+    # ------------------------------------------------------------------
+
+    @property
+    def result(self) -> Path:
+        """The folder that `local/` loads."""
+        return self.out / ("adapter" if self.recipe.model.lora else "model")
+
+    def _trained(self, judged: Judged, journal: Journal) -> dict[str, Any]:
+        """Runs the stages that are left; returns what the card says of the training."""
+        facts = self.out / "facts.json"
+        if facts.is_file():
+            return dict(read_json(facts))
+        from mmrerank.training.collate import trainable
+        from mmrerank.training.network import Student
+        from mmrerank.training.supervised import load_weights, save_weights
+
+        backend = make(self.backend, station="backends")
+        model = trainable(backend)
+        weights = backend.weights_hash if isinstance(backend, Weighted) else ""
+        self._sign(judged, weights)
+        student = Student(model, self.recipe.model, seed=self.recipe.seed)
+        count = sum(weight.numel() for weight in student.trained.values())
+        journal.note(f"{self.recipe.name}: {count:,} weights of {self.backend}, {len(judged.groups)} queries, {judged.first_stage}")
+        for number, stage in enumerate(self.recipe.stages, 1):
+            folder = self.out / "stages" / f"{number}-{stage.name}"
+            done = folder / "done"
+            if (done / "trained.safetensors").is_file():
+                load_weights(student, done)
+                continue
+            self._stage(stage, student, backend, judged, folder, journal)
+            save_weights(student, done)
+            journal.draw()
+        self._export(student, model)
+        card = {
+            "base": model.origin,
+            "weights": weights,
+            "trained_weights": count,
+            "queries": sum(group.is_mixed for group in judged.groups),
+            "stages": [_described(stage) for stage in self.recipe.stages],
+            "use": f"--rerank \"{self.recipe.stages[-1].reranker}\" --backend local/{self.result}",
+        }
+        write_text(facts, json.dumps(card, indent=1) + "\n")
+        return card
+
+    def _sign(self, judged: Judged, weights: str) -> None:
+        origin = made_by(
+            recipe=self.recipe.name, recipe_digest=self.recipe.digest, backend=self.backend, weights=weights, seed=self.recipe.seed,
+            first_stage=judged.first_stage, queries=len(judged.groups),
+        )
+        write_text(self.out / "run.json", json.dumps({"digest": self.digest, "made_by": origin}, indent=1) + "\n")
+
+    def _stage(self, stage: Stage, student: Any, backend: Backend, judged: Judged, folder: Path, journal: Journal) -> None:
+        from mmrerank.training.collate import Collator
+        from mmrerank.training.supervised import Schedule, train_stage
+
+        count = stage.steps * stage.groups * stage.accumulate
+        samples = Schedule(judged.groups, self.recipe.data.draw, count, seed=self.recipe.seed, name=stage.name)
+        journal.note(f"{stage.name}: {stage.reranker}, {_what(stage)}, {stage.steps} steps of {stage.groups * stage.accumulate} queries")
+        collate = Collator(stage.reranker, backend, answer=stage.answer)
+        train_stage(
+            stage, student, samples, folder, collate=collate, seed=self.recipe.seed,
+            tell=lambda values: journal.record(stage.name, values), advance=self.watch(stage.name),
+        )
+
+    def _export(self, student: Any, model: Any) -> None:
+        """Writes what `local/` loads."""
+        student.network.save_pretrained(self.result)
+        model.processor.save_pretrained(self.result)
+
+    def _measured(self, heldout: Heldout, journal: Journal) -> dict[str, Any]:
+        """The figures on one held-out source."""
+        judged = read_groups(heldout.source, self.data, self.cache)
+        reranker = heldout.rerank or self.recipe.stages[-1].reranker
+        folder = self.out / "heldout"
+        folder.mkdir(exist_ok=True)
+        systems = {}
+        for name, model in ((AFTER, f"local/{self.result}"), (BEFORE, self.backend)):
+            backend = open_backend(model, cache=self.cache / "answers" if name == BEFORE else None)
+            file = folder / f"{heldout.name}-{name}.jsonl"
+            systems[name] = orders(judged, reranker, backend, heldout.depth, file, self.watch(f"{heldout.name}, {name}"))
+        result = figures(judged, heldout.measures, {name: systems[name] for name in (BEFORE, AFTER)})
+        journal.note(f"{heldout.name}: measured on {result['queries']} queries")
+        return {"name": heldout.name, "depth": heldout.depth, "reranker": reranker, "measured_by": list(heldout.measures), **result}
+
+
+def _check(stage: Stage) -> None:
+    """What of a stage can be checked by its names alone."""
+    try:
+        import peft  # noqa: F401
+        import transformers  # noqa: F401
+
+        from mmrerank.training.losses import named_loss
+    except ImportError as error:
+        raise MissingExtra.of("peft", "train", "training") from error
+    from mmrerank.training.answers import answers_for
+
+    if stage.method == "supervised":
+        named_loss(stage.loss, stage.options)
+    if stage.answer:
+        answers_for(stage.answer)
+
+
+def _what(stage: Stage) -> str:
+    return f"loss {stage.loss}" if stage.method == "supervised" else f"rewards {' + '.join(stage.rewards)}"
+
+
+def _described(stage: Stage) -> dict[str, Any]:
+    return {"name": stage.name, "reranker": stage.reranker, "what": _what(stage), "steps": stage.steps, "groups": stage.groups * stage.accumulate}
+
+
+__all__: Sequence[str] = ["Training", "unwatched"]
