@@ -32,6 +32,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from mmrerank.errors import InputError, UnknownName
+from mmrerank.protocols import Backend
 from mmrerank.training.collate import Rows, Sample, asked
 from mmrerank.training.losses import IGNORED
 from mmrerank.training.network import Student
@@ -93,9 +94,10 @@ class Batch:
 class Reinforcement:
     """One stage: network, optimiser and what the network was at the start."""
 
-    def __init__(self, stage: Stage, student: Student, folder: Path, *, seed: int) -> None:
+    def __init__(self, stage: Stage, student: Student, folder: Path, *, backend: Backend, seed: int) -> None:
         """Goes on from the checkpoint in the folder where there is one; errors as of `Options.of` and `named_reward`."""
-        self.stage, self.student, self._folder, self._seed = stage, student, folder, seed
+        self.stage, self.student, self._folder, self._seed, self._backend = stage, student, folder, seed, backend
+        self._tokenizer = getattr(student.backend.processor, "tokenizer", student.backend.processor)
         self.options = Options.of(stage.options)
         self.rewards = {name: named_reward(name) for name in stage.rewards}
         weights = list(student.trained.values())
@@ -107,7 +109,7 @@ class Reinforcement:
 
     def advance(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step: answers to the prompts about these samples, and the updates that they give; returns what is logged."""
-        batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self.student)])
+        batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self._backend)], samples)
         with torch.no_grad():
             old = [self._logprobs(rows) for rows in batch.rows]
             with self._as_at_the_start():
@@ -154,7 +156,7 @@ class Reinforcement:
         finally:
             _put(own, now)
 
-    def _batch(self, prompts: Sequence[Asking]) -> Batch:
+    def _batch(self, prompts: Sequence[Asking], samples: Sequence[Sample]) -> Batch:
         count = self.options.answers
         answers = self._answers([one.prompt for one in prompts for _ in range(count)], self.options.temperature)
         references = [""] * len(prompts)
@@ -172,13 +174,24 @@ class Reinforcement:
         even = total.view(-1, count).std(1) == 0
         values = {"reward": float(total.mean()), **means, "even": float(even.float().mean())}
         values["tokens"] = sum(map(len, answers)) / len(answers)
-        return Batch(rows=self._rows(prompts, answers), advantages=advantages(total, count), values=values)
+        return Batch(rows=self._rows(prompts, answers, tuple(samples)), advantages=advantages(total, count), values=values)
 
-    def _rows(self, prompts: Sequence[Asking], answers: Sequence[tuple[int, ...]]) -> tuple[Rows, ...]:
+    def _rows(self, prompts: Sequence[Asking], answers: Sequence[tuple[int, ...]], samples: tuple[Sample, ...]) -> tuple[Rows, ...]:
+        """The answers behind their prompts, so many in one pass."""
         count, most = self.options.answers, self.options.rows
         each = [prompts[n // count].prompt for n in range(len(answers))]
-        pieces = [slice(start, start + most) for start in range(0, len(answers), most)]
-        return tuple(Rows.written(each[piece], answers[piece]) for piece in pieces)
+        pieces = [slice(start, min(start + most, len(answers))) for start in range(0, len(answers), most)]
+        return tuple(
+            Rows(
+                prompts=tuple(each[piece]),
+                following=tuple(answers[piece]),
+                choices=((),) * (piece.stop - piece.start),
+                groups=(),
+                kind="answers",
+                samples=samples,
+            )
+            for piece in pieces
+        )
 
     @torch.no_grad()
     def _answers(self, prompts: Sequence[Prompt], temperature: float) -> list[tuple[int, ...]]:
@@ -195,10 +208,6 @@ class Reinforcement:
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-
-    @property
-    def _tokenizer(self) -> Any:
-        return self.student.backend.tokenizer
 
     def _logprobs(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(n_answers, length) log-probabilities of the answers' tokens, and which are any."""
@@ -230,12 +239,13 @@ def reinforce_stage(
     samples: Sequence[Sample],
     folder: Path,
     *,
+    backend: Backend,
     seed: int,
     tell: Callable[[dict[str, Any]], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda done, steps: None,
 ) -> None:
     """Trains the student in place, as `train_stage` does; goes on from the checkpoint in the folder where there is one."""
-    work = Reinforcement(stage, student, folder, seed=seed)
+    work = Reinforcement(stage, student, folder, backend=backend, seed=seed)
     while work.step < stage.steps:
         start = work.step * stage.groups
         values = work.advance([samples[n] for n in range(start, start + stage.groups)])
@@ -245,9 +255,9 @@ def reinforce_stage(
         advance(work.step, stage.steps)
 
 
-def askings(sample: Sample, reranker: str, student: Student) -> list[Asking]:
+def askings(sample: Sample, reranker: str, backend: Backend) -> list[Asking]:
     """The prompts that a reranker sends about a sample: one that shows all candidates, or one a candidate."""
-    heard = asked(reranker, sample.query, sample.candidates, student.backend)
+    heard = asked(reranker, sample.query, sample.candidates, backend)
     whole = len(heard.prompts) == 1 and len(sample.grades) > 1
     grades = [sample.grades] if whole else [(grade,) for grade in sample.grades]
     return [
