@@ -48,6 +48,7 @@ COMMANDS = {  # verb -> its file, which has a function of that name
     "ask": "ask",
     "rerank": "rerank",
     "evaluate": "evaluate",
+    "train": "train",
     "remove": "remove",
     "info": "info",
     "verify": "verify",

@@ -79,7 +79,9 @@ def asked(reranker: str, query: Query, candidates: Sequence[Candidate], backend:
     make(reranker, station="rerankers", backend=listener).rerank(query, list(candidates))
     heard = listener.heard
     if not heard or {one.kind for one in heard} != {heard[0].kind} or len({one.choices for one in heard}) > 1:
-        raise InputError(f"{reranker!r} asks its model nothing, or of several kinds, about query {query.query_id!r}: it cannot be trained so")
+        raise InputError(
+            f"{reranker!r} asks its model nothing, or of several kinds, about query {query.query_id!r}: it cannot be trained so"
+        )
     prompts = tuple(prompt for one in heard for prompt in one.prompts)
     wanted = (1, len(candidates)) if heard[0].kind != "states" else (len(candidates) + 1,)
     if len(prompts) not in wanted:
@@ -108,15 +110,17 @@ class Rows:
     groups: tuple[tuple[int, ...], ...]  # rows of each group
     kind: Literal["likelihood", "pointwise", "listwise", "states", "answers"]
     samples: tuple[Sample, ...] = field(repr=False)
+    beside: Rows | None = None  # the same samples as another reranker asks about them
 
 
 class Collator:
     """Samples -> rows, by the prompts of a reranker."""
 
-    def __init__(self, reranker: str, backend: Backend, *, answer: str = "") -> None:
+    def __init__(self, reranker: str, backend: Backend, *, answer: str = "", beside: str = "") -> None:
         """
         Args:
             answer: the form of the text that is taught; "" where none is.
+            beside: another reranker that asks about the same candidates; "" where none does.
 
         Raises:
             InputError: no model in this process stands behind the backend.
@@ -124,6 +128,7 @@ class Collator:
         self._reranker, self._backend = reranker, backend
         self._model = trainable(backend)
         self._write = answers_for(answer) if answer else None
+        self._beside = Collator(beside, backend) if beside else None
 
     def __call__(self, samples: Sequence[Sample]) -> Rows:
         """One batch of samples, all asked about in the same way."""
@@ -136,6 +141,7 @@ class Collator:
             groups=tuple(tuple(range(int(start), int(start) + len(row.prompts))) for start, row in zip(starts, rows, strict=False)),
             kind=rows[0].kind,
             samples=tuple(samples),
+            beside=None if self._beside is None else self._beside(samples),
         )
 
     def _rows(self, sample: Sample) -> Rows:
@@ -155,12 +161,12 @@ class Collator:
             else:
                 raise InputError(f"{self._reranker!r} asks for {list(heard.choices)}, which are more than one token each to the model")
         if self._write is not None:
-            following = [self._taught(text, prompt) for text, prompt in zip(self._write(sample, len(heard.prompts)), heard.prompts, strict=True)]
+            following = [
+                self._taught(text, prompt) for text, prompt in zip(self._write(sample, len(heard.prompts)), heard.prompts, strict=True)
+            ]
         elif kind == "answers":
             raise InputError(f"{self._reranker!r} has its model write, and the recipe does not say what", hint="Set answer in [[stages]].")
-        return Rows(
-            prompts=heard.prompts, following=tuple(following), choices=tuple(choices), groups=(), kind=kind, samples=(sample,)
-        )
+        return Rows(prompts=heard.prompts, following=tuple(following), choices=tuple(choices), groups=(), kind=kind, samples=(sample,))
 
     def _taught(self, text: str, prompt: Prompt) -> tuple[int, ...]:
         """The tokens of an answer, with the one that ends it."""
@@ -178,5 +184,3 @@ def trainable(backend: Backend) -> TrainableBackend:
         if isinstance(one, TrainableBackend):
             return one
     raise InputError(f"{backend.name!r} is no model in this process, and cannot be trained", hint="Name one: local/PATH, or mini.")
-
-

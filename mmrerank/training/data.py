@@ -90,7 +90,7 @@ def read_groups(source: Source, root: Path, cache: Path) -> Judged:
     if not groups:
         raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and held_out.")
     teacher = source.options.get("teacher")
-    return replace(judged, groups=groups if teacher is None else _taught(groups, _there(root, teacher)))
+    return replace(judged, groups=groups if teacher is None else _taught(groups, teacher, root))
 
 
 def _belongs(group: Group, source: Source) -> bool:
@@ -102,17 +102,41 @@ def _belongs(group: Group, source: Source) -> bool:
     return held_out == (source.part == "held_out")
 
 
-def _taught(groups: Iterable[Group], path: Path) -> tuple[Group, ...]:
-    """The groups with the scores of a run as their teacher; candidates that it lacks get less than its least."""
-    run = read_run(path)
+def _taught(groups: Iterable[Group], teacher: str, root: Path) -> tuple[Group, ...]:
+    """The groups with scores of a teacher: a TREC run, or a reranker that is asked here.
+
+    Raises:
+        InputError: it gives no scores for a query.
+    """
+    scores_of = _run_scores(_there(root, teacher)) if teacher.endswith(".trec") else _reranker_scores(teacher)
     taught = []
     for group in groups:
-        ids, scores = run.rankings.get(group.query.query_id, ()), run.scores.get(group.query.query_id) or ()
-        known = {one: float(score) for one, score in zip(ids, scores, strict=False) if score is not None}
+        known = scores_of(group)
         if not known:
-            raise InputError(f"the teacher {path} has no scores for query {group.query.query_id!r}")
-        taught.append(replace(group, teacher={one.item.item_id: known.get(one.item.item_id, min(known.values())) for one in group.candidates}))
+            raise InputError(f"the teacher {teacher} has no scores for query {group.query.query_id!r}")
+        least = min(known.values())
+        taught.append(replace(group, teacher={item_id: known.get(item_id, least) for item_id in _ids(group)}))
     return tuple(taught)
+
+
+def _run_scores(path: Path) -> Callable[[Group], dict[str, float]]:
+    run = read_run(path)
+
+    def scores(group: Group) -> dict[str, float]:
+        ids, values = run.rankings.get(group.query.query_id, ()), run.scores.get(group.query.query_id) or ()
+        return {one: float(value) for one, value in zip(ids, values, strict=False) if value is not None}
+
+    return scores
+
+
+def _reranker_scores(name: str) -> Callable[[Group], dict[str, float]]:
+    part = make(name, station="rerankers")
+
+    def scores(group: Group) -> dict[str, float]:
+        pairs = [(one.item.item_id, one.raw_score) for one in part.rerank(group.query, list(group.candidates)).candidates]
+        return {item_id: float(score) for item_id, score in pairs if score is not None}
+
+    return scores
 
 
 def drawn(group: Group, draw: Draw, chance: random.Random) -> tuple[Candidate, ...]:
@@ -264,9 +288,7 @@ def _grades(path: Path) -> dict[str, dict[str, int]]:
     return grades
 
 
-def _searched(
-    queries: Iterable[Query], qrels: Mapping[str, Mapping[str, int]], first: Retriever, depth: int
-) -> Iterable[Group]:
+def _searched(queries: Iterable[Query], qrels: Mapping[str, Mapping[str, int]], first: Retriever, depth: int) -> Iterable[Group]:
     for query in queries:
         yield Group(query=query, candidates=first.retrieve(query, depth).candidates, grades=qrels.get(query.query_id, {}))
 

@@ -70,9 +70,9 @@ class Student(torch.nn.Module):
         """The weights that are trained, by name."""
         return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """Activations are computed again in the backward pass."""
-        self.network.gradient_checkpointing_enable(**options)
+    def gradient_checkpointing_enable(self) -> None:
+        """From now on activations are computed again in the backward pass."""
+        self.network.gradient_checkpointing_enable()
         self.network.enable_input_require_grads()
 
     def forward(self, rows: Rows) -> Tensors:
@@ -92,6 +92,8 @@ class Student(torch.nn.Module):
             tensors["query_logprobs"] = _by_group(rows, logprobs)
             tensors["query_mask"] = _by_group(rows, _padded([torch.ones(len(row)) for row in rows.following])).bool().to(logits.device)
             tensors["scores"] = tensors["query_logprobs"].sum(-1)
+        if rows.beside is not None:
+            tensors["query_scores"] = self(rows.beside)["scores"]
         return tensors
 
     def _written(self, rows: Rows, logits: Tensor) -> Tensors:

@@ -85,6 +85,7 @@ class Stage:
 
     name: str = ""
     reranker: str  # whose prompts are sent, with its options
+    beside: str = ""  # another reading of the same candidates, for losses that take `query_scores`
     method: Literal["supervised", "reinforce"] = "supervised"
     loss: str = ""  # a name of `losses`
     options: Mapping[str, Any] = field(default_factory=dict)  # of the loss, or of reinforcement

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,16 +71,17 @@ class Training:
             UnknownName: a loss, measure, answer or option that there is none of.
             MissingExtra: a library is missing.
         """
-        name = backend or recipe.model.backend
-        if not name:
+        model = backend or recipe.model.backend
+        if not model:
             raise InputError(f"the recipe {recipe.name!r} names no model", hint="Pass backend='local/PATH'.")
-        check_name(name, station="backends")
+        check_name(model, station="backends")
         for stage in recipe.stages:
-            check_name(stage.reranker, station="rerankers")
+            for name in filter(None, (stage.reranker, stage.beside)):
+                check_name(name, station="rerankers")
             _check(stage)
         for heldout in recipe.heldout:
             check_measurable(heldout.measures)
-        training = cls(recipe=recipe, out=out, data=data or recipe.path.parent, backend=name, cache=cache, watch=watch)
+        training = cls(recipe=recipe, out=out, data=data or recipe.path.parent, backend=model, cache=cache, watch=watch)
         training._check_folder()
         return training
 
@@ -149,15 +150,20 @@ class Training:
             "trained_weights": count,
             "queries": sum(group.is_mixed for group in judged.groups),
             "stages": [_described(stage) for stage in self.recipe.stages],
-            "use": f"--rerank \"{self.recipe.stages[-1].reranker}\" --backend local/{self.result}",
+            "use": f'--rerank "{self.recipe.stages[-1].reranker}" --backend local/{self.result}',
         }
         write_text(facts, json.dumps(card, indent=1) + "\n")
         return card
 
     def _sign(self, judged: Judged, weights: str) -> None:
         origin = made_by(
-            recipe=self.recipe.name, recipe_digest=self.recipe.digest, backend=self.backend, weights=weights, seed=self.recipe.seed,
-            first_stage=judged.first_stage, queries=len(judged.groups),
+            recipe=self.recipe.name,
+            recipe_digest=self.recipe.digest,
+            backend=self.backend,
+            weights=weights,
+            seed=self.recipe.seed,
+            first_stage=judged.first_stage,
+            queries=len(judged.groups),
         )
         write_text(self.out / "run.json", json.dumps({"digest": self.digest, "made_by": origin}, indent=1) + "\n")
 
@@ -168,11 +174,18 @@ class Training:
         count = stage.steps * stage.groups * stage.accumulate
         samples = Schedule(judged.groups, self.recipe.data.draw, count, seed=self.recipe.seed, name=stage.name)
         journal.note(f"{stage.name}: {stage.reranker}, {_what(stage)}, {stage.steps} steps of {stage.groups * stage.accumulate} queries")
-        collate = Collator(stage.reranker, backend, answer=stage.answer)
-        train_stage(
-            stage, student, samples, folder, collate=collate, seed=self.recipe.seed,
-            tell=lambda values: journal.record(stage.name, values), advance=self.watch(stage.name),
-        )
+        told: dict[str, Any] = {
+            "seed": self.recipe.seed,
+            "tell": lambda values: journal.record(stage.name, values),
+            "advance": self.watch(stage.name),
+        }
+        if stage.method == "reinforce":
+            from mmrerank.training.reinforce import reinforce_stage
+
+            reinforce_stage(stage, student, samples, folder, **told)
+        else:
+            collate = Collator(stage.reranker, backend, answer=stage.answer, beside=stage.beside)
+            train_stage(stage, student, samples, folder, collate=collate, **told)
 
     def _export(self, student: Any, model: Any) -> None:
         """Writes what `local/` loads."""
@@ -217,7 +230,10 @@ def _what(stage: Stage) -> str:
 
 
 def _described(stage: Stage) -> dict[str, Any]:
-    return {"name": stage.name, "reranker": stage.reranker, "what": _what(stage), "steps": stage.steps, "groups": stage.groups * stage.accumulate}
-
-
-__all__: Sequence[str] = ["Training", "unwatched"]
+    return {
+        "name": stage.name,
+        "reranker": stage.reranker,
+        "what": _what(stage),
+        "steps": stage.steps,
+        "groups": stage.groups * stage.accumulate,
+    }

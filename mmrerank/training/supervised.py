@@ -133,6 +133,8 @@ def train_stage(
         tell: gets what is logged, a record every few steps.
         advance: gets steps done and expected.
     """
+    if stage.checkpointing:
+        student.gradient_checkpointing_enable()
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
@@ -179,7 +181,6 @@ def _arguments(stage: Stage, folder: Path, seed: int, student: Student) -> Train
         max_grad_norm=stage.gradient_norm,
         bf16=stage.precision == "bf16",
         fp16=stage.precision == "fp16",
-        gradient_checkpointing=stage.checkpointing,
         save_steps=stage.save_every,
         save_total_limit=stage.keep,
         logging_steps=max(1, min(10, stage.steps // 10)),

@@ -1,0 +1,53 @@
+"""The recipes that ship: each is read, names what there is, and trains for two steps on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trained import small, worded, written
+
+from mmrerank.backends import open_backend
+from mmrerank.parts import make, names
+from mmrerank.training.recipe import read_recipe, shipped
+from mmrerank.training.run import Training
+from mmrerank.types import Candidate, Item, Query
+
+TEXT = [name for name in shipped() if read_recipe(name).data.layout == "lists"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recipes")
+
+
+def test_recipes_ship() -> None:
+    assert {"query_likelihood", "qwen3_reranker", "first", "rank_r1", "erank", "grouprank", "prorank", "dear", "e2rank"} <= set(TEXT)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_recipe_says_what_it_is(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.name == name
+    assert recipe.title
+    assert recipe.source
+    assert all(make_name(stage.reranker) in names("rerankers") for stage in recipe.stages)
+
+
+def make_name(reranker: str) -> str:
+    return reranker.partition("(")[0].partition("/")[0]
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_a_text_recipe_trains_two_steps_and_what_it_leaves_ranks(name: str, folder: Path) -> None:
+    llama, out = worded(folder, "llama"), folder / name
+    recipe = small(name)
+    training = Training.of(recipe, out, data=written(folder / "data"), backend=f"local/{llama}(device=cpu)", cache=folder / "cache")
+    card = training.run()
+    assert card["trained_weights"] > 0
+    assert (out / "CARD.md").read_text(encoding="utf-8").startswith("# ")
+    assert (out / "curves.png").is_file()
+    adapted = open_backend(f"local/{out / 'adapter'}(device=cpu)", cache=None)
+    part = make(recipe.stages[-1].reranker, station="rerankers", backend=adapted)
+    texts = [Candidate(item=Item(item_id=letter, text=letter * 3)) for letter in "abc"]
+    assert sorted(part.rerank(Query(text="which"), texts).item_ids) == ["a", "b", "c"]
