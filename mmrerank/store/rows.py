@@ -9,7 +9,7 @@ from itertools import repeat
 import numpy as np
 import pyarrow as pa
 
-from mmrerank.store.fields import Renamed, Values, metadata_columns
+from mmrerank.store.fields import Plain, Renamed, Values, metadata_columns
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record, key_of
 from mmrerank.texts import clean
 from mmrerank.types import Array
@@ -29,6 +29,56 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    def slice(self, start: int, count: int) -> Rows:
+        """Some of the rows that follow one another."""
+        end = start + count
+        return Rows(
+            item_ids=self.item_ids[start:end],
+            fixed={name: column.slice(start, count) for name, column in self.fixed.items()},
+            metadata={name: column[start:end] for name, column in self.metadata.items()},
+            renamed=self.renamed,
+            vectors={name: column.slice(start, count) for name, column in self.vectors.items()},
+        )
+
+    def take(self, places: Sequence[int]) -> Rows:
+        """These of the rows."""
+        chosen = pa.array(places, pa.int64())
+        return Rows(
+            item_ids=[self.item_ids[n] for n in places],
+            fixed={name: column.take(chosen) for name, column in self.fixed.items()},
+            metadata={name: _taken(column, places, chosen) for name, column in self.metadata.items()},
+            renamed=self.renamed,
+            vectors={name: column.take(chosen) for name, column in self.vectors.items()},
+        )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all, in order; each has the same columns of vectors."""
+    names = dict.fromkeys(name for part in parts for name in part.metadata)
+    return Rows(
+        item_ids=[item_id for part in parts for item_id in part.item_ids],
+        fixed={name: pa.concat_arrays([part.fixed[name] for part in parts]) for name in FIXED.names},
+        metadata={name: _joined([(part.metadata.get(name), len(part)) for part in parts]) for name in names},
+        renamed=list(dict.fromkeys(change for part in parts for change in part.renamed)),
+        vectors={name: pa.concat_arrays([part.vectors[name] for part in parts]) for name in parts[0].vectors},
+    )
+
+
+def _joined(columns: Sequence[tuple[Values | None, int]]) -> Values:
+    arrays = [column for column, _ in columns if isinstance(column, pa.Array)]
+    kinds = {array.type for array in arrays}
+    if len(kinds) == 1 and all(column is None or isinstance(column, pa.Array) for column, _ in columns):
+        kind = kinds.pop()
+        return pa.concat_arrays([pa.nulls(count, kind) if column is None else column for column, count in columns])
+    values: list[Plain | None] = []
+    for column, count in columns:
+        values += [None] * count if column is None else column.to_pylist() if isinstance(column, pa.Array) else column
+    return values
+
+
+def _taken(column: Values, places: Sequence[int], chosen: pa.Array) -> Values:
+    return column.take(chosen) if isinstance(column, pa.Array) else [column[n] for n in places]
 
 
 def rows_of(records: Sequence[Record], schema: pa.Schema, present: Mapping[str, pa.DataType]) -> Rows:

@@ -117,6 +117,23 @@ class Table:
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
+    def files(self) -> pa.Table:
+        """Of every file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
+        keys = ["file", "file_size", "file_mtime_ns", "file_items", "reader", "state", "encoders"]
+        rows = self._dataset.to_table(columns=[*keys, "seen_ns"])
+        counts = rows.group_by(keys).aggregate([("seen_ns", "min"), ("seen_ns", "count")])
+        return counts.rename_columns([{"seen_ns_min": "seen_ns", "seen_ns_count": "rows"}.get(name, name) for name in counts.column_names])
+
+    def of_file(self, file_id: str, columns: Sequence[str], state: str | None = None) -> pa.Table:
+        """Some columns of the rows of one file, or of those in one state."""
+        among = "" if state is None else f" AND state = {_quoted(state)}"
+        return self._dataset.to_table(columns=list(columns), filter=f"file = {_quoted(file_id)}{among}")
+
+    def remove_files(self, file_ids: Sequence[str]) -> None:
+        """Removes all rows of these files."""
+        for start in range(0, len(file_ids), 1000):
+            self._dataset.delete(f"file IN ({', '.join(map(_quoted, file_ids[start : start + 1000]))})")
+
     def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
 
