@@ -31,6 +31,8 @@ from mmrerank.types import (
     Query,
     Ranking,
     ReadItem,
+    VectorRows,
+    VectorSource,
 )
 
 if TYPE_CHECKING:
@@ -280,6 +282,27 @@ class NeighbourReader(Reader, Protocol):
 
     def place(self, path: Path, item_id: str) -> tuple[str | None, int | None]:
         """Document id and page number of the file now; (None, None) for one that is no page."""
+        ...
+
+
+@runtime_checkable
+class VectorReader(Reader, Protocol):
+    """A reader of ready vectors, which come by the column."""
+
+    def vector_files(self, path: Path) -> tuple[Path, ...]:
+        """The files of ready vectors at a path that is named, in order; none where something else is there."""
+        ...
+
+    def left_aside(self, path: Path) -> str:
+        """What at that path is not taken, in a sentence; "" where that is nothing."""
+        ...
+
+    def source(self, path: Path) -> VectorSource:
+        """What one of the files holds. FormatError where it cannot be read, `Mismatched` where it contradicts what describes it."""
+        ...
+
+    def rows(self, path: Path) -> Iterator[VectorRows]:
+        """The rows of one file, some thousand at a time. FormatError where they cannot be read."""
         ...
 
 

@@ -22,6 +22,8 @@ def clean(text: str) -> str:
     >>> clean("a\\x00b \\ud800c")
     'ab ?c'
     """
+    if text.isascii() and "\0" not in text:  # most names and captions
+        return text
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 

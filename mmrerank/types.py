@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -254,6 +255,30 @@ class ReadItem:
 
     item: Item
     content_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorSource:
+    """A file of ready vectors, or a table of them."""
+
+    path: Path
+    count: int
+    dimension: int
+    of_texts: bool = False  # its vectors are those of the items' texts, as its name says
+    pictured: bool = False  # it says of its rows where their pictures are
+    described_by: Path | None = None  # another file, in which the rows are described
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorRows:
+    """Some rows of ready vectors as columns, for there may be millions."""
+
+    keys: Sequence[str]
+    problems: Mapping[int, str]  # place among these -> why the row is no item
+    vectors: Array  # (n, dimension) unit rows; those with a problem mean nothing
+    texts: Any  # Arrow array of texts, null where there is none
+    metadata: Mapping[str, Any]  # field -> Arrow array of texts, whole numbers, fractions or truth values
+    hashes: Sequence[str]  # which tell whether a row changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from mmrerank.testing.samples import InMemory as InMemory
@@ -35,6 +37,16 @@ def write_tar(path: Path, numbers: range) -> None:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
+
+
+def write_embeddings(folder: Path, rows: Array, *, part: int = 0, described: bool = True, **columns: list[object]) -> None:
+    """A part as clip-retrieval lays it down."""
+    (folder / "img_emb").mkdir(parents=True, exist_ok=True)
+    np.save(folder / "img_emb" / f"img_emb_{part}.npy", rows)
+    if described:
+        (folder / "metadata").mkdir(exist_ok=True)
+        captions = {"caption": [f"picture {n} of part {part}" for n in range(len(rows))]}
+        pq.write_table(pa.table({**captions, **columns}), folder / "metadata" / f"metadata_{part}.parquet")
 
 
 class ColourEncoder:

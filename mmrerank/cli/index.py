@@ -22,7 +22,8 @@ MOST_REASONS, MOST_NAMES = 20, 5  # of failures, and names with each of them
 
 def index(
     paths: Annotated[
-        list[Path], typer.Argument(help="Folders and files: pictures, PDFs, tar shards; tables when named.", metavar="PATH...")
+        list[Path],
+        typer.Argument(help="Pictures, PDFs, tar shards and folders of them; tables and ready embeddings when named.", metavar="PATH..."),
     ],
     into: Annotated[Path, typer.Option("--into", help="Folder of the collection; made when it does not exist.")],
     encoder: Annotated[
@@ -50,6 +51,10 @@ def index(
     pages: Annotated[
         str | None, typer.Option(help="Pictures that are pages of documents, read by OCR: auto (by name), all, never; again in later runs.")
     ] = None,
+    vector_column: Annotated[str | None, typer.Option(help="Column of ready embeddings, in tables that have several.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder that ready embeddings' paths of pictures are relative to; again in later runs.")
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Leave out files and folders of this name, such as '*_small.jpg', in later runs too; '' forgets earlier ones."),
@@ -61,7 +66,8 @@ def index(
     """Index files into a collection: new ones are added, changed ones encoded again, deleted ones removed."""
     _passwords.use(password or ())
     columns = {"image_column": image_column, "text_column": tuple(text_column or ()) or None, "id_column": id_column}
-    readers = _readers(read_mislabelled, ocr_language, pages, columns)
+    vectors = {"vector_column": vector_column, "pictures": None if pictures is None else str(pictures.absolute())}
+    readers = _readers(read_mislabelled, ocr_language, pages, columns, vectors)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
     collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [])
     with _output.progress_bar("indexing") as progress, _stop_explained(collection):
@@ -123,7 +129,9 @@ def _stop_explained(collection: Any) -> Iterator[None]:
         raise _output.Stopped(message, hint="The same command goes on from there.") from None
 
 
-def _readers(read_mislabelled: bool, ocr_language: str | None, pages: str | None, columns: dict[str, Any]) -> list[str]:
+def _readers(
+    read_mislabelled: bool, ocr_language: str | None, pages: str | None, columns: dict[str, Any], vectors: dict[str, Any]
+) -> list[str]:
     """Names of the readers whose options are not the defaults."""
     mislabelled, language = {"mislabelled": "accept" if read_mislabelled else None}, {"ocr_language": ocr_language}
     options: dict[str, dict[str, Any]] = {
@@ -131,6 +139,7 @@ def _readers(read_mislabelled: bool, ocr_language: str | None, pages: str | None
         "pdf": language,
         "office": language,
         "table": {**columns, **mislabelled},
+        "embeddings": vectors,
         "webdataset": mislabelled,
     }
     chosen = {reader: {name: value for name, value in values.items() if value is not None} for reader, values in options.items()}
@@ -155,12 +164,15 @@ def _opened(
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     if (into / "collection.toml").exists():
         collection = Collection.open(into)
-        _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
+        if not _are_ready(paths, readers):  # ready embeddings need no encoder before somebody searches
+            _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
         if recipe is not None:
             collection.use_index(index_name)
         return collection, None
     check_vacant(into)  # before anything is downloaded for it
     listing = _listing(paths, readers, exclude)
+    if not listing.places:
+        return Collection.open_or_create(into, index=index_name), listing
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
     try:
@@ -184,10 +196,18 @@ def _listing(paths: list[Path], read_with: list[str], exclude: list[str]) -> Lis
     from mmrerank.ingest.notes import passed_over
 
     listing = list_files(paths, with_roots(paths, ()), readers(read_with), exclude=patterns_of((), exclude))
-    if not listing.files:
+    if not listing.files and not listing.embeddings:
         unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
         raise _nothing(paths, (*unread, *passed_over(listing)))
     return listing
+
+
+def _are_ready(paths: list[Path], read_with: list[str]) -> bool:
+    """Whether nothing but ready embeddings is to be indexed."""
+    from mmrerank.ingest.files import readers, vectors_at
+
+    by_suffix = readers(read_with)
+    return all(vectors_at(path, by_suffix)[0] is not None for path in paths)
 
 
 def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:

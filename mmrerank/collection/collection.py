@@ -8,13 +8,13 @@ collection.search("a red door").hits[0].item.item_id
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrerank.collection.encoders import Encoders, encoder_of
+from mmrerank.collection.encoders import Encoders, Loader, encoder_of, entry_of_ready, name_of
 from mmrerank.collection.folder import TABLE, check_name, check_vacant, path_from, read_consistent
 from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
@@ -34,6 +34,7 @@ from mmrerank.store.table import Table
 from mmrerank.types import Item, Query
 
 if TYPE_CHECKING:
+    from mmrerank.ingest.embeddings import EmbeddingIngest
     from mmrerank.ingest.run import IngestReport, Progress
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
@@ -201,6 +202,9 @@ class Collection:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
 
+        Ready embeddings, which are told by what lies at a path, are taken as they are: those of the first encoder that is named, or of the
+        one that the collection has for rows of their length. It is loaded only to see whether a few of them are its own.
+
         Args:
             paths: files and folders.
             encoders: further encoders, beside those the collection has.
@@ -216,12 +220,15 @@ class Collection:
                 there is one. Without it they are taken, though only filters reach them.
 
         Raises:
-            InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from.
+            InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from; ready
+                embeddings are of no encoder that anybody names, or of another dimension.
+            FormatError: ready embeddings and what describes them do not belong together.
+            ManifestError: ready embeddings are not those of the encoder that is said to have made them.
         """
         from mmrerank.ingest.run import Ingest  # here, since it pulls in what decodes pictures, and a search needs none of it
 
         places = [path_from(path) for path in as_tuple(paths)]
-        further = [encoder_of(encoder) for encoder in as_tuple(encoders)]
+        named = [name_of(encoder) for encoder in as_tuple(encoders)]
         with self._writing():
             repairs = self.table.repair()
             if doubles := self.table.drop_doubles():
@@ -230,14 +237,40 @@ class Collection:
             roots = with_roots(places, known, taken=lambda prefix: bool(self.table.known(prefix)))
             patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
             files = list_files(places, roots, readers(as_tuple(read_with)), exclude=patterns, earlier=listing)
-            for part in further:
-                self._enrol(part)
+            ready = self._ready(files, dict(zip(named, as_tuple(encoders), strict=True)), progress)
+            if files.places:
+                for part in map(encoder_of, as_tuple(encoders)):
+                    self._enrol(part)
             self._write(roots=roots, exclude=patterns)
-            parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
-            report = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress, refusal=refuse_pictures).run()
+            reports = [] if ready is None else [ready.run()]
+            if files.places or ready is None:
+                parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
+                ingest = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress, refusal=refuse_pictures)
+                reports.append(ingest.run())
+            report = sum(reports[1:], reports[0])
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
         return replace(report, notes=(*report.notes, *repairs))
+
+    def _ready(self, listing: Listing, encoders: Mapping[str, str | Encoder], progress: Progress | None) -> EmbeddingIngest | None:
+        """What takes the ready embeddings of a listing, with room for their rows; None where there are none."""
+        if not listing.embeddings:
+            return None
+        from mmrerank.ingest.embeddings import EmbeddingIngest, ready_parts
+
+        parts, failures = ready_parts(listing)
+        dimensions = [part.source.dimension for part in parts]
+        entry = entry_of_ready(self.path.name, self.manifest.encoders, list(encoders), dimensions)
+        ingest = EmbeddingIngest(self.table, listing, parts, failures, entry, progress=progress)
+        if ingest.news:
+            loader = Loader(entry, encoders.get(entry.name, entry.name), self._encoders)
+            ingest.check(loader.load if loader.is_at_hand else None)
+            if entry not in self.manifest.encoders:
+                entry = replace(entry, weights=loader.weights)
+                self.table.add_encoder(entry.slug, entry.dimension)
+                self.table.refresh()
+                self._write(encoders=(*self.manifest.encoders, entry))
+        return ingest
 
     def _placed(self, places: Sequence[Path], moved_from: str | Path | None, notes: list[str]) -> tuple[Root, ...]:
         """The roots, where they are now; what was recognised is noted."""

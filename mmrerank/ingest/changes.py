@@ -14,7 +14,7 @@ from mmrerank.errors import FormatError, MMRerankError
 from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_of
 from mmrerank.parts import module, options_of, parse
 from mmrerank.protocols import HashedOptionsReader, NeighbourReader, OneItemReader, PageReader, Reader
-from mmrerank.readers import RACY_NS, Unopened
+from mmrerank.readers import RACY_NS, Unopened, is_lance
 from mmrerank.store.manifest import Root
 from mmrerank.store.table import Table
 from mmrerank.texts import printable
@@ -52,7 +52,7 @@ def deleted_files(file_ids: Iterable[str], roots: Sequence[Root]) -> set[str]:
 
     def is_deleted(path: Path) -> bool:
         try:
-            return path.name not in names(path.parent) or path.is_dir()
+            return path.name not in names(path.parent) or (path.is_dir() and not is_lance(path))
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:

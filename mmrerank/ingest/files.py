@@ -17,8 +17,9 @@ from pathlib import Path
 from shlex import quote
 
 from mmrerank.errors import DamagedData, InputError
-from mmrerank.parts import make, names
-from mmrerank.protocols import Reader, SelectiveReader, TextReader
+from mmrerank.parts import make, names, parse
+from mmrerank.protocols import Reader, SelectiveReader, TextReader, VectorReader
+from mmrerank.readers import is_lance
 from mmrerank.store.manifest import FILE, Root
 from mmrerank.texts import is_clean, printable
 from mmrerank.types import Failure
@@ -77,6 +78,9 @@ class Listing:
     passed_over: Mapping[str, str] = field(default_factory=dict)  # files and folders, as paths below those that were listed -> why
     linked: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
     exclusions: Exclusions = field(default_factory=lambda: Exclusions())  # what was to be left out
+    embeddings: tuple[SourceFile, ...] = ()  # files of ready vectors, which lie at places of their own
+    embedding_places: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()  # what of the ready vectors was left aside, in sentences
 
     @property
     def ignored(self) -> tuple[str, ...]:
@@ -104,8 +108,8 @@ class Listing:
         """Whether it lists these paths under these roots, for these readers, without what these patterns name."""
         if self.exclusions.patterns != tuple(exclude):
             return False
-        is_read_so = {file.reader.name for file in self.files} <= {reader.name for reader in by_suffix.values()}
-        return is_read_so and (self.places, self.roots) == (tuple(map(located, paths)), tuple(roots))
+        is_read_so = {file.reader.name for file in (*self.files, *self.embeddings)} <= {reader.name for reader in by_suffix.values()}
+        return is_read_so and ({*self.places, *self.embedding_places}, self.roots) == (set(map(located, paths)), tuple(roots))
 
 
 def patterns_of(earlier: Sequence[str], further: Sequence[str]) -> tuple[str, ...]:
@@ -150,12 +154,17 @@ def with_roots(paths: Sequence[Path], roots: tuple[Root, ...], *, taken: Callabl
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file or folder {path}", hint=_gone(path, roots))
-        folder = (path if path.is_dir() else path.parent).resolve()
+        folder = _folder_of(path).resolve()
         if not is_clean(str(folder)) and not any(folder.is_relative_to(root.path) for root in roots):
             raise InputError(f"the folder {printable(str(folder))} cannot be indexed: {NOT_UTF8}")
         if not any(folder.is_relative_to(root.path) for root in roots):
             roots = (*roots, Root(path=str(folder), prefix=_free_prefix(folder.name, roots, taken)))
     return roots
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder that becomes the root of a path: itself, or the one around a file, and around a table that is a folder."""
+    return path if path.is_dir() and not is_lance(path) else path.parent
 
 
 def _gone(path: Path, roots: Sequence[Root]) -> str:
@@ -275,7 +284,10 @@ def list_files(
     passed_over: dict[str, str] = {}
     linked: list[Path] = []
     exclusions = Exclusions(patterns=tuple(exclude))
+    vectors = Vectors(roots, by_suffix)
     for path in paths:
+        if vectors.take(path):
+            continue
         whole = path.resolve() if path.is_dir() else located(path).parent
         below_it = _below(path, roots, failures, linked, exclusions, passed_over) if path.is_dir() else [located(path)]
         for file in below_it:
@@ -296,13 +308,54 @@ def list_files(
             files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
     return Listing(
         files=tuple(files.values()),
-        places=tuple(map(located, paths)),
+        places=tuple(place for place in map(located, paths) if place not in vectors.places),
+        embeddings=tuple(vectors.files.values()),
+        embedding_places=tuple(vectors.places),
+        notes=tuple(vectors.notes),
         roots=tuple(roots),
         failures=tuple(failures),
         passed_over=passed_over,
         linked=tuple(printable(str(link)) for link in linked),
         exclusions=exclusions,
     )
+
+
+class Vectors:
+    """The ready vectors among the paths that are listed: what is such is told by what lies there."""
+
+    def __init__(self, roots: Sequence[Root], by_suffix: Mapping[str, Reader]) -> None:
+        self._roots, self._by_suffix = roots, by_suffix
+        self.files: dict[str, SourceFile] = {}
+        self.places: list[Path] = []
+        self.notes: list[str] = []
+
+    def take(self, path: Path) -> bool:
+        """Whether ready vectors lie at the path, which are listed then; not where options were given to another reader of the file."""
+        reader, files = vectors_at(path, self._by_suffix)
+        if reader is None:
+            return False
+        listed = (SourceFile(path=located(file), file_id=_id_of(located(file), self._roots), reader=reader) for file in files)
+        self.files.update((file.file_id, file) for file in listed)
+        self.places.append(located(path))
+        self.notes += filter(None, [reader.left_aside(path)])
+        return True
+
+
+def vectors_at(path: Path, by_suffix: Mapping[str, Reader]) -> tuple[VectorReader | None, tuple[Path, ...]]:
+    """The files of ready vectors at a path, and what reads them; (None, ()) where something else is there."""
+    own = reader_of(path, by_suffix) if path.is_file() else None
+    if own is not None and not isinstance(own, VectorReader) and own.name != _plainly(own).name:
+        return None, ()
+    for reader in dict.fromkeys(by_suffix.values()):
+        if isinstance(reader, VectorReader) and (files := reader.vector_files(path)):
+            return reader, files
+    return None, ()
+
+
+def _plainly(reader: Reader) -> Reader:
+    """The reader of that kind with its defaults."""
+    default: Reader = make(parse(reader.name).part, station="readers")
+    return default
 
 
 def _why_passed_over(file: Path, reader: Reader | None, excluded: bool, *, in_folder: bool) -> str:

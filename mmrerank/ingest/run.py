@@ -68,6 +68,26 @@ class IngestReport:
     linked_folders: tuple[str, ...] = ()  # links in folders to folders elsewhere, which are not entered
     notes: tuple[str, ...] = ()  # these three in sentences, fields that are not as they came, and what was repaired
 
+    def __add__(self, other: IngestReport) -> IngestReport:
+        """Of two runs, one after the other."""
+        return IngestReport(
+            expected=self.expected + other.expected,
+            found=self.found + other.found,
+            added=self.added + other.added,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+            removed=self.removed + other.removed,
+            failed=self.failed + other.failed,
+            seconds=self.seconds + other.seconds,
+            stage_seconds=_summed(self.stage_seconds, other.stage_seconds),
+            stage_busy_s=_summed(self.stage_busy_s, other.stage_busy_s),
+            text_notes={**self.text_notes, **other.text_notes},
+            picture_notes={**self.picture_notes, **other.picture_notes},
+            ignored=self.ignored + other.ignored,
+            linked_folders=self.linked_folders + other.linked_folders,
+            notes=self.notes + other.notes,
+        )
+
     @property
     def items_per_s(self) -> float:
         return self.found / self.seconds if self.seconds else 0.0
@@ -428,6 +448,10 @@ class Ingest:
                 *notes.passed_over(self._listing),
             ),
         )
+
+
+def _summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
 
 
 def _is_picture_alone(item: Item) -> bool:

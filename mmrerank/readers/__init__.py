@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmrerank.readers._boxes import boxes
-    from mmrerank.readers._files import MIB, RACY_NS, Unopened
+    from mmrerank.readers._files import MIB, RACY_NS, Mismatched, Unopened, is_lance
     from mmrerank.readers._kinds import PICTURE_SUFFIXES
     from mmrerank.readers._ocr import why_not
     from mmrerank.readers._page_pictures import is_page
@@ -23,12 +23,14 @@ _SHARED = {  # name -> its file, opened when asked for: some pull in Pillow's fo
     "LIMITS": "_pictures",
     "Limits": "_pictures",
     "MIB": "_files",
+    "Mismatched": "_files",
     "PICTURE_SUFFIXES": "_kinds",
     "RACY_NS": "_files",
     "Unopened": "_files",
     "body_of": "_running_lines",
     "boxes": "_boxes",
     "inspect": "_pictures",
+    "is_lance": "_files",
     "is_page": "_page_pictures",
     "is_placeholder": "_titles",
     "use_passwords": "_passwords",
@@ -43,10 +45,12 @@ __all__ = [
     "BytesPicture",
     "FilePicture",
     "Limits",
+    "Mismatched",
     "Unopened",
     "body_of",
     "boxes",
     "inspect",
+    "is_lance",
     "is_page",
     "is_placeholder",
     "use_passwords",

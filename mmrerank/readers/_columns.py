@@ -24,7 +24,7 @@ from mmrerank.readers._rows import Row
 
 PictureAt: TypeAlias = bytes | Path  # the picture itself, or the file it is in
 
-_KEYS = ("key", "id", "item_id")
+KEYS = ("key", "id", "item_id")
 SURE = ("image", "image_path")  # whatever stands there is meant as a picture
 _BINARY = ("img", "picture", "photo", "images", "imgs", "pictures", "photos", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes")
 _FILES = ("file_name", "filename", "filepath", "file_path", "path", "file")
@@ -222,7 +222,7 @@ def columns_of(
     missing = [name for name in (key, picture, *text) if name and name not in names]
     if complete and missing:
         raise FormatError(f"has no column {missing[0]!r}; it has {', '.join(names)}", path=path)
-    key = key or next((name for name in _KEYS if name in names), None)
+    key = key or next((name for name in KEYS if name in names), None)
     return Columns(folder=path.parent.resolve(), key=key, picture=picture, text=text, typed=typed)
 
 

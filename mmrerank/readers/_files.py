@@ -28,6 +28,12 @@ class Unopened(FormatError):
     code = "FormatError"
 
 
+class Mismatched(FormatError):
+    """A file that contradicts the one beside it: nothing of either can be trusted."""
+
+    code = "FormatError"
+
+
 def opened(path: Path, *, max_bytes: int | None = None) -> BinaryIO:
     """The regular file at `path`, open for reading.
 
@@ -93,6 +99,11 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
             return file.read(max_bytes)
         except OSError as error:
             raise FormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+
+
+def is_lance(path: Path) -> bool:
+    """Whether a folder is a Lance table, which stands for a file."""
+    return path.suffix.lower() == ".lance" and (path / "_versions").is_dir()
 
 
 @contextmanager

@@ -26,12 +26,14 @@ from mmrerank.store.records import FIXED
 from mmrerank.texts import clean, number_of
 
 Plain: TypeAlias = str | int | float | bool
+Values: TypeAlias = "Sequence[Plain | None] | pa.Array"  # of one column, an item each
 
 OF_ENGINE = re.compile(r"_row\w*|__\w*")  # Lance's columns of row ids, addresses and versions, and those of its merges
 WIDER = "wider:"  # a column on its way to another type; no field can be called so
 TEXTS = "_text"  # what the column of texts beside another is called behind its name
 SET_TYPES = {name: pa.string() for name in ("text_note", "text_source", "page_label")}  # what readers of ours write and we read again
 _LONGEST = 100
+_OWN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _CODE = re.compile(r"[+-]?0\d+")  # a text of figures that is no number: 007, 01234
 
 
@@ -125,44 +127,112 @@ def plain_value(value: Any) -> Plain | None:
     return clean(str(value))
 
 
+def metadata_columns(rows: Sequence[Mapping[Any, Any]], present: Collection[str] = ()) -> tuple[dict[str, Values], list[Renamed]]:
+    """The metadata of items as columns, None where an item has nothing there, and the fields that are called otherwise here.
+
+    Args:
+        present: columns that there are.
+    """
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for n, row in enumerate(rows):
+        if row:
+            places.setdefault(tuple(row), []).append(n)  # items of one reader have the same fields, so that names are made once
+    columns: dict[str, list[Plain | None]] = {}
+    changes: dict[str, Renamed] = {}
+    for keys, some in places.items():
+        names = column_names(keys, present)
+        changes.update((change.field, change) for change in renamed(names))
+        for key in keys:
+            values = columns.setdefault(names[str(key)], [None] * len(rows))
+            for n in some:
+                values[n] = plain_value(rows[n][key])
+    return dict(columns), list(changes.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Rows of metadata as columns can take them."""
+    """Metadata as the columns of the table can take it."""
 
-    rows: list[dict[str, Plain]]
+    columns: dict[str, pa.Array]
     types: dict[str, pa.DataType]  # of each column that has a value
     misfits: list[Misfit]
 
 
-def fitted(item_ids: Sequence[str], rows: Sequence[Mapping[str, Plain | None]], present: Mapping[str, pa.DataType]) -> Fitted:
-    """The rows with each value in the type of its column.
+def fitted(item_ids: Sequence[str], columns: Mapping[str, Values], present: Mapping[str, pa.DataType]) -> Fitted:
+    """The columns with each value in the type of its column.
 
     A column that is there keeps its type, but whole numbers widen to fractions and truth values never do; a new one gets the type of most
     of its values. What does not fit goes as a text into `NAME_text`.
 
     Args:
-        rows: column -> value, of each item.
+        columns: a value or None for each item; an Arrow array of texts, whole numbers, fractions or truth values is taken as it is where
+            its column has that type or is new.
         present: the columns that there are, with their types.
     """
-    types: dict[str, pa.DataType] = {}
-    fitting: list[dict[str, Plain]] = [{} for _ in rows]
-    misfits: list[Misfit] = []
-    columns = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
+    fitting = _Fitting(item_ids, columns, present)
     for name in columns:
-        values = [(n, value) for n, row in enumerate(rows) if (value := row.get(name)) is not None]
-        kind = types[name] = _type_for(name, [value for _, value in values], present.get(name))
-        for n, value in values:
-            converted = _as(value, kind)
-            if converted is not None:
-                fitting[n][name] = converted
-                if kind == pa.string() and not isinstance(value, str) and name not in SET_TYPES:
-                    misfits.append(Misfit(item_id=item_ids[n], column=name, holds=words_for(kind), beside=name))
+        fitting.fit(name)
+    return fitting.result()
+
+
+class _Fitting:
+    """The state of `fitted`: what was converted so far, and the texts that their own column could not hold."""
+
+    def __init__(self, item_ids: Sequence[str], columns: Mapping[str, Values], present: Mapping[str, pa.DataType]) -> None:
+        self._item_ids, self._columns, self._present = item_ids, columns, present
+        self._types: dict[str, pa.DataType] = {}
+        self._arrays: dict[str, pa.Array] = {}
+        self._beside: dict[str, dict[int, str]] = {}  # column -> place -> text
+        self._misfits: list[Misfit] = []
+
+    def fit(self, name: str) -> None:
+        """Converts one column."""
+        values = self._columns[name]
+        if isinstance(values, pa.Array) and values.type == self._present.get(name, values.type) and name not in SET_TYPES:
+            if values.null_count < len(values):
+                self._arrays[name], self._types[name] = values, values.type
+            return
+        plain = values.to_pylist() if isinstance(values, pa.Array) else values
+        some = [value for value in plain if value is not None]
+        if some:
+            kind = self._types[name] = _type_for(name, some, self._present.get(name))
+            self._arrays[name] = pa.array(plain if _all_alike(some, kind) else self._each(name, plain, kind), kind)
+
+    def _each(self, name: str, values: Sequence[Plain | None], kind: pa.DataType) -> list[Plain | None]:
+        """Values of several types, one by one in the column's type; None where one does not fit."""
+        converted = [None if value is None else _as(value, kind) for value in values]
+        for n, value in enumerate(values):
+            if value is None:
                 continue
-            beside = _beside(name, rows[n], {**present, **types})
-            types[beside] = pa.string()
-            fitting[n][beside] = str(_as(value, pa.string()))
-            misfits.append(Misfit(item_id=item_ids[n], column=name, holds=words_for(kind), beside=beside))
-    return Fitted(rows=fitting, types=types, misfits=misfits)
+            beside = name
+            if converted[n] is None:
+                beside = self._place_beside(name, n)
+                self._beside.setdefault(beside, {})[n] = str(_as(value, pa.string()))
+            elif kind != pa.string() or isinstance(value, str) or name in SET_TYPES:
+                continue
+            self._misfits.append(Misfit(item_id=self._item_ids[n], column=name, holds=words_for(kind), beside=beside))
+        return converted
+
+    def _place_beside(self, name: str, place: int) -> str:
+        """The column of texts for what does not fit the column of that name: one that this item has no value of its own for."""
+        beside, types = name + TEXTS, {**self._present, **self._types}
+        while _has_value(self._columns.get(beside), place) or types.get(beside, pa.string()) != pa.string():
+            beside += TEXTS
+        return beside
+
+    def result(self) -> Fitted:
+        """All columns, with the texts that went beside them."""
+        for name, texts in self._beside.items():
+            own = self._arrays[name].to_pylist() if name in self._arrays else [None] * len(self._item_ids)
+            self._arrays[name] = pa.array([texts.get(n, value) for n, value in enumerate(own)], pa.string())
+            self._types[name] = pa.string()
+        return Fitted(columns=self._arrays, types=self._types, misfits=self._misfits)
+
+
+def _all_alike(values: Sequence[Plain], kind: pa.DataType) -> bool:
+    """Whether all are of the column's own type, so that none is to be converted."""
+    kinds = set(map(type, values))
+    return len(kinds) == 1 and _OWN.get(kinds.pop()) == kind
 
 
 def words_for(kind: pa.DataType) -> str:
@@ -174,12 +244,8 @@ def words_for(kind: pa.DataType) -> str:
     return "whole numbers" if pa.types.is_integer(kind) else "texts"
 
 
-def _beside(name: str, row: Mapping[str, Any], types: Mapping[str, pa.DataType]) -> str:
-    """The column of texts for what does not fit the column of that name: one that this item has no value of its own for."""
-    beside = name + TEXTS
-    while beside in row or types.get(beside, pa.string()) != pa.string():
-        beside += TEXTS
-    return beside
+def _has_value(values: Values | None, place: int) -> bool:
+    return values is not None and (bool(values[place].is_valid) if isinstance(values, pa.Array) else values[place] is not None)
 
 
 def _type_for(name: str, values: Sequence[Plain], present: pa.DataType | None) -> pa.DataType:

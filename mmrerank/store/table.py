@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmrerank.errors import DamagedData, InputError
-from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, column_names, fitted, plain_value, renamed
+from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, fitted
 from mmrerank.store.filters import explained, for_engine
 from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
-from mmrerank.texts import clean
+from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ _KNOWN = [
     "document_id",
     "page_number",
 ]
-_WORDS = ("text", "document_id", "reason")  # what readers pass on; ids are looked at before
 
 
 class Table:
@@ -118,6 +117,23 @@ class Table:
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
 
+    def files(self) -> pa.Table:
+        """Of every file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
+        keys = ["file", "file_size", "file_mtime_ns", "file_items", "reader", "state", "encoders"]
+        rows = self._dataset.to_table(columns=[*keys, "seen_ns"])
+        counts = rows.group_by(keys).aggregate([("seen_ns", "min"), ("seen_ns", "count")])
+        return counts.rename_columns([{"seen_ns_min": "seen_ns", "seen_ns_count": "rows"}.get(name, name) for name in counts.column_names])
+
+    def of_file(self, file_id: str, columns: Sequence[str], state: str | None = None) -> pa.Table:
+        """Some columns of the rows of one file, or of those in one state."""
+        among = "" if state is None else f" AND state = {_quoted(state)}"
+        return self._dataset.to_table(columns=list(columns), filter=f"file = {_quoted(file_id)}{among}")
+
+    def remove_files(self, file_ids: Sequence[str]) -> None:
+        """Removes all rows of these files."""
+        for start in range(0, len(file_ids), 1000):
+            self._dataset.delete(f"file IN ({', '.join(map(_quoted, file_ids[start : start + 1000]))})")
+
     def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
 
@@ -130,35 +146,30 @@ class Table:
         """
         if not records:
             return [], []
-        present = {name: self._dataset.schema.field(name).type for name in self.metadata_fields}
-        columns = [column_names(record.metadata, present) for record in records]
-        rows = [
-            {names[str(key)]: plain_value(value) for key, value in r.metadata.items()} for names, r in zip(columns, records, strict=True)
-        ]
-        fields = fitted([record.item_id for record in records], rows, present)
+        return self.write_rows(rows_of(records, self._dataset.schema, self._metadata_types()), with_vectors=with_vectors, new=new)
+
+    def write_rows(self, rows: Rows, *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
+        """As `write`, of rows that are columns already."""
+        fields = fitted(rows.item_ids, rows.metadata, self._metadata_types())
         with self._columns_undone_on_failure():
             self._fit_columns(fields.types)
-            arrow = self._as_arrow(records, fields.rows)
+            arrow = self.as_arrow(rows, fields.columns)
             if not with_vectors:
                 arrow = arrow.select([n for n in arrow.column_names if n != "encoders" and not n.startswith((PREFIX, TOKENS))])
             if new:
-                self._dataset = lance.write_dataset(arrow, str(self.path), mode="append")
+                self._dataset = lance.write_dataset(arrow, str(self.path), mode="append", max_rows_per_file=ROWS_A_FILE)
             else:
                 self._merge(arrow, insert=with_vectors)
-        changes = {change.field: change for names in columns for change in renamed(names)}
-        return list(changes.values()), fields.misfits
+        return list(rows.renamed), fields.misfits
 
-    def _as_arrow(self, records: Sequence[Record], metadata: Sequence[Mapping[str, Any]]) -> pa.Table:
+    def _metadata_types(self) -> dict[str, pa.DataType]:
+        return {name: self._dataset.schema.field(name).type for name in self.metadata_fields}
+
+    def as_arrow(self, rows: Rows, metadata: Mapping[str, pa.Array]) -> pa.Table:
         """The rows as the table has its columns now."""
         schema = self._dataset.schema
-        columns = [_fixed_column(records, name) for name in FIXED.names]
-        for name in schema.names[len(FIXED) :]:
-            if name.startswith(PREFIX):
-                columns.append(_vector_column([r.descriptors.get(name[len(PREFIX) :]) for r in records], schema.field(name).type))
-            elif name.startswith(TOKENS):
-                columns.append(_token_column([r.tokens.get(name[len(TOKENS) :]) for r in records]))
-            else:
-                columns.append(pa.array([row.get(name) for row in metadata], schema.field(name).type))
+        known = {**metadata, **rows.vectors, **rows.fixed}
+        columns = [known[name] if name in known else pa.nulls(len(rows), schema.field(name).type) for name in schema.names]
         return pa.Table.from_arrays(columns, schema=schema)
 
     @contextmanager
@@ -204,9 +215,9 @@ class Table:
         for name, values in updates.items():
             kind = schema.field(name).type
             if name.startswith(TOKENS):
-                columns[name] = _token_column(values)
+                columns[name] = token_column(values)
             else:
-                columns[name] = _vector_column(values, kind) if name.startswith(PREFIX) else pa.array(values, kind)
+                columns[name] = vector_column(values, kind) if name.startswith(PREFIX) else pa.array(values, kind)
         self._merge(pa.table(columns), insert=False)
 
     def remove(self, item_ids: Sequence[str]) -> None:
@@ -463,29 +474,6 @@ def _is_readable(name: str) -> bool:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _fixed_column(records: Sequence[Record], name: str) -> pa.Array:
-    if name == "encoders":
-        return pa.array([",".join(sorted(r.descriptors)) for r in records], pa.string())
-    values = [getattr(record, name) for record in records]
-    if name in _WORDS:
-        values = [value if value is None else clean(value) for value in values]
-    return pa.array(values, FIXED.field(name).type)
-
-
-def _vector_column(rows: Sequence[Array | None], kind: pa.DataType) -> pa.Array:
-    width = kind.list_size
-    flat = np.concatenate([np.zeros(width, np.float32) if row is None else row for row in rows]).astype(np.float32, copy=False)
-    absent = pa.array([row is None for row in rows])
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), width, mask=absent)
-
-
-def _token_column(items: Sequence[Array | None]) -> pa.Array:
-    flat = [np.empty(0, np.float16) if tokens is None else tokens.astype(np.float16).ravel() for tokens in items]
-    ends = np.cumsum([0, *(len(values) for values in flat)], dtype=np.int32)
-    absent = pa.array([tokens is None for tokens in items])
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(flat)), mask=absent)
 
 
 def _matrix(column: pa.ChunkedArray) -> Array:

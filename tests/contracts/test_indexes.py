@@ -18,10 +18,18 @@ OVER_ROWS = [name for name in NAMES if OVER[name] == "rows"]
 ROWS, IDS = structured(60, 8, seed=1), shuffled_ids(60, seed=1)
 
 
+def there_or_skip(name: str) -> None:
+    """Skips where the library of an index is no part of the installation."""
+    library = {"milvus_index": "milvus_lite"}.get(name)
+    if library is not None:
+        pytest.importorskip(library, reason=f"{library} is not installed: pip install 'mmrerank[milvus]'")
+
+
 class TestRowIndex(RowIndexContract):
     @pytest.fixture(autouse=True, params=OVER_ROWS)
     def _named(self, request: pytest.FixtureRequest) -> None:
         self.part = request.param
+        there_or_skip(request.param)
 
     def test_its_tiny_has_the_default_options(self) -> None:
         assert self.options() == self.module.Options()
@@ -43,6 +51,7 @@ def test_there_are_indexes_to_check() -> None:
 
 @pytest.fixture(params=OVER_ROWS)
 def full(request: pytest.FixtureRequest) -> Any:
+    there_or_skip(request.param)
     index = parts.module(request.param, station="index").tiny()
     index.add(IDS, ROWS)
     return index

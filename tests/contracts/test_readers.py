@@ -105,6 +105,13 @@ def _delimited(path: Path) -> None:
         writer.writerows(TEXT_ROWS)
 
 
+def _vectors(path: Path) -> None:
+    """Rows, one of which shows a picture, and the table that describes them."""
+    np.save(path, np.eye(2, 8, dtype=np.float16))
+    (path.parent / "a.png").write_bytes(_picture_bytes("PNG"))
+    pq.write_table(pa.table({"image_path": ["a.png", None], "caption": ["words", "words only"]}), path.with_suffix(".parquet"))
+
+
 def _text(path: Path) -> None:
     words = {".html": "<h1>Tides</h1><p>words</p>", ".eml": "Subject: Tides\n\nwords\n"}
     path.write_text(words.get(path.suffix, "# Tides\n\nwords\n"))
@@ -151,6 +158,7 @@ SAMPLES = {  # suffix -> writes a sound file with at least one picture, where it
     ".pdf": _pdf,
     **dict.fromkeys([".tar", ".tar.gz", ".tgz"], _shard),
     ".parquet": _parquet,
+    ".npy": _vectors,
     **dict.fromkeys([".jsonl", ".ndjson"], _json_lines),
     **dict.fromkeys([".csv", ".tsv"], _delimited),
 }
