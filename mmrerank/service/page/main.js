@@ -149,18 +149,20 @@ function draw() {
   show(byId("results"), true);
 }
 
-// A button to see what comes after the hits, where there may be more.
+// A button to see what comes after the hits, where there may be more; at the most that the service shows, words that say so.
 function more(hits) {
   const { state } = shown;
-  const most = form.held().most;
-  if (hits.length < state.k || state.k >= most) return [];
+  const { most, items } = form.held();
+  if (hits.length < state.k || hits.length >= items) return [];
+  if (state.k >= most) return [h("p", { class: "more" }, `These are the first ${most.toLocaleString("en")}. Say more of what you look for to see others.`)];
+  const k = Math.min(2 * state.k, most);
   const next = async () => {
-    const wider = { ...state, k: Math.min(2 * state.k, most) };
-    form.write({ ...form.read(), k: wider.k });
+    const wider = { ...state, k };
+    form.write({ ...form.read(), k });
     await run(wider);
     document.querySelectorAll("#results .card .open")[hits.length]?.focus(); // where one left off
   };
-  return [h("p", { class: "more" }, h("button", { type: "button", id: "more", on: { click: next } }, "Show more"))];
+  return [h("p", { class: "more" }, h("button", { type: "button", id: "more", on: { click: next } }, `Show ${(k - state.k).toLocaleString("en")} more`))];
 }
 
 // What the stages note, folded away: it is about how the results were made.
