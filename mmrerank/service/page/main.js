@@ -54,7 +54,7 @@ async function run(state, { push = true, fresh = true } = {}) {
   } catch (error) {
     if (running !== abort) return; // a newer search took over
     if (error.name === "AbortError") cancelled();
-    else failed(error, () => run(state, { push: false }));
+    else failed(error, () => run(state, { push: false }).then(refocus));
   } finally {
     if (running === abort) {
       running = null;
@@ -209,8 +209,15 @@ function told(stage) {
 function alike(hit) {
   const nothing = Object.fromEntries(PICTURES.map((kind) => [kind, []]));
   form.write({ ...shown.state, ...nothing, wanted: [{ id: hit.id }], text: "" });
-  run(form.read());
+  run(form.read()).then(refocus);
   scrollTo({ top: 0 });
+}
+
+// What was pressed may be gone, and the focus with it: it goes to the first result, or to what is asked.
+function refocus() {
+  if (document.activeElement !== document.body && document.activeElement.checkVisibility()) return;
+  const first = document.querySelector("#results:not([hidden]) button, #answer:not([hidden]) button") ?? byId("text");
+  first.focus({ preventScroll: true });
 }
 
 function mark(kind, hit) {
@@ -280,11 +287,15 @@ byId("search").addEventListener("submit", (event) => {
 });
 byId("collection").addEventListener("change", () => run({ ...form.read(), text: "" }));
 byId("modes").addEventListener("change", () => shown || begin());
-byId("cancel").addEventListener("click", () => running?.abort());
-byId("refine").addEventListener("click", () => run(form.read()));
+byId("cancel").addEventListener("click", () => {
+  running?.abort();
+  byId("text").focus();
+});
+byId("refine").addEventListener("click", () => run(form.read()).then(refocus));
 byId("unmark").addEventListener("click", () => {
   form.write({ ...form.read(), wanted: shown.state.wanted, unwanted: shown.state.unwanted });
   drawMarks();
+  refocus();
 });
 byId("keys").addEventListener("click", () => byId("help").showModal());
 byId("views").addEventListener("change", (event) => {
