@@ -27,6 +27,57 @@ WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
 """
+CONTRASTS = """
+() => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (colour) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((part) => part / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgba(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const opacity = (element) => {
+    let all = 1;
+    for (let at = element; at; at = at.parentElement) all *= Number(getComputedStyle(at).opacity);
+    return all;
+  };
+  const contrast = (element, colour) => {
+    const under = ground(element);
+    const [r, g, b, a] = rgba(colour);
+    const share = (a / 255) * opacity(element);
+    const seen = [r, g, b].map((part, n) => share * part + (1 - share) * under[n]);
+    const [high, low] = [light(seen), light(under)].sort((x, y) => y - x);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const hides = ":disabled, .hidden-text, option";  // what is off needs no contrast; options are drawn by the system
+  const sees = (element) => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !element.closest(hides);
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const words = walker.currentNode.textContent.trim();
+    if (words && sees(element)) found.push([words, contrast(element, getComputedStyle(element).color)]);
+  }
+  for (const field of document.querySelectorAll("input, select")) {
+    const words = field.value || field.placeholder;
+    if (!words || Number(getComputedStyle(field).opacity) === 0 || !sees(field)) continue;
+    found.push([words, contrast(field, getComputedStyle(field, field.value ? null : "::placeholder").color)]);
+  }
+  return found;
+}
+"""
+LEAST_CONTRAST = 4.5  # of text, WCAG 2.2, 1.4.3
 
 
 def some_emoji(folder: Path) -> Path:
@@ -114,3 +165,10 @@ def watched(browser: Any, *, complains: str = "", **options: Any) -> Iterator[An
         assert hosts == {"127.0.0.1"}
     finally:
         context.close()
+
+
+def faint(page: Any) -> list[tuple[str, float]]:
+    """The words in sight that do not stand out from their ground, each with its contrast; AssertionError where there are hardly any."""
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 8
+    return [(words, round(value, 2)) for words, value in contrasts if value < LEAST_CONTRAST]

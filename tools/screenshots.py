@@ -33,8 +33,10 @@ from mmrerank.service.settings import Settings
 DESK, PHONE = (1240, 760), (390, 844)
 COLOURS, MOST_BYTES = (256, 192, 128, 96), 145_000
 PICTURES_ARE_THERE = """
-() => [...document.images].filter((one) => one.checkVisibility() && one.getBoundingClientRect().top < innerHeight)
-  .every((one) => one.complete)
+() => [...document.images].filter((one) => {
+  const box = one.getBoundingClientRect();
+  return one.checkVisibility() && box.top < innerHeight && box.bottom > 0;  // one that was scrolled past may never come
+}).every((one) => one.complete)
 """
 SLOW_MS = 2500  # of a search that goes on
 PATIENCE_MS = 180_000  # the embedded model on a busy machine

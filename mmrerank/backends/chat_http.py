@@ -33,7 +33,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -49,6 +49,7 @@ from mmrerank.parts import printed, runtime_option
 from mmrerank.types import ChoiceScores, Cost, Decoding, Generated, Prompt
 from mmrerank.wire.retries import RequestRefused, RetryPolicy, post, post_lines
 from mmrerank.wire.servers import address, client_of
+from mmrerank.wire.side_by_side import close, replies_of_each
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class ChatHttp:
         self._probing = threading.Lock()
         self._verdict: tuple[bool | None] | None = None  # whether the server goes on with answers begun, once it was tried
         self._retry_policy = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
-        self.close = weakref.finalize(self, _close, self._client, self._pool)
+        self.close = weakref.finalize(self, close, self._client, self._pool)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An answer per prompt; one that a content filter kept back is empty and `refused`.
@@ -94,7 +95,7 @@ class ChatHttp:
             BackendError: the server cannot be reached, or refuses.
         """
         decoding = decoding or Decoding()
-        return self._each(partial(self._generated, decoding=decoding), prompts)
+        return replies_of_each(self._pool, partial(self._generated, decoding=decoding), prompts)
 
     def stream(self, prompt: Prompt, decoding: Decoding | None, on_text: Callable[[str], None]) -> Generated:
         """The answer to one prompt, whose text `on_text` gets as it comes; in one piece where a stop string has to be looked for,
@@ -132,7 +133,7 @@ class ChatHttp:
         """
         if not choices or any(not choice.strip(wire.MARKERS) for choice in choices):
             raise InputError(f"a choice needs at least one letter; got {list(choices)}")
-        rows_and_costs = self._each(partial(self._choice_row, choices=choices), prompts)
+        rows_and_costs = replies_of_each(self._pool, partial(self._choice_row, choices=choices), prompts)
         rows = np.array([row for row, _ in rows_and_costs], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=sum((cost for _, cost in rows_and_costs), Cost()))
 
@@ -140,19 +141,6 @@ class ChatHttp:
         return f"<{self.name}>"
 
     # ------------------------------------------------------------------
-
-    def _each(self, ask: Callable[[Prompt, threading.Event], T], prompts: Sequence[Prompt]) -> list[T]:
-        """What `ask` says to each prompt, in their order. The first failure ends the rest: no further request, no further wait."""
-        cancellation = threading.Event()
-        futures = [self._pool.submit(ask, prompt, cancellation) for prompt in prompts]
-        try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failure = next((future for future in futures if future in finished and future.exception() is not None), None)
-            return [future.result() for future in ([failure] if failure else futures)]
-        finally:
-            cancellation.set()
-            for future in futures:
-                future.cancel()
 
     def _generated(self, prompt: Prompt, cancellation: threading.Event, *, decoding: Decoding) -> Generated:
         start = time.perf_counter()
@@ -243,11 +231,6 @@ def _hint(refusal: RequestRefused, url: str) -> str:
     if refusal.status in (400, 422) and "logprob" in message:
         return f"Some servers allow fewer: chat_http/URL#MODEL(top_logprobs=5). {_NO_LOGPROBS}"
     return "The server stayed overloaded or failing through all retries." if refusal.retryable else ""
-
-
-def _close(client: httpx.Client, pool: ThreadPoolExecutor) -> None:
-    pool.shutdown(wait=False, cancel_futures=True)
-    client.close()
 
 
 def build(options: Options, api_key: str | None = None) -> ChatHttp:

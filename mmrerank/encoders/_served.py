@@ -13,7 +13,7 @@ import dataclasses
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,11 +21,12 @@ import httpx
 import numpy as np
 
 from mmrerank.encoders._fused_values import plain
-from mmrerank.errors import BackendError
+from mmrerank.errors import BackendError, InputError
 from mmrerank.types import Array, EncodedPart
 from mmrerank.wire.data_uris import data_uri
 from mmrerank.wire.retries import RequestRefused, RetryPolicy, post
 from mmrerank.wire.servers import address, client_of
+from mmrerank.wire.side_by_side import close, replies_of_each
 
 Messages: TypeAlias = list[dict[str, Any]]
 EMBEDDINGS, POOLING = "/embeddings", "/pooling"
@@ -46,6 +47,18 @@ class ServerOptions:
     def of(cls, options: Any) -> ServerOptions:
         """Those among the options of a part."""
         return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
+
+
+def opened(options: Any, part: str, api_key: str | None, transport: httpx.BaseTransport | None) -> tuple[EmbeddingServer, Any]:
+    """The server that the options of a part name, and the options with its name as it is printed.
+
+    Raises:
+        InputError: they say what only a checkpoint on this machine takes.
+    """
+    if options.revision is not None or options.remote_code:
+        raise InputError("revision and remote_code are for checkpoints on this machine; a server has loaded its own")
+    server = EmbeddingServer(options.checkpoint, ServerOptions.of(options), part=part, api_key=api_key, transport=transport)
+    return server, dataclasses.replace(options, checkpoint=server.name)
 
 
 def is_server(checkpoint: str) -> bool:
@@ -80,7 +93,7 @@ class EmbeddingServer:
         self._client = client_of(self.base, self._key, timeout_s=options.timeout_s, connections=options.concurrency, transport=transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix=part)
         self._policy = RetryPolicy(retries=options.retries, backoff_s=options.backoff_s)
-        self.close = weakref.finalize(self, _close, self._client, self._pool)
+        self.close = weakref.finalize(self, close, self._client, self._pool)
 
     @property
     def name(self) -> str:
@@ -101,23 +114,14 @@ class EmbeddingServer:
         return self._each(url, {"task": "token_embed"}, lambda reply: _array(_only(reply)["data"], axes=2), values)
 
     def _each(self, url: str, fields: Mapping[str, Any], read: Callable[[Any], Array], values: Sequence[Messages]) -> list[Array]:
-        """What the server makes of each value. The first failure ends the rest: no further request, no further wait."""
-        cancellation = threading.Event()
+        """What the server makes of each value."""
 
-        def ask(messages: Messages) -> Array:
+        def ask(messages: Messages, cancellation: threading.Event) -> Array:
             more = {"add_generation_prompt": True} if self._options.generation_prompt else {}
             body = {"model": self.model, "messages": messages, "encoding_format": "float", **fields, **more}
             return self._read(url, self._reply(url, body, cancellation), read)
 
-        futures = [self._pool.submit(ask, messages) for messages in values]
-        try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failure = next((future for future in futures if future in finished and future.exception() is not None), None)
-            return [future.result() for future in ([failure] if failure else futures)]
-        finally:
-            cancellation.set()
-            for future in futures:
-                future.cancel()
+        return replies_of_each(self._pool, ask, values)
 
     def _reply(self, url: str, body: Mapping[str, Any], cancellation: threading.Event) -> Any:
         try:
@@ -151,8 +155,3 @@ def _array(numbers: Any, *, axes: int) -> Array:
     if array.ndim != axes or array.size == 0 or not np.isfinite(array).all():
         raise ValueError(f"expected {axes} axes of finite numbers; got shape {array.shape}")
     return array
-
-
-def _close(client: httpx.Client, pool: ThreadPoolExecutor) -> None:
-    pool.shutdown(wait=False, cancel_futures=True)
-    client.close()

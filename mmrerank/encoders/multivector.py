@@ -26,7 +26,6 @@ Source: Faysse et al. 2024, "ColPali: Efficient Document Retrieval with Vision L
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import threading
 from collections import defaultdict
@@ -47,7 +46,7 @@ from mmrerank.encoders import _torch
 from mmrerank.encoders._checkpoints import FILES, MODULES, fetches, folder_of, json_of
 from mmrerank.encoders._multivector_models import PART, LibraryModel, ServedTokens, Sided, is_multi_vector_folder
 from mmrerank.encoders._multivector_tiny import save_tiny
-from mmrerank.encoders._served import EmbeddingServer, ServerOptions, is_server
+from mmrerank.encoders._served import is_server, opened
 from mmrerank.encoders._token_pooling import pooled_to
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import printed, runtime_option
@@ -249,12 +248,9 @@ def served(options: Options, api_key: str | None = None, *, transport: httpx.Bas
     Raises:
         BackendError: it cannot be reached, or gives no vectors.
     """
-    if options.revision is not None or options.remote_code:
-        raise InputError("revision and remote_code are for checkpoints on this machine; a server has loaded its own")
-    server = EmbeddingServer(options.checkpoint, ServerOptions.of(options), part=PART, api_key=api_key, transport=transport)
-    name = printed(PART, dataclasses.replace(options, checkpoint=server.name), argument=True)
-    batch_size = max(options.batch_size, options.concurrency)
-    return Sided(name, ServedTokens(server, _instructions(options)), budget=options.budget, batch_size=batch_size)
+    server, named = opened(options, PART, api_key, transport)
+    model, batch_size = ServedTokens(server, _instructions(options)), max(options.batch_size, options.concurrency)
+    return Sided(printed(PART, named, argument=True), model, budget=options.budget, batch_size=batch_size)
 
 
 def _instructions(options: Options) -> dict[bool, str | None]:

@@ -24,7 +24,6 @@ Qwen3-VL-Embedding is that of its own files.  Cost per query: one pass through t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -40,7 +39,7 @@ from pydantic import Field
 from mmrerank.encoders import _torch
 from mmrerank.encoders._checkpoints import fetches, folder_of
 from mmrerank.encoders._fused_values import Kind, as_sentence, kind_of, parts_of, sized
-from mmrerank.encoders._served import EmbeddingServer, ServerOptions, is_server
+from mmrerank.encoders._served import is_server, opened
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.types import Array, Download, EncodedPart, Modality
@@ -217,10 +216,7 @@ def served(options: Options, api_key: str | None = None, *, transport: httpx.Bas
     """
     from mmrerank.encoders._universal_served import ServedModel
 
-    if options.revision is not None or options.remote_code:
-        raise InputError("revision and remote_code are for checkpoints on this machine; a server has loaded its own")
-    server = EmbeddingServer(options.checkpoint, ServerOptions.of(options), part=PART, api_key=api_key, transport=transport)
-    named = dataclasses.replace(options, checkpoint=server.name)
+    server, named = opened(options, PART, api_key, transport)
     return Universal(named, ServedModel(server), max(options.batch_size, options.concurrency))
 
 

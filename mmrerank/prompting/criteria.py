@@ -127,6 +127,19 @@ def best_sum(criteria: Sequence[Criterion]) -> float:
     return MOST_RELEVANT + HIGHEST * sum(criterion.weight for criterion in criteria)
 
 
+def composite(grades: Mapping[str, float], criteria: Sequence[Criterion], minimum: float) -> float:
+    """F of one candidate; its relevance alone where that is below the minimum. Grades are brought into their scales.
+
+    >>> five = [Criterion(name=name, weight=0.5, low="-", high="+") for name in "abcde"]
+    >>> composite({"relevance": 6, "a": 4, "b": 2, "c": 5, "d": 3, "e": 0}, five, 3), composite({"relevance": 2, "a": 5}, five, 3)
+    (13.0, 2.0)
+    """
+    relevant = float(min(max(grades[RELEVANCE], 0), MOST_RELEVANT))
+    if relevant < minimum:
+        return relevant
+    return relevant + sum(c.weight * min(max(grades.get(c.name, 0), 0), HIGHEST) for c in criteria)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradeReading:
     """What an answer says of each document, by position from 0."""

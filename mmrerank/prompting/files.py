@@ -15,14 +15,15 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from mmrerank.errors import FormatError, UnknownName
 from mmrerank.text_files import read_toml
 
 SHIPPED = Path(__file__).parent / "prompts"
+PromptLayout: TypeAlias = Literal["candidate_first", "question_first"]  # what of the two a model reads first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class PromptedPart(Protocol):
     """A part whose results hang on the words of a prompt."""
 
     prompt: PromptText
+
+
+def laid_out(prompt: PromptText, layout: PromptLayout) -> PromptText:
+    """The prompt as what a result says of it: what was fitted with one layout is refused for the other."""
+    return prompt if layout == "candidate_first" else replace(prompt, digest=f"{prompt.digest}+{layout}")
 
 
 def read_prompt(source: str, needed: Mapping[str, Set[str]]) -> PromptText:

@@ -40,8 +40,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from mmrerank.errors import FormatError, UnknownName
-from mmrerank.prompting.files import PromptText
+from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.prompting.files import PromptLayout, PromptText
 from mmrerank.protocols import Backend, CheckpointBackend, front_to_back
 from mmrerank.text_files import parse_json, read_toml, write_text
 from mmrerank.types import Markup, Message, Part, Prompt
@@ -304,6 +304,40 @@ def _with_default_prompt(recipe: Recipe, checkpoint: CheckpointBackend) -> Recip
         return recipe
     left = tuple(name for name in recipe.trained if name != "instructions")
     return replace(recipe, instructions={**recipe.instructions, "search": sentence}, trained=left)
+
+
+def rearranged(recipe: Recipe, layout: PromptLayout) -> Recipe:
+    """The recipe with the parts that show the document in front of those of the query and the instruction, or behind them.
+
+    Raises:
+        InputError: the layout is one that checkpoints were trained on, or its parts cannot be told apart.
+
+    >>> rearranged(read_recipe("yes_no"), "question_first").layout.turns[0].parts[0]
+    'Search:\\n{query}\\n\\n'
+    """
+    if recipe.checkpoints:
+        hint = f"Leave the layout out, or write a file of your own with base = {recipe.name!r}."
+        raise InputError(f"the recipe {recipe.name!r} has the layout that its checkpoints were trained on", hint=hint)
+    turns = tuple(replace(turn, parts=_rearranged(turn.parts, layout)) for turn in recipe.layout.turns)
+    if all(_shows(turn.parts, "query") + _shows(turn.parts, "document") < 2 for turn in turns):
+        raise InputError(f"no turn of the recipe {recipe.name!r} shows both query and document, so that none can be rearranged")
+    return replace(recipe, layout=replace(recipe.layout, turns=turns))
+
+
+def _rearranged(parts: Sequence[str], layout: PromptLayout) -> tuple[str, ...]:
+    """The parts of a turn; one that shows neither side stays where it is, before or behind both."""
+    asks = [part for part in parts if _shows([part], "query", "instruction")]
+    shows = [part for part in parts if _shows([part], "document")]
+    if not asks or not shows or set(asks) & set(shows):
+        return tuple(parts)
+    places = [n for n, part in enumerate(parts) if part in asks or part in shows]
+    order = iter([*shows, *asks] if layout == "candidate_first" else [*asks, *shows])
+    return tuple(next(order) if n in places else part for n, part in enumerate(parts))
+
+
+def _shows(parts: Sequence[str], *sides: str) -> bool:
+    """Whether parts have placeholders of one of these."""
+    return any(name.partition("_")[0] in sides for part in parts for name in _placeholders(part))
 
 
 def in_our_words(recipe: Recipe) -> str:

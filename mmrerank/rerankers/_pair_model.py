@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from mmrerank.errors import BackendError, FormatError, InputError, MissingExtra
 from mmrerank.rerankers._cross_encoder import Side
+from mmrerank.rerankers._rankings import some_of
 
 DTYPES: dict[str, Any] = {"auto": "auto", "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 HEADS = re.compile(r"score|classifier|head|proj")  # in the names of weights that make a score
@@ -157,10 +158,9 @@ def _check_complete(model: PreTrainedModel, folder: Path | None, *, remote_code:
         keys = [key for key in sorted(map(str, report.get(kind) or ())) if kind != "unexpected_keys" or HEADS.search(key)]
         keys = [key for key in keys if not any(name.endswith(key) for name in elsewhere) and not key.startswith("pooler.")]
         if keys:
-            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             what = "its head is lost, or was never trained" if kind != "unexpected_keys" else "its head is one that is not read so"
             raise FormatError(
-                f"{kind.replace('_', ' ')} in the weights: {', '.join(keys[:3])}{more}; {what}", path=folder or "", hint=BY_RECIPE
+                f"{kind.replace('_', ' ')} in the weights: {some_of(keys, most=3)}; {what}", path=folder or "", hint=BY_RECIPE
             )
 
 

@@ -43,6 +43,16 @@ def obstacle_notes(candidates: Sequence[Candidate], obstacles: Mapping[int, str]
     return [f"{candidates[position].item.item_id}: {reason}" for position, reason in reasons.items()], reasons
 
 
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of several names, and how many more there are.
+
+    >>> some_of(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def with_messages(ranking: Ranking, messages: Iterable[str]) -> Ranking:
     """The ranking with more to say."""
     return replace(ranking, notes=replace(ranking.notes, messages=(*ranking.notes.messages, *messages)))

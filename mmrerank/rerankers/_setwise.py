@@ -6,7 +6,8 @@
 Either orders the first `top` candidates; the others follow as they came. Where an answer cannot be read, or does not come in time, the
 candidate that the first stage put highest wins ("first_stage"), so that a model that never answers changes nothing; or the one on top
 of the tree or at the head of the window ("released"), as in the code of Rank-R1, where such a model promotes the tail.
-Every comparison moves the sort forward whatever it says, so that contradictions and ties end it as well.
+Every comparison moves the sort forward whatever it says, so that contradictions and ties end it as well. The explanation of a candidate
+has the comparisons that it was in, and who won them.
 
 Used like this, with anything that chooses:
 
@@ -31,7 +32,7 @@ from mmrerank.errors import InputError
 from mmrerank.prompting.items import gather
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import announce, attempt, obstacle_notes, unscored
-from mmrerank.types import Candidate, Cost, Item, Query, Ranking, Status
+from mmrerank.types import Candidate, Cost, Explanation, Item, Query, Ranking, Status
 
 T = TypeVar("T")
 Sort: TypeAlias = Literal["heap", "bubble"]
@@ -86,7 +87,8 @@ def setwise(
     if obstacles and len(exhibits) < 2:  # nothing can be compared, so nothing was done
         return unscored(query, candidates, range(len(candidates)), status="fallback", messages=messages, reasons=reasons, cost=Cost())
     announce(backend, most_comparisons(len(exhibits), children, top, sort))
-    referee = _Referee(exhibits, choose, unread, random.Random(f"{seed}/{query.query_id}") if shuffle else None)
+    chance = random.Random(f"{seed}/{query.query_id}") if shuffle else None
+    referee = _Referee(exhibits, choose, unread, chance, [candidate.item.item_id for candidate in candidates])
     head = SORTS[sort](list(exhibits), referee.best, children, top)
     order = [*head, *(n for n in exhibits if n not in set(head)), *obstacles]
     return unscored(
@@ -97,6 +99,7 @@ def setwise(
         messages=[*messages, referee.message],
         reasons=referee.reasons | reasons,
         cost=referee.cost,
+        explanations={n: Explanation(steps=tuple(lines)) for n, lines in referee.steps.items()},
     )
 
 
@@ -104,11 +107,17 @@ class _Referee(Generic[T]):
     """Asks which of some candidates is best, and remembers what came of it."""
 
     def __init__(
-        self, exhibits: dict[int, T], choose: Callable[[Sequence[T]], Choice], unread: Unread, chance: random.Random | None
+        self,
+        exhibits: dict[int, T],
+        choose: Callable[[Sequence[T]], Choice],
+        unread: Unread,
+        chance: random.Random | None,
+        names: Sequence[str],
     ) -> None:
         self.reasons: dict[int, str] = {}
+        self.steps: dict[int, list[str]] = {}
         self.cost = Cost()
-        self._exhibits, self._choose, self._unread, self._chance = exhibits, choose, unread, chance
+        self._exhibits, self._choose, self._unread, self._chance, self._names = exhibits, choose, unread, chance, names
         self._comparisons, self._failures = 0, list[str]()
 
     def best(self, positions: Sequence[int]) -> int:
@@ -121,11 +130,20 @@ class _Referee(Generic[T]):
         self.cost += Cost() if choice is None else choice.cost
         if choice is None or choice.best is None or not 0 <= choice.best < len(places):
             self._failures.append(why or "no choice in the answer")
-            return positions.index(min(positions)) if self._unread == "first_stage" else 0
+            place = positions.index(min(positions)) if self._unread == "first_stage" else 0
+            self._note(positions, place, " without an answer")
+            return place
         place = places[choice.best]
         if choice.reason:
             self.reasons[positions[place]] = choice.reason
+        self._note(positions, place)
         return place
+
+    def _note(self, positions: Sequence[int], winner: int, how: str = "") -> None:
+        """What the comparison was for each of its candidates."""
+        for place, position in enumerate(positions):
+            result = f"best of {len(positions)}" if place == winner else f"behind {self._names[positions[winner]]}"
+            self.steps.setdefault(position, []).append(f"comparison {self._comparisons}: {result}{how}")
 
     @property
     def message(self) -> str:

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mmrerank.parts import printed
+from mmrerank.prompting.files import PromptLayout
 from mmrerank.prompting.items import ModalityChoice
-from mmrerank.prompting.recipes import read_recipe
+from mmrerank.prompting.recipes import read_recipe, rearranged
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._judging import Asking, Judge
 from mmrerank.testing.fakes import FakeBackend
@@ -39,6 +40,9 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 class Options:
     recipe: str = "yes_no"  # a shipped one, or the path of a TOML file
     instruction: str = ""  # the task in a sentence; the recipe's where it is empty
+    layout: PromptLayout | Literal["recipe"] = (
+        "recipe"  # whether candidate or question stands first; of trained checkpoints as they were trained
+    )
     task: str = "auto"  # which of the recipe's instructions; by what the query has
     modality: ModalityChoice = "both"  # what of a candidate the model sees; recipes over texts see no picture
     words: Annotated[int, Field(ge=1)] = 400  # of each text, before tokens are counted
@@ -56,6 +60,8 @@ class RecipeJudge:
         self.name = printed("judge", options)
         self.backend = backend
         recipe = read_recipe(options.recipe)
+        if options.layout != "recipe":
+            recipe = rearranged(recipe, options.layout)
         if options.prompt_tokens:
             recipe = replace(recipe, limits=replace(recipe.limits, tokens=options.prompt_tokens))
         asking = Asking(

@@ -11,7 +11,8 @@ An excluded text takes away what the candidate adds to its likelihood over the b
 nothing. Excluded pictures have no words whose likelihood could be measured; a query without a text has none either, and is refused.
 
 Source: Ponte & Croft 1998 (query likelihood), Sachan et al. 2022 (UPR, arXiv 2204.07496): the mean log-probability of the question
-given the passage, zero-shot. Ours: the wording, pictures, changes, exclusions, the score.
+given the passage, zero-shot. Ours: the wording, pictures, changes, exclusions, the score, and the request in front of the candidate
+(`layout=question_first`), which all candidates then share; the query is what is written, and so is last in both.
 
 Cost per query: one forward pass a candidate, batched, and with exclusions one more; no text is generated.
 """
@@ -28,7 +29,7 @@ from pydantic import Field
 
 from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.files import PromptLayout, laid_out, read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, Way, open_within
 from mmrerank.protocols import Backend, CuttingBackend, front_to_back
 from mmrerank.rerankers._pointwise import Scores, pointwise
@@ -57,6 +58,7 @@ NO_PICTURES_EXCLUDED = "excluded pictures are not looked at: they have no words 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     task: Literal["question", "caption"] = "question"  # what the query's text is, and so what the model is asked to write
+    layout: PromptLayout = "candidate_first"  # whether the candidate or the request stands first; behind both comes the query
     modality: ModalityChoice = "both"  # what of a candidate the model sees; "both" is its picture with its text as the caption
     prompt: str = "query_likelihood"
     max_pixels: int = MAX_PIXELS  # of each picture
@@ -71,7 +73,7 @@ class QueryLikelihood:
 
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("query_likelihood", options)
-        self.prompt = read_prompt(options.prompt, PIECES)
+        self.prompt = laid_out(read_prompt(options.prompt, PIECES), options.layout)
         self.backend = backend
         self._options = options
 
@@ -137,8 +139,12 @@ class QueryLikelihood:
         text = self.prompt
         pictures: list[Part] = [*reference, *exhibit.pictures]
         content = [text.fill("passage" if exhibit.way == "text" else "caption", text=exhibit.text)] if exhibit.text else []
-        words = "".join([*content, text.pieces[self._request(exhibit.way, changed=bool(reference))]])
-        return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + words)),)
+        request = text.pieces[self._request(exhibit.way, changed=bool(reference))]
+        if self._options.layout == "question_first":
+            words = "".join(content).rstrip()
+            ends = request + "\n\n" * bool(pictures or words), "\n" * bool(pictures and words) + words
+            return (Message(role="user", parts=(ends[0], *pictures, ends[1])),)
+        return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join([*content, request]))),)
 
     def _request(self, way: Way, *, changed: bool) -> str:
         """The piece that asks for what the query is."""

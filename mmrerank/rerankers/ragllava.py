@@ -5,7 +5,8 @@
 Source: RagLLaVA / RagVL (arXiv 2407.21439, code IDEA-FinAI/RagLLaVA at d31de67). Read there: the score, the order of picture,
 caption and question, the two labels, keep-then-threshold. Second-hand: the natural threshold 0.5 and the adaptive one. Ours:
 the sentences of the prompt, candidates in batches, composed queries, exclusions, captions cut to `caption_words` and the text of
-pages to `page_words`.
+pages to `page_words`, and the question in front (`layout=question_first`), which the candidates of a query then share: a model that
+was tuned with the picture in front may judge otherwise.
 
 Cost per query: one forward pass a candidate, batched; no text is generated.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.files import read_prompt
+from mmrerank.prompting.files import PromptLayout, laid_out, read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, open_within
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._pointwise import Scores, log_odds, pointwise, sigmoid
@@ -48,6 +49,7 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 @dataclass(frozen=True, kw_only=True)
 class Options:
     task: Literal["question", "caption"] = "question"  # what the query's text is: a question, or a caption to be matched
+    layout: PromptLayout = "candidate_first"  # what the model reads first: kept for other queries, or shared by the candidates
     modality: ModalityChoice = "both"  # what of a candidate the model sees; "both" is with captions, "image" without
     threshold: float | str = 0.0  # eta; a path is a fitted one; 0 keeps everything
     prompt: str = "ragllava"
@@ -67,7 +69,7 @@ class RagLLaVA:
 
     def __init__(self, options: Options, backend: Backend) -> None:
         self.name = printed("ragllava", options)
-        self.prompt = read_prompt(options.prompt, PIECES)
+        self.prompt = laid_out(read_prompt(options.prompt, PIECES), options.layout)
         self.backend = backend
         self._options = options
         self.eta = self._eta(options.threshold)
@@ -130,14 +132,17 @@ class RagLLaVA:
         caption = [text.fill("caption", caption=exhibit.text)] if exhibit.text else []
         excluded = [text.fill("excluded", text=exclusion) for exclusion in query.exclude_text]
         if reference:
-            lines = [*caption, text.fill("changed", query=words), *excluded, text.pieces["is_changed"]]
+            wish, request = text.fill("changed", query=words), text.pieces["is_changed"]
         elif self._options.task == "caption":
-            lines = [text.fill("wanted", query=words), *excluded, text.pieces["matches"]]
+            wish, request, caption = text.fill("wanted", query=words), text.pieces["matches"], []
         else:
-            request = text.pieces["with_caption" if caption else "without_caption"]
-            lines = [*caption, text.fill("question", query=words), *excluded, request]
+            wish, request = text.fill("question", query=words), text.pieces["with_caption" if caption else "without_caption"]
+        question = "".join([wish, *excluded])
+        if self._options.layout == "question_first":
+            asked: list[Part] = [*reference, "\n" * bool(reference) + question]
+            return (Message(role="user", parts=(*asked, *exhibit.pictures, "\n" * bool(exhibit.pictures) + "".join([*caption, request]))),)
         pictures: list[Part] = [*reference, *exhibit.pictures]
-        return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join(lines))),)
+        return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join([*caption, question, request]))),)
 
 
 def build(options: Options, backend: Backend) -> RagLLaVA:

@@ -7,52 +7,38 @@ Source: REBEL (arXiv 2504.07104, code microsoft/REBEL), by its notes. Read there
 two turns of which the first sees the query alone, relevance-only as a control (`criteria=""`), batches of 10 in the incoming order.
 Ours: the sentences of the prompts; grades in JSON, summed up here (there the model works F out in its head and prints that alone, and the
 parser loses its decimals); the first turn writes criteria and no whole prompt, so that no slot can be lost; what is dropped is named in
-`notes.irrelevant` and stays in the ranking; pictures, reference pictures and exclusions; criteria for pages. Answers of the released form
-(`Doc: 2, Relevance: 12.5`) are read as F. Without grades of a criterion its part is 0, and a message says so.
-
-It raised the quality of answers more than that of rankings in the paper, and it judges by what a text says of itself.
+`notes.irrelevant` and stays in the ranking; pictures, reference pictures and exclusions; criteria for pages. Sums alone, as the released
+form has them (`Doc: 2, Relevance: 12.5`), are read as F; grades that are not there count as 0, and a message says so. In the paper it
+raised the quality of answers more than that of rankings, and it judges by what a text says of itself.
 
 Cost per query: ceil(n / group) generations with reasoning in one call, and one more before them with `turns=2`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from mmrerank.errors import InputError
 from mmrerank.parts import printed
-from mmrerank.prompting.criteria import (
-    HIGHEST,
-    MOST_RELEVANT,
-    RELEVANCE,
-    Criterion,
-    best_sum,
-    read_criteria,
-    read_criteria_answer,
-    read_grades,
-)
+from mmrerank.prompting.criteria import RELEVANCE, Criterion, best_sum, composite, read_criteria, read_criteria_answer, read_grades
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
-from mmrerank.prompting.queries import QUERY_PIECES, joined, query_parts
+from mmrerank.prompting.listings import user
+from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import passages, reasoning_of
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._groupwise import GroupScores, groupwise
-from mmrerank.rerankers._rankings import attempt, with_messages
+from mmrerank.rerankers._rankings import attempt, some_of, with_messages
 from mmrerank.testing.fakes import FakeBackend, graded
-from mmrerank.types import Candidate, Cost, Decoding, Explanation, Generated, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Cost, Decoding, Explanation, Generated, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
+    **{"task": set(), "criterion": {"name", "low", "high"}, "weigh": set(), "document": {"number"}, "request": {"count", "form"}},
+    **{"write": set(), "write_form": set()},
     **QUERY_PIECES,
-    "task": set(),
-    "criterion": {"name", "low", "high"},
-    "weigh": set(),
-    "document": {"number"},
-    "request": {"count", "form"},
-    "write": set(),
-    "write_form": set(),
 }
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 
@@ -73,8 +59,8 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.group < 1 or not 0 <= self.minimum <= MOST_RELEVANT:
-            raise InputError(f"group counts from 1, minimum lies in 0..{MOST_RELEVANT}; got {self.group} and {self.minimum}")
+        if self.group < 1 or not 0 <= self.minimum <= best_sum(()):
+            raise InputError(f"group counts from 1, minimum lies in 0..{best_sum(()):g}; got {self.group} and {self.minimum}")
 
 
 class Rebel:
@@ -104,7 +90,6 @@ class Rebel:
             answers = self.backend.generate([self._prompt(criteria, wanted, group) for group in groups], self._decoding)
             return [graded_group(answer, len(group), criteria, options.minimum) for answer, group in zip(answers, groups, strict=True)]
 
-        best = best_sum(criteria)
         ranking = groupwise(
             query,
             candidates,
@@ -113,21 +98,20 @@ class Rebel:
             group=options.group,
             shuffle=options.shuffle,
             seed=options.seed,
-            to_score=lambda raw: raw / best,
-            threshold=options.minimum / best,
+            to_score=lambda raw: raw / best_sum(criteria),
+            threshold=options.minimum / best_sum(criteria),
             backend=self.backend,
         )
         ranking = replace(ranking, notes=replace(ranking.notes, cost=ranking.notes.cost + cost))
-        return with_messages(ranking, [*messages, *_dropped(ranking, options.minimum), *display.choices])
+        dropped = [item_id for item_id in ranking.item_ids if item_id in ranking.notes.irrelevant]
+        losses = [f"dropped, relevance below {options.minimum:g}: {some_of(dropped)}"] if dropped else []
+        return with_messages(ranking, [*messages, *losses, *display.choices])
 
     def _written(self, wanted: Sequence[Part]) -> tuple[Sequence[Criterion], list[str], Cost]:
         """The criteria of the first turn, or those of the file where none can be read; what is to be said of it, and its cost."""
-        text = self.prompt
-        parts = joined([text.pieces["write"], *wanted, text.fill("write_form")])
-        prompt: Prompt = (Message(role="user", parts=tuple(parts)),)
+        prompt = (user(self.prompt.pieces["write"], *wanted, self.prompt.fill("write_form")),)
         answers, why = attempt(partial(self.backend.generate, [prompt], self._decoding))
-        criteria = read_criteria_answer(answers[0].text) if answers else ()
-        cost = answers[0].cost if answers else Cost()
+        criteria, cost = (read_criteria_answer(answers[0].text), answers[0].cost) if answers else ((), Cost())
         if not criteria:
             why = why or "no criteria in the answer of the first turn"
             return self.criteria, [f"{why}; those of {self._options.criteria or 'relevance alone'} count"], cost
@@ -140,20 +124,7 @@ class Rebel:
         for number, exhibit in enumerate(group, 1):
             parts += [text.fill("document", number=number), *exhibit.parts, "\n"]
         form = ", ".join(f'"{name}": ...' for name in (RELEVANCE, *(c.name for c in criteria)))
-        return (Message(role="user", parts=tuple(joined([*parts, text.fill("request", count=len(group), form=form)]))),)
-
-
-def composite(grades: Mapping[str, float], criteria: Sequence[Criterion], minimum: float) -> float:
-    """F of one candidate; its relevance alone where that is below the minimum. Grades are brought into their scales.
-
-    >>> five = [Criterion(name=name, weight=0.5, low="-", high="+") for name in "abcde"]
-    >>> composite({"relevance": 6, "a": 4, "b": 2, "c": 5, "d": 3, "e": 0}, five, 3), composite({"relevance": 2, "a": 5}, five, 3)
-    (13.0, 2.0)
-    """
-    relevant = float(min(max(grades[RELEVANCE], 0), MOST_RELEVANT))
-    if relevant < minimum:
-        return relevant
-    return relevant + sum(c.weight * min(max(grades.get(c.name, 0), 0), HIGHEST) for c in criteria)
+        return (user(*parts, text.fill("request", count=len(group), form=form)),)
 
 
 def graded_group(answer: Generated, count: int, criteria: Sequence[Criterion], minimum: float) -> GroupScores:
@@ -170,19 +141,10 @@ def graded_group(answer: Generated, count: int, criteria: Sequence[Criterion], m
     )
 
 
-def _dropped(ranking: Ranking, minimum: float) -> list[str]:
-    """Who is held to be irrelevant, in one line."""
-    ids = [item_id for item_id in ranking.item_ids if item_id in ranking.notes.irrelevant]
-    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-    return [f"dropped, relevance below {minimum:g}: {', '.join(ids[:5])}{more}"] if ids else []
-
-
 def build(options: Options, backend: Backend) -> Rebel:
     return Rebel(options, backend)
 
 
 def tiny() -> Rebel:
     names = (RELEVANCE, "depth", "perspectives", "clarity", "authority", "recency")
-    return build(
-        Options(), FakeBackend(answer=graded("<think>Document 1 fits.</think><answer>{}</answer>", r"There are (\d+) documents", names))
-    )
+    return build(Options(), FakeBackend(answer=graded("<think>1 fits.</think><answer>{}</answer>", r"There are (\d+) documents", names)))

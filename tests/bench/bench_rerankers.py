@@ -5,9 +5,10 @@
     python tests/bench/bench_rerankers.py --set dl19           TREC DL 2019, BM25, with SmolLM2 (make real-models)
 
 Which cost dominates: the model. Methods are found, not listed, and run with their default options; --also adds names with options of their
-own, --only takes some. Each keeps a JSON line a query below --out, so that what was stopped goes on where it stopped, and a method
-that is new is run alone. --budget-s stops a method behind the query that reaches so many seconds: all methods see the queries in one
-order drawn by a fixed seed, and each is compared with the first stage over its own queries.
+own, --only takes some. Each keeps a JSON line a query below --out, so that what was stopped goes on where it stopped, and a method that
+is new is run alone. --max-tokens cuts the answers of those that write, for a model that would write on for minutes. --budget-s stops a
+method behind the query that reaches so many seconds: all methods see the queries in one order drawn by a fixed seed, and each is
+compared with the first stage over its own queries.
 
 Baselines: the first stage, and `bm25`, which asks no model; ceiling: the best order of the same candidates. Gains are paired by query with
 95 % intervals; a method whose interval lies below 0 harms, and stands there as one that does. With twenty queries or more each method
@@ -18,6 +19,7 @@ table in Markdown and one JSON line.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -37,7 +39,7 @@ sys.path.insert(0, str(ROOT))  # for tools/, which is not installed
 from mmrerank.backends import open_backend  # noqa: E402
 from mmrerank.collection import capabilities  # noqa: E402
 from mmrerank.errors import MMRerankError  # noqa: E402
-from mmrerank.parts import make, module, stage_of  # noqa: E402
+from mmrerank.parts import WrappingPart, make, module, options_of, parse, stage_of  # noqa: E402
 from mmrerank.protocols import Backend, DeclaredView, Retriever  # noqa: E402
 from mmrerank.rerankers._guarding import FEWEST  # noqa: E402
 
@@ -118,6 +120,22 @@ def _unfit(judged: JudgedSet, name: str) -> str:
     return ""
 
 
+def shortened(name: str, most: int) -> str:
+    """The name with answers of at most so many tokens, where the method, or the one within it, has such an option.
+
+    >>> shortened("rebel(group=5)", 96), shortened("bm25", 96)
+    ('rebel(group=5, max_tokens=96)', 'bm25')
+    """
+    part = parse(name)
+    factory = module(part.part, station="rerankers")
+    options = dict(part.options)
+    if "max_tokens" in (field.name for field in dataclasses.fields(factory.Options)):
+        options["max_tokens"] = most
+    if isinstance(factory, WrappingPart):
+        options["rerank"] = shortened(factory.inner(options_of(part, factory.Options)), most)
+    return str(dataclasses.replace(part, options=options))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=tuple(SETS), default="emoji")
@@ -125,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--depth", type=int, help="candidates; 9 emoji, 5 cards, 10 passages by default")
     parser.add_argument("--queries", type=int, default=40, help="of each method, where the set has as many")
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="of each method")
+    parser.add_argument("--max-tokens", type=int, help="of an answer that is written; each method's own by default")
     parser.add_argument("--only", nargs="+", help="these alone")
     parser.add_argument("--also", nargs="+", default=[], help="these too, such as cross_encoder/PATH")
     parser.add_argument("--data", type=Path, default=DATA)
@@ -143,6 +162,8 @@ def compare(options: argparse.Namespace, backend: str) -> None:
     """Runs and prints everything; the figures of a method as soon as it is done."""
     judged = SETS[options.set](options.data, options.out, options.depth or DEPTHS[options.set]).some(options.queries)
     names = options.only or [*capabilities.rerankers({"backend"}), *ALSO[options.set], *options.also]
+    if options.max_tokens:
+        names = [shortened(name, options.max_tokens) for name in names]
     print(f"{processor_name()}, Python {platform.python_version()}, {backend.rpartition('/')[2]}")
     base = first_stage(judged)
     rows = [figures(judged, base, base)]

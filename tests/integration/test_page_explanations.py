@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from browsing import some_emoji, watched
+from browsing import faint, some_emoji, watched
 from served import serving
 
 from mmrerank.testing import FakeBackend
@@ -29,6 +29,7 @@ def test_grades_and_reasoning_are_folded_away_and_stay_open_once_wanted(browser:
         assert not fold.locator(".reasoning").is_visible()
         fold.locator("summary").press("Enter")
         assert fold.locator(".reasoning").inner_text() == "Document 1 shows <b>what</b> is asked for."  # never as markup
+        assert faint(page) == []
         assert fold.locator("dl div").all_inner_texts() == ["relevance\n10", "depth\n2"]
         page.keyboard.press("ArrowRight")
         page.wait_for_selector("#viewer .explained[open] dd:has-text('9')")

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browsing import DESK, PHONE, watched
+from browsing import DESK, PHONE, faint, watched
 from PIL import Image
+from served import serving
 
 from tools.screenshots import SHOTS, screenshot, small
 
@@ -17,58 +18,43 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
 SEARCH = "/?collection=emoji&text=firefighter&rerank=reversed&depth=6&k=12&without=helmet&wanted=pictures.parquet::woman-farmer"
 ASK = "/?collection=report&answerer=extractive&text=What+did+the+skipper+accept+for+bringing+back+the+drifting+buoy"
+SEEN = "/?collection=emoji&text=firefighter&rerank=square&depth=9&k=9&view=seen"
 STATES = {  # where to go, what to wait for, and what to do then
     "start": ("/?collection=emoji", "#empty h2", ""),
     "results": (SEARCH, ".card", ""),
     "moves": (SEARCH + "&view=moves", ".moves", ""),
+    "nothing moved": ("/?collection=emoji&text=pilot&rerank=reversed&depth=1&k=1&view=moves", ".moves .still", ""),
+    "what the model saw": (SEEN, ".seen img", "#notes summary"),
     "marks": (SEARCH, ".card", ".card:nth-child(2) [data-mark=unwanted]"),
+    "more": ("/?collection=emoji&text=face&k=6", "#more", ""),
     "nothing": ("/?collection=report&mode=find&text=xylophone", "#empty h2", ""),
+    "ask": ("/?collection=report", "#empty h2", ""),
     "answer": (ASK, ".sources .passage", ""),
+    "no answer": ("/?collection=report&answerer=extractive&text=Who+plays+the+xylophone", ".said.none", ""),
     "opened": (ASK + "&open=harbour-station-annual-report.pdf%23page%3D14", "#viewer .passage", ""),
+    "refused": ("/?collection=emoji&text=pilot&rerank=nobody", "#problem h2", ""),
+    "no such collection": ("/?collection=nobody", "#problem h2", ""),
 }
+REFUSED = "status of 4"  # what the console says of it
+DRAGGED = """
+() => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([], "some.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("dragenter", { dataTransfer: transfer, bubbles: true }));
+}
+"""
+
 OUTSIDE = """
 elements => elements.filter((e) => e.checkVisibility() && !e.closest(".hidden-text, .stage"))
   .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 200))
-"""
-FAINT = """
-() => {
-  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (colour) => {
-    context.clearRect(0, 0, 1, 1);
-    context.fillStyle = colour;
-    context.fillRect(0, 0, 1, 1);
-    return [...context.getImageData(0, 0, 1, 1).data];
-  };
-  const light = (colour) => {
-    const [r, g, b] = colour.map((part) => part / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = rgba(getComputedStyle(at).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255, 255];
-  };
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    const words = walker.currentNode.textContent.trim();
-    if (!words || element.closest(":disabled, .hidden-text")) continue;
-    if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
-    const [a, b] = [light(rgba(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-    found.push([words, (a + 0.05) / (b + 0.05)]);
-  }
-  return found;
-}
 """
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_sticks_out_on_a_phone(browser: Any, site: SimpleNamespace, state: str) -> None:
     address, wait_for, press = STATES[state]
-    with watched(browser, base_url=site.address, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+    phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
+    with watched(browser, base_url=site.address, complains=REFUSED, **phone) as page:
         page.goto(address)
         page.wait_for_selector(wait_for)
         if state != "opened":  # which lies above everything else
@@ -87,17 +73,66 @@ def test_nothing_sticks_out_on_a_phone(browser: Any, site: SimpleNamespace, stat
 @pytest.mark.parametrize("state", STATES)
 def test_every_word_stands_out_from_its_ground(browser: Any, site: SimpleNamespace, state: str, scheme: str) -> None:
     address, wait_for, press = STATES[state]
-    with watched(browser, base_url=site.address, viewport=DESK, color_scheme=scheme) as page:
+    with watched(browser, base_url=site.address, complains=REFUSED, viewport=DESK, color_scheme=scheme) as page:
         page.goto(address)
         page.wait_for_selector(wait_for)
+        assert faint(page) == []
+        if state != "opened":
+            page.click("#options summary")
+            assert faint(page) == [], "unfolded"
         if press:
-            page.hover(".card:nth-child(2)")
+            if page.locator(".card").count():
+                page.hover(".card:nth-child(2)")
             page.click(press)
-        contrasts = page.evaluate(FAINT)
-        assert len(contrasts) > 8
-        assert [(words, round(value, 2)) for words, value in contrasts if value < 4.5] == []
+            assert faint(page) == [], press
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(int(part) for part in ground[4:-1].split(",")) < 200) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_while_the_page_waits_and_lies_under_something(browser: Any, site: SimpleNamespace, scheme: str) -> None:
+    with watched(browser, base_url=site.address, complains="status of 5", viewport=DESK, color_scheme=scheme) as page:
+        page.goto(SEARCH)
+        page.wait_for_selector(".card")
+        page.click("#options summary")
+        page.select_option("#rerank", "slow")
+        page.click("#go")
+        page.wait_for_selector("#progress:visible")
+        assert faint(page) == [], "the results before, beside the progress"
+        page.click("#cancel")
+        page.wait_for_selector("#status:has-text('Cancelled')")
+        assert faint(page) == []
+        page.click("#keys")
+        assert faint(page) == [], "the keys"
+        page.keyboard.press("Escape")
+        page.evaluate(DRAGGED)
+        page.wait_for_selector("#drop:visible")
+        assert faint(page) == [], "where a picture is dropped"
+        page.select_option("#rerank", "broken")
+        page.evaluate("document.querySelector('#search').requestSubmit()")
+        page.wait_for_selector("#problem button")
+        assert faint(page) == [], "an error, with a button"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_where_a_token_is_asked_for(browser: Any, site: SimpleNamespace, scheme: str) -> None:
+    with (
+        serving(collections=(site.emoji,), token="open sesame") as address,
+        watched(browser, base_url=address, complains="status of 401", color_scheme=scheme) as page,
+    ):
+        page.goto("/?text=pilot")
+        page.fill("#token", "guessed")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#problem:has-text('wrong')")
+        assert faint(page) == []
+
+
+def test_faint_words_would_be_found(page: Any) -> None:
+    page.goto("/?collection=emoji")
+    page.wait_for_selector("#empty h2")
+    page.eval_on_selector("#empty p", "words => { words.style.opacity = 0.6; }")
+    page.eval_on_selector("#empty h2", "words => { words.style.color = '#888'; }")
+    assert len(faint(page)) == 2
 
 
 def test_pictures_that_come_late_move_nothing(browser: Any, site: SimpleNamespace) -> None:

@@ -54,7 +54,7 @@ async function run(state, { push = true, fresh = true } = {}) {
   } catch (error) {
     if (running !== abort) return; // a newer search took over
     if (error.name === "AbortError") cancelled();
-    else failed(error, () => run(state, { push: false }));
+    else failed(error, () => run(state, { push: false }).then(refocus));
   } finally {
     if (running === abort) {
       running = null;
@@ -149,18 +149,20 @@ function draw() {
   show(byId("results"), true);
 }
 
-// A button to see what comes after the hits, where there may be more.
+// A button to see what comes after the hits, where there may be more; at the most that the service shows, words that say so.
 function more(hits) {
   const { state } = shown;
-  const most = form.held().most;
-  if (hits.length < state.k || state.k >= most) return [];
+  const { most, items } = form.held();
+  if (hits.length < state.k || hits.length >= items) return [];
+  if (state.k >= most) return [h("p", { class: "more" }, `These are the first ${most.toLocaleString("en")}. Say more of what you look for to see others.`)];
+  const k = Math.min(2 * state.k, most);
   const next = async () => {
-    const wider = { ...state, k: Math.min(2 * state.k, most) };
-    form.write({ ...form.read(), k: wider.k });
+    const wider = { ...state, k };
+    form.write({ ...form.read(), k });
     await run(wider);
     document.querySelectorAll("#results .card .open")[hits.length]?.focus(); // where one left off
   };
-  return [h("p", { class: "more" }, h("button", { type: "button", id: "more", on: { click: next } }, "Show more"))];
+  return [h("p", { class: "more" }, h("button", { type: "button", id: "more", on: { click: next } }, `Show ${(k - state.k).toLocaleString("en")} more`))];
 }
 
 // What the stages note, folded away: it is about how the results were made.
@@ -207,8 +209,15 @@ function told(stage) {
 function alike(hit) {
   const nothing = Object.fromEntries(PICTURES.map((kind) => [kind, []]));
   form.write({ ...shown.state, ...nothing, wanted: [{ id: hit.id }], text: "" });
-  run(form.read());
+  run(form.read()).then(refocus);
   scrollTo({ top: 0 });
+}
+
+// What was pressed may be gone, and the focus with it: it goes to the first result, or to what is asked.
+function refocus() {
+  if (document.activeElement !== document.body && document.activeElement.checkVisibility()) return;
+  const first = document.querySelector("#results:not([hidden]) button, #answer:not([hidden]) button") ?? byId("text");
+  first.focus({ preventScroll: true });
 }
 
 function mark(kind, hit) {
@@ -278,11 +287,15 @@ byId("search").addEventListener("submit", (event) => {
 });
 byId("collection").addEventListener("change", () => run({ ...form.read(), text: "" }));
 byId("modes").addEventListener("change", () => shown || begin());
-byId("cancel").addEventListener("click", () => running?.abort());
-byId("refine").addEventListener("click", () => run(form.read()));
+byId("cancel").addEventListener("click", () => {
+  running?.abort();
+  byId("text").focus();
+});
+byId("refine").addEventListener("click", () => run(form.read()).then(refocus));
 byId("unmark").addEventListener("click", () => {
   form.write({ ...form.read(), wanted: shown.state.wanted, unwanted: shown.state.unwanted });
   drawMarks();
+  refocus();
 });
 byId("keys").addEventListener("click", () => byId("help").showModal());
 byId("views").addEventListener("change", (event) => {

@@ -73,6 +73,7 @@ export function queryForm({ thumbnail, changed }) {
     byId("exclusions").replaceChildren(...without.map(wordChip), ...chips("unlike"), ...chips("unwanted"));
     fields.depth.disabled = !fields.rerank.value;
     fields.k.max = held()?.most ?? fields.k.max;
+    fields.filter.placeholder = held()?.pages ? "page_number < 5" : "item_id LIKE '%word%'";
     byId("fields").textContent = `Items whose fields fit, in SQL: ${(held()?.fields ?? []).join(", ")}.`;
     byId("chosen").textContent = summary();
     const lost = pictures.like.length || pictures.unlike.length;

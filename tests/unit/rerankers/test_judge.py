@@ -51,6 +51,22 @@ def test_the_default_asks_for_yes_or_no_and_ranks_by_log_odds() -> None:
     )
 
 
+def test_the_search_can_stand_in_front_of_the_candidate_in_a_recipe_of_ours_alone() -> None:
+    backend = FakeBackend()
+    asker = build(Options(layout="question_first", instruction="Find gates."), backend)
+    asker.rerank(QUERY, candidates(["boat"]))
+    assert text_of(backend.prompts[0]) == (
+        "Search:\na red gate\n\nTask: Find gates.\nCandidate:\nboat\n\nIs the candidate what the search is after? Answer 'Yes' or 'No'."
+    )
+    assert "layout='question_first'" in asker.name
+    assert asker.prompt.digest != build(Options(), backend).prompt.digest
+    build(Options(layout="candidate_first"), backend).rerank(QUERY, candidates(["boat"]))
+    build(Options(), backend).rerank(QUERY, candidates(["boat"]))
+    assert backend.prompts[1] == backend.prompts[2], "as the recipe has it"
+    with pytest.raises(InputError, match="trained on"):
+        build(Options(recipe="qwen3_reranker", layout="candidate_first"), backend)
+
+
 def test_a_grade_is_the_mean_over_its_digits_and_shown_within_0_and_1() -> None:
     backend = by_text({"boat": np.log([0.7, 0.1, 0.1, 0.1]).tolist(), "door": np.log([0.05, 0.05, 0.2, 0.2]).tolist()})
     ranking = build(Options(recipe="graded"), backend).rerank(QUERY, candidates(["boat", "door"]))

@@ -72,6 +72,21 @@ def test_a_picture_stands_before_its_caption_and_the_request_says_what_is_shown(
     assert text_of(both) == "\nCaption: a mill\nWrite a question that this picture and its caption answer."
 
 
+def test_the_request_in_front_is_shared_by_all_candidates() -> None:
+    backend = FakeBackend()
+    reranker = build(Options(layout="question_first"), backend)
+    reranker.rerank(QUERY, passages("The mill was built in 1870.", "It burnt."))
+    reranker.rerank(QUERY, [*pictures(1), *pictures(2, text="a mill")[1:]])
+    assert [text_of(prompt) for prompt in backend.prompts[:2]] == [
+        "Write a question that this text answers.\n\nThe mill was built in 1870.",
+        "Write a question that this text answers.\n\nIt burnt.",
+    ]
+    assert [isinstance(part, str) for part in backend.prompts[2][0].parts] == [True, False, True]
+    assert text_of(backend.prompts[3]) == "Write a question that this picture and its caption answer.\n\n\nCaption: a mill"
+    assert "layout='question_first'" in reranker.name
+    assert reranker.prompt.digest != build(Options(), backend).prompt.digest
+
+
 def test_a_caption_and_a_change_are_asked_for_as_what_they_are() -> None:
     backend = FakeBackend()
     build(Options(task="caption"), backend).rerank(QUERY, [*pictures(1), *passages("a", "a text")[1:]])

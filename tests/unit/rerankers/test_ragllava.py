@@ -126,6 +126,20 @@ def test_a_composed_query_shows_the_reference_first_and_names_exclusions() -> No
     assert "window" in text_of(double.prompts[0])
 
 
+def test_the_question_in_front_is_shared_by_the_candidates_and_shown_in_the_name() -> None:
+    double = FakeBackend()
+    asker = build(Options(layout="question_first"), double)
+    query = Query(text="in green", exclude_text=("window",))
+    asker.rerank(query, candidates(2, text="a stamp"))
+    assert double.prompts[0][0].parts[0] == double.prompts[1][0].parts[0] == "Question: in green\nThere must be no window.\n"
+    assert [isinstance(part, str) for part in double.prompts[0][0].parts] == [True, False, True]
+    assert str(double.prompts[0][0].parts[2]).startswith("\nImage Caption: a stamp\nLook at the picture and its caption.")
+    asker.rerank(Query(text="in green", images=(InMemory(coloured(7)),)), candidates(1))
+    assert [isinstance(part, str) for part in double.prompts[2][0].parts] == [False, True, False, True]
+    assert "layout='question_first'" in asker.name
+    assert asker.prompt.digest != build(Options(), double).prompt.digest, "what was fitted with one is refused for the other"
+
+
 def test_what_is_below_eta_is_named_and_everything_below_is_said() -> None:
     double = FakeBackend(choose=by_picture({0: 2.0, 1: -2.0, 2: -3.0}))
     ranking = build(Options(threshold=0.5), double).rerank(QUERY, candidates(3))

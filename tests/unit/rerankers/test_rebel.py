@@ -12,8 +12,8 @@ from graded import COMPOSED, GOLD, QUERY, best_order, grades_in, text_of, worth
 from makers import InMemory, coloured
 
 from mmrerank.errors import BackendError, InputError, UnknownName
-from mmrerank.prompting.criteria import Criterion
-from mmrerank.rerankers.rebel import Options, build, composite, graded_group
+from mmrerank.prompting.criteria import Criterion, composite
+from mmrerank.rerankers.rebel import Options, build, graded_group
 from mmrerank.testing import FakeBackend
 from mmrerank.types import Candidate, Generated, Item, Prompt, Query
 

@@ -186,3 +186,14 @@ def test_what_cannot_be_shown_is_never_compared() -> None:
 def test_no_children_or_places_are_refused() -> None:
     with pytest.raises(InputError, match="count from 1"):
         setwise(QUERY, candidates([1, 2]), show=show, choose=largest, children=0)
+
+
+def test_the_explanation_of_a_candidate_has_its_comparisons() -> None:
+    ranking = setwise(QUERY, candidates([1, 3, 2, 0]), show=show, choose=largest, children=2, top=2)
+    steps = {item_id: one.steps for item_id, one in ranking.notes.explanations.items()}
+    assert ranking.item_ids[:2] == ("item-1", "item-2")
+    assert steps["item-1"] == ("comparison 1: best of 2", "comparison 2: best of 3")
+    assert steps["item-2"][0] == "comparison 2: behind item-1"
+    assert steps["item-2"] == ("comparison 2: behind item-1", "comparison 4: best of 3")
+    unread = setwise(QUERY, candidates([1, 2]), show=show, choose=nobody, children=2, top=1)
+    assert unread.notes.explanations["item-1"].steps == ("comparison 1: behind item-0 without an answer",)
