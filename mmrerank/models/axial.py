@@ -9,8 +9,8 @@ Rows are candidates, columns their places. The map of the tied attention is shar
 Nothing tells the rows apart but what stands in them, so that another order of the rows is another order of the results and no more.
 
 Source: RankNovo (arXiv 2505.17552, code BEAM-Labs/denovo), by its note; tied rows are MSA Transformer's (Rao et al. 2021). Ours: N counts
-the rows that are there, so that a missing row changes nothing; queries and keys begin as the same matrix, so that things of equal
-encoding find each other before anything is learnt.
+the rows that are there, so that a missing row changes nothing; how near a place of the memory is to a place of a row, where both are
+places on one scale, is added to the logits by a learnt weight a head.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Multi-head attention of (..., T, D) to (..., S, D)."""
 
-    def __init__(self, width: int, heads: int, *, sharp: float = 1.0) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        nn.init.orthogonal_(self.query.weight, gain=sharp)
-        nn.init.zeros_(self.query.bias)
-        self.key.load_state_dict(self.query.state_dict())
 
-    def forward(self, x: Tensor, memory: Tensor, there: Tensor) -> Tensor:
-        """(..., T, D); `there` (..., S) says which of the memory may be looked at, at least one for each."""
+    def forward(self, x: Tensor, memory: Tensor, there: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(..., T, D); `there` (..., S) says which of the memory may be looked at, at least one for each; `bias` (..., H, T, S) is added
+        to the logits."""
         query, key, value = self.split(self.query(x)), self.split(self.key(memory)), self.split(self.value(memory))
-        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=there[..., None, None, :])
+        mask = there[..., None, None, :]
+        if bias is not None:
+            mask = bias.masked_fill(~mask, -torch.inf)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         result: Tensor = self.out(_merged(seen))
         return result
 
@@ -77,19 +78,28 @@ class Block(nn.Module):
 class AxialLayer(Block):
     """One layer over a stack of rows with a memory beside it."""
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, columns: bool = True) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, columns: bool = True, scales: int = 0) -> None:
         super().__init__(width, hidden, dropout, 3)
-        self.along, self.across = Attention(width, heads), Attention(width, heads)
-        self.aside = Attention(width, heads, sharp=2.0)
+        self.along, self.across, self.aside = (Attention(width, heads) for _ in range(3))
         self.columns = columns
+        self.near = nn.Linear(scales, heads, bias=False) if scales else None
+        if self.near is not None:
+            nn.init.constant_(self.near.weight, 2.0)  # what is near is looked at before anything is learnt
 
-    def forward(self, x: Tensor, rows: Tensor, places: Tensor, memory: Tensor, there: Tensor) -> Tensor:
-        """(B, N, L, D) from the same, with `rows` (B, N), `places` (B, L) and `there` (B, S) of what is there, and memory (B, S, D)."""
+    def forward(self, x: Tensor, rows: Tensor, places: Tensor, memory: Tensor, there: Tensor, nearness: Tensor | None = None) -> Tensor:
+        """(B, N, L, D) from the same.
+
+        Args:
+            rows: (B, N) bool; which are there, as `places` (B, L) and `there` (B, S).
+            memory: (B, S, D).
+            nearness: (B, N, L, S, scales) from 0 to 1.
+        """
         x = x + self.drop(self.along.tied(self.norms[0](x), rows, places))
         if self.columns:
             y = self.norms[1](x).transpose(1, 2)  # (B, L, N, D)
             x = x + self.drop(self.across(y, y, rows[:, None]).transpose(1, 2))
-        x = x + self.drop(self.aside(self.norms[2](x), memory[:, None], there[:, None]))
+        bias = None if nearness is None or self.near is None else self.near(nearness).movedim(-1, 2)  # (B, N, H, L, S)
+        x = x + self.drop(self.aside(self.norms[2](x), memory[:, None], there[:, None], bias))
         return self.fed(x)
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mmrerank.errors import FormatError, InputError
-from mmrerank.models.axial import Attention, waves
+from mmrerank.models.axial import Attention
 from mmrerank.models.peptides import masses
 from mmrerank.models.ranknovo import COARSEST, FINEST, RankNovoConfig, RankNovoNetwork, Stacks
 from tools.peptides.simulate import Case, cases
@@ -77,12 +77,12 @@ def _feed(block: Any, x: Values) -> Values:
     return x + _linear(block.feed[2], _gelu(_linear(block.feed[0], _norm(block.norms[-1], x))))
 
 
-def _attended(attention: Any, x: Values, memory: Values) -> Values:
-    """One sequence (T, D) that looks at another (S, D), head by head."""
+def _attended(attention: Any, x: Values, memory: Values, bias: Any = (0, 0)) -> Values:
+    """One sequence (T, D) that looks at another (S, D), head by head; `bias` (H, T, S)."""
     query, key, value = _linear(attention.query, x), _linear(attention.key, memory), _linear(attention.value, memory)
     width = x.shape[-1] // attention.heads
     heads = [slice(h * width, (h + 1) * width) for h in range(attention.heads)]
-    parts = [_softmax(query[:, h] @ key[:, h].T / np.sqrt(width)) @ value[:, h] for h in heads]
+    parts = [_softmax(query[:, h] @ key[:, h].T / np.sqrt(width) + b) @ value[:, h] for h, b in zip(heads, bias, strict=True)]
     return _linear(attention.out, np.concatenate(parts, axis=-1))
 
 
@@ -107,10 +107,11 @@ def _numpy_network(made: Any, case: Case) -> tuple[Values, Values]:
     """Distances (N,) and offsets (N, L) of one spectrum with all its rows."""
     width, spectrum, rows = made.config.width, case.spectrum, proposals(case)
     length = max(map(len, rows)) + 1
-    x = np.zeros((len(rows), length, width))
+    x, remaining = np.zeros((len(rows), length, width)), np.zeros((len(rows), length))
     for n, row in enumerate(rows):
         own = np.array([0.0, *(masses()[token] for token in row), *[0.0] * (length - 1 - len(row))])
         left = np.where(np.arange(length) <= len(row), spectrum.residue_mass - np.cumsum(own), 0.0)
+        remaining[n] = left
         ids = [0, *(made.vocabulary[token] for token in row), *[1] * (length - 1 - len(row))]
         x[n] = np.concatenate([_value(made.token.weight)[ids], _waves(own, width // 4), _waves(left, width // 2)], axis=-1)
         x[n] += _value(made.place.weight)[:length]
@@ -122,6 +123,8 @@ def _numpy_network(made: Any, case: Case) -> tuple[Values, Values]:
     ends = np.concatenate([np.zeros((2, width // 2)), _waves(np.array([0.0, spectrum.residue_mass]), width // 2)], axis=-1)
     peaks = [np.concatenate([strength, _waves(left, width // 2)], axis=-1) for left in (as_y, as_b)]
     memory = np.concatenate([ends + _value(made.anchor.weight), *peaks])
+    apart = remaining[..., None] - np.concatenate([[0.0, spectrum.residue_mass], as_y, as_b])  # (N, L, S)
+    nearness = np.exp(-((apart[..., None] / np.array([0.02, 0.1, 0.5])) ** 2))
     for block in made.spectrum:
         inside = _norm(block.norms[0], memory)
         memory = _feed(block, memory + _attended(block.look, inside, inside))
@@ -129,7 +132,8 @@ def _numpy_network(made: Any, case: Case) -> tuple[Values, Values]:
         x = x + _tied(block.along, _norm(block.norms[0], x))
         y = _norm(block.norms[1], x)
         x = x + np.stack([_attended(block.across, y[:, t], y[:, t]) for t in range(length)], axis=1)
-        x = x + np.stack([_attended(block.aside, row, memory) for row in _norm(block.norms[2], x)])
+        biases = np.moveaxis(nearness @ _value(block.near.weight).T, -1, 1)  # (N, H, L, S)
+        x = x + np.stack([_attended(block.aside, row, memory, bias) for row, bias in zip(_norm(block.norms[2], x), biases, strict=True)])
         x = _feed(block, x)
     x = _norm(made.exit, x)
     return _linear(made.distance, x[:, 0])[:, 0], _linear(made.offset, x)[..., 0]
@@ -196,13 +200,6 @@ def test_rows_twice_over_multiply_the_logits_of_the_map_by_the_root_of_two() -> 
         attention.query.bias.mul_(2**0.5)
         once = attention.tied(x, rows[:, :3], places)
     np.testing.assert_allclose(twice, once, atol=1e-6)
-
-
-def test_queries_find_keys_of_equal_encoding_before_anything_is_learnt() -> None:
-    attention = Attention(32, 2)
-    x = waves(torch.linspace(100, 900, 9), 32, FINEST, COARSEST)
-    logits = attention.split(attention.query(x)) @ attention.split(attention.key(x)).transpose(-1, -2)
-    assert (logits.sum(0).argmax(-1) == torch.arange(9)).all()
 
 
 def test_a_peptide_that_is_too_long_is_refused(some: list[Case]) -> None:
