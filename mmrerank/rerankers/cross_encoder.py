@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -125,8 +125,20 @@ def _tiny_model() -> PairModel:
 def save_tiny(folder: Path, *, seed: int) -> None:
     """Writes the checkpoint folder of `tiny()` with the weights of a seed."""
     import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = letter_tokenizer()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=1, initializer_range=0.5, max_position_embeddings=128, **sizes)
+    BertForSequenceClassification(config).eval().save_pretrained(folder)
+
+
+def letter_tokenizer() -> Any:
+    """A tokenizer of BERT's whose tokens are letters, for tiny networks."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     letters = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz0123456789 "]
     tokenizer = Tokenizer(models.WordLevel({letter: n for n, letter in enumerate(letters)}, unk_token="[UNK]"))
@@ -135,8 +147,4 @@ def save_tiny(folder: Path, *, seed: int) -> None:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names).save_pretrained(folder)
-    torch.manual_seed(seed)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=len(letters), num_labels=1, initializer_range=0.5, max_position_embeddings=128, **sizes)
-    BertForSequenceClassification(config).eval().save_pretrained(folder)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names)

@@ -8,10 +8,12 @@ import pytest
 
 from mmrerank.parts import module, names
 from mmrerank.testing import RerankerContract, samples
-from mmrerank.types import Query
+from mmrerank.types import Candidate, Query
 
 RERANKERS = names("rerankers")
 COMPARES_PICTURES = ("same_object",)  # refuse a query without one
+SPECTRUM = "BEGIN IONS\nPEPMASS=500.25\nCHARGE=2+\n147.11 60\n204.13 50\n361.2 70\n474.3 40\nEND IONS\n"
+READS_SPECTRA = ("ranknovo",)  # refuses every other query; its candidates are peptides
 
 
 class TestReranker(RerankerContract):
@@ -21,7 +23,13 @@ class TestReranker(RerankerContract):
 
     def query(self) -> Query:
         pictures = (samples.InMemory(samples.coloured(3)),) if self.part in COMPARES_PICTURES else ()
-        return replace(super().query(), images=pictures)
+        return replace(super().query(), images=pictures, **({"text": SPECTRUM} if self.part in READS_SPECTRA else {}))
+
+    def candidates(self, count: int) -> list[Candidate]:
+        if self.part not in READS_SPECTRA:
+            return super().candidates(count)
+        texts = ("".join("GASPVTLNDQ"[(n * step) % 10] for step in (1, 3, 7)) + "K" for n in range(count))
+        return [replace(one, item=replace(one.item, text=text)) for one, text in zip(super().candidates(count), texts, strict=True)]
 
     def test_its_tiny_has_the_default_options(self) -> None:
         assert self.options() == self.module.Options()

@@ -1,0 +1,1 @@
+"""Simulated spectra of peptides with what several models would propose for them."""
