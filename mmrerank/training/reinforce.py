@@ -3,13 +3,12 @@
     prompts --network.generate--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
 
 Prompts are what the reranker sends, as the backend reads them (`collate.asked`, `inputs`); rewards stand in `rewards`, by name, and their
-plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed and step,
-so that a run that was killed goes on from its last checkpoint as if it had not been.
+plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed and
+step, so that a run that was killed goes on from its last checkpoint as if it had not been.
 
 Why no trainer of a library: trl's GRPOTrainer (1.16) was tried on the shipped prompts and writes them with the chat template itself. A
 candidate that says `<|im_end|>` ends the user's turn there, one that says `<|image_pad|>` stops the training, and pictures that
-`qwen_vl_utils` brings to size differ by a level or two, where all three are read here as at inference; tests show the first two. What
-is computed is the same as its `loss_type="grpo"`.
+`qwen_vl_utils` brings to size differ by a level or two, where all three are read here as at inference; a test shows the first.
 
 Source: DeepSeekMath (arXiv 2402.03300); MM-R5, whose values are the defaults: 4 answers, 2 updates, clip .2, KL .04, temperature 1,
 advantages over the group's deviation + 1e-4, the mean over an answer's tokens and then over answers.
@@ -37,7 +36,7 @@ from mmrerank.training.collate import Rows, Sample, asked
 from mmrerank.training.losses import IGNORED
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Stage
-from mmrerank.training.rewards import Answered, named_reward
+from mmrerank.training.rewards import Answered, Reward, named_reward
 from mmrerank.types import Prompt
 
 START, STATE = "start.safetensors", "state.pt"
@@ -94,12 +93,25 @@ class Batch:
 class Reinforcement:
     """One stage: network, optimiser and what the network was at the start."""
 
-    def __init__(self, stage: Stage, student: Student, folder: Path, *, backend: Backend, seed: int) -> None:
-        """Goes on from the checkpoint in the folder where there is one; errors as of `Options.of` and `named_reward`."""
+    def __init__(
+        self,
+        stage: Stage,
+        student: Student,
+        folder: Path,
+        *,
+        backend: Backend,
+        seed: int,
+        rewards: Mapping[str, Reward] | None = None,
+    ) -> None:
+        """Goes on from the checkpoint in the folder where there is one; errors as of `Options.of` and `named_reward`.
+
+        Args:
+            rewards: in place of those that the stage names.
+        """
         self.stage, self.student, self._folder, self._seed, self._backend = stage, student, folder, seed, backend
         self._tokenizer = getattr(student.backend.processor, "tokenizer", student.backend.processor)
         self.options = Options.of(stage.options)
-        self.rewards = {name: named_reward(name) for name in stage.rewards}
+        self.rewards = rewards or {name: named_reward(name) for name in stage.rewards}
         weights = list(student.trained.values())
         self.optimizer = torch.optim.AdamW(weights, lr=stage.learning_rate, weight_decay=stage.weight_decay)
         moves = stage.steps * self.options.updates
@@ -243,9 +255,10 @@ def reinforce_stage(
     seed: int,
     tell: Callable[[dict[str, Any]], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda done, steps: None,
+    rewards: Mapping[str, Reward] | None = None,
 ) -> None:
     """Trains the student in place, as `train_stage` does; goes on from the checkpoint in the folder where there is one."""
-    work = Reinforcement(stage, student, folder, backend=backend, seed=seed)
+    work = Reinforcement(stage, student, folder, backend=backend, seed=seed, rewards=rewards)
     while work.step < stage.steps:
         start = work.step * stage.groups
         values = work.advance([samples[n] for n in range(start, start + stage.groups)])
