@@ -26,6 +26,7 @@ from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import collection_for
 from mmrerank.evaluation.running import first_stage as first_stage_of
 from mmrerank.evaluation.runs import read_run
+from mmrerank.evaluation.sampling import evenly
 from mmrerank.parts import make
 from mmrerank.protocols import Retriever
 from mmrerank.text_files import json_lines, read_text
@@ -235,18 +236,21 @@ def card(
     retriever: str | None = None,
     run: str | None = None,
     depth: int = 100,
+    queries: int | None = None,
 ) -> Judged:
     """The queries of a card of the evaluation, searched in a collection of its items, or with a TREC run of another system.
 
     Args:
         data: folder of the benchmark's files, where they do not ship with the card.
         split: the card's own where it is left out.
+        queries: so many of them at most, evenly over the split.
     """
     benchmark = open_benchmark(_there(root, card), None if data is None else _there(root, data), split)
     collection, _ = collection_for(benchmark, cache)
     given = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
     first = first_stage_of(benchmark, collection, name=retriever, run=given)
-    return Judged(groups=tuple(_searched(benchmark.queries, benchmark.qrels, first, depth)), first_stage=first.name)
+    some = benchmark.queries if queries is None else evenly(benchmark.queries, queries)
+    return Judged(groups=tuple(_searched(some, benchmark.qrels, first, depth)), first_stage=first.name)
 
 
 def collection(
