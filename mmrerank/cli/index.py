@@ -60,6 +60,9 @@ def index(
         typer.Option(help="Leave out files and folders of this name, such as '*_small.jpg', in later runs too; '' forgets earlier ones."),
     ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
+    workers: Annotated[
+        str | None, typer.Option(help="Encode with Ray's workers, one a device: ray (this machine) or ray://HOST:PORT.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Download the encoder's weights without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
@@ -81,6 +84,7 @@ def index(
             listing=listing,
             moved_from=moved_from,
             refuse_pictures="" if encoder == "none" else _downloads.NO_ENCODER,
+            workers=workers,
         )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)

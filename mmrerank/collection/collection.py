@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrerank.collection.encoders import Encoders, Loader, encoder_of, entry_of_ready, name_of
-from mmrerank.collection.folder import TABLE, check_name, check_vacant, path_from, read_consistent
+from mmrerank.collection.folder import STAGING, TABLE, check_name, check_vacant, path_from, read_consistent
 from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion, check_texts
@@ -35,7 +35,8 @@ from mmrerank.types import Item, Query
 
 if TYPE_CHECKING:
     from mmrerank.ingest.embeddings import EmbeddingIngest
-    from mmrerank.ingest.run import IngestReport, Progress
+    from mmrerank.ingest.ray_workers import RayIngest
+    from mmrerank.ingest.run import Ingest, IngestReport, Progress
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
 DEFAULT_INDEX = "flat"  # exact, as fast as FAISS's own exact search, and of every installation
@@ -198,6 +199,7 @@ class Collection:
         listing: Listing | None = None,
         moved_from: str | Path | None = None,
         refuse_pictures: str = "",
+        workers: str | None = None,
     ) -> IngestReport:
         """Brings the collection up to date with files and folders: adds what is new, encodes again what changed, removes
         what was deleted below them. What is unchanged is passed over, so a second run adds nothing and a killed one goes on.
@@ -218,6 +220,7 @@ class Collection:
                 place is not there any more is recognised by its files without it.
             refuse_pictures: why new pictures without a text are not taken where no encoder reads pictures: the reason they fail for, until
                 there is one. Without it they are taken, though only filters reach them.
+            workers: "ray" for an actor a device of this machine, "ray://HOST:PORT" for those of a cluster; None: this process.
 
         Raises:
             InputError: a path does not exist, is a file that no reader takes, or did not move from where it is said to be from; ready
@@ -225,10 +228,12 @@ class Collection:
             FormatError: ready embeddings and what describes them do not belong together.
             ManifestError: ready embeddings are not those of the encoder that is said to have made them.
         """
-        from mmrerank.ingest.run import Ingest  # here, since it pulls in what decodes pictures, and a search needs none of it
+        from mmrerank.ingest.ray_workers import check_workers  # here, since it pulls in what decodes pictures
 
         places = [path_from(path) for path in as_tuple(paths)]
         named = [name_of(encoder) for encoder in as_tuple(encoders)]
+        if workers is not None:
+            check_workers(workers)
         with self._writing():
             repairs = self.table.repair()
             if doubles := self.table.drop_doubles():
@@ -244,13 +249,23 @@ class Collection:
             self._write(roots=roots, exclude=patterns)
             reports = [] if ready is None else [ready.run()]
             if files.places or ready is None:
-                parts = {entry.slug: self._encoders.of(entry) for entry in self.manifest.encoders}
-                ingest = Ingest(self.table, files, parts, commit_items=commit_items, progress=progress, refusal=refuse_pictures)
-                reports.append(ingest.run())
+                how: dict[str, Any] = {"progress": progress, "refusal": refuse_pictures}
+                reports.append(self._ingest(files, workers, commit_items, how).run())
             report = sum(reports[1:], reports[0])
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
         return replace(report, notes=(*report.notes, *repairs))
+
+    def _ingest(self, listing: Listing, workers: str | None, commit_items: int, how: Mapping[str, Any]) -> Ingest | RayIngest:
+        """What brings the table up to date with files: this process, or workers."""
+        from mmrerank.ingest.ray_workers import RayIngest  # here, since they pull in what decodes pictures, and a search needs none of it
+        from mmrerank.ingest.run import Ingest
+
+        entries = self.manifest.encoders
+        if workers is not None:
+            return RayIngest(self.table, listing, entries, workers, self.path / STAGING, share_items=commit_items, **how)
+        parts = {entry.slug: self._encoders.of(entry) for entry in entries}
+        return Ingest(self.table, listing, parts, commit_items=commit_items, **how)
 
     def _ready(self, listing: Listing, encoders: Mapping[str, str | Encoder], progress: Progress | None) -> EmbeddingIngest | None:
         """What takes the ready embeddings of a listing, with room for their rows; None where there are none."""

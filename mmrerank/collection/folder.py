@@ -14,6 +14,7 @@ from mmrerank.store.reading import FOLDER as READING
 from mmrerank.texts import is_clean, printable
 
 TABLE = "items.lance"
+STAGING = "staging"  # what workers made and nobody sees yet
 State = TypeVar("State")
 
 

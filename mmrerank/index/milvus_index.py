@@ -19,7 +19,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
@@ -96,13 +96,13 @@ class MilvusIndex:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             batch = [{"key": key, "row": row} for key, row in zip(ids[part].tolist(), rows[part], strict=True)]
-            self._asked(lambda batch=batch: self._client.insert(self._collection, batch))
+            self._asked(partial(self._client.insert, self._collection, batch))
 
     def remove(self, ids: Keys) -> None:
         """Makes these ids unfindable; one that it does not hold is left aside."""
         ids = integer_ids(ids)
         for some in _groups(ids) if self._collection else ():
-            self._asked(lambda some=some: self._client.delete(self._collection, ids=some))
+            self._asked(partial(self._client.delete, self._collection, ids=some))
 
     def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
         """The k best of each of (n_queries, dimension) unit rows, among `allowed` only when it is given. Ties go by id.
@@ -125,11 +125,8 @@ class MilvusIndex:
         """Ids and scores of each query, the k best among them and all that tie with the last of these."""
         limit = min(k + SLACK, MOST)
         while True:
-            answer = self._asked(
-                lambda limit=limit: self._client.search(
-                    self._collection, data=list(queries), limit=limit, filter=condition, output_fields=["key"], search_params=_METRIC
-                )
-            )
+            ask = partial(self._client.search, self._collection, data=list(queries), limit=limit, filter=condition)
+            answer = self._asked(partial(ask, output_fields=["key"], search_params=_METRIC))
             hits = [
                 (np.array([hit["key"] for hit in one], np.int64), np.array([hit["distance"] for hit in one], np.float32)) for one in answer
             ]
@@ -151,8 +148,7 @@ class MilvusIndex:
             if note["collection"] not in ("", self._collection):
                 self._former = note["collection"]
             if note["former"] not in ("", self._collection, self._former):
-                old = note["former"]
-                self._asked(lambda old=old: self._client.drop_collection(old))
+                self._asked(partial(self._client.drop_collection, note["former"]))
         text = json.dumps({**self._header(), "uri": self._options.uri, "collection": self._collection, "former": self._former})
         draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:

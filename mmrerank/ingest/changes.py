@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmrerank.errors import FormatError, MMRerankError
 from mmrerank.ingest.files import Listing, SourceFile, beginnings, below, path_of
@@ -16,7 +16,6 @@ from mmrerank.parts import module, options_of, parse
 from mmrerank.protocols import HashedOptionsReader, NeighbourReader, OneItemReader, PageReader, Reader
 from mmrerank.readers import RACY_NS, Unopened, is_lance
 from mmrerank.store.manifest import Root
-from mmrerank.store.table import Table
 from mmrerank.texts import printable
 from mmrerank.types import Failure, ReadItem
 
@@ -31,7 +30,13 @@ class Unread(Failure):
     """A file that could not be opened: the next run tries again, though its time and size may be the same."""
 
 
-def rows_by_file(table: Table, listing: Listing) -> dict[str, dict[str, Row]]:
+class KnowsRows(Protocol):
+    """As much of a table as is asked here."""
+
+    def known(self, under: str = "") -> list[dict[str, Any]]: ...
+
+
+def rows_by_file(table: KnowsRows, listing: Listing) -> dict[str, dict[str, Row]]:
     """File id -> item id -> bookkeeping fields, of everything that the table has at or below the listed places."""
     rows: dict[str, dict[str, Row]] = defaultdict(dict)
     starts = {start for place in listing.places for start in beginnings(place, listing.roots)}

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mmrerank.encoders import prepared_item, reads_text, rows_of
 from mmrerank.errors import FormatError, InputError
@@ -38,7 +38,6 @@ from mmrerank.protocols import BatchedEncoder, Encoder, OneItemReader, TokenEnco
 from mmrerank.readers import GATE
 from mmrerank.store.fields import Misfit, Renamed
 from mmrerank.store.records import PREFIX, TOKENS, Record
-from mmrerank.store.table import Table
 from mmrerank.texts import is_blank
 from mmrerank.types import Array, Failure, Item, ReadItem
 
@@ -145,6 +144,20 @@ class _Work:
         return self.record.state == "failed"
 
 
+class IngestTable(Protocol):
+    """What an ingest asks of the table that it writes to."""
+
+    def known(self, under: str = "") -> list[dict[str, Any]]: ...
+
+    def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]: ...
+
+    def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None: ...
+
+    def remove(self, item_ids: Sequence[str]) -> None: ...
+
+    def refresh(self) -> None: ...
+
+
 class Ingest:
     """One run over a listing.
 
@@ -155,7 +168,7 @@ class Ingest:
 
     def __init__(
         self,
-        table: Table,
+        table: IngestTable,
         listing: Listing,
         encoders: Mapping[str, Encoder],
         *,

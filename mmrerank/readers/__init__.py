@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mmrerank.readers._kinds import PICTURE_SUFFIXES
     from mmrerank.readers._ocr import why_not
     from mmrerank.readers._page_pictures import is_page
-    from mmrerank.readers._passwords import use_passwords
+    from mmrerank.readers._passwords import known_passwords, use_passwords
     from mmrerank.readers._pictures import GATE, LIMITS, BytesPicture, FilePicture, Limits, inspect
     from mmrerank.readers._running_lines import body_of
     from mmrerank.readers._titles import is_placeholder
@@ -33,6 +33,7 @@ _SHARED = {  # name -> its file, opened when asked for: some pull in Pillow's fo
     "is_lance": "_files",
     "is_page": "_page_pictures",
     "is_placeholder": "_titles",
+    "known_passwords": "_passwords",
     "use_passwords": "_passwords",
     "why_not": "_ocr",
 }
@@ -53,6 +54,7 @@ __all__ = [
     "is_lance",
     "is_page",
     "is_placeholder",
+    "known_passwords",
     "use_passwords",
     "why_not",
 ]

@@ -32,6 +32,11 @@ def use_passwords(passwords: Sequence[str]) -> None:
     _PASSWORDS[:] = passwords
 
 
+def known_passwords() -> tuple[str, ...]:
+    """Them, for a process that works for this one."""
+    return tuple(_PASSWORDS)
+
+
 def number_of_passwords() -> int:
     """How many there are to try."""
     return len(_PASSWORDS)

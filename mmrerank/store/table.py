@@ -6,6 +6,7 @@ killed process leaves the last commit. Two writers at once would both insert the
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,6 +96,10 @@ class Table:
         return int(self._dataset.latest_version) == self.version
 
     @property
+    def schema(self) -> pa.Schema:
+        return self._dataset.schema
+
+    @property
     def metadata_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self._dataset.schema.names if name not in FIXED.names and _is_readable(name))
 
@@ -116,6 +121,37 @@ class Table:
         columns = [*_KNOWN, *(name for name in ("text_note", "picture_note") if name in self._dataset.schema.names)]
         rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
         return list(rows.to_pylist())
+
+    def widen(self, rows: Rows) -> None:
+        """Makes the columns that these rows need, in the types that they need; writes none of them."""
+        with self._columns_undone_on_failure():
+            self._fit_columns(fitted(rows.item_ids, rows.metadata, self.metadata_types()).types)
+
+    def fragments_of(self, rows: Rows) -> tuple[list[str], list[Misfit]]:
+        """Writes rows as fragments that no version of the table has until they are appended; the columns are there.
+
+        Returns:
+            the fragments as JSON, and the values that their columns could not hold as they came.
+        """
+        fields = fitted(rows.item_ids, rows.metadata, self.metadata_types())
+        arrow = self.as_arrow(rows, fields.columns)
+        fragments = lance.fragment.write_fragments(arrow, self._dataset, mode="append", max_rows_per_file=ROWS_A_FILE)
+        return [json.dumps(fragment.to_json()) for fragment in fragments], fields.misfits
+
+    def append_fragments(self, fragments: Sequence[str]) -> None:
+        """Appends what `fragments_of` wrote, in one atomic commit."""
+        if fragments:
+            added = lance.LanceOperation.Append([lance.fragment.FragmentMetadata.from_json(fragment) for fragment in fragments])
+            self._dataset = lance.LanceDataset.commit(self._dataset, added, read_version=self.version)
+
+    def drop_orphans(self) -> None:
+        """Deletes files that no version has, such as those that killed workers began; for whoever alone writes."""
+        self._dataset.cleanup_old_versions(older_than=timedelta(days=36_500), delete_unverified=True, error_if_tagged_old_versions=False)
+
+    def has_any(self, item_ids: Sequence[str]) -> bool:
+        """Whether a row has one of these ids."""
+        parts = (item_ids[start : start + 1000] for start in range(0, len(item_ids), 1000))
+        return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
 
     def files(self) -> pa.Table:
         """Of every file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
@@ -146,11 +182,11 @@ class Table:
         """
         if not records:
             return [], []
-        return self.write_rows(rows_of(records, self._dataset.schema, self._metadata_types()), with_vectors=with_vectors, new=new)
+        return self.write_rows(rows_of(records, self._dataset.schema, self.metadata_types()), with_vectors=with_vectors, new=new)
 
     def write_rows(self, rows: Rows, *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """As `write`, of rows that are columns already."""
-        fields = fitted(rows.item_ids, rows.metadata, self._metadata_types())
+        fields = fitted(rows.item_ids, rows.metadata, self.metadata_types())
         with self._columns_undone_on_failure():
             self._fit_columns(fields.types)
             arrow = self.as_arrow(rows, fields.columns)
@@ -162,7 +198,8 @@ class Table:
                 self._merge(arrow, insert=with_vectors)
         return list(rows.renamed), fields.misfits
 
-    def _metadata_types(self) -> dict[str, pa.DataType]:
+    def metadata_types(self) -> dict[str, pa.DataType]:
+        """The columns of metadata with their types."""
         return {name: self._dataset.schema.field(name).type for name in self.metadata_fields}
 
     def as_arrow(self, rows: Rows, metadata: Mapping[str, pa.Array]) -> pa.Table:
