@@ -390,16 +390,16 @@ class ScannedIndex(Protocol):
     """An index that is built from one scan, some thousand rows at a time, in any order: it never holds them all beside itself."""
 
     def sample_size(self, n_rows: int) -> int:
-        """How many of `n_rows` rows, drawn at random, it is to be given to train on."""
+        """How many of `n_rows` rows, drawn at random, it is to be trained on."""
         ...
 
-    def fill(self, sample: Array, batches: Iterable[tuple[Keys, Array]], n_rows: int) -> None:
-        """Takes the rows of all batches, about `n_rows`, under their ids, in place of what it holds.
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes ready for about `n_rows` rows like the (m, dimension) unit rows of the sample, at least one where
+        `sample_size` asks for some."""
+        ...
 
-        Args:
-            sample: (m, dimension) unit rows, at least one where `sample_size` asks for some.
-            batches: (n,) ids and (n, dimension) unit rows each.
-        """
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches, (n,) ids and (n, dimension) unit rows each; for an index that was trained just now."""
         ...
 
 

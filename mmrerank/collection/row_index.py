@@ -26,7 +26,7 @@ from mmrerank.collection.index_cache import check_once
 from mmrerank.collection.index_files import STATE, Stamp, checked, checksum, read_state, save_there, saved, write_state
 from mmrerank.collection.recall import item_questions, measured
 from mmrerank.collection.stored_rows import StoredRows
-from mmrerank.errors import MMRerankError
+from mmrerank.errors import ManifestError, MMRerankError
 from mmrerank.index import (
     AUTO,
     ExactScores,
@@ -185,6 +185,8 @@ class RowIndex:
                 return None if raw is None else self._opened(RowsState(**raw))
             except FileNotFoundError:
                 continue
+            except ManifestError:  # another recipe was chosen since
+                return None
             except (OSError, ValueError, TypeError, KeyError, AttributeError, MMRerankError) as error:
                 logger.warning("the index cache %s is rebuilt: %s", self._place, error)
                 return None
@@ -305,8 +307,10 @@ class RowIndex:
             return
         wanted = index.sample_size(count)
         _, sample = self._snapshot.sample(self._slug, wanted, seed=0)
-        if len(sample) or not wanted:
-            index.fill(sample, batches, count)
+        if count and (len(sample) or not wanted):
+            index.train(sample, count)
+            del sample  # no longer in memory while the index grows
+            index.fill(batches)
 
     def _empty(self, name: str) -> Index:
         index: Index = make(name, station="index", dimension=self._dimension)

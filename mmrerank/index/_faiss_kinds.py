@@ -157,8 +157,10 @@ def _turned(faiss: Any, options: Shape, dimension: int) -> Any:
         turn.init(SEED)
         return turn
     if options.storage == "pq":
-        turn = faiss.OPQMatrix(dimension, dimension // (2 * FOUR))
-        turn.niter = OPQ_ITERATIONS
+        turn, codes = faiss.OPQMatrix(dimension, dimension // FOUR), faiss.ProductQuantizer(dimension, dimension // FOUR, 4)
+        codes.cp.min_points_per_centroid = 1
+        turn.pq, turn.niter = codes, OPQ_ITERATIONS
+        turn.codes = codes  # FAISS holds its address only
         return turn
     return None
 

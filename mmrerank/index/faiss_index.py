@@ -136,18 +136,22 @@ class FaissIndex:
         self._copy = None
 
     def sample_size(self, n_rows: int) -> int:
-        """How many of so many rows `fill` is to be given to train on."""
+        """How many of so many rows `train` is to be given."""
         return sample_size(self._options, self.dimension, n_rows)
 
-    def fill(self, sample: Array, batches: Iterable[tuple[Keys, Array]], n_rows: int) -> None:
-        """Takes these rows in place of what it holds; see `mmrerank.protocols.ScannedIndex`."""
-        keys = [np.empty(0, np.int64)]
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes ready for others; see `mmrerank.protocols.ScannedIndex`."""
         with threads(self._faiss, self._options.threads):
             self._train(unit_rows(sample, self.dimension), n_rows)
+        self._positions = Positions()
+
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches; see `mmrerank.protocols.ScannedIndex`."""
+        keys = [np.empty(0, np.int64)]
+        with threads(self._faiss, self._options.threads):
             for ids, rows in batches:
                 self._host.add(unit_rows(rows, self.dimension))
                 keys.append(integer_ids(ids))
-        self._positions = Positions()
         self._positions.check(all_keys := np.concatenate(keys))
         self._positions.append(all_keys)
 

@@ -59,14 +59,17 @@ class Flat:
         """0: nothing is trained."""
         return 0
 
-    def fill(self, sample: Array, batches: Iterable[tuple[Keys, Array]], n_rows: int) -> None:
-        """Takes these rows in place of what it holds; see `mmrerank.protocols.ScannedIndex`."""
-        keys = [np.empty(0, np.int64)]
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes room; see `mmrerank.protocols.ScannedIndex`."""
         self._engine.reserve(n_rows)
+        self._positions, self._is_mapped = Positions(), False
+
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches; see `mmrerank.protocols.ScannedIndex`."""
+        keys = [np.empty(0, np.int64)]
         for ids, rows in batches:
             self._engine.append(unit_rows(rows, self.dimension))
             keys.append(integer_ids(ids))
-        self._positions = Positions()
         self._positions.check(all_keys := np.concatenate(keys))
         self._positions.append(all_keys)
 
