@@ -6,7 +6,7 @@ and out stand in `types`, with their conventions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -439,6 +439,47 @@ class Index(Protocol):
     @property
     def needs_rebuild(self) -> bool:
         """Whether so much was added or removed since it was built that a rebuild pays."""
+        ...
+
+
+@runtime_checkable
+class ScannedIndex(Protocol):
+    """An index that is built from one scan, some thousand rows at a time, in any order: it never holds them all beside itself."""
+
+    def sample_size(self, n_rows: int) -> int:
+        """How many of `n_rows` rows, drawn at random, it is to be trained on."""
+        ...
+
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes ready for about `n_rows` rows like the (m, dimension) unit rows of the sample, at least one where
+        `sample_size` asks for some."""
+        ...
+
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches, (n,) ids and (n, dimension) unit rows each; for an index that was trained just now."""
+        ...
+
+
+@runtime_checkable
+class MappedIndex(Protocol):
+    """An index that can be opened where its file lies: nothing is read before a search needs it, and processes share the pages."""
+
+    def open(self, path: Path) -> None:
+        """As `load`, but unchecked: of a file that was checked when it was saved, and has the size and the time that it had then."""
+        ...
+
+
+@runtime_checkable
+class MeasuredIndex(Protocol):
+    """An index that may miss rows, and says how often it is meant to."""
+
+    @property
+    def promise(self) -> float:
+        """The recall@10 that it is for, once its proposals are scored again on the rows; 1 for one that is exact."""
+        ...
+
+    def proposals(self, k: int) -> int:
+        """How many rows to ask for so that the k best by exact cosine are among them as often as promised."""
         ...
 
 

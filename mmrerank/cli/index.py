@@ -30,7 +30,10 @@ def index(
         str | None, typer.Option(help="Picture encoder, such as openclip/ViT-B-32.laion2b_s34b_b79k@224; 'none' for text only.")
     ] = None,
     text_encoder: Annotated[str | None, typer.Option(help="Text encoder beside it, such as sentence/PATH.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Index recipe (indexes/X.toml) or an index name; flat when left out.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Index recipe (indexes/X.toml), an index name, or auto, which is the default: by the number of items."),
+    ] = None,
     max_failures: Annotated[float, typer.Option(help="Share of failed items above which the exit code is 1.", min=0.0, max=1.0)] = 0.05,
     read_mislabelled: Annotated[bool, typer.Option(help="Read pictures whose format and suffix disagree.")] = False,
     ocr_language: Annotated[

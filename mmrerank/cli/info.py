@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,8 @@ def info(
     for encoder in contents["encoders"]:
         console.print(f"  encoder {encoder['name']}: {encoder['dimension']} dims, {encoder['items']} items", markup=False)
     console.print(f"  index {contents['index']}", markup=False)
+    for index in contents["indexes"]:
+        console.print(f"    of {index['encoder']}: {_index_in_words(index)}", markup=False)
     for root in contents["roots"]:
         console.print(_output.one_line(f"  from {root['path']}" + (f" as {root['prefix']}" if root["prefix"] else "")), markup=False)
     console.print(f"  fields {', '.join(contents['fields'])}", markup=False)
@@ -45,3 +47,12 @@ def info(
     for failure in contents["failed"]:
         console.print(f"  failed: {_output.one_line(failure['path'])}: {failure['reason']}", markup=False)
     return 0
+
+
+def _index_in_words(index: dict[str, Any]) -> str:
+    from mmrerank.index import in_words
+
+    if index["kind"] is None:
+        return "none yet; the next `mmrerank index` builds it"
+    measured = f", {in_words(index['recall@10'])}" if index["recall@10"] else ""
+    return f"{index['kind']}, {index['bytes'] / 1e6:.1f} MB{measured}"

@@ -20,7 +20,7 @@ from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
 from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
-from mmrerank.index import rows_index_name
+from mmrerank.index import AUTO, rows_index_name
 from mmrerank.ingest.files import Listing, list_files, patterns_of, readers, with_roots
 from mmrerank.parts import as_tuple
 from mmrerank.pictures import query_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mmrerank.ingest.run import Ingest, IngestReport, Progress
 
 DEFAULT_ENCODER = "openclip/ViT-B-32.laion2b_s34b_b79k@224"
-DEFAULT_INDEX = "flat"  # exact, as fast as FAISS's own exact search, and of every installation
+DEFAULT_INDEX = AUTO  # exact up to 100,000 rows, of every installation
 
 
 class Collection:
@@ -254,6 +254,7 @@ class Collection:
             report = sum(reports[1:], reports[0])
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
+            repairs += self._indexes_brought_up()
         return replace(report, notes=(*report.notes, *repairs))
 
     def _ingest(self, listing: Listing, workers: str | None, commit_items: int, how: Mapping[str, Any]) -> Ingest | RayIngest:
@@ -286,6 +287,12 @@ class Collection:
                 self.table.refresh()
                 self._write(encoders=(*self.manifest.encoders, entry))
         return ingest
+
+    def _indexes_brought_up(self) -> list[str]:
+        """Has the indexes on disk follow what was written, so that no search waits for it; under the lock."""
+        with self._lock:
+            self._version = None
+        return self.version.bring_up_indexes()
 
     def _placed(self, places: Sequence[Path], moved_from: str | Path | None, notes: list[str]) -> tuple[Root, ...]:
         """The roots, where they are now; what was recognised is noted."""

@@ -7,13 +7,16 @@ index, in every batch size, and on every machine with the same order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mmrerank.collection.items import ItemReader
+from mmrerank.collection.recall import proposals
+from mmrerank.collection.stored_rows import FEW, StoredRows
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import levelled
-from mmrerank.protocols import Encoder, Index
+from mmrerank.protocols import Encoder, Index, MeasuredIndex
 from mmrerank.store.records import slug_of
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Array, Candidate, Keys
@@ -42,8 +45,14 @@ class EncoderSpace:
         if k < 1:
             raise InputError(f"k must be at least 1; got {k}")
         allowed = None if filter is None else self._snapshot.where(filter)
-        proposed = self.index.search(row[None, :].astype(np.float32, copy=False), k + SLACK, allowed=allowed)[0].ids
-        return self._rescored(row, proposed, k)
+        searched = self._for(allowed)
+        hits = searched.search(row[None, :].astype(np.float32, copy=False), proposals(searched, k, SLACK), allowed=allowed)[0].ids
+        return self._rescored(row, hits, k)
+
+    def _for(self, allowed: Keys | None) -> Any:
+        """What searches: the stored rows where a filter leaves so few that an index which may miss some is not asked."""
+        is_exact = not isinstance(self.index, MeasuredIndex) or self.index.promise >= 1
+        return self.index if allowed is None or is_exact or len(allowed) > FEW else StoredRows(self._snapshot, self._slug)
 
     def rows(self, item_ids: Sequence[str]) -> Array:
         """(n, dimension) float32 descriptors of these items.
@@ -56,9 +65,9 @@ class EncoderSpace:
     def missing(self, item_ids: Sequence[str]) -> Mapping[str, str]:
         """Why some of these items have no row here, by id."""
         known = self._snapshot.known(item_ids)
-        described = frozenset(self._snapshot.described(self._slug).tolist())
-        none = f"it has no descriptor of {self.encoder.name!r}"
-        return {i: none if i in known else "it is not in the collection" for i in item_ids if known.get(i) not in described}
+        described, _ = self._snapshot.some_described(np.array(sorted(known.values()), dtype=np.int64), self._slug)
+        none, there = f"it has no descriptor of {self.encoder.name!r}", frozenset(described.tolist())
+        return {i: none if i in known else "it is not in the collection" for i in item_ids if known.get(i) not in there}
 
     def tokens(self, item_ids: Sequence[str]) -> list[Array]:
         """The (n_tokens, dimension) float32 token vectors of each item, for an encoder that has many an item.
@@ -69,8 +78,13 @@ class EncoderSpace:
         return self._snapshot.tokens(self._snapshot.keys_of(item_ids), self._slug)
 
     def _rescored(self, row: Array, keys: Keys, k: int) -> list[Candidate]:
-        fields, rows = self._snapshot.records(keys, slug=self._slug)
-        scores = (rows.astype(np.float64) @ row.astype(np.float64)).astype(np.float32)  # float64: free of the order of summation
-        scores = levelled(scores)
-        order = sorted(range(len(fields)), key=lambda n: (-scores[n], fields[n]["item_id"]))[:k]
-        return [Candidate(item=self._items.item(fields[n]), score=float(scores[n])) for n in order]
+        """Of all proposals the vectors are read, of the k best and of those as good as the last of them the fields."""
+        keys, rows = self._snapshot.some_described(keys, self._slug)
+        scores = rows.astype(np.float64) @ row.astype(np.float64)  # float64: free of the order of summation
+        scores = levelled(scores.astype(np.float32))
+        best = np.lexsort((keys, -scores))
+        best = best[: max(k, np.searchsorted(-scores[best], -scores[best[min(k, len(best)) - 1]], side="right"))] if len(best) else best
+        best = best[: k + SLACK]
+        fields, _ = self._snapshot.records(keys[best])
+        order = sorted(range(len(best)), key=lambda n: (-scores[best[n]], fields[n]["item_id"]))[:k]
+        return [Candidate(item=self._items.item(fields[n]), score=float(scores[best[n]])) for n in order]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from mmrerank.collection import Collection
-from mmrerank.collection.index_cache import REPAIR, rows_index
+from mmrerank.collection.index_cache import REPAIR
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import entries_once
 from mmrerank.ingest.files import SourceFile, gone_for_good_or_moved, path_of
 from mmrerank.parts import make
+from mmrerank.store.manifest import EncoderEntry
 from mmrerank.store.records import FIXED, key_of
 from mmrerank.types import Array, ReadItem
 
@@ -34,9 +35,11 @@ def describe(collection: Collection) -> dict[str, Any]:
         "failed": [{"path": row["item_id"], "reason": row["reason"]} for row in sorted(failed, key=lambda row: str(row["item_id"]))],
         "text_notes": notes.noted(notes.text_notes(snapshot)),
         "encoders": [
-            {"name": e.name, "dimension": e.dimension, "items": len(snapshot.described(e.slug))} for e in collection.manifest.encoders
+            {"name": e.name, "dimension": e.dimension, "items": collection.version.row_index(e).count()}
+            for e in collection.manifest.encoders
         ],
         "index": collection.manifest.index,
+        "indexes": [_index_of(collection, entry) for entry in collection.manifest.encoders],
         "roots": [{"path": root.path, "prefix": root.prefix} for root in collection.manifest.roots],
         "fields": [name for name in FIXED.names if name in ("item_id", "document_id", "page_number", "text", "file")]
         + list(collection.table.metadata_fields),
@@ -44,6 +47,16 @@ def describe(collection: Collection) -> dict[str, Any]:
         "bytes": _bytes(collection.path),
         "made_by": collection.manifest.made_by,
     }
+
+
+def _index_of(collection: Collection, entry: EncoderEntry) -> dict[str, Any]:
+    """What is kept on disk to search by the descriptors of one encoder; kind None where there is nothing yet."""
+    state = collection.version.row_index(entry).state()
+    if state is None:
+        return {"encoder": entry.name, "kind": None, "bytes": 0, "recall@10": {}, "promise": None}
+    stamps = (state.data, state.tail, state.since, state.questions)
+    size = sum(stamp.size for stamp in stamps if stamp is not None)
+    return {"encoder": entry.name, "kind": state.index, "bytes": size, "recall@10": dict(state.recall), "promise": state.promise}
 
 
 def _bytes(folder: Path) -> int:
@@ -59,7 +72,8 @@ def check(collection: Collection, *, content: bool = False) -> dict[str, Any]:
 
     Returns:
         `problems` is what is wrong in the table (`ok` is False then); `rebuilt` names caches that did not match the
-        table and were made anew; `files` tells which sources changed or went since they were indexed.
+        table and were made anew; `recall` measures again what the indexes find that may miss something; `files` tells which sources
+        changed or went since they were indexed.
     """
     problems = _check_rows(collection)
     rebuilt: list[str] = []
@@ -73,6 +87,7 @@ def check(collection: Collection, *, content: bool = False) -> dict[str, Any]:
         "ok": not problems,
         "problems": problems,
         "rebuilt": rebuilt,
+        "recall": [] if problems else _measure(collection),
         "files": [*_check_files(collection), *(_check_content(collection) if content else ())],
     }
 
@@ -90,7 +105,7 @@ def _check_descriptors(collection: Collection, slug: str, name: str, dimension: 
     if collection.table.dimension(slug) != dimension:
         return [f"the table has no {dimension}-dim descriptors of {name!r}"]
     snapshot = collection.version.snapshot
-    wrong = sum(_not_unit(rows) for _, rows in snapshot.batches(snapshot.described(slug), slug))
+    wrong = sum(_not_unit(rows) for _, rows in snapshot.scan(slug))
     return [f"{wrong} descriptors of {name!r} are not finite or not of unit length"] if wrong else []
 
 
@@ -100,16 +115,19 @@ def _not_unit(rows: Array) -> int:
 
 
 def _check_caches(collection: Collection) -> list[str]:
-    rebuilt = []
-    snapshot = collection.version.snapshot
-    for entry in collection.manifest.encoders:
-        folder = collection.path / "indexes"
-        index = rows_index(folder, collection.manifest.index, snapshot, entry.slug, entry.dimension)
-        if not np.array_equal(index.ids, snapshot.described(entry.slug)):
-            (folder / entry.slug / "cache.json").unlink(missing_ok=True)
-            rows_index(folder, collection.manifest.index, snapshot, entry.slug, entry.dimension)
-            rebuilt.append(f"the index of {entry.name!r} did not match the table and was rebuilt")
-    return rebuilt
+    version = collection.version
+    return [
+        f"the index of {entry.name!r} did not match the table and was rebuilt"
+        for entry in version.manifest.encoders
+        if version.row_index(entry).mend(version.snapshot.described(entry.slug))
+    ]
+
+
+def _measure(collection: Collection) -> list[dict[str, Any]]:
+    """What each index that may miss rows finds now."""
+    version = collection.version
+    measures = [(entry, *version.row_index(entry).measure()) for entry in version.manifest.encoders]
+    return [{"encoder": entry.name, "recall@10": dict(recall), "promise": promise} for entry, recall, promise in measures if recall]
 
 
 def _check_files(collection: Collection) -> list[str]:

@@ -15,9 +15,11 @@ import numpy as np
 
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
-from mmrerank.collection.index_cache import rows_index, text_index
+from mmrerank.collection.index_cache import text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
+from mmrerank.collection.recall import text_questions
+from mmrerank.collection.row_index import RowIndex
 from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.ingest.notes import with_wordless
@@ -221,9 +223,19 @@ class CollectionVersion:
 
     def index_of(self, entry: EncoderEntry) -> Index:
         """The index over the descriptors of one encoder."""
-        folder, name = self.path / "indexes", self.manifest.index
-        index: Index = self._once(f"index {entry.slug}", lambda: rows_index(folder, name, self.snapshot, entry.slug, entry.dimension))
+        index: Index = self._once(f"index {entry.slug}", self.row_index(entry).opened)
         return index
+
+    def row_index(self, entry: EncoderEntry) -> RowIndex:
+        """What is kept on disk to search the descriptors of one encoder by."""
+        return RowIndex(self.path / "indexes", self.manifest.index, self.snapshot, entry.slug, entry.dimension)
+
+    def bring_up_indexes(self) -> list[str]:
+        """Has what is kept on disk follow this version, for the one who writes it; returns what there is to say of it."""
+        notes = []
+        for entry in self.manifest.encoders:
+            notes += self.row_index(entry).bring_up(lambda entry=entry: text_questions(self.snapshot, self.encoder(entry)))
+        return notes
 
     @property
     def text(self) -> Any:
@@ -233,7 +245,7 @@ class CollectionVersion:
     @property
     def has_pages(self) -> bool:
         """Whether pages with words are among the items."""
-        return bool(self._once("pages", lambda: len(self.snapshot.where(PAGES)) > 0))
+        return bool(self._once("pages", lambda: self.snapshot.any("page_number IS NOT NULL") and self.snapshot.any(PAGES)))
 
     def _once(self, what: str, opened: Callable[[], Any]) -> Any:
         if what not in self._opened:

@@ -6,7 +6,7 @@ sort and everything within rounding of it or above is kept, so that ties at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -62,6 +62,11 @@ def _best(ids: Keys, scores: Array, k: int) -> Neighbours:
     level = levelled(scores).astype(np.float32, copy=False)
     order = np.lexsort((ids, -level))[:k]
     return Neighbours(ids=ids[order], scores=level[order])
+
+
+def merged(parts: Sequence[Neighbours], k: int) -> Neighbours:
+    """The k best of several searches for one query, over rows that no two of them share."""
+    return _best(np.concatenate([part.ids for part in parts]), np.concatenate([part.scores for part in parts]), k)
 
 
 def spans(n: int) -> Iterator[slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,12 @@ def faiss_module() -> Any:
     except RuntimeError as error:  # faiss-gpu without its CUDA libraries says so itself
         raise MissingExtra(f"the index 'faiss_index' needs faiss, which does not load: {error}") from error
     return faiss
+
+
+def mapping_flags(faiss: Any) -> int:
+    """What `read_index` is told to leave codes in the file; 0 where it cannot, so that they are read: before FAISS 1.11, and on Windows."""
+    flags: int = getattr(faiss, "IO_FLAG_MMAP_IFC", 0) if os.name != "nt" else 0
+    return flags
 
 
 def gpus(faiss: Any, device: str) -> tuple[int, ...]:

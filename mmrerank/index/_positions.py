@@ -2,6 +2,7 @@
 
 FAISS numbers rows by the order they came in. HNSW cannot remove a row, and an inverted file that does can no longer hand
 rows back, so all kinds share one way: rows are only appended, and a removed one stays as a tombstone that no search shows.
+The ids by position may lie in a mapped file, with their order beside them: nothing of it is read before an id is looked up.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrerank.errors import InputError
+from mmrerank.index._files import Sealed, Sink
 from mmrerank.types import Keys
 
-DENSE = 4  # ids whose span is up to this many times their number are looked up in a table
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """The positions one search may show."""
 
-    mask: npt.NDArray[np.bool_] | None  # (n_positions,); None: all of them
+    mask: Mask | None  # (n_positions,); None: all of them
     count: int
     positions: int  # how many there are, dead ones included
 
@@ -37,18 +39,42 @@ class Choice:
 class Positions:
     """Ids by position, with tombstones. No two living positions have one id."""
 
-    def __init__(self, keys: Keys | None = None, alive: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, keys: Keys | None = None, alive: Mask | None = None) -> None:
         self.keys: Keys = np.empty(0, np.int64) if keys is None else keys
-        self.alive: npt.NDArray[np.bool_] = np.ones(len(self.keys), np.bool_) if alive is None else alive
-        self._sort()
+        self._alive = alive  # None: all of them
+        self.dead = 0 if alive is None else int(len(alive) - np.count_nonzero(alive))
+        self._sorted: tuple[Keys, Keys] | None = None  # ids ascending and where each stands, dead ones too; of equal ids the latest is last
+
+    @classmethod
+    def from_file(cls, file: Sealed) -> Positions:
+        """What `put` wrote."""
+        dead = file.array("dead")
+        positions = cls(file.array("keys"))
+        positions._sorted = file.array("ids"), file.array("order")
+        if len(dead):
+            positions._bury(dead)
+        return positions
+
+    def put(self, sink: Sink) -> None:
+        """Writes them as parts of an index file."""
+        ids, order = self._in_order()
+        for name, array in {"keys": self.keys, "ids": ids, "order": order, "dead": np.flatnonzero(~self.alive)}.items():
+            sink.put(name, array)
 
     def __len__(self) -> int:
         """How many ids are alive."""
-        return len(self.ids)
+        return len(self.keys) - self.dead
 
     @property
-    def dead(self) -> int:
-        return len(self.keys) - len(self.ids)
+    def alive(self) -> Mask:
+        """(n_positions,)"""
+        return np.ones(len(self.keys), np.bool_) if self._alive is None else self._alive
+
+    @property
+    def ids(self) -> Keys:
+        """(n,) those that are alive, ascending; read-only where they lie in a file."""
+        ids, order = self._in_order()
+        return ids if self._alive is None else ids[self._alive[order]]
 
     def check(self, ids: Keys) -> None:
         """Whether `ids` can be appended.
@@ -59,7 +85,7 @@ class Positions:
         repeats = len(ids) - len(np.unique(ids))
         if repeats:
             raise InputError(f"an id comes twice in one add ({repeats} repeats)")
-        living = self.of(ids)
+        living = self.of(ids) if len(self) else ids[:0]
         if living.size:
             message = f"the index holds id {self.keys[living[0]]} already ({living.size} of {len(ids)} ids)"
             raise InputError(message, hint="Remove an id before it is added anew.")
@@ -67,51 +93,42 @@ class Positions:
     def append(self, ids: Keys) -> None:
         """Gives the next positions to `ids`, which passed `check`."""
         self.keys = np.concatenate([self.keys, ids])
-        self.alive = np.concatenate([self.alive, np.ones(len(ids), np.bool_)])
-        self._sort()
+        self._alive = None if self._alive is None else np.concatenate([self._alive, np.ones(len(ids), np.bool_)])
+        self._sorted = None
 
     def forget(self, ids: Keys) -> None:
         """Puts a tombstone on these ids; one that is not alive is left aside."""
+        gone = self.of(ids)
+        if len(gone):
+            self._bury(gone)
+
+    def _bury(self, positions: Keys) -> None:
         alive = self.alive.copy()
-        alive[self.of(ids)] = False
-        self.alive = alive
-        self._sort()
+        alive[positions] = False
+        self._alive, self.dead = alive, int(len(alive) - np.count_nonzero(alive))
 
     def of(self, ids: Keys) -> Keys:
         """The positions of those of `ids` that are alive, in no order that matters."""
-        if not len(self.ids):
+        present, order = self._in_order()
+        if not len(present):
             return np.empty(0, np.int64)
-        positions: Keys
-        if self._table is not None:
-            places = ids - self.ids[0]
-            positions = self._table[places[(places >= 0) & (places < len(self._table))]]
-            return positions[positions >= 0]
-        slots = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        positions = self._order[slots[self.ids[slots] == ids]]
-        return positions
+        slots = np.searchsorted(present, ids, side="right") - 1
+        slots = slots[(slots >= 0) & (present[slots] == ids)]
+        positions: Keys = order[slots].astype(np.int64, copy=False)
+        return positions if self._alive is None else positions[self._alive[positions]]
 
     def choose(self, allowed: Keys | None) -> Choice:
         """What a search may show: everything alive, or those of `allowed` that are."""
         if allowed is None:
-            return Choice(mask=self.alive if self.dead else None, count=len(self), positions=len(self.keys))
+            return Choice(mask=self._alive if self.dead else None, count=len(self), positions=len(self.keys))
         mask = np.zeros(len(self.keys), np.bool_)
         mask[self.of(allowed)] = True
         return Choice(mask=mask, count=int(np.count_nonzero(mask)), positions=len(mask))
 
-    def _sort(self) -> None:
-        living = np.flatnonzero(self.alive)
-        keys = self.keys[living]
-        rising = len(keys) < 2 or bool((keys[1:] > keys[:-1]).all())  # the usual case, and a sort of millions is not free
-        order = np.arange(len(keys)) if rising else np.argsort(keys)
-        self.ids: Keys = keys[order]
-        self._order: Keys = living[order].astype(np.int64, copy=False)
-        self._table = self._dense_table() if len(keys) else None
-
-    def _dense_table(self) -> Keys | None:
-        """Position by id from the lowest on, -1 where there is none; None for ids too far apart. Ten times a binary search's speed."""
-        span = int(self.ids[-1]) - int(self.ids[0]) + 1
-        if span > DENSE * len(self.ids):
-            return None
-        table: Keys = np.full(span, -1, np.int64)
-        table[self.ids - self.ids[0]] = self._order
-        return table
+    def _in_order(self) -> tuple[Keys, Keys]:
+        if self._sorted is None:
+            keys = self.keys
+            rising = len(keys) < 2 or bool((keys[1:] > keys[:-1]).all())  # a usual case, and a sort of millions is not free
+            order = np.arange(len(keys)) if rising else np.argsort(keys, kind="stable")
+            self._sorted = keys[order], order
+        return self._sorted

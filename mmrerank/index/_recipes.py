@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from mmrerank import parts
 from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.index._auto import AUTO
 from mmrerank.text_files import read_toml
 
 RECIPES = Path(__file__).parents[2] / "indexes"
@@ -58,12 +59,14 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def rows_index_name(name: str) -> str:
-    """The printed name of an index of descriptors.
+    """The printed name of an index of descriptors, or `auto`.
 
     Raises:
         UnknownName: no index of descriptors, or no option of it, is called so.
         InputError: an option has a wrong value, or the index searches text.
     """
+    if name == AUTO:
+        return name
     printed_name: str = parts.make(_of_rows(name), station="index", dimension=1).name
     return printed_name
 
@@ -72,7 +75,7 @@ def _of_rows(name: str) -> str:
     part, names = parts.parse(name).part, parts.names("index")
     if part not in names:
         rows = [index for index in names if _searches_rows(index)]
-        raise UnknownName.among("index of descriptors", part, rows)
+        raise UnknownName.among("index of descriptors", part, [AUTO, *rows])
     if not _searches_rows(part):
         raise InputError(f"{name!r} searches text; a collection keeps an index of descriptors", hint="Its texts have theirs by themselves.")
     return name

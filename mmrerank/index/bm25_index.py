@@ -26,7 +26,7 @@ from pydantic import Field
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
-from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
+from mmrerank.index._files import Sink, load_sealed, save_sealed
 from mmrerank.index._idf import idf_of
 from mmrerank.index._postings import Postings, constant, joined, weighted
 from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, mentions, opening
@@ -34,6 +34,7 @@ from mmrerank.parts import printed
 from mmrerank.types import Keys, Neighbours
 
 SEARCHES = "text"
+_ARRAYS = ("weights", "positions", "starts")
 _OPENING, _CAPTION = "opening:", "caption:"  # mark the terms of these parts; no word has such a beginning
 
 
@@ -139,10 +140,10 @@ class Bm25Index:
         """Writes the index to one file."""
 
         def fill(sink: Sink) -> None:
-            put_array(sink, self._ids)
-            put_array(sink, np.frombuffer(json.dumps(list(self._vocabulary)).encode(), np.uint8))
-            for part in (self._postings.weights, self._postings.positions, self._postings.starts):
-                put_array(sink, part)
+            sink.put("ids", self._ids)
+            sink.put("vocabulary", np.frombuffer(json.dumps(list(self._vocabulary)).encode(), np.uint8))
+            for name in _ARRAYS:
+                sink.put(name, getattr(self._postings, name))
 
         save_sealed(path, self._header(), fill)
 
@@ -153,11 +154,9 @@ class Bm25Index:
             DamagedData: the file is missing, torn or changed.
             ManifestError: it was fitted with other options.
         """
-        with open_sealed(path, self._header()) as file:
-            ids = get_array(file)
-            vocabulary = json.loads(get_array(file).tobytes())
-            weights, positions, starts = (get_array(file) for _ in range(3))
-        self._take(ids, Postings(vocabulary=vocabulary, weights=weights, positions=positions, starts=starts))
+        file = load_sealed(path, self._header())
+        vocabulary = json.loads(file.array("vocabulary").tobytes())
+        self._take(file.array("ids"), Postings(vocabulary=vocabulary, **{name: file.array(name) for name in _ARRAYS}))
 
     def _matching(self, scores: Any, allowed: Keys) -> Keys:
         slots = np.unique(np.searchsorted(self._ids, allowed))

@@ -5,13 +5,22 @@
     hnsw    a graph of near rows             large, queries one at a time, memory given  tombstone
     ivf     lists around centroids           larger, batches, on a GPU                   tombstone
 
-Cost per query: flat reads all rows; hnsw compares about ef_search * links rows; ivf about lists + n * probes / lists.
-`storage="fp16"` halves the memory. The recipes in `indexes/` hold what was measured.
+    storage bytes a number   kinds           what the k best of its proposals need
+    fp32    4                all             nothing
+    fp16    2                all             nothing
+    sq8     1                hnsw, ivf       64 proposals scored again on the rows
+    rabitq  1/8 a bit        ivf             4 bits 64, 2 bits 256, 1 bit 1,024; turned rows, queries of 8 bits
+    pq      1/8              ivf             512: OPQ and 4-bit codes, read by FastScan; where memory is shortest
+
+Cost per query: flat reads all rows; hnsw compares about ef_search * links rows; ivf about lists + n * probes / lists. The scores of sq8,
+rabitq and pq are rough: whoever has the rows asks for `proposals` and scores those again, as a collection does. The recipes in `indexes/`
+hold what was measured.
 
 Whatever the kind, a filtered search gives min(k, number of allowed rows) neighbours. FAISS filters inside its loops on the
-CPU only; on a GPU more is fetched and filtered after. A filter that leaves few rows is answered exactly from those rows, where
+CPU only; on a GPU more is fetched and filtered after. A filter that leaves few rows is answered from all of those rows, where
 graphs lose their way and lists run short. A GPU holds a copy, made at the first search after a change; several GPUs hold a
-whole copy each and share a batch. The rows also stay in host memory.
+whole copy each and share a batch. The rows also stay in host memory, or in the file that was opened: FAISS never adds to that, so an
+addition reads it into memory first.
 
 Source: Douze et al. 2024, "The Faiss library".
 """
@@ -19,11 +28,11 @@ Source: Douze et al. 2024, "The Faiss library".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +41,9 @@ from pydantic import Field
 from mmrerank.errors import DamagedData, InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive, unit_rows
 from mmrerank.index._exact import empty, nearest, spans
-from mmrerank.index._faiss_device import MOST_ON_GPU, copied, faiss_module, gpus, threads
-from mmrerank.index._faiss_kinds import grown_from, parameters, tuned
-from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
+from mmrerank.index._faiss_device import MOST_ON_GPU, copied, faiss_module, gpus, mapping_flags, threads
+from mmrerank.index._faiss_kinds import SEED, check, core, parameters, rescoring_of, sample_size, trained, tuned
+from mmrerank.index._files import Sealed, Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._positions import Choice, Positions
 from mmrerank.ordering import levelled
 from mmrerank.parts import printed, runtime_option
@@ -53,11 +62,12 @@ Count = Annotated[int, Field(ge=1)]
 @dataclass(frozen=True, kw_only=True)
 class Options:
     kind: Literal["flat", "hnsw", "ivf"] = "flat"  # flat: exact; hnsw: a graph; ivf: lists around centroids
-    storage: Literal["fp32", "fp16"] = "fp32"  # fp16 halves the memory
+    storage: Literal["fp32", "fp16", "sq8", "rabitq", "pq"] = "fp32"  # how a row is kept; the table above
+    bits: Literal[1, 2, 4] = 2  # rabitq: of each number
     links: Annotated[int, Field(ge=2)] = 32  # hnsw: neighbours per row
     ef_construction: Count = 80  # hnsw: width of its walk while building
     ef_search: Count = 64  # hnsw: width of its walk while searching
-    lists: Annotated[int, Field(ge=0)] = 0  # ivf: how many there are; 0: 4 * sqrt(n)
+    lists: Annotated[int, Field(ge=0)] = 0  # ivf: how many there are; 0: 4 * sqrt(n) up to 2,048, from a million rows on 2 * sqrt(n)
     probes: Count = 32  # ivf: how many are read
     device: str = runtime_option("cpu")  # "cpu", "gpu", "gpu:0,1"
     threads: int = runtime_option(0)  # FAISS's; 0 for its own choice
@@ -72,8 +82,11 @@ class FaissIndex:
         self._options = options
         self._faiss = faiss_module()
         self._gpus = gpus(self._faiss, options.device)
-        if self._gpus and options.kind == "hnsw":
-            raise InputError("FAISS has no HNSW on a GPU", hint='Take kind="ivf" or kind="flat" there, or device="cpu".')
+        check(options, self.dimension)
+        if self._gpus and (options.kind == "hnsw" or options.storage in ("rabitq", "pq")):
+            what = "HNSW" if options.kind == "hnsw" else f"storage {options.storage!r}"
+            hint = 'Take kind="ivf" with storage "fp32", "fp16" or "sq8", or kind="flat" there, or device="cpu".'
+            raise InputError(f"FAISS has no {what} on a GPU", hint=hint)
         if self._gpus and options.probes > MOST_ON_GPU:
             raise InputError(f"a GPU reads up to {MOST_ON_GPU} lists a query, got probes={options.probes}")
         self._selectors_work = not self._gpus
@@ -82,6 +95,7 @@ class FaissIndex:
         self._copy: Any = None  # its copy on the GPUs, None when out of date
         self._lock = Lock()  # a GPU index takes one search at a time
         self._first_size = 0
+        self._file: Path | None = None  # where the host index lies, if it was opened there
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -114,11 +128,46 @@ class FaissIndex:
             return
         with threads(self._faiss, self._options.threads):
             if self._host is None:
-                self._host = tuned(self._options, grown_from(self._faiss, self._options, rows))
-                self._first_size = len(rows)
+                self._train(_sampled(rows, self.sample_size(len(rows))), len(rows))
+            if self._file is not None:  # adding to a file that is mapped would end the process
+                self._host, self._file = self._read(self._file, mapped=False), None
             self._host.add(rows)
         self._positions.append(ids)
         self._copy = None
+
+    def sample_size(self, n_rows: int) -> int:
+        """How many of so many rows `train` is to be given."""
+        return sample_size(self._options, self.dimension, n_rows)
+
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes ready for others; see `mmrerank.protocols.ScannedIndex`."""
+        with threads(self._faiss, self._options.threads):
+            self._train(unit_rows(sample, self.dimension), n_rows)
+        self._positions = Positions()
+
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches; see `mmrerank.protocols.ScannedIndex`."""
+        keys = [np.empty(0, np.int64)]
+        with threads(self._faiss, self._options.threads):
+            for ids, rows in batches:
+                self._host.add(unit_rows(rows, self.dimension))
+                keys.append(integer_ids(ids))
+        self._positions.check(all_keys := np.concatenate(keys))
+        self._positions.append(all_keys)
+
+    def _train(self, sample: Array, n_rows: int) -> None:
+        self._host = tuned(self._faiss, self._options, trained(self._faiss, self._options, self.dimension, sample, n_rows))
+        self._first_size, self._file, self._copy = n_rows, None, None
+
+    @property
+    def promise(self) -> float:
+        """The recall@10 that the kind is for, after its proposals are scored again; 1 where it is exact."""
+        return 1.0 if self._options.kind == "flat" else rescoring_of(self._options).promise
+
+    def proposals(self, k: int) -> int:
+        """How many rows to ask for so that the k best by exact cosine are among them as often as promised."""
+        rescoring = rescoring_of(self._options)
+        return max(rescoring.floor, rescoring.times * k)
 
     def remove(self, ids: Keys) -> None:
         """Makes these ids unfindable; one that it does not hold is left aside."""
@@ -150,11 +199,11 @@ class FaissIndex:
         """Writes the index to one file."""
 
         def fill(sink: Sink) -> None:
-            put_array(sink, self._positions.keys)
-            put_array(sink, self._positions.alive)
-            put_array(sink, np.array([self._first_size]))
             if self._host is not None:
+                sink.begin("faiss")
                 self._faiss.write_index(self._host, self._faiss.PyCallbackIOWriter(sink.write))
+            sink.put("first_size", np.array([self._first_size]))
+            self._positions.put(sink)
 
         save_sealed(path, self._header(), fill)
 
@@ -165,15 +214,22 @@ class FaissIndex:
             DamagedData: the file is missing, torn or changed, or this FAISS cannot read it.
             ManifestError: it holds an index built with other options, or of another dimension.
         """
-        with open_sealed(path, self._header()) as file:
-            positions = Positions(get_array(file), get_array(file))
-            first_size = int(get_array(file)[0])
-            host = self._read(file, path) if len(positions.keys) else None
-        self._positions, self._first_size, self._host, self._copy = positions, first_size, host, None
+        self._take(load_sealed(path, self._header()))
 
-    def _read(self, file: IO[bytes], path: Path) -> Any:
+    def open(self, path: Path) -> None:
+        """Takes over what `save` wrote where it lies, unchecked; see `mmrerank.protocols.MappedIndex`."""
+        self._take(map_sealed(path, self._header()))
+
+    def _take(self, file: Sealed) -> None:
+        positions = Positions.from_file(file)
+        host = self._read(file.path, mapped=file.mapped) if len(positions.keys) else None
+        self._positions, self._first_size = positions, int(file.array("first_size")[0])
+        self._host, self._copy, self._file = host, None, file.path if file.mapped and host is not None else None
+
+    def _read(self, path: Path, *, mapped: bool) -> Any:
+        flags = mapping_flags(self._faiss) if mapped else 0
         try:
-            return tuned(self._options, self._faiss.read_index(self._faiss.PyCallbackIOReader(file.read)))
+            return tuned(self._faiss, self._options, self._faiss.read_index(str(path), flags))
         except RuntimeError as error:  # the sum was right, so another FAISS wrote it
             raise DamagedData(f"FAISS {self._faiss.__version__} cannot read {path}: {error}", hint="Rebuild the index.") from error
 
@@ -182,7 +238,7 @@ class FaissIndex:
         settings = {  # what searching may change (ef_search, probes, device) is free to differ
             "flat": {},
             "hnsw": {"links": options.links, "ef_construction": options.ef_construction},
-            "ivf": {"lists": options.lists},
+            "ivf": {"lists": options.lists, **({"bits": options.bits} if options.storage == "rabitq" else {})},
         }
         return {
             "index": "faiss_index",
@@ -198,7 +254,9 @@ class FaissIndex:
         return choice.count <= max(FEW, min(MANY, choice.positions // 20))
 
     def _scan(self, queries: Array, k: int, choice: Choice) -> list[Neighbours]:
-        """Exactly the best of the choice, from the rows themselves."""
+        """The best of all rows of the choice, none of them passed over; as exact as they are stored."""
+        if self._options.kind == "ivf":
+            return self._fetch(queries, k, choice, every=True)
         positions = choice.as_positions()
 
         def blocks() -> Iterator[tuple[Keys, Array]]:
@@ -207,16 +265,18 @@ class FaissIndex:
 
         return nearest(queries, blocks, k)
 
-    def _fetch(self, queries: Array, k: int, choice: Choice) -> list[Neighbours]:
-        """FAISS's answer, fetched deeper for the queries whose k-th place the filter or ties left open. May fall short of k."""
-        inside = self._selectors_work and choice.share < THIN
+    def _fetch(self, queries: Array, k: int, choice: Choice, *, every: bool = False) -> list[Neighbours]:
+        """FAISS's answer, fetched deeper for the queries whose k-th place the filter or ties left open. May fall short of k, unless `every`
+        list is read."""
+        on_host = self._selectors_work or every
+        inside = on_host and (every or choice.share < THIN)
         most = choice.count if inside else choice.positions
-        most = most if self._selectors_work else min(most, MOST_ON_GPU)
+        most = most if on_host else min(most, MOST_ON_GPU)
         depth = min(most, k + SPARE if inside else math.ceil((k + SPARE) / choice.share))
         neighbours: list[Neighbours] = [empty()] * len(queries)
         pending = np.arange(len(queries))
         while len(pending):
-            scores, positions = self._ask(queries[pending], depth, choice, inside)
+            scores, positions = self._ask(queries[pending], depth, choice, inside=inside, every=every)
             batch, final = self._ranked(scores, positions, k, choice)
             for number, one in zip(pending, batch, strict=True):
                 neighbours[number] = one
@@ -224,22 +284,25 @@ class FaissIndex:
             depth = min(most, 4 * depth)
         return neighbours
 
-    def _ask(self, queries: Array, depth: int, choice: Choice, inside: bool) -> tuple[Array, Keys]:
+    def _ask(self, queries: Array, depth: int, choice: Choice, *, inside: bool, every: bool) -> tuple[Array, Keys]:
         """FAISS's (n_queries, depth) scores and positions, best first, -1 where it found no more; only of the choice if `inside`."""
         hits: tuple[Array, Keys]
-        if self._gpus:
+        if self._gpus and not every:
             with self._lock:
                 if self._copy is None:
                     self._copy = copied(self._faiss, self._host, self._gpus)
                 hits = self._copy.search(queries, depth)
             return hits
-        if choice.mask is None:
+        if choice.mask is None and not every:
             hits = self._host.search(queries, depth)
             return hits
-        bits = np.packbits(choice.mask, bitorder="little")  # must outlive the search: the selector holds its address only
-        selector = self._faiss.IDSelectorBitmap(bits.size, self._faiss.swig_ptr(bits)) if inside else None
+        bits = (
+            None if choice.mask is None else np.packbits(choice.mask, bitorder="little")
+        )  # must outlive the search, which has its address
+        selector = self._faiss.IDSelectorBitmap(bits.size, self._faiss.swig_ptr(bits)) if inside and bits is not None else None
+        share = self._options.probes / core(self._faiss, self._host).nlist if every else choice.share
         hits = self._host.search(
-            queries, depth, params=parameters(self._faiss, self._options, self._host, share=choice.share, selector=selector)
+            queries, depth, params=parameters(self._faiss, self._options, self._host, share=min(1.0, share), selector=selector)
         )
         return hits
 
@@ -260,12 +323,19 @@ class FaissIndex:
         return neighbours, spent | ((counts == limit) & (best[:, -1] > level[:, -1]))
 
 
+def _sampled(rows: Array, most: int) -> Array:
+    """So many of the rows, in their order."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.sort(np.random.default_rng(SEED).choice(len(rows), most, replace=False))]
+
+
 def build(options: Options, dimension: int) -> FaissIndex:
     """The index for rows of `dimension` numbers.
 
     Raises:
         MissingExtra: faiss is not installed, or has no GPU part and a GPU was asked for.
-        InputError: a device that is not there, or HNSW on a GPU.
+        InputError: a device that is not there, a storage that the kind has not, or a kind that no GPU has.
     """
     return FaissIndex(options, dimension)
 

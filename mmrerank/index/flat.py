@@ -2,11 +2,12 @@
 
 Cost per query: one pass over all rows, n * dimension * 4 bytes of reading, which is the whole cost for one query; a batch
 shares the pass. Adding and removing copy the rows. It needs no library beyond numpy (or torch), on any device torch knows.
+Opened from its file in numpy, the rows stay there until a search reads them, and processes share the pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import numpy as np
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive, unit_rows
 from mmrerank.index._exact import Hits, empty, nearest, spans, top_numpy
-from mmrerank.index._files import Sink, get_array, open_sealed, put_array, save_sealed
+from mmrerank.index._files import Sealed, Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._positions import Positions
 from mmrerank.ordering import ROUNDING
 from mmrerank.parts import printed, runtime_option
@@ -39,6 +40,7 @@ class Flat:
         self.dimension = positive(dimension)
         self._engine = TorchEngine(options.device, dimension) if options.engine == "torch" else NumpyEngine(dimension)
         self._positions = Positions()
+        self._is_mapped = False
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -50,8 +52,26 @@ class Flat:
 
     @property
     def needs_rebuild(self) -> bool:
-        """Never: what is removed is gone at once."""
+        """Never: what is removed is gone at once, or as much as gone."""
         return False
+
+    def sample_size(self, n_rows: int) -> int:
+        """0: nothing is trained."""
+        return 0
+
+    def train(self, sample: Array, n_rows: int) -> None:
+        """Drops what it holds, and makes room; see `mmrerank.protocols.ScannedIndex`."""
+        self._engine.reserve(n_rows)
+        self._positions, self._is_mapped = Positions(), False
+
+    def fill(self, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Takes the rows of all batches; see `mmrerank.protocols.ScannedIndex`."""
+        keys = [np.empty(0, np.int64)]
+        for ids, rows in batches:
+            self._engine.append(unit_rows(rows, self.dimension))
+            keys.append(integer_ids(ids))
+        self._positions.check(all_keys := np.concatenate(keys))
+        self._positions.append(all_keys)
 
     def add(self, ids: Keys, rows: Array) -> None:
         """Adds (n, dimension) unit rows under (n,) new ids.
@@ -67,12 +87,13 @@ class Flat:
         self._positions.check(ids)
         self._engine.append(rows)
         self._positions.append(ids)
+        self._is_mapped = False
 
     def remove(self, ids: Keys) -> None:
         """Makes these ids unfindable; one that it does not hold is left aside."""
         self._positions.forget(integer_ids(ids))
-        alive = self._positions.alive
-        if not alive.all():
+        if self._positions.dead and not self._is_mapped:  # rows in a file stay there
+            alive = self._positions.alive
             self._engine.keep(np.flatnonzero(alive))
             self._positions = Positions(self._positions.keys[alive])
 
@@ -101,8 +122,8 @@ class Flat:
         """Writes the index to one file."""
 
         def fill(sink: Sink) -> None:
-            put_array(sink, self._positions.keys)
-            put_array(sink, self._engine.to_numpy())
+            sink.put("rows", self._engine.to_numpy())
+            self._positions.put(sink)
 
         save_sealed(path, self._header(), fill)
 
@@ -113,35 +134,54 @@ class Flat:
             DamagedData: the file is missing, torn or changed.
             ManifestError: it holds an index of another kind or dimension.
         """
-        with open_sealed(path, self._header()) as file:
-            positions = Positions(get_array(file))
-            self._engine.keep(np.empty(0, np.int64))
-            self._engine.append(get_array(file))
-        self._positions = positions
+        self._take(load_sealed(path, self._header()))
+
+    def open(self, path: Path) -> None:
+        """Takes over what `save` wrote where it lies, unchecked; see `mmrerank.protocols.MappedIndex`."""
+        self._take(map_sealed(path, self._header()))
+
+    def _take(self, file: Sealed) -> None:
+        self._positions = Positions.from_file(file)
+        self._engine.take(file.array("rows"))
+        self._is_mapped = file.mapped
 
     def _header(self) -> dict[str, Any]:
         return {"index": "flat", "dimension": self.dimension}
 
 
 class NumpyEngine:
-    """Rows in a numpy array."""
+    """Rows in a numpy array, with room behind them where it is known how many come."""
 
     top = staticmethod(top_numpy)
 
     def __init__(self, dimension: int) -> None:
-        self._rows: Array = np.empty((0, dimension), np.float32)
+        self._room: Array = np.empty((0, dimension), np.float32)
+        self._count = 0
+
+    def reserve(self, count: int) -> None:
+        """Drops the rows, and makes room for so many."""
+        self._room, self._count = np.empty((count, self._room.shape[1]), np.float32), 0
 
     def append(self, rows: Array) -> None:
-        self._rows = np.concatenate([self._rows, rows])
+        end = self._count + len(rows)
+        if end > len(self._room):
+            self._room = np.concatenate([self._room[: self._count], rows])
+        else:
+            self._room[self._count : end] = rows
+        self._count = end
+
+    def take(self, rows: Array) -> None:
+        """These rows in place of those that there are."""
+        self._room, self._count = rows, len(rows)
 
     def keep(self, positions: Keys) -> None:
-        self._rows = self._rows[positions]
+        self.take(self._room[positions])
 
     def rows(self, where: slice | Keys) -> Array:
-        return self._rows[where]
+        return self._room[where]
 
     def to_numpy(self) -> Array:
-        return self._rows
+        return self._room[: self._count]
 
 
 class TorchEngine:
@@ -156,6 +196,14 @@ class TorchEngine:
             self._rows = torch.empty((0, dimension), dtype=torch.float32, device=name)
         except (RuntimeError, AssertionError) as error:  # torch says "no CUDA" with either
             raise InputError(f"torch cannot use the device {device!r}: {error}", hint='Pass device="cpu" or device="auto".') from error
+
+    def reserve(self, count: int) -> None:
+        """Drops the rows; torch has no use for their number."""
+        self._rows = self._rows[:0]
+
+    def take(self, rows: Array) -> None:
+        """These rows in place of those that there are."""
+        self._rows = self._tensor(rows)
 
     def append(self, rows: Array) -> None:
         self._rows = self._torch.cat([self._rows, self._tensor(rows)])

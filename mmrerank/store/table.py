@@ -33,7 +33,8 @@ REPAIR = "index any of the folders of the collection again: that repairs it."
 SMALL_FILES = 8  # from so many on they are joined
 ROWS_A_FILE = 65_536  # a file of as many is never written again for being small
 TAG = "reading-"  # before the number of a version that somebody reads
-ITEMS_IN_MEMORY = 1_000_000  # up to here the short fields are held in memory, some 200 bytes an item
+ITEMS_IN_MEMORY = 100_000  # up to here the short fields are held in memory, some 200 bytes an item; above, 16 bytes are
+SCAN_ROWS, SCAN_BYTES = 8192, 32 << 20  # of a batch, and read ahead: what a scan holds, however large the table
 _KNOWN = [
     "item_id",
     "file",
@@ -361,7 +362,8 @@ class Snapshot:
         self.version = int(dataset.version)
         self._scalars = [name for name in dataset.schema.names if _is_readable(name)]
         self._types = {name: dataset.schema.field(name).type for name in self._scalars}
-        short_fields = [name for name in self._scalars if name != "text"] if dataset.count_rows() <= ITEMS_IN_MEMORY else ["key"]
+        of_items = [name for name in self._scalars if name not in _OF_FILES]
+        short_fields = [name for name in of_items if name != "text"] if dataset.count_rows() <= ITEMS_IN_MEMORY else ["key"]
         rows = dataset.to_table(columns=short_fields, filter="state = 'ready'", with_row_id=True)
         order = np.argsort(rows["key"].to_numpy(), kind="stable")
         rows = rows.take(pa.array(order)).combine_chunks()
@@ -369,7 +371,7 @@ class Snapshot:
         self._row_ids = rows["_rowid"].to_numpy()
         # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields stay in memory where they fit.
         self._short_fields = rows.drop_columns(["_rowid"]) if len(short_fields) > 1 else None
-        self._stored = ["text"] if len(short_fields) > 1 else self._scalars
+        self._stored = ["text"] if len(short_fields) > 1 else of_items
         self._matching = lru_cache(maxsize=32)(self._keys_where)
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
@@ -425,7 +427,8 @@ class Snapshot:
         return keys
 
     def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
-        """The scalar fields of these items, and their descriptors of one encoder, in the order of the keys.
+        """The scalar fields of these items, but for what the bookkeeping of files is, and their descriptors of one encoder, in the order
+        of the keys.
 
         Returns:
             (n) dicts; (n, dimension) float32, or (n, 0) without a slug.
@@ -469,8 +472,60 @@ class Snapshot:
         return [row.values.to_numpy().astype(np.float32).reshape(-1, width) for row in columns[names[0]]]
 
     def described(self, slug: str) -> Keys:
-        """The ascending keys of the items that have a descriptor of this encoder."""
+        """The ascending keys of the items that have a descriptor of this encoder; all descriptors are read for it."""
         return self._keys_where(f"`{PREFIX + slug}` IS NOT NULL")
+
+    def seen(self, slug: str) -> Keys:
+        """The ascending keys of the items that this encoder has looked at; there may have been nothing in them for it to describe."""
+        keys = [np.empty(0, np.int64)]
+        for batch in self._dataset.to_batches(columns=["key", "encoders"], filter="state = 'ready'"):
+            named = pa.array([value for value in batch["encoders"].unique().to_pylist() if slug in (value or "").split(",")], pa.string())
+            keys.append(batch["key"].filter(pc.is_in(batch["encoders"], value_set=named)).to_numpy())
+        return np.sort(np.concatenate(keys))
+
+    def scan(self, slug: str) -> Iterator[tuple[Keys, Array]]:
+        """The keys of all items that have a descriptor of this encoder with those descriptors, in the order they are stored in, some
+        thousand at a time: (n,) and (n, dimension) float32."""
+        name = PREFIX + slug
+        batches = self._dataset.to_batches(
+            columns=["key", name],
+            filter="state = 'ready'",
+            batch_size=SCAN_ROWS,
+            io_buffer_size=SCAN_BYTES,
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
+        for batch in batches:
+            rows = batch if not batch[name].null_count else batch.filter(pc.is_valid(batch[name]))
+            if len(rows):
+                yield rows["key"].to_numpy(), _vectors(rows[name])
+
+    def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
+        """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
+        row_ids = self._row_ids[self._places(keys)]
+        order = np.argsort(row_ids, kind="stable")
+        valid = np.empty(len(keys), np.bool_)
+        rows = np.empty((len(keys), self._dataset.schema.field(PREFIX + slug).type.list_size), np.float32)
+        for start in range(0, len(keys), SCAN_ROWS):  # what Lance hands over is held once more, so it comes in pieces
+            some = slice(start, start + SCAN_ROWS)
+            column = self._dataset._take_rows(row_ids[order[some]].tolist(), columns=[PREFIX + slug])[PREFIX + slug]
+            valid[some], rows[some] = column.is_valid().to_numpy(), _matrix(column)
+        return (keys[order], rows) if valid.all() else (keys[order][valid], rows[valid])
+
+    def sample(self, slug: str, size: int, *, seed: int) -> tuple[Keys, Array]:
+        """So many items that have a descriptor of this encoder, drawn at random, with it; fewer where there are fewer."""
+        generator = np.random.default_rng(seed)
+        some = generator.choice(self.keys, min(size, len(self.keys)), replace=False)
+        keys, rows = self.some_described(some, slug)
+        if len(keys) >= min(size, len(self.keys)) // 2 or not size:
+            return keys, rows
+        described = self.described(slug)  # only few have one
+        return self.some_described(generator.choice(described, min(size, len(described)), replace=False), slug)
+
+    def any(self, condition: str) -> bool:
+        """Whether an SQL condition holds for any item."""
+        rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({condition})", limit=1)
+        return bool(len(rows))
 
     def with_text(self) -> Keys:
         """The ascending keys of the items that have text."""
@@ -515,7 +570,11 @@ def _quoted(text: str) -> str:
 
 def _matrix(column: pa.ChunkedArray) -> Array:
     array = column.combine_chunks()
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    return _vectors(array.chunk(0) if isinstance(array, pa.ChunkedArray) else array)
+
+
+def _vectors(array: pa.FixedSizeListArray) -> Array:
+    """(n, dimension) float32."""
     width = array.type.list_size
     values = array.values.slice(array.offset * width, len(array) * width)  # unlike flatten(), keeps the place of null rows
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), width)

@@ -13,6 +13,7 @@ from makers import coloured
 
 from mmrerank import Collection, demo
 from mmrerank.cli import _downloads, main
+from mmrerank.collection.verify import describe
 from mmrerank.errors import UnknownName
 from mmrerank.types import Download
 
@@ -45,7 +46,7 @@ def test_pictures_and_texts_are_indexed_and_searched_without_faiss(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [found[0]["hits"][0]["item_id"], found[1]["hits"][0]["item_id"]] == ["1.png", "notes.csv::a"]
-    assert Collection.open(pictures).manifest.index.startswith("flat(")
+    assert [index["kind"] for index in describe(Collection.open(pictures))["indexes"]] == ["flat"]
     assert "needs faiss" not in done.stderr
 
 
@@ -71,9 +72,9 @@ def test_another_index_gives_the_same_hits_and_an_unknown_one_changes_nothing(tm
     collection = Collection.create(tmp_path / "c", encoders=["openclip/mini"])
     collection.add([tmp_path / f"{n}.png" for n in range(4)])
     before = [(hit.item.item_id, hit.score) for hit in collection.search("red").hits]
-    with pytest.raises(UnknownName, match="there are: faiss_index, flat"):
+    with pytest.raises(UnknownName, match="there are: auto, faiss_index, flat"):
         collection.use_index("flatt")
-    assert collection.manifest.index == "flat(engine='numpy')"
+    assert collection.manifest.index == "auto"
     collection.use_index("faiss_index(kind=hnsw)")
     assert Collection.open(tmp_path / "c").manifest.index.startswith("faiss_index(kind='hnsw'")
     assert [(hit.item.item_id, hit.score) for hit in collection.search("red").hits] == before

@@ -242,7 +242,7 @@ PROBED = {  # objects of other libraries, some of whose versions lack something;
     "encoders/multivector.py": 1,
     "encoders/openclip.py": 1,
     "handles.py": 1,
-    "index/_faiss_device.py": 1,
+    "index/_faiss_device.py": 2,
     "integrations/llama_index_adapter.py": 1,
     "parts.py": 2,
     "pictures.py": 1,

@@ -1,0 +1,67 @@
+"""What an index is asked with to see how much it finds: rows that it holds, and texts as people would type them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mmrerank.index import RECALL_K as K
+from mmrerank.index import ExactScores, Questions, without_own
+from mmrerank.protocols import Encoder, MeasuredIndex, QueryEncoder, QueryTokenEncoder
+from mmrerank.store.table import Snapshot
+from mmrerank.types import Array
+
+SIZE = 64  # questions of each kind: recall is seen to about .01
+FEWEST_TEXTS = 16  # with fewer texts of items, words are asked
+MOST_CHARACTERS = 300  # of a text: what is typed is short
+WORDS = (  # what people type, where the items say nothing
+    "dog cat horse bird fish tree flower grass mountain river beach snow rain sunset cloud forest street bridge house tower church window "
+    "door kitchen table chair bed lamp book newspaper map clock bottle cup bread fruit cake soup car bus train boat bicycle aeroplane "
+    "child baby woman man crowd dancer runner football guitar piano hat dress shoe umbrella glasses camera computer telephone painting "
+    "statue"
+)
+
+
+def item_questions(snapshot: Snapshot, slug: str, *, seed: int = 0) -> dict[str, Questions]:
+    """Some of its own rows, each of which is not asked to find itself."""
+    keys, rows = snapshot.sample(slug, SIZE, seed=seed)
+    return {"items": Questions(rows=rows, own=keys)} if len(keys) else {}
+
+
+def text_questions(snapshot: Snapshot, encoder: Encoder) -> Questions | None:
+    """Rows of texts of the items, or of plain words where they have none; None for an encoder that takes no text."""
+    if "text" not in encoder.takes or isinstance(encoder, QueryTokenEncoder):
+        return None
+    some = np.random.default_rng(0).choice(snapshot.keys, min(4 * SIZE, len(snapshot.keys)), replace=False)
+    texts = [text[:MOST_CHARACTERS] for text in snapshot.texts(some) if text.strip()][:SIZE]
+    texts = texts if len(texts) >= FEWEST_TEXTS else WORDS.split()
+    encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
+    rows: Array = encode([encoder.prepare(text) for text in texts], normalise=True)
+    return Questions(rows=rows)
+
+
+def proposals(index: object, k: int, spare: int) -> int:
+    """How many rows to ask an index for so that the k best are among them, with some to spare."""
+    return max(k + spare, index.proposals(k)) if isinstance(index, MeasuredIndex) else k + spare
+
+
+def measured(
+    index: MeasuredIndex, snapshot: Snapshot, slug: str, questions: Mapping[str, Questions], exact: Mapping[str, ExactScores]
+) -> dict[str, float]:
+    """The recall@10 of an index by each kind of question, its proposals scored again as a search does it.
+
+    Args:
+        exact: of each kind, after it has seen every row.
+    """
+    recall = {}
+    for kind, some in questions.items():
+        hits = index.search(some.rows, proposals(index, K + 1, 0))
+        scores = np.full((len(hits), K), -np.inf, np.float32)
+        for number, neighbours in enumerate(hits):
+            keys, rows = snapshot.some_described(neighbours.ids, slug)
+            alone = Questions(rows=some.rows[number : number + 1], own=None if some.own is None else some.own[number : number + 1])
+            one = np.sort(without_own(alone, alone.rows @ rows.T, keys[None, :])[0])[::-1][:K]
+            scores[number, : len(one)] = one
+        recall[kind] = exact[kind].share(scores)
+    return recall
