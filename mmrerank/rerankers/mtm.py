@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LOOKS_AT: frozenset[Modality] = frozenset({"text"})
 SHOWN = 160  # letters of a sentence in a reason
-_BETWEEN = re.compile(r"\n+|(?<=[.!?…])[\"”’)]*\s+(?=[\"“‘(]?[^\W\d_a-z])")
+_BETWEEN = re.compile(r"\n+|(?:(?<=[.!?…])|(?<=[.!?…][\"”’)]))\s+(?=[\"“‘(]?[^\W\d_a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
