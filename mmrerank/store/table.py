@@ -50,6 +50,7 @@ _KNOWN = [
     "document_id",
     "page_number",
 ]
+_OF_FILES = ("content_hash", "file_size", "file_mtime_ns", "file_items", "seen_ns", "state", "reason", "encoders")
 
 
 class Table:
