@@ -5,4 +5,3 @@ from __future__ import annotations
 from pathlib import Path
 
 CLIP = Path(__file__).parent / "clip"
-RANKNOVO = Path(__file__).parent / "ranknovo"

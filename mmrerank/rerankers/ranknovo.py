@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmrerank.errors import InputError
-from mmrerank.mini import RANKNOVO
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.parts import printed
 from mmrerank.prompting.items import gather
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
     from mmrerank.models.ranknovo import RankNovoNetwork
 
 LOOKS_AT: frozenset[Modality] = frozenset({"text"})
-SHIPPED = "mini"
+SHIPPED = "mini"  # the network that ships
+WEIGHTS = Path(__file__).parents[1] / "mini" / "ranknovo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def build(options: Options) -> RankNovo:
     """
     from mmrerank.models.ranknovo import RankNovoNetwork
 
-    return RankNovo(options, RankNovoNetwork.load(RANKNOVO if options.checkpoint == SHIPPED else Path(options.checkpoint)))
+    return RankNovo(options, RankNovoNetwork.load(WEIGHTS if options.checkpoint == SHIPPED else Path(options.checkpoint)))
 
 
 def tiny() -> RankNovo:

@@ -19,7 +19,7 @@ from typing import Any
 from tools.peptides.simulate import MODELS, Case, cases, mgf
 
 SEEDS = {"train": 1, "dev": 2, "test": 3}
-HELD_OUT = ("pairs", "ends")  # models that training does not see
+TEST_MODELS = ("pairs", "ends")  # models that training does not see
 BY_STRENGTH = ("lengths", "starts", "ends", "pairs", "neighbours", "swaps")  # recall on dev, falling; the first stage
 
 
@@ -34,9 +34,9 @@ def line(name: str, case: Case) -> dict[str, Any]:
 def lines(split: str, count: int) -> Iterator[dict[str, Any]]:
     """The first `count` spectra of a split."""
     training = split == "train"
-    names = [model for model in MODELS if not training or model not in HELD_OUT]
-    found = (case for case in cases(SEEDS[split], names) if not training or len(set(case.proposals.values())) > 1)
-    return (line(f"{split}-{n}", case) for n, case in enumerate(islice(found, count)))
+    names = [model for model in MODELS if not training or model not in TEST_MODELS]
+    drawn = (case for case in cases(SEEDS[split], names) if not training or len(set(case.proposals.values())) > 1)
+    return (line(f"{split}-{n}", case) for n, case in enumerate(islice(drawn, count)))
 
 
 def main() -> None:
