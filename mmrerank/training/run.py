@@ -182,7 +182,7 @@ class Training:
         if stage.method == "reinforce":
             from mmrerank.training.reinforce import reinforce_stage
 
-            reinforce_stage(stage, student, samples, folder, **told)
+            reinforce_stage(stage, student, samples, folder, backend=backend, **told)
         else:
             collate = Collator(stage.reranker, backend, answer=stage.answer, beside=stage.beside)
             train_stage(stage, student, samples, folder, collate=collate, **told)
