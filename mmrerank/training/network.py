@@ -74,7 +74,9 @@ class Student(torch.nn.Module):
 
     def gradient_checkpointing_enable(self) -> None:
         """From now on activations are computed again in the backward pass."""
-        self.network.gradient_checkpointing_enable()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # transformers 5.24 is about to call it otherwise
+            self.network.gradient_checkpointing_enable()
         self.network.enable_input_require_grads()
 
     def forward(self, rows: Rows) -> Tensors:
