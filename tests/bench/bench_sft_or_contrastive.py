@@ -98,7 +98,9 @@ def row_of(rows: Mapping[str, Sequence[float]], first: Sequence[float], seconds:
     return {"hits": dict(rows), "cpu_s": round(seconds, 1), **measures}
 
 
-def arms(train: Sequence[Group], held: Sequence[Group], steps: int, rate: float, out: Path, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def arms(
+    train: Sequence[Group], held: Sequence[Group], steps: int, rate: float, out: Path, names: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
     """Name and row of each arm, the untrained model first."""
     first = [float(group.grade(group.candidates[0]) > 0) for group in held]
     reach = [float(any(map(group.grade, group.candidates))) for group in held]
@@ -123,7 +125,9 @@ def draw(measures: Mapping[str, Any], path: Path) -> None:
     for shift, reading in zip((-0.12, 0.12), READINGS, strict=True):
         values = np.array([row[reading]["over the first stage"] for _, row in rows])
         places = np.arange(len(rows)) + shift
-        axes.errorbar(values[:, 0], places, xerr=[values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], fmt="o", label=reading, capsize=3)
+        axes.errorbar(
+            values[:, 0], places, xerr=[values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], fmt="o", label=reading, capsize=3
+        )
     axes.axvline(0, color="grey", linewidth=1)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()

@@ -93,10 +93,14 @@ def test_a_wrong_loss_is_told(llama: Path, tmp_path: Path) -> None:
     backend = model(llama)
     stage = replace(STAGE, loss="infonse")
     with pytest.raises(UnknownName, match="Did you mean 'infonce'"):
-        train_stage(stage, Student(backend, Model(lora=Lora()), seed=0), [], tmp_path, collate=Collator("query_likelihood", backend), seed=0)
+        train_stage(
+            stage, Student(backend, Model(lora=Lora()), seed=0), [], tmp_path, collate=Collator("query_likelihood", backend), seed=0
+        )
 
 
-@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"checkpointing": True}, {"precision": "bf16"}], ids=["accumulate", "checkpointing", "bf16"])
+@pytest.mark.parametrize(
+    "changes", [{"accumulate": 2}, {"checkpointing": True}, {"precision": "bf16"}], ids=["accumulate", "checkpointing", "bf16"]
+)
 def test_ways_to_save_memory_train_too(changes: dict[str, object], llama: Path, tmp_path: Path) -> None:
     backend, stage = model(llama), replace(STAGE, steps=1, **changes)  # type: ignore[arg-type]
     student = Student(backend, Model(lora=Lora()), seed=0)
