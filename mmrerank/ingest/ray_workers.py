@@ -56,6 +56,7 @@ class Plan:
     """What all workers are told."""
 
     table: str
+    uri: str  # of the table, where it lies in object storage
     encoders: tuple[EncoderEntry, ...]
     roots: tuple[Root, ...]
     places: tuple[str, ...]
@@ -81,7 +82,7 @@ class Worker:
             SourceFile(path=Path(path), file_id=file_id, reader=make(reader, station="readers")) for path, file_id, reader in share.files
         )
         listing = Listing(files=files, places=tuple(map(Path, plan.places)), roots=plan.roots)
-        table = StagedTable(folder, Table.open(Path(plan.table)).schema, share.rows)
+        table = StagedTable(folder, Table.open(Path(plan.table), plan.uri).schema, share.rows)
         table.save(Ingest(table, listing, self._encoders, refusal=plan.refusal).run())
         return share.folder
 
@@ -91,7 +92,7 @@ class Worker:
         Returns:
             the fragments as JSON, and what is to be said of fields.
         """
-        table = Table.open(Path(self._plan.table))
+        table = Table.open(Path(self._plan.table), self._plan.uri)
         if table.version != version:
             raise RuntimeError(f"version {version} of the table is expected, and {table.version} is there")
         staged = [rows for folder in folders if (rows := Staged(Path(folder)).rows(["new"])) is not None]
@@ -219,6 +220,7 @@ class RayIngest:
     def _plan(self) -> Plan:
         return Plan(
             table=str(self._table.path.resolve()),
+            uri="" if self._table.uri == str(self._table.path) else self._table.uri,
             encoders=self._encoders,
             roots=self._listing.roots,
             places=tuple(map(str, self._listing.places)),
