@@ -73,7 +73,7 @@ def export(
     if not total:
         raise InputError(f"no item has a descriptor of {entry.name!r}" + ("" if filter is None else f" among those of {filter!r}"))
     folder.mkdir(parents=True, exist_ok=True)
-    batches = _told(_batches(version, entry, filter), total, progress)
+    batches = _with_progress(_batches(version, entry, filter), total, progress)
     writer = {"clip-retrieval": _clip_retrieval, "parquet": _parquet, "lance": _lance}[layout]
     files = writer(folder, batches, part_rows, -(-total // part_rows))
     card = {"encoder": entry.name, "weights": entry.weights, "dimension": entry.dimension, "items": total, "unit_rows": True}
@@ -96,8 +96,8 @@ def _batches(version: CollectionVersion, entry: EncoderEntry, filter: str | None
     snapshot = version.snapshot
     present = snapshot.metadata_fields
     metadata = [name for name in present if name not in ("caption", "image_path", VECTOR)]
-    asked = ["item_id", "text", "file", "fragment", *metadata, *(["image_path"] if "image_path" in present else [])]
-    for batch in snapshot.described_batches(entry.slug, asked, filter):
+    columns_read = ["item_id", "text", "file", "fragment", *metadata, *(["image_path"] if "image_path" in present else [])]
+    for batch in snapshot.described_batches(entry.slug, columns_read, filter):
         paths = {file: str(version.reader.path({"file": file})) for file in set(batch["file"].to_pylist())}
         places = zip(_listed(batch["file"]), _listed(batch["fragment"]), strict=True)
         where = [None if fragment else paths[file] for file, fragment in places]
@@ -117,7 +117,7 @@ def _listed(column: pa.Array) -> list[Any]:
     return values
 
 
-def _told(batches: Iterator[pa.RecordBatch], total: int, progress: Callable[[int, int], None] | None) -> Iterator[pa.RecordBatch]:
+def _with_progress(batches: Iterator[pa.RecordBatch], total: int, progress: Callable[[int, int], None] | None) -> Iterator[pa.RecordBatch]:
     done = 0
     for batch in batches:
         yield batch
