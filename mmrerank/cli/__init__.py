@@ -52,6 +52,7 @@ COMMANDS = {  # verb -> its file, which has a function of that name
     "remove": "remove",
     "info": "info",
     "verify": "verify",
+    "export": "export",
     "list": "list_parts",
     "serve": "serve",
     "mcp": "mcp_server",

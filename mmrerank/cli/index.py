@@ -63,6 +63,9 @@ def index(
         typer.Option(help="Leave out files and folders of this name, such as '*_small.jpg', in later runs too; '' forgets earlier ones."),
     ] = None,
     commit_items: Annotated[int, typer.Option(help="Items per commit: what a kill can lose.", min=1)] = 1000,
+    table: Annotated[
+        str | None, typer.Option(help="For a new collection: where its table lies in object storage, such as s3://BUCKET/NAME.lance.")
+    ] = None,
     workers: Annotated[
         str | None, typer.Option(help="Encode with Ray's workers, one a device: ray (this machine) or ray://HOST:PORT.")
     ] = None,
@@ -75,7 +78,7 @@ def index(
     vectors = {"vector_column": vector_column, "pictures": None if pictures is None else str(pictures.absolute())}
     readers = _readers(read_mislabelled, ocr_language, pages, columns, vectors)
     named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [])
+    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [], table)
     with _output.progress_bar("indexing") as progress, _stop_explained(collection):
         report = collection.add(
             paths,
@@ -162,6 +165,7 @@ def _opened(
     recipe: str | None,
     yes: bool,
     exclude: list[str],
+    table: str | None,
 ) -> tuple[Any, Listing | None]:
     """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
     from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
@@ -171,6 +175,8 @@ def _opened(
     index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
     if (into / "collection.toml").exists():
         collection = Collection.open(into)
+        if table not in (None, collection.manifest.table):
+            raise InputError(f"the table of {into} lies {collection.manifest.table or 'in its folder'}, and stays there")
         if not _are_ready(paths, readers):  # ready embeddings need no encoder before somebody searches
             _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
         if recipe is not None:
@@ -179,7 +185,7 @@ def _opened(
     check_vacant(into)  # before anything is downloaded for it
     listing = _listing(paths, readers, exclude)
     if not listing.places:
-        return Collection.open_or_create(into, index=index_name), listing
+        return Collection.open_or_create(into, index=index_name, table=table), listing
     chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
     try:
@@ -190,7 +196,7 @@ def _opened(
         _output.say(f"{error.message}; texts are indexed without it, pictures are not")
         encoders = []
         _downloads.announce(named, yes=yes)
-    return Collection.open_or_create(into, encoders=encoders, index=index_name), listing
+    return Collection.open_or_create(into, encoders=encoders, index=index_name, table=table), listing
 
 
 def _listing(paths: list[Path], read_with: list[str], exclude: list[str]) -> Listing:

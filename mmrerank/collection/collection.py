@@ -29,7 +29,7 @@ from mmrerank.protocols import Answerer, Backend, Encoder, Reader, Retriever, To
 from mmrerank.provenance import made_by
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.lock import writing
-from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, write_manifest
+from mmrerank.store.manifest import FILE, EncoderEntry, Manifest, Root, read_manifest, write_manifest
 from mmrerank.store.table import Table
 from mmrerank.types import Item, Query
 
@@ -57,15 +57,18 @@ class Collection:
         self._lock = threading.RLock()  # for the threads of this process: over manifest and version
 
     @classmethod
-    def create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
+    def create(
+        cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX, table: str | None = None
+    ) -> Collection:
         """A new, empty collection in the folder `path`, which must be empty or absent.
 
         Args:
             encoders: names or parts; with none, only text is searched.
             index: name of the index to keep over each encoder's descriptors.
+            table: where the table is to lie in object storage, such as `s3://BUCKET/photos.lance`; what is made of it stays in the folder.
 
         Raises:
-            InputError: something lies in the folder, other than what a killed `create` left.
+            InputError: something lies in the folder, other than what a killed `create` left; or the storage refuses.
             UnknownName: an encoder or index of that name does not exist.
         """
         folder = path_from(path)
@@ -75,20 +78,22 @@ class Collection:
         folder.mkdir(parents=True, exist_ok=True)
         with writing(folder):
             check_vacant(folder)  # another process may have been quicker
-            table = Table.create(folder / TABLE)
-            entries = tuple(_with_room(table, part) for part in parts.values())
-            write_manifest(folder, Manifest(index=index_name, encoders=entries, made_by=made_by()))
+            made = Table.create(folder / TABLE, table or "")
+            entries = tuple(_with_room(made, part) for part in parts.values())
+            write_manifest(folder, Manifest(index=index_name, encoders=entries, table=table or "", made_by=made_by()))
         collection = cls.open(folder)
         for entry in entries:
             collection._encoders.use(entry, parts[entry.name])
         return collection
 
     @classmethod
-    def open_or_create(cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX) -> Collection:
+    def open_or_create(
+        cls, path: str | Path, *, encoders: Sequence[str | Encoder] = (), index: str = DEFAULT_INDEX, table: str | None = None
+    ) -> Collection:
         """The collection in the folder `path`; where there is none it is made, by one of the processes that ask at once.
 
         Args:
-            encoders, index: of a collection that is made, as in `create`.
+            encoders, index, table: of a collection that is made, as in `create`.
 
         Raises:
             InputError: something else lies in the folder.
@@ -97,7 +102,7 @@ class Collection:
         marker = path_from(path) / FILE
         if not marker.exists():
             try:
-                return cls.create(path, encoders=encoders, index=index)
+                return cls.create(path, encoders=encoders, index=index, table=table)
             except InputError:
                 if not marker.exists():
                     raise
@@ -113,7 +118,7 @@ class Collection:
         """
         folder = path_from(path)
         check_name(folder)
-        manifest, table = read_consistent(folder, lambda: Table.open(folder / TABLE))
+        manifest, table = read_consistent(folder, lambda: Table.open(folder / TABLE, read_manifest(folder).table))
         return cls(folder, manifest, table)
 
     # ------------------------------------------------------------------ as an object of Python

@@ -68,7 +68,8 @@ class Loader:
             ManifestError: it is another than the collection has under its name, or than the rows can be of.
         """
         part = encoder_of(self._encoder)
-        self._encoders.use(self._entry, part)
+        if part.dimension == self._entry.dimension:  # of another the rows cannot be, which whoever compares them says
+            self._encoders.use(self._entry, part)
         self.weights = weights_of(part)
         return part
 

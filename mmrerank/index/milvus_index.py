@@ -96,13 +96,13 @@ class MilvusIndex:
         for start in range(0, len(ids), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             batch = [{"key": key, "row": row} for key, row in zip(ids[part].tolist(), rows[part], strict=True)]
-            self._asked(partial(self._client.insert, self._collection, batch))
+            self._answer_of(partial(self._client.insert, self._collection, batch))
 
     def remove(self, ids: Keys) -> None:
         """Makes these ids unfindable; one that it does not hold is left aside."""
         ids = integer_ids(ids)
         for some in _groups(ids) if self._collection else ():
-            self._asked(partial(self._client.delete, self._collection, ids=some))
+            self._answer_of(partial(self._client.delete, self._collection, ids=some))
 
     def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
         """The k best of each of (n_queries, dimension) unit rows, among `allowed` only when it is given. Ties go by id.
@@ -126,7 +126,7 @@ class MilvusIndex:
         limit = min(k + SLACK, MOST)
         while True:
             ask = partial(self._client.search, self._collection, data=list(queries), limit=limit, filter=condition)
-            answer = self._asked(partial(ask, output_fields=["key"], search_params=_METRIC))
+            answer = self._answer_of(partial(ask, output_fields=["key"], search_params=_METRIC))
             hits = [
                 (np.array([hit["key"] for hit in one], np.int64), np.array([hit["distance"] for hit in one], np.float32)) for one in answer
             ]
@@ -148,7 +148,7 @@ class MilvusIndex:
             if note["collection"] not in ("", self._collection):
                 self._former = note["collection"]
             if note["former"] not in ("", self._collection, self._former):
-                self._asked(partial(self._client.drop_collection, note["former"]))
+                self._answer_of(partial(self._client.drop_collection, note["former"]))
         text = json.dumps({**self._header(), "uri": self._options.uri, "collection": self._collection, "former": self._former})
         draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -172,7 +172,7 @@ class MilvusIndex:
             message = f"the note {path} is of an index of {header}, not {self._header()}"
             raise ManifestError(message, hint="Open it as what it is, or rebuild.")
         name = note["collection"]
-        if name and not self._asked(lambda: self._client.has_collection(name)):
+        if name and not self._answer_of(lambda: self._client.has_collection(name)):
             raise DamagedData(f"the server has no collection {name!r}, which {path} names", hint=_REBUILD)
         self._collection, self._former = name, note["former"]
 
@@ -190,7 +190,7 @@ class MilvusIndex:
         options = self._options
         token = Path(options.token_file).read_text(encoding="utf-8").strip() if options.token_file else ""
         uri = options.uri or str(Path(_trial_folder().name) / "index.db")
-        return self._asked(lambda: MilvusClient(uri, token=token, **({"db_name": options.database} if options.database else {})))
+        return self._answer_of(lambda: MilvusClient(uri, token=token, **({"db_name": options.database} if options.database else {})))
 
     def _created(self) -> str:
         from pymilvus import DataType
@@ -203,24 +203,24 @@ class MilvusIndex:
         built = _BUILD.get(self._options.kind, {})
         parameters.add_index(field_name="row", index_type=self._options.kind, metric_type="COSINE", params=built)
         how = {"schema": schema, "index_params": parameters, "consistency_level": "Strong"}  # a search sees whatever was added before it
-        self._asked(lambda: self._client.create_collection(name, **how))
+        self._answer_of(lambda: self._client.create_collection(name, **how))
         return name
 
     def _rows(self, condition: str, fields: Sequence[str]) -> Any:
-        return self._asked(lambda: self._client.query(self._collection, filter=condition, output_fields=list(fields)))
+        return self._answer_of(lambda: self._client.query(self._collection, filter=condition, output_fields=list(fields)))
 
     def _present(self, ids: Keys) -> list[int]:
         return [row["key"] for some in _groups(ids) for row in self._rows(_among(some), ["key"])]
 
     def _pages(self) -> Iterator[Any]:
-        pages = self._asked(lambda: self._client.query_iterator(self._collection, batch_size=MOST, output_fields=["key"]))
+        pages = self._answer_of(lambda: self._client.query_iterator(self._collection, batch_size=MOST, output_fields=["key"]))
         try:
-            while rows := self._asked(pages.next):
+            while rows := self._answer_of(pages.next):
                 yield rows
         finally:
             pages.close()
 
-    def _asked(self, ask: Callable[[], T]) -> T:
+    def _answer_of(self, ask: Callable[[], T]) -> T:
         """What the server answers; whatever its client raises is told as an error of the server."""
         try:
             return ask()

@@ -107,7 +107,7 @@ class _Tally:
     misfits: list[Misfit] = field(default_factory=list)
 
     @property
-    def found(self) -> int:
+    def done(self) -> int:
         return self.added + self.updated + self.unchanged + len(self.failed)
 
 
@@ -153,7 +153,7 @@ class EmbeddingIngest:
         self._append(everything=True)
         self._remove_missing(self._known)
         self._table.refresh()
-        self._progress(self._tally.found, self._expected)
+        self._progress(self._tally.done, self._expected)
         return self._report(time.perf_counter() - start)
 
     def check(self, encoder: Callable[[], Encoder] | None) -> None:
@@ -189,7 +189,7 @@ class EmbeddingIngest:
         if any(row["state"] == "failed" for row in states):
             rows = self._table.of_file(part.file.file_id, ["item_id", "reason"], "failed").to_pylist()
             self._tally.failed += [Failure(path=row["item_id"], reason=row["reason"]) for row in rows]
-        self._progress(self._tally.found, self._expected)
+        self._progress(self._tally.done, self._expected)
 
     def _remove_missing(self, known: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Removes the rows of parts that were at these places and are gone."""
@@ -211,7 +211,7 @@ class EmbeddingIngest:
                 rows = self._as_rows(part, batch, seen_ns)
                 touched += self._sort_out(rows, batch, before)
                 self._append()
-                self._progress(self._tally.found, self._expected)
+                self._progress(self._tally.done, self._expected)
         except FormatError as error:  # the rest of the part cannot be read; what came before stays
             self._tally.failed.append(Failure(path=part.file.file_id, reason=error.reason))
             return
@@ -323,7 +323,7 @@ class EmbeddingIngest:
         tally = self._tally
         return IngestReport(
             expected=self._expected,
-            found=tally.found,
+            found=tally.done,
             added=tally.added,
             updated=tally.updated,
             unchanged=tally.unchanged,

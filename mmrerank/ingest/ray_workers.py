@@ -20,10 +20,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmrerank import __version__
 from mmrerank.errors import BackendError, FormatError, InputError, ManifestError, MissingExtra, MMRerankError
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import Row, is_current, rows_by_file, shared_stamps
@@ -38,6 +38,7 @@ from mmrerank.store.manifest import EncoderEntry, Root
 from mmrerank.store.table import ROWS_A_FILE, Table
 
 logger = logging.getLogger(__name__)
+VERSION = version("mmrerank")
 LOCAL, SCHEME = "ray", "ray://"
 TRIES = 5  # of a share whose worker dies
 
@@ -56,20 +57,21 @@ class Plan:
     """What all workers are told."""
 
     table: str
+    uri: str  # of the table, where it lies in object storage
     encoders: tuple[EncoderEntry, ...]
     roots: tuple[Root, ...]
     places: tuple[str, ...]
     refusal: str
     passwords: tuple[str, ...]
-    version: str = __version__
+    version: str = VERSION
 
 
 class Worker:
     """One actor: loads the encoders once, then does shares."""
 
     def __init__(self, plan: Plan) -> None:
-        if plan.version != __version__:
-            raise RuntimeError(f"the workers have mmrerank {__version__}; the driver has {plan.version}")
+        if plan.version != VERSION:
+            raise RuntimeError(f"the workers have mmrerank {VERSION}; the driver has {plan.version}")
         self._plan = plan
         use_passwords(plan.passwords)
         self._encoders = {entry.slug: _encoder(entry) for entry in plan.encoders}
@@ -81,19 +83,19 @@ class Worker:
             SourceFile(path=Path(path), file_id=file_id, reader=make(reader, station="readers")) for path, file_id, reader in share.files
         )
         listing = Listing(files=files, places=tuple(map(Path, plan.places)), roots=plan.roots)
-        table = StagedTable(folder, Table.open(Path(plan.table)).schema, share.rows)
+        table = StagedTable(folder, Table.open(Path(plan.table), plan.uri).schema, share.rows)
         table.save(Ingest(table, listing, self._encoders, refusal=plan.refusal).run())
         return share.folder
 
-    def write(self, folders: Sequence[str], version: int) -> tuple[list[str], list[Renamed], list[Misfit]]:
+    def write(self, folders: Sequence[str], table_version: int) -> tuple[list[str], list[Renamed], list[Misfit]]:
         """Writes the new rows of some shares as fragments that no version has yet.
 
         Returns:
             the fragments as JSON, and what is to be said of fields.
         """
-        table = Table.open(Path(self._plan.table))
-        if table.version != version:
-            raise RuntimeError(f"version {version} of the table is expected, and {table.version} is there")
+        table = Table.open(Path(self._plan.table), self._plan.uri)
+        if table.version != table_version:
+            raise RuntimeError(f"version {table_version} of the table is expected, and {table.version} is there")
         staged = [rows for folder in folders if (rows := Staged(Path(folder)).rows(["new"])) is not None]
         fragments: list[str] = []
         changes: list[Renamed] = []
@@ -205,7 +207,7 @@ class RayIngest:
         named = tuple((str(file.path), file.file_id, file.reader.name) for file in files)
         stamps = [_stamp(file.path) for file in files]
         what = [named, stamps, sorted((row["item_id"], row["content_hash"], row["encoders"] or "") for row in rows)]
-        made = [[asdict(entry) for entry in self._encoders], self._refusal, __version__]
+        made = [[asdict(entry) for entry in self._encoders], self._refusal, VERSION]
         name = hashlib.blake2b(json.dumps([what, made]).encode(), digest_size=16).hexdigest()
         return Share(folder=str(self._staging / name), files=named, rows=rows)
 
@@ -219,6 +221,7 @@ class RayIngest:
     def _plan(self) -> Plan:
         return Plan(
             table=str(self._table.path.resolve()),
+            uri="" if self._table.uri == str(self._table.path) else self._table.uri,
             encoders=self._encoders,
             roots=self._listing.roots,
             places=tuple(map(str, self._listing.places)),
@@ -234,11 +237,11 @@ class RayIngest:
         done = {share.folder for share in shares if is_staged(Path(share.folder))}
         if done:
             logger.info("%d of %d shares were staged by an earlier run", len(done), len(shares))
-        found = sum(Staged(Path(folder)).report.found for folder in done)
-        self._progress(found, max(expected, found))
+        count = sum(Staged(Path(folder)).report.found for folder in done)
+        self._progress(count, max(expected, count))
         for folder in workers.each("encode", [(share,) for share in shares if share.folder not in done]):
-            found += Staged(Path(folder)).report.found
-            self._progress(found, max(expected, found))
+            count += Staged(Path(folder)).report.found
+            self._progress(count, max(expected, count))
         return [Staged(Path(share.folder)) for share in shares]
 
     def _commit(self, workers: Workers, staged: Sequence[Staged]) -> None:

@@ -20,6 +20,7 @@ from mmrerank.readers._vectors import VectorPart
 from mmrerank.types import Array, VectorRows
 
 _SMALLEST, _LARGEST = 1e-6, 1e6  # lengths of vectors that are no unit rows yet and can become some
+_ROUNDING = 1e-6  # of the length of a float32 row that was made to be of length 1
 _WHOLE = pa.int64()
 
 
@@ -62,7 +63,8 @@ def _unit(raw: Any) -> tuple[Array, dict[int, str]]:
     with np.errstate(all="ignore"):
         lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
         usable = (lengths >= _SMALLEST) & (lengths <= _LARGEST)  # false of NaN and infinity
-        rows /= np.where(usable, lengths, 1).astype(np.float32)[:, None]
+        is_unit = np.abs(lengths - 1) < _ROUNDING  # left as it is: exported and indexed again, a row is the same to the last bit
+        rows /= np.where(usable & ~is_unit, lengths, 1).astype(np.float32)[:, None]
     zero, endless = "its vector is zero", "its vector has no finite length"
     reasons = {int(n): zero if lengths[n] < _SMALLEST else endless for n in np.flatnonzero(~usable)}
     rows[~usable] = 0

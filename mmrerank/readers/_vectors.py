@@ -29,6 +29,7 @@ Kind: TypeAlias = Literal["npy", "parquet", "lance"]
 NPY, PARQUETS = ".npy", (".parquet", ".pq")
 PICTURES, TEXTS, DESCRIBED = "img_emb", "text_emb", "metadata"  # clip-retrieval's folders
 BATCH = 16_384  # rows
+_FEW = 256  # rows at once where each may hold a picture
 _NUMBER = re.compile(r"(\d+)(?:-of-\d+)?$")
 _VECTORS = re.compile(r"(?:.*_)?(?:emb|embs|embedding|embeddings|vector|vectors|features)", re.IGNORECASE)
 _OF_TEXTS = re.compile(r"(?:text|txt|caption|query)", re.IGNORECASE)
@@ -95,6 +96,21 @@ class VectorPart(VectorSource):
             raise FormatError(f"cannot be read: {_short(error)}", path=self.described) from error
         raise FormatError("has no such row any more", path=self.described)
 
+    def described_rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Some of the columns that describe the rows, row by row: for those that hold pictures. Empty ones where nothing describes them.
+
+        Raises:
+            FormatError: something cannot be read.
+        """
+        if self.described is None or not names:
+            yield from ({} for _ in range(self.count))
+            return
+        try:
+            for batch in _scan(self.described, list(names), size=_FEW):
+                yield from batch.to_pylist()
+        except _BROKEN as error:
+            raise FormatError(f"cannot be read: {_short(error)}", path=self.described) from error
+
     def column_of(self, name: str) -> pa.ChunkedArray:
         """One of the columns that describe the rows, whole; FormatError where it cannot be read."""
         assert self.described is not None
@@ -104,12 +120,12 @@ class VectorPart(VectorSource):
             raise FormatError(f"cannot be read: {_short(error)}", path=self.described) from error
 
 
-def _scan(path: Path, names: list[str], row: int = 0) -> Iterator[Any]:
+def _scan(path: Path, names: list[str], row: int = 0, size: int = BATCH) -> Iterator[Any]:
     """Batches of these columns; with a row, groups before it come as empty-handed batches of their length."""
     if is_lance(path):
         import lance  # a table of somebody else's: the reader that needs it pays for it
 
-        yield from lance.dataset(str(path)).to_batches(columns=names, batch_size=BATCH)
+        yield from lance.dataset(str(path)).to_batches(columns=names, batch_size=size)
         return
     with pq.ParquetFile(path, pre_buffer=False) as parquet:
         for group in range(parquet.num_row_groups):
@@ -119,7 +135,7 @@ def _scan(path: Path, names: list[str], row: int = 0) -> Iterator[Any]:
                 yield pa.RecordBatch.from_pydict({name: pa.nulls(rows) for name in names})
                 continue
             row = -1
-            yield from parquet.iter_batches(BATCH, row_groups=[group], columns=names, use_threads=False)
+            yield from parquet.iter_batches(size, row_groups=[group], columns=names, use_threads=False)
 
 
 def vector_part(path: Path, *, column: str | None = None) -> VectorPart:

@@ -11,10 +11,11 @@ Cost: one pass. Opening a picture later reads the columns that name it, up to it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,15 +128,19 @@ class EmbeddingsReader:
         Raises:
             FormatError: the file cannot be read, or its rows are not those of what describes it.
         """
-        for rows in self.rows(path):
+        opened = _opened(path, self.options)
+        described = opened.part.described_rows(opened.picturing)
+        for rows in vector_rows(opened.part):
             fields = {name: column.to_pylist() for name, column in rows.metadata.items()}
             for n, (key, text, digest) in enumerate(zip(rows.keys, rows.texts.to_pylist(), rows.hashes, strict=True)):
+                picture = self._picture_in(next(described, {}), path)
                 row_id = f"{item_id}::{key}"
                 if n in rows.problems:
                     yield Failure(path=row_id, reason=rows.problems[n])
                     continue
+                image = None if picture is None else VectorPicture(path=path, key=key, reader=self)
                 metadata = {name: values[n] for name, values in fields.items() if values[n] is not None}
-                item = Item(item_id=row_id, image=self.handle(path, f"::{key}"), text=text, metadata=metadata)
+                item = Item(item_id=row_id, image=image, text=text, metadata=metadata)
                 yield ReadItem(item=item, content_hash=digest)
 
     def passes_over(self, path: Path) -> str:
@@ -162,10 +167,13 @@ class EmbeddingsReader:
         row = opened.row_of(key)
         if row < 0:
             raise FormatError("there is no row under this key", path=f"{path}::{key}")
-        values = opened.part.values_at(row, opened.picturing)
+        return self._picture_in(opened.part.values_at(row, opened.picturing), path)
+
+    def _picture_in(self, values: Mapping[str, Any], path: Path) -> PictureAt | None:
+        """Where the columns of a row say that its picture is, as far as that is within reach."""
         for folder in self._picture_folders(path):
             try:
-                picture = Columns(folder=folder.resolve(), key=opened.key).picture_of(values)
+                picture = Columns(folder=folder.resolve(), key=None).picture_of(values)
             except ValueError:  # a URL, or a path that leads elsewhere
                 continue
             if isinstance(picture, bytes) or (picture is not None and picture.is_file()):

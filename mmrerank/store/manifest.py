@@ -55,6 +55,7 @@ class Manifest:
     roots: tuple[Root, ...] = ()
     encoders: tuple[EncoderEntry, ...] = ()
     exclude: tuple[str, ...] = ()  # patterns of files and folders that are left out, in later runs too
+    table: str = ""  # its URI, where the table lies in object storage; "": beside this file
     made_by: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -82,6 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
             roots=tuple(Root(**root) for root in raw.get("roots", [])),
             encoders=tuple(EncoderEntry(**entry) for entry in raw.get("encoders", [])),
             exclude=tuple(raw.get("exclude", [])),
+            table=raw.get("table", ""),
             made_by=raw.get("made_by", {}),
             format=raw["format"],
         )
@@ -104,4 +106,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def _without_empty(raw: dict[str, Any]) -> dict[str, Any]:
     """TOML has no null and no need of empty lists of tables."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in raw.items() if value not in ((), None)}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in raw.items()
+        if value not in ((), None) and (key, value) != ("table", "")
+    }

@@ -56,37 +56,48 @@ _OF_FILES = ("content_hash", "file_size", "file_mtime_ns", "file_items", "seen_n
 class Table:
     """The items of one collection on disk, at its newest version."""
 
-    def __init__(self, path: Path, dataset: Any) -> None:
+    def __init__(self, path: Path, dataset: Any, uri: str = "") -> None:
         self.path = path
+        self.uri = uri or str(path)
         self._dataset = dataset
 
     @classmethod
-    def create(cls, path: Path) -> Table:
-        """A new, empty table at `path`, in place of an empty one that a killed process left.
+    def create(cls, path: Path, uri: str = "") -> Table:
+        """A new, empty table, in place of an empty one that a killed process left.
+
+        Args:
+            path: where it lies; where it does not, what belongs to it lies beside that.
+            uri: of object storage, where it lies there; as Lance takes it, with credentials from the environment.
 
         Raises:
-            InputError: a table with items is there.
+            InputError: a table with items is there, or the storage refuses.
         """
-        is_there = any(path.glob("_versions/*.manifest"))
-        if is_there and Table.open(path)._dataset.count_rows():
-            raise InputError(f"{path} holds items already", hint=f"Restore the collection.toml beside it, or move {path} away.")
-        return cls(path, lance.write_dataset(FIXED.empty_table(), str(path), schema=FIXED, mode="overwrite" if is_there else "create"))
+        place = uri or str(path)
+        is_there = _is_table(path, uri)
+        if is_there and Table.open(path, uri)._dataset.count_rows():
+            raise InputError(f"{place} holds items already", hint=f"Restore the collection.toml beside it, or move {place} away.")
+        try:
+            dataset = lance.write_dataset(FIXED.empty_table(), place, schema=FIXED, mode="overwrite" if is_there else "create")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"no table can be made at {place}: {error}") from error
+        return cls(path, dataset, uri)
 
     @classmethod
-    def open(cls, path: Path) -> Table:
-        """The table at `path`.
+    def open(cls, path: Path, uri: str = "") -> Table:
+        """The table at `path`, or at its `uri` in object storage.
 
         Raises:
             DamagedData: it is not there or Lance cannot read it.
         """
         try:
-            return cls(path, lance.dataset(str(path)))
+            return cls(path, lance.dataset(uri or str(path)), uri)
         except (OSError, ValueError) as error:
-            raise DamagedData(f"the table {path} cannot be read: {error}", hint="Index the sources again into a new collection.") from error
+            hint = "Index the sources again into a new collection."
+            raise DamagedData(f"the table {uri or path} cannot be read: {error}", hint=hint) from error
 
     def refresh(self) -> None:
         """Moves to the newest version; other processes may have written."""
-        self._dataset = lance.dataset(str(self.path))
+        self._dataset = lance.dataset(self.uri)
 
     @property
     def version(self) -> int:
@@ -195,7 +206,7 @@ class Table:
             if not with_vectors:
                 arrow = arrow.select([n for n in arrow.column_names if n != "encoders" and not n.startswith((PREFIX, TOKENS))])
             if new:
-                self._dataset = lance.write_dataset(arrow, str(self.path), mode="append", max_rows_per_file=ROWS_A_FILE)
+                self._dataset = lance.write_dataset(arrow, self.uri, mode="append", max_rows_per_file=ROWS_A_FILE)
             else:
                 self._merge(arrow, insert=with_vectors)
         return list(rows.renamed), fields.misfits
@@ -220,7 +231,7 @@ class Table:
         except BaseException:  # the engine's panics are no Exception
             self.refresh()
             if self._dataset.schema != schema:
-                lance.dataset(str(self.path), version=version).restore()
+                lance.dataset(self.uri, version=version).restore()
                 self.refresh()
             raise
 
@@ -317,21 +328,21 @@ class Table:
 
     def _snapshot(self) -> Snapshot:
         try:
-            dataset = lance.dataset(str(self.path), version=self._dataset.version)
+            dataset = lance.dataset(self.uri, version=self._dataset.version)
         except (OSError, ValueError):  # a writer dropped that version while nobody read it
             self.refresh()
-            dataset = lance.dataset(str(self.path), version=self._dataset.version)
+            dataset = lance.dataset(self.uri, version=self._dataset.version)
         if not any(map(OF_ENGINE.fullmatch, dataset.schema.names)):
             return Snapshot(dataset)
-        logger.warning("the table %s has a column that its engine cannot read; %s", self.path, REPAIR)
+        logger.warning("the table %s has a column that its engine cannot read; %s", self.uri, REPAIR)
         return Snapshot(self._newest_readable())
 
     def _newest_readable(self) -> Any:
         for entry in reversed(self._dataset.versions()):
-            dataset = lance.dataset(str(self.path), version=entry["version"])
+            dataset = lance.dataset(self.uri, version=entry["version"])
             if not any(map(OF_ENGINE.fullmatch, dataset.schema.names)):
                 return dataset
-        raise DamagedData(f"the table {self.path} has a column that its engine cannot read", hint=REPAIR)
+        raise DamagedData(f"the table {self.uri} has a column that its engine cannot read", hint=REPAIR)
 
     def _fit_columns(self, types: Mapping[str, pa.DataType]) -> None:
         schema = self._dataset.schema
@@ -528,6 +539,25 @@ class Snapshot:
         rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({condition})", limit=1)
         return bool(len(rows))
 
+    def count_described(self, slug: str, condition: str | None = None) -> int:
+        """How many items have a descriptor of this encoder, among those that a condition holds for."""
+        where = self._described_where(slug, condition)
+        with explained(condition or "", self._types):
+            return int(self._dataset.count_rows(filter=where))
+
+    def described_batches(self, slug: str, columns: Sequence[str], condition: str | None = None, size: int = 8192) -> Iterator[Any]:
+        """Some columns of these items with their descriptors, in the order they are stored in, as Arrow batches."""
+        where, names = self._described_where(slug, condition), [*columns, self.vector_column(slug)]
+        yield from self._dataset.to_batches(columns=names, filter=where, batch_size=size, batch_readahead=2, fragment_readahead=1)
+
+    def vector_column(self, slug: str) -> str:
+        """The column in which the descriptors of an encoder stand."""
+        return PREFIX + slug
+
+    def _described_where(self, slug: str, condition: str | None) -> str:
+        among = "" if condition is None else f" AND ({for_engine(condition, self._types)})"
+        return f"state = 'ready' AND `{PREFIX + slug}` IS NOT NULL{among}"
+
     def with_text(self) -> Keys:
         """The ascending keys of the items that have text."""
         return self._keys_where("text IS NOT NULL AND text <> ''")
@@ -558,6 +588,16 @@ class Snapshot:
         if places.max() >= len(self.keys) or not np.array_equal(self.keys[places], keys):
             raise InputError("a key is not in this version of the collection")
         return places
+
+
+def _is_table(path: Path, uri: str) -> bool:
+    if not uri:
+        return any(path.glob("_versions/*.manifest"))
+    try:
+        lance.dataset(uri)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_readable(name: str) -> bool:

@@ -207,6 +207,13 @@ def test_another_dimension_and_no_encoder_are_refused(tmp_path: Path, colour: Co
         collection.add([tmp_path / "other"], encoders=[FAR])
 
 
+def test_an_encoder_of_another_dimension_is_refused_when_it_is_at_hand(tmp_path: Path, colour: ColourEncoder) -> None:
+    write_pictures(tmp_path / "photos", range(4))
+    write_embeddings(tmp_path / "e", ROWS[:4, :12], image_path=[f"{n:03}.png" for n in range(4)])
+    with pytest.raises(ShapeError, match="holds rows of 12 numbers; those of 'colour' have 48"):
+        make(tmp_path).add([tmp_path / "e"], encoders=[colour], read_with=[f"embeddings(pictures={str(tmp_path / 'photos')!r})"])
+
+
 def test_a_broken_part_fails_and_the_others_go_on(tmp_path: Path) -> None:
     for part in range(2):
         write_embeddings(tmp_path / "e", ROWS, part=part)
