@@ -82,6 +82,19 @@ class CuttingBackend(Protocol):
 
 
 @runtime_checkable
+class LikelihoodBackend(Protocol):
+    """A backend that tells what whole texts come to otherwise than by `choice_logprobs`, which it answers from first tokens."""
+
+    def text_logprobs(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> ChoiceScores:
+        """(n_prompts, n_texts) log-probabilities of all tokens of each text behind each prompt, with how many tokens each text is.
+
+        Raises:
+            BackendError: it does not tell them.
+        """
+        ...
+
+
+@runtime_checkable
 class LogitBackend(Protocol):
     """A backend that shows what stands before the softmax."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mmrerank.wire.data_uris import data_uri
 
 MARKERS = " ▁Ġ"  # how a token of a text writes the space before it
 FILTERED = "content_filter"
+SPLIT = "\ufffd"  # what a letter is decoded to of which a token has only a part
 
 
 def question(prompt: Prompt) -> dict[str, Any]:
@@ -87,6 +89,40 @@ def generation(decoding: Decoding, *, server_stops: bool) -> dict[str, Any]:
 def choosing(top_logprobs: int) -> dict[str, Any]:
     """The fields that ask for the likeliest first tokens. Greedy, so that no sampled token joins them by chance."""
     return {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top_logprobs}
+
+
+def scoring() -> dict[str, Any]:
+    """The fields that ask for the log-probability of each token of the prompt: vLLM's, 0 for no others beside them. Of the answer one token
+    has to be made."""
+    return {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+
+
+def with_text(prompt: Prompt, text: str) -> Prompt:
+    """The prompt with a text behind it, as the answer that was begun or as more of what is raw."""
+    last = prompt[-1]
+    if last.role in ("assistant", "raw"):
+        return (*prompt[:-1], replace(last, parts=(*last.parts, text)))
+    return (*prompt, Message(role="assistant", parts=(text,)))
+
+
+def text_tokens(reply: Mapping[str, Any], start: int, text: str) -> list[float]:
+    """The log-probabilities of the tokens of a text that ends a prompt.
+
+    Args:
+        start: how many tokens stand before it.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no completion.
+        ValueError: it has no log-probabilities of its prompt, or other tokens than those of the text stand there.
+    """
+    entries = reply.get("prompt_logprobs") or reply["choices"][0].get("prompt_logprobs")
+    if not entries:
+        raise ValueError("no log-probabilities of the prompt")
+    tokens = [next(iter(entry.values())) for entry in entries[start:]]
+    written = "".join(str(token.get("decoded_token") or "") for token in tokens)
+    if not tokens or (written and SPLIT not in written and written.split() != text.split()):
+        raise ValueError(f"other tokens than those of the text: {written[:40]!r}")
+    return [float(token["logprob"]) for token in tokens]
 
 
 def as_completion(fields: Mapping[str, Any]) -> dict[str, Any]:

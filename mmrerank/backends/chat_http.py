@@ -54,6 +54,7 @@ from mmrerank.wire.side_by_side import close, replies_of_each
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _NO_LOGPROBS = "Ask a server that reports them (vLLM, llama.cpp), run the model here with local/PATH, or rerank with a generating method."
+_NO_TEXTS = "vLLM tells it (prompt_logprobs) where its template goes on with an answer that was begun; or run the model with local/PATH."
 _CONTINUE = "vLLM goes on with it, and llama.cpp since May 2026; or run the model here with local/PATH."
 _FORM = "Expected chat_http/URL#MODEL, such as chat_http/http://localhost:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct."
 
@@ -137,6 +138,22 @@ class ChatHttp:
         rows = np.array([row for row, _ in rows_and_costs], dtype=np.float32).reshape(len(prompts), len(choices))
         return ChoiceScores(logprobs=rows, cost=sum((cost for _, cost in rows_and_costs), Cost()))
 
+    def text_logprobs(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> ChoiceScores:
+        """(n_prompts, n_texts) log-probabilities of whole texts behind the prompts, by vLLM's `prompt_logprobs`.
+
+        One request says where a text begins, and one more a text what it comes to.
+
+        Raises:
+            BackendError: the server tells no log-probabilities of a prompt, does not count its tokens, or writes something else where
+                an answer begins.
+        """
+        rows = replies_of_each(self._pool, partial(self._text_row, texts=texts), prompts)
+        lengths = {lengths for _, lengths, _ in rows}
+        if len(lengths) > 1:
+            raise BackendError(f"{self.name} cuts the same text into {lengths} tokens behind different prompts.", hint=_NO_TEXTS)
+        logprobs = np.array([sums for sums, _, _ in rows], dtype=np.float32).reshape(len(prompts), len(texts))
+        return ChoiceScores(logprobs=logprobs, cost=sum((cost for _, _, cost in rows), Cost()), lengths=next(iter(lengths), ()))
+
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
@@ -167,6 +184,26 @@ class ChatHttp:
         if max(row) == -np.inf:
             raise self._unseen(choices, tokens)
         return row, self._read(reply, partial(wire.cost, seconds=time.perf_counter() - start))
+
+    def _text_row(
+        self, prompt: Prompt, cancellation: threading.Event, *, texts: Sequence[str]
+    ) -> tuple[list[float], tuple[int, ...], Cost]:
+        """What each text comes to behind one prompt, its tokens, and what it took."""
+        start = time.perf_counter()
+        try:
+            bare = self._reply(prompt, {"max_tokens": 1, "temperature": 0.0}, cancellation)
+            replies = [self._reply(wire.with_text(prompt, text), wire.scoring(), cancellation) for text in texts]
+        except RequestRefused as refusal:
+            raise self._error(refusal) from refusal
+        costs = [self._read(reply, partial(wire.cost, seconds=0.0)) for reply in (bare, *replies)]
+        if costs[0].prompt_tokens == 0:
+            raise BackendError(f"{self.name} does not say how many tokens a prompt is.", hint=_NO_TEXTS)
+        try:
+            rows = [wire.text_tokens(reply, costs[0].prompt_tokens, text) for reply, text in zip(replies, texts, strict=True)]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise BackendError(f"{self.name} does not tell what a text comes to: {error}.", hint=_NO_TEXTS) from error
+        cost = sum(costs, Cost(seconds=time.perf_counter() - start))
+        return [sum(row) for row in rows], tuple(map(len, rows)), cost
 
     def _reply(self, prompt: Prompt, fields: Mapping[str, Any], cancellation: threading.Event) -> Any:
         self._check_continues(prompt, cancellation)

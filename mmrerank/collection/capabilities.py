@@ -12,6 +12,7 @@ from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names, requires
 from mmrerank.protocols import CorpusCapabilities, SelectiveRetriever
+from mmrerank.store.records import OFFERED
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 
@@ -49,7 +50,7 @@ def _works(name: str, corpus: CorpusCapabilities) -> bool:
 
 def fields(version: CollectionVersion) -> list[str]:
     """What a filter may speak of."""
-    return ["item_id", "document_id", "page_number", "text", "file", *version.snapshot.metadata_fields]
+    return [*OFFERED, *version.snapshot.metadata_fields]
 
 
 def rerankers(resources: Iterable[str]) -> list[str]:

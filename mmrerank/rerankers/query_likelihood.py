@@ -14,7 +14,8 @@ Source: Ponte & Croft 1998 (query likelihood), Sachan et al. 2022 (UPR, arXiv 22
 given the passage, zero-shot. Ours: the wording, pictures, changes, exclusions, the score, and the request in front of the candidate
 (`layout=question_first`), which all candidates then share; the query is what is written, and so is last in both.
 
-Cost per query: one forward pass a candidate, batched, and with exclusions one more; no text is generated.
+Cost per query: one forward pass a candidate, batched, and with exclusions one more; no text is generated. A server (vLLM) is asked twice a
+candidate: for how long the prompt is, and for what the query comes to behind it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mmrerank.errors import BackendError, InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.files import PromptLayout, laid_out, read_prompt
 from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice, Way, open_within
-from mmrerank.protocols import Backend, CuttingBackend, front_to_back
+from mmrerank.protocols import Backend, CuttingBackend, LikelihoodBackend, front_to_back
 from mmrerank.rerankers._pointwise import Scores, pointwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend
@@ -161,18 +162,20 @@ class QueryLikelihood:
             InputError: the backend does not tell how many tokens a text has, and so perhaps only of its first what it comes to.
         """
         try:
-            answers = self.backend.choice_logprobs(prompts, texts)
+            source = next((one for one in front_to_back(self.backend) if isinstance(one, LikelihoodBackend)), None)
+            answers = self.backend.choice_logprobs(prompts, texts) if source is None else source.text_logprobs(prompts, texts)
         except BackendError as error:
             if error.retryable or any(isinstance(one, CuttingBackend) for one in front_to_back(self.backend)):
                 raise
-            raise self._first_tokens_only() from error  # a server, which reports the likeliest first tokens
+            raise self._first_tokens_only(str(error)) from error  # a server, which reports the likeliest first tokens
         if len(answers.lengths) != len(texts):
             raise self._first_tokens_only()
         return answers.logprobs.astype(np.float64) / np.asarray(answers.lengths, dtype=np.float64), answers.cost
 
-    def _first_tokens_only(self) -> InputError:
+    def _first_tokens_only(self, why: str = "") -> InputError:
         message = f"{self.backend.name} does not tell the likelihood of a text of several tokens, which query_likelihood orders by"
-        return InputError(message, hint="Run the model here: local/PATH; or take a reranker that asks for one word.")
+        hint = "Ask a vLLM server, run the model here with local/PATH, or take a reranker that asks for one word."
+        return InputError(f"{message}: {why}" if why else message, hint=hint)
 
 
 def build(options: Options, backend: Backend) -> QueryLikelihood:

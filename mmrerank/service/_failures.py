@@ -130,9 +130,30 @@ def _mistake(error: Any, content_type: str) -> tuple[str | None, str]:
     if error["type"] == "json_invalid":
         return None, f"the body is no JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
     where = ".".join(str(piece) for piece in error["loc"][1:] if piece not in TAGS)[:MOST_LETTERS] or None
+    if where is None and error["type"] == "missing":
+        return None, "the body is empty; send a JSON object"
+    if where is None and error["type"] == "model_attributes_type" and not isinstance(error["input"], str | bytes):
+        return None, f"the body is {_kind(error['input'])}; send a JSON object"
     if where is None and not content_type.startswith("application/json"):
         return None, f"the body came as {content_type[:60] or 'nothing'}; send JSON with the header Content-Type: application/json"
+    if error["type"] == "union_tag_invalid":
+        return where, f"expected {error['ctx']['expected_tags'].replace(chr(39), '').replace(', ', ' or ')}; got {_kind(error['input'])}"
+    if error["type"] == "string_type":
+        return where, f"expected a text; got {_kind(error['input'])}"
     return where, error["msg"].removeprefix("Value error, ")[:MOST_LETTERS]
+
+
+def _kind(value: Any) -> str:
+    """What a value of JSON is called."""
+    names = {bool: "true or false", str: "a text", list: "a list", dict: "an object", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _unread(cause: BaseException | None) -> str:
+    """Why a body could not be read at all; "" where it is not known."""
+    if isinstance(cause, UnicodeDecodeError):
+        return f"the body is not UTF-8: byte 0x{cause.object[cause.start]:02x} at place {cause.start}; send JSON in UTF-8"
+    return "the body is nested too deeply" if isinstance(cause, RecursionError) else ""
 
 
 def _way_out(error: HTTPException, path: str, paths: Sequence[str]) -> str:
@@ -140,7 +161,7 @@ def _way_out(error: HTTPException, path: str, paths: Sequence[str]) -> str:
     if error.status_code == 405:
         return f"{path[:80]} takes other methods: {(error.headers or {}).get('Allow', 'see /openapi.json')}"
     if error.status_code != 404:
-        return str(error.detail)
+        return _unread(error.__cause__) or str(error.detail)
     ends = [known for known in paths if known.strip("/").rpartition("/")[2] == path.strip("/").rpartition("/")[2]]
     near = ends or get_close_matches(path, paths, n=3, cutoff=0.5)
     return f"there is no {path[:80]} here; " + (f"did you mean {', '.join(near)}?" if near else "see /openapi.json")

@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from mmrerank.errors import InputError
 from mmrerank.store.fields import OF_ENGINE, TEXTS, column_name, words_for
+from mmrerank.store.records import FIXED, OFFERED
 
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?P<quoted>[^"]*)"|`(?P<ticked>[^`]*)`|(?P<bare>[^\W\d]\w*)""")
 _SOURCE = re.compile(r", /(?:[^/\s]+/)+[^/\s]+\.rs:\d+.*", re.DOTALL)  # a place in the engine's source, at the end of its messages
+_STATEMENT = re.compile(r"Error parsing statement: SELECT .* \(sql parser error: (.*)\)", re.DOTALL)  # what the engine made of the filter
 _ITS_FIELDS = re.compile(r"\s*Valid fields are .*?(?=\.?$)", re.DOTALL)  # the engine's list has its own columns among them
 
 
@@ -26,8 +28,10 @@ def for_engine(condition: str, types: Mapping[str, pa.DataType]) -> str:
         types: the fields that there are, with their types.
 
     Raises:
-        InputError: a quoted name, or one that is the engine's own, is no field.
+        InputError: a quoted name, or one that is the engine's own, is no field; or a bracket closes that was not opened, so that what
+            stands around the filter would no longer hold.
     """
+    _check_brackets(condition)
 
     def replaced(match: re.Match[str]) -> str:
         kind = match.lastgroup
@@ -48,19 +52,27 @@ def for_engine(condition: str, types: Mapping[str, pa.DataType]) -> str:
     return _TOKEN.sub(replaced, condition)
 
 
+def _check_brackets(condition: str) -> None:
+    depth = 0
+    for letter in re.sub(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`", "", condition):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            raise InputError(f"the filter {condition!r} closes a bracket that it did not open", hint="Put texts into single quotes.")
+
+
 @contextmanager
 def explained(condition: str, types: Mapping[str, pa.DataType]) -> Iterator[None]:
     """Turns what the engine has against a filter into an InputError that says how the fields it names are compared."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        reason = _ITS_FIELDS.sub("", _SOURCE.sub("", str(error))).strip()
+        reason = _ITS_FIELDS.sub("", _STATEMENT.sub(r"\1", _SOURCE.sub("", str(error)))).strip()
         hint = " ".join([*_ways(condition, types), _listed(types)])
         raise InputError(f"the filter {condition!r} cannot be used: {reason}", hint=hint) from error
 
 
 def _listed(types: Mapping[str, pa.DataType]) -> str:
-    return f"Fields: {', '.join(types)}."
+    return f"Fields: {', '.join([*OFFERED, *(name for name in types if name not in FIXED.names)])}."
 
 
 def _ways(condition: str, types: Mapping[str, pa.DataType]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from mmrerank.types import Array
 State = Literal["ready", "failed"]
 PREFIX = "descriptor:"
 TOKENS = "tokens:"
+OFFERED = ("item_id", "document_id", "page_number", "text", "file")  # fields of every item that are named to users
 FIXED = pa.schema(
     [
         ("item_id", pa.string()),

@@ -1,12 +1,14 @@
-"""Candidates a second of `ragllava` beside sentence-transformers' CrossEncoder with the same model, prompts and pictures.
+"""Candidates a second of `ragllava` beside sentence-transformers' CrossEncoder with the same model, prompts and candidates.
 
 Which cost dominates: on a CPU with the embedded model the forward pass, and beside it what brings pictures to patches. Both ways get
-pictures that are open, ask for raw log-odds of Yes and No at the first position, and have to agree on them. Nothing is kept between the
-rounds (`prefix_bytes=0`): a second query over the same candidates is another measurement, `bench_prefixes.py`.
+pictures that are open, or texts of 5 to 60 words; they ask for raw log-odds of Yes and No at the first position, and have to agree on them.
+Every round asks something else of other candidates, so that nothing of a round before can be used again; with --kept it asks something
+else of the same ones, whose beginnings are at hand where they stand first. With the question first the prompts of a query begin alike,
+and `ragllava` runs that beginning once; a picture behind such a beginning keeps it from that.
 
-    python tests/bench/bench_cross_encoder.py
+    python tests/bench/bench_cross_encoder.py [--texts] [--kept] [--layout question_first] [--side 72]
 
-One thread; ways in turn, ratios of rounds. Wanted: at least twice the candidates a second.
+One thread; ways in turn, ratios of rounds, in processor time. Wanted: at least twice the candidates a second.
 """
 
 from __future__ import annotations
@@ -15,85 +17,125 @@ import argparse
 import json
 import os
 import statistics
+import time
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from typing import Any
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"  # read when numpy is imported
 
 import numpy as np  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 from measuring import processor_name, taken  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mmrerank.backends import mini  # noqa: E402
+from mmrerank.demo import DATASETS  # noqa: E402
 from mmrerank.rerankers import ragllava  # noqa: E402
 from mmrerank.testing.samples import InMemory  # noqa: E402
 from mmrerank.types import Candidate, Item, Query  # noqa: E402
 
 CANDIDATES = 100
 AGREED = 5e-3  # of log-odds
-QUERY = Query(text="somebody with grey hair")
+PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 SIDE = (
     "{% for message in messages if message['role'] == 'ROLE' %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
     "{{ part['text'] }}{% else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endfor %}"
 )
 
 
-def candidates(side_px: int) -> list[Candidate]:
+def pictures(side_px: int, seed: int) -> list[Candidate]:
     """Pictures of random blocks."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     blocks = [generator.integers(0, 255, (6, 6, 3), dtype=np.uint8) for _ in range(CANDIDATES)]
     shown = [Image.fromarray(block).resize((side_px, side_px), Image.Resampling.NEAREST) for block in blocks]
     return [Candidate(item=Item(item_id=f"{n}", image=InMemory(picture))) for n, picture in enumerate(shown)]
 
 
-def cross_encoder(text: str, words: str, yes: int, no: int) -> Any:
+def texts(seed: int) -> list[Candidate]:
+    """Texts of 5 to 60 words, drawn from the names of emoji."""
+    names = pq.read_table(DATASETS / "emoji" / "pictures.parquet", columns=["key"])["key"].to_pylist()
+    words, generator = " ".join(names).replace("-", " ").split(), np.random.default_rng(seed)
+    lengths = generator.integers(5, 61, CANDIDATES)
+    return [Candidate(item=Item(item_id=f"{n}", text=" ".join(generator.choice(words, length)))) for n, length in enumerate(lengths)]
+
+
+def cross_encoder(prompt: str, words: str, document: str, yes: int, no: int) -> Any:
     """The embedded model as a CrossEncoder, whose template writes a prompt as `ragllava` does.
 
     Args:
-        text: a whole prompt of `ragllava`, the picture as its placeholder.
+        prompt: a whole prompt of `ragllava`, a picture as its placeholder.
         words: the query's, which stand in it once.
+        document: what the candidate is in it.
     """
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.cross_encoder.modules import LogitScore
 
-    before, rest = text.split("<|vision_start|><|image_pad|><|vision_end|>")
-    between, after = rest.split(words)
-    literal = [f"{{{{ {json.dumps(piece)} }}}}" for piece in (before, between, after)]
-    template = literal[0] + SIDE.replace("ROLE", "document") + literal[1] + SIDE.replace("ROLE", "query") + literal[2]
+    before, after = prompt.split(document)
+    asks_first = words in before
+    pieces = (*before.split(words), after) if asks_first else (before, *after.split(words))
+    roles = ("query", "document") if asks_first else ("document", "query")
+    first, between, last = (f"{{{{ {json.dumps(piece)} }}}}" for piece in pieces)
+    template = "".join([first, SIDE.replace("ROLE", roles[0]), between, SIDE.replace("ROLE", roles[1]), last])
     how = {"model_kwargs": {"dtype": torch.float32}, "processor_kwargs": {"chat_template": template}}
     transformer = Transformer(str(mini.FOLDER), transformer_task="any-to-any", **how)
     return CrossEncoder(modules=[transformer, LogitScore(true_token_id=yes, false_token_id=no)], device="cpu")
 
 
+def question(number: int) -> Query:
+    """What is asked in a round."""
+    return Query(text=f"{number} people with grey hair")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", action="store_true", help="texts in place of pictures")
+    parser.add_argument("--kept", action="store_true", help="the same candidates in every round")
     parser.add_argument("--side", type=int, default=72, help="of each picture, in pixels")
+    parser.add_argument("--layout", choices=["candidate_first", "question_first"], default="candidate_first")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    backend, shown = mini.build(mini.Options(device="cpu", prefix_bytes=0)), candidates(arguments.side)
-    reranker = ragllava.build(ragllava.Options(), backend)
+    backend = mini.build(mini.Options(device="cpu"))
+    reranker = ragllava.build(ragllava.Options(layout=arguments.layout), backend)
     yes, no = (backend._prepare.ids_of(choice)[0] for choice in ragllava.CHOICES)
-    theirs = cross_encoder(backend._prepare.text(reranker.prompt_for(QUERY, shown[0])), str(QUERY.text), yes, no)
-    pairs = [(QUERY.text, {"image": one.item.image.open()}) for one in shown if one.item.image is not None]
+    draw = texts if arguments.texts else partial(pictures, arguments.side)
+    shown = draw(0)
+    prompt = backend._prepare.text(reranker.prompt_for(Query(text="somebody new"), shown[0]))
+    theirs = cross_encoder(prompt, "somebody new", shown[0].item.text or PICTURE, yes, no)
+
+    def ours_in_round(number: int) -> Any:
+        return reranker.rerank(question(number), draw(number * (not arguments.kept)))
+
+    def theirs_in_round(number: int) -> Any:
+        items = [candidate.item for candidate in draw(number * (not arguments.kept))]
+        pairs = [(question(number).text, {"image": item.image.open()} if item.image is not None else item.text) for item in items]
+        return theirs.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+
+    numbers = {"ragllava": count(1), "CrossEncoder": count(1)}
     ways = {
-        "ragllava": lambda: reranker.rerank(QUERY, shown),
-        "CrossEncoder": lambda: theirs.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False),
+        "ragllava": lambda: ours_in_round(next(numbers["ragllava"])),
+        "CrossEncoder": lambda: theirs_in_round(next(numbers["CrossEncoder"])),
     }
-    scores = {one.item.item_id: float(one.raw_score or 0.0) for one in ways["ragllava"]().candidates}
-    gap = max(abs(scores[one.item.item_id] - value) for one, value in zip(shown, ways["CrossEncoder"](), strict=True))
+    scores = {one.item.item_id: float(one.raw_score or 0.0) for one in ours_in_round(0).candidates}
+    gap = max(abs(scores[one.item.item_id] - value) for one, value in zip(shown, theirs_in_round(0), strict=True))
     assert gap < AGREED, f"the two ways differ by {gap}: they were put other questions"
-    seconds = taken(ways, arguments.repeats)
+    seconds = taken(ways, arguments.repeats, time.process_time)
     ratios = [their / our for our, their in zip(seconds["ragllava"], seconds["CrossEncoder"], strict=True)]
     low, ratio, high = statistics.quantiles(ratios, n=4)
     rates = {way: CANDIDATES / statistics.median(times) for way, times in seconds.items()}
+    what = "texts" if arguments.texts else f"pictures of {arguments.side} px"
     print(f"{processor_name()}, 1 thread; torch {torch.__version__}, sentence-transformers {version('sentence-transformers')}")
-    print(f"{CANDIDATES} pictures of {arguments.side} px, `mini`, {arguments.repeats} rounds; log-odds differ by {gap:.1e}")
-    print(f"  ragllava {rates['ragllava']:.0f} a second, CrossEncoder {rates['CrossEncoder']:.0f}: {ratio:.2f} x ({low:.2f} to {high:.2f})")
-    print(json.dumps({"bench": "cross_encoder", "side_px": arguments.side, "a_second": rates, "ratio": ratio, "low": low, "high": high}))
+    drawn = "kept" if arguments.kept else "anew"
+    print(f"{CANDIDATES} {what}, {drawn} each round, {arguments.layout}, `mini`, {arguments.repeats} rounds; log-odds differ by {gap:.1e}")
+    print(f"  a second of the processor: ragllava {rates['ragllava']:.0f}, CrossEncoder {rates['CrossEncoder']:.0f}: {ratio:.2f} x")
+    print(f"  the middle half of the rounds: {low:.2f} to {high:.2f}")
+    result = {"what": what, "kept": arguments.kept, "layout": arguments.layout, "a_second": rates, "ratio": ratio, "low": low, "high": high}
+    print(json.dumps({"bench": "cross_encoder", **result}))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 
-def taken(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, in turn, so that a noisy neighbour hits all of them; after one warm-up of each."""
+def taken(calls: Mapping[str, Callable[[], Any]], repeats: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, list[float]]:
+    """Seconds of each call, in turn, so that a noisy neighbour hits all of them; after one warm-up of each.
+
+    Args:
+        clock: `time.process_time` for what is busy in this process alone, on a machine that others use.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
             if repeat:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

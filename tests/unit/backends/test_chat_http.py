@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import time
 from typing import Any
 
 import numpy as np
 import pytest
-from chat_server import failed, said, serving
+from chat_server import Reply, failed, said, serving
 from makers import picture
 from PIL import Image
 
 from mmrerank.backends.chat_http import ChatHttp, Options
 from mmrerank.errors import BackendError, InputError
-from mmrerank.types import Decoding, Markup, Message, Prompt
+from mmrerank.rerankers import query_likelihood
+from mmrerank.types import Candidate, Decoding, Item, Markup, Message, Prompt, Query
 
 
 def question(text: str, *pictures: Image.Image) -> Prompt:
@@ -327,3 +329,77 @@ def test_tokens_come_with_their_log_probabilities() -> None:
         (plain,) = client(server.url).generate([question("?")])
     assert (shown.tokens, shown.logprobs) == (("[", "2", "]"), (-0.1, -0.2, -0.3))
     assert plain.tokens is None
+
+
+# ---------------------------------------------------------------- what whole texts come to
+
+
+def fake_vllm(body: dict[str, Any], number: int) -> Reply:
+    """A fake in vLLM's shape: tokens are words, a turn begins with one more, and a word has -1 for each of its letters."""
+    if "prompt" in body:
+        words = str(body["prompt"]).split()
+    else:
+        words = [word for message in body["messages"] for word in ("<turn>", *str(message["content"]).split())]
+        words += [] if body.get("continue_final_message") else ["<turn>"]
+    told = [None, *({str(n): {"logprob": -len(word), "rank": 1, "decoded_token": f" {word}"}} for n, word in enumerate(words[1:]))]
+    status, content, headers = said("fake")
+    content["usage"]["prompt_tokens"] = len(words)
+    scores = told if "prompt_logprobs" in body else None
+    if "prompt" in body:
+        choice = {"index": 0, "text": "fake", "finish_reason": "stop", "prompt_logprobs": scores}
+        return status, {"choices": [choice], "usage": content["usage"]}, headers
+    return status, {**content, "prompt_logprobs": scores}, headers
+
+
+def test_whole_texts_are_scored_by_a_server_that_tells_the_log_probabilities_of_its_prompt() -> None:
+    prompts = [(Message(role="user", parts=("the mill",)),), (Message(role="user", parts=("a boat on the water",)),)]
+    with serving(fake_vllm) as server:
+        scores = client(server.url).text_logprobs(prompts, ["how old is it", "why"])
+        assert scores.logprobs.tolist() == [[-10.0, -3.0], [-10.0, -3.0]]
+        assert scores.lengths == (4, 1)
+        assert scores.cost.calls == 6
+        begun = (*prompts[0], Message(role="assistant", parts=("It asks: ",)))
+        raw = (Message(role="raw", parts=("one two ",)),)
+        assert client(server.url).text_logprobs([begun, raw], ["how old"]).logprobs.tolist() == [[-6.0], [-6.0]]
+    scored = [body for body in server.requests if "prompt_logprobs" in body]
+    assert {body["prompt_logprobs"] for body in scored} == {0}
+    assert scored[0]["messages"][-1] == {"role": "assistant", "content": "how old is it"}
+    assert scored[0]["continue_final_message"] is True
+
+
+def test_query_likelihood_orders_by_a_server() -> None:
+    def by_prompt(body: dict[str, Any], number: int) -> Reply:
+        status, content, headers = fake_vllm(body, number)
+        if "mill" in json.dumps(body):
+            for entry in (content["prompt_logprobs"] or [])[1:]:
+                next(iter(entry.values()))["logprob"] /= 4
+        return status, content, headers
+
+    candidates = [Candidate(item=Item(item_id=name, text=f"the {name}")) for name in ("boat", "mill")]
+    with serving(by_prompt) as server:
+        ranking = query_likelihood.build(query_likelihood.Options(), client(server.url)).rerank(Query(text="who ground it"), candidates)
+    assert ranking.item_ids == ("mill", "boat")
+    assert [candidate.raw_score for candidate in ranking.candidates] == pytest.approx([-11 / 12, -11 / 3])
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"prompt_logprobs": None}, "no log-probabilities of the prompt"),
+        ({"usage": {}}, "how many tokens"),
+        ({"prompt_logprobs": [None, *({"1": {"logprob": -1.0, "decoded_token": "<think>"}} for _ in range(9))]}, "other tokens"),
+    ],
+    ids=["not told", "not counted", "another beginning"],
+)
+def test_a_server_that_does_not_tell_what_a_text_comes_to_is_refused_with_the_reason(broken: dict[str, Any], why: str) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        status, content, headers = fake_vllm(body, number)
+        return status, {**content, **broken}, headers
+
+    candidates = [Candidate(item=Item(item_id="mill", text="the mill"))]
+    with serving(answer) as server:
+        with pytest.raises(BackendError, match=why) as caught:
+            client(server.url).text_logprobs([(Message(role="user", parts=("the mill",)),)], ["how old"])
+        assert "vLLM" in caught.value.hint
+        with pytest.raises(InputError, match=why):
+            query_likelihood.build(query_likelihood.Options(), client(server.url)).rerank(Query(text="how old"), candidates)

@@ -121,6 +121,27 @@ def test_an_excluded_picture_sinks(collection: Collection) -> None:
     assert without[0] == "001.png"
 
 
+@pytest.mark.parametrize("condition", ["width = 1) OR (width > 0", "1=1) OR (1=1", "item_id = 'a' ) --"])
+def test_a_filter_cannot_close_the_brackets_around_it(collection: Collection, condition: str) -> None:
+    with pytest.raises(InputError, match="closes a bracket that it did not open"):
+        collection.search("gate", filter=condition)
+    with pytest.raises(InputError, match="closes a bracket"):
+        collection.remove(filter=condition)
+
+
+def test_brackets_in_texts_and_names_are_no_brackets(collection: Collection) -> None:
+    assert list(collection.search("gate", filter="item_id = ')' OR (item_id = '(((' )").hits) == []
+
+
+def test_what_is_wrong_with_a_filter_is_said_without_columns_of_the_storage(collection: Collection) -> None:
+    for condition in ("nothing = 1", "1=1; drop table"):
+        with pytest.raises(InputError, match="cannot be used") as caught:
+            collection.search("gate", filter=condition)
+        said = str(caught.value)
+        assert not any(name in said for name in ("SELECT", "state", "content_hash", "seen_ns", "file_mtime_ns")), said
+        assert "Fields: item_id, document_id, page_number, text, file" in said
+
+
 def test_removal_by_id_path_document_and_filter(tmp_path: Path, collection: Collection, photos: Path) -> None:
     assert collection.remove(ids=["000.png"]) == 1
     assert collection.remove(paths=[photos / "more"]) == 1

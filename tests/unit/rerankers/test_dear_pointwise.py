@@ -17,6 +17,7 @@ from mmrerank.errors import FormatError, InputError
 from mmrerank.models.scoring_decoder import ScoringDecoder
 from mmrerank.parts import make
 from mmrerank.rerankers.dear_pointwise import DOCUMENT_TOKENS, PLACES, QUERY_TOKENS, Options, PairScores, build
+from mmrerank.testing import FakeBackend
 from mmrerank.types import Candidate, Item, Query
 
 # peft asks transformers by an old name
@@ -184,6 +185,17 @@ def test_it_stands_in_a_cascade_with_a_depth_of_its_own(whole: Path) -> None:
     assert len(first.ranking.candidates) == 10
     assert len(first.beyond) == 2
     assert len(result.search.stages[2].ranking.candidates) == 4
+
+
+def test_both_halves_of_dear_work_in_one_cascade_each_with_its_depth(whole: Path) -> None:
+    texts = [f"a red door number {n}" for n in range(12)]
+    names = [f"dear_pointwise/{whole}(depth=10)", "dear_listwise(depth=4)"]
+    backend = FakeBackend(answer=lambda prompt: "[4] stands out. ### Final Reranking: [4] > [3] > [2] > [1]")
+    result = rerank("red door", texts, names, backend=backend)
+    pointwise, listwise = (stage.ranking for stage in result.search.stages[1:])
+    assert len(pointwise.candidates) == 10
+    assert listwise.item_ids == pointwise.item_ids[:4][::-1]
+    assert (listwise.notes.status, len(backend.prompts)) == ("ok", 1)
 
 
 def test_what_a_network_of_texts_cannot_see_is_told(whole: Path) -> None:

@@ -63,11 +63,21 @@ def test_mistakes_in_a_request_are_explained() -> None:
             (body, {"content-type": "application/x-www-form-urlencoded"}, 422, "Content-Type: application/json"),
             (body[:-1] + ",}", {"content-type": "application/json"}, 422, "the body is no JSON"),
             (gzip.compress(body.encode()), {"content-type": "application/json", "content-encoding": "gzip"}, 415, "packed (gzip)"),
+            ('{"query": "\xe9"}'.encode("latin-1"), {"content-type": "application/json"}, 400, "not UTF-8: byte 0xe9 at place 11"),
+            ("[" * 3000 + "]" * 3000, {"content-type": "application/json"}, 400, "nested too deeply"),
+            ("", {"content-type": "application/json"}, 422, "the body is empty"),
+            ("[1]", {"content-type": "application/json"}, 422, "the body is a list; send a JSON object"),
         ):
             reply = client.post("/v1/rerank", content=content, headers=headers)
             assert reply.status_code == status
             assert words in reply.json()["error"]["message"]
             assert reply.json()["error"]["param"] is None
+        for field, value, words in (
+            ("query", ["boat"], "query: expected a text or an object; got a list"),
+            ("query", 5, "query: expected a text; got a number"),
+            ("documents", [None, "a boat"], "documents.0: expected a text; got null"),
+        ):
+            assert client.post("/v1/rerank", json={**QUESTION, field: value}).json()["detail"] == words
         assert "did you mean /rerank, /v1/rerank, /v2/rerank?" in client.post("/api/rerank", json=QUESTION).json()["detail"]
         assert "takes other methods: POST" in client.get("/v1/rerank").json()["detail"]
 
