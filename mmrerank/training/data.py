@@ -23,7 +23,7 @@ from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
-from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
+from mmrerank.evaluation.benchmark import open_benchmark
 from mmrerank.evaluation.evaluate import collection_for
 from mmrerank.evaluation.running import first_stage as first_stage_of
 from mmrerank.evaluation.runs import read_run
@@ -255,11 +255,19 @@ def card(
         queries: so many of them at most, evenly over the split.
     """
     benchmark = open_benchmark(_there(root, card), None if data is None else _there(root, data), split)
-    collection, _ = collection_for(benchmark, cache)
+    collection = _collection_of(benchmark, cache)
     given = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
     first = first_stage_of(benchmark, collection, name=retriever, run=given)
     some = benchmark.queries if queries is None else evenly(benchmark.queries, queries)
     return Judged(groups=tuple(_searched(some, benchmark.qrels, first, depth)), first_stage=first.name)
+
+
+def _collection_of(benchmark: Benchmark, cache: Path) -> Collection:
+    """The collection of a card's items, made where there is none."""
+    items, _ = collection_for(benchmark, cache)
+    if items is None:
+        raise InputError(f"the card {benchmark.name!r} names no items", hint="Take one with sources.")
+    return items
 
 
 def captions(
@@ -278,7 +286,7 @@ def captions(
         queries: so many of them at most, evenly over their ids.
     """
     benchmark = open_benchmark(_there(root, card), None)
-    items, _ = collection_for(benchmark, cache)
+    items = _collection_of(benchmark, cache)
     first = first_stage_of(benchmark, items, name=retriever, run=None)
     targets = [item for item in items.version.items(filter) if item.text and item.image is not None]
     some = targets if queries is None else evenly(targets, queries)

@@ -8,7 +8,7 @@ Frozen layers: where the lower layers of a text model stay as they are, what com
 is computed once, each row by itself so that it does not depend on its neighbours, and kept in memory in half precision. For 22 of 30
 layers a second pass over the same rows then costs less than half. The first batch is computed both ways and compared.
 
-Source: Hu et al. 2021 (LoRA), by peft.  Memory of kept states: 2 bytes x width x tokens, within a limit; what does not fit is computed again.
+Source: Hu et al. 2021 (LoRA), by peft.  Kept states take 2 bytes x width x tokens, within a limit; the rest is computed again.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ class Reinforcement:
             own, among = self._logprobs(rows)
             part = batch.advantages[start : start + len(own)].to(own.device)
             loss, apart = clipped(own, then, origin, part, among, clip=self.options.clip, kl_weight=self.options.kl_weight)
-            (loss * len(own) / count).backward()
+            torch.autograd.backward(loss * len(own) / count)
             start, divergence = start + len(own), divergence + float(apart) * len(own) / count
         norm = torch.nn.utils.clip_grad_norm_(list(self.student.trained.values()), self.stage.gradient_norm)
         rate = self.schedule.get_last_lr()[0]

@@ -5,8 +5,8 @@
     OUT/curves.png     losses                          OUT/heldout/          the order of every held-out query
     OUT/CARD.md        the figures; card.json          OUT/run.json          what made it
 
-Called again after a kill it goes on: finished stages are not repeated, one that was begun goes on from its last checkpoint with the data that
-it would have seen, and of held-out queries those come that have not.
+Called again after a kill it goes on: finished stages are not repeated, one that was begun goes on from its last checkpoint with the data
+that it would have seen, and of held-out queries those come that have not.
 """
 
 from __future__ import annotations
