@@ -15,10 +15,11 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -352,6 +353,11 @@ def _workers(address: str, plan: Plan, shares: int) -> Iterator[Workers]:
     """An actor for each GPU of the cluster, or for each CPU where it has none, and no more than there are shares."""
     ray = _ray()
     mine = not ray.is_initialized()
+    with redirect_stdout(sys.stderr):  # where Ray says that a worker died: stdout is for results
+        yield from _actors(ray, mine, address, plan, shares)
+
+
+def _actors(ray: Any, mine: bool, address: str, plan: Plan, shares: int) -> Iterator[Workers]:
     if mine:
         where = {} if address == LOCAL else {"address": address}
         try:

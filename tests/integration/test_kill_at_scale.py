@@ -67,10 +67,10 @@ def test_killed_while_embeddings_are_appended_the_next_run_has_each_row_once(tmp
             report = result_of(server, *command)
             partly += 0 < report["unchanged"] < ROWS * PARTS
             assert report["expected"] == report["found"] == report["added"] + report["unchanged"] == ROWS * PARTS
+            print(f"{killed} kills, {partly} of them between two commits", flush=True)
             verified = result_of(server, "verify", str(tmp_path / "c"))
             assert (verified["ok"], verified["items"]) == (True, ROWS * PARTS)
             assert result_of(server, *command)["unchanged"] == ROWS * PARTS
-    print(f"{killed} kills, {partly} of them between two commits")
 
 
 def older_state(folder: Path) -> None:
@@ -167,11 +167,11 @@ def test_killed_in_workers_and_driver_the_next_run_ends_with_exactly_the_right_i
                 with killing_workers(generator) as dead:
                     holds_all(result_of(server, *command), wanted)
                 workers += len(dead)
+            print(f"{drivers} drivers and {workers} workers killed", flush=True)
             verified = result_of(server, "verify", str(tmp_path / "c"))
             assert (verified["ok"], verified["items"]) == (True, wanted)
             assert not (tmp_path / "c" / "staging").exists()
             assert result_of(server, *command)["unchanged"] == wanted
-    print(f"{drivers} drivers and {workers} workers killed")
 
 
 def holds_all(report: dict[str, Any], wanted: int) -> None:
