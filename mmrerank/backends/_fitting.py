@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmrerank.backends._kinds import SCORES
 from mmrerank.errors import FormatError, InputError
 from mmrerank.text_files import read_json, read_text
 
@@ -245,7 +246,8 @@ def _traps(checkpoint: Checkpoint) -> Iterator[str]:
     if config.get("auto_map"):
         yield "Its class is code of its own, which is run only where remote_code=True says so; or serve it, and name the server."
     if heads := extra_heads(checkpoint):
-        yield f"It has a head that its class does not know ({', '.join(heads)}): loaded as a language model it ranks by noise. Serve it."
+        yield f"It has a head that its class does not know ({', '.join(heads)}): loaded as a language model it ranks by noise."
+        yield SCORES.format(name="PATH")
     if "classifier" in checkpoint.kinds and checkpoint.weights and not set(checkpoint.heads) & CLASSIFYING:
         yield "It is a classifier without the weights of its head, which would be random: not downloaded whole, or never trained."
     if "classifier" in checkpoint.kinds and checkpoint.labels != 1 and not checkpoint.modules:

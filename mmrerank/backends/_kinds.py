@@ -20,7 +20,10 @@ ANSWERS = (
     "Take a model that answers: image-text-to-text, such as Qwen/Qwen2.5-VL-7B-Instruct, or a causal language model; "
     "a served one: chat_http/URL#MODEL."
 )
-SCORES = "A reranker with a head of its own is read by cross_encoder/{name}."
+SCORES = (
+    "A reranker with a head of its own is read by cross_encoder/{name}; where the head is code that came with it, by "
+    "cross_encoder/{name}(remote_code=True) once you have read that code, or it is served: rerank_http."
+)
 EMBEDS = "A text encoder is read by sentence/{name}; one that takes pictures, or both, by universal/{name}."
 MANY = "An encoder of many vectors an item is read by multivector/{name}."
 

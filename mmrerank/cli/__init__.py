@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from mmrerank import __version__
-from mmrerank.cli import _output, _passwords
+from mmrerank.cli import _output, _passwords, _server_keys
 from mmrerank.cli._guide import GUIDE
 from mmrerank.errors import InputError, MMRerankError
 
@@ -38,6 +38,8 @@ def _options(
     """Find the right picture or document page and put it first."""
     if os.environ.get(_passwords.VARIABLE):
         _passwords.use(())
+    if os.environ.get(_server_keys.VARIABLE):
+        _server_keys.use()
     if context.invoked_subcommand is None:
         typer.echo(GUIDE, nl=False)
 

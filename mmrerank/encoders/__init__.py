@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrerank.encoders._server_keys import use_server_keys as use_server_keys
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.protocols import Encoder, FusingEncoder, QueryEncoder
 from mmrerank.texts import is_blank

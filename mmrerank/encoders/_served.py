@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 
 from mmrerank.encoders._fused_values import plain
+from mmrerank.encoders._server_keys import key_of
 from mmrerank.errors import BackendError, InputError
 from mmrerank.types import Array, EncodedPart
 from mmrerank.wire.data_uris import data_uri
@@ -88,7 +89,7 @@ class EmbeddingServer:
     ) -> None:
         form = f"Expected {part}/URL#MODEL, such as {part}/http://localhost:8000/v1#organisation/name."
         self.base, self.model = address(server, form=form, endpoint=EMBEDDINGS)
-        self._key = (api_key or "").strip()
+        self._key = (api_key or "").strip() or key_of(self.base)
         self._options = options
         self._client = client_of(self.base, self._key, timeout_s=options.timeout_s, connections=options.concurrency, transport=transport)
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix=part)
@@ -140,7 +141,9 @@ class EmbeddingServer:
 
 def _hint(status: int) -> str:
     if status in (401, 403):
-        return "Pass the key of the server where the encoder is made: build(options, api_key=...)."
+        return (
+            "Pass the server's key: use_server_keys({ADDRESS: KEY}) in Python, MMRERANK_EMBEDDING_KEYS='ADDRESS KEY' on the command line."
+        )
     return _NO_SERVER if status in (400, 404, 405, 422, 501) else ""
 
 

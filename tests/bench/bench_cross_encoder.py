@@ -6,7 +6,7 @@ Every round asks something else of other candidates, so that nothing of a round 
 else of the same ones, whose beginnings are at hand where they stand first. With the question first the prompts of a query begin alike,
 and `ragllava` runs that beginning once; a picture behind such a beginning keeps it from that.
 
-    python tests/bench/bench_cross_encoder.py [--texts] [--kept] [--layout question_first] [--side 72]
+    python tests/bench/bench_cross_encoder.py [--texts] [--kept] [--keep-nothing] [--layout question_first] [--side 72]
 
 One thread; ways in turn, ratios of rounds, in processor time. Wanted: at least twice the candidates a second.
 """
@@ -95,12 +95,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", action="store_true", help="texts in place of pictures")
     parser.add_argument("--kept", action="store_true", help="the same candidates in every round")
+    parser.add_argument("--keep-nothing", action="store_true", help="no keys and values for later (prefix_bytes=0)")
     parser.add_argument("--side", type=int, default=72, help="of each picture, in pixels")
     parser.add_argument("--layout", choices=["candidate_first", "question_first"], default="candidate_first")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    backend = mini.build(mini.Options(device="cpu"))
+    keep = {"prefix_bytes": 0} if arguments.keep_nothing else {}
+    backend = mini.build(mini.Options(device="cpu", **keep))
     reranker = ragllava.build(ragllava.Options(layout=arguments.layout), backend)
     yes, no = (backend._prepare.ids_of(choice)[0] for choice in ragllava.CHOICES)
     draw = texts if arguments.texts else partial(pictures, arguments.side)
@@ -134,7 +136,16 @@ def main() -> None:
     print(f"{CANDIDATES} {what}, {drawn} each round, {arguments.layout}, `mini`, {arguments.repeats} rounds; log-odds differ by {gap:.1e}")
     print(f"  a second of the processor: ragllava {rates['ragllava']:.0f}, CrossEncoder {rates['CrossEncoder']:.0f}: {ratio:.2f} x")
     print(f"  the middle half of the rounds: {low:.2f} to {high:.2f}")
-    result = {"what": what, "kept": arguments.kept, "layout": arguments.layout, "a_second": rates, "ratio": ratio, "low": low, "high": high}
+    result = {
+        "what": what,
+        "kept": arguments.kept,
+        **keep,
+        "layout": arguments.layout,
+        "a_second": rates,
+        "ratio": ratio,
+        "low": low,
+        "high": high,
+    }
     print(json.dumps({"bench": "cross_encoder", **result}))
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chat_server import Reply, serving
+from makers import picture
 
 from mmrerank.backends import backend_of
-from mmrerank.cli import _backend, main
+from mmrerank.cli import _backend, _server_keys, main
 from mmrerank.cli._backend import key_for
+from mmrerank.encoders import use_server_keys
+from mmrerank.errors import InputError
 from mmrerank.integrations._reranking import Reranking
 from mmrerank.pipeline import NamedReranker
 from mmrerank.rerankers import rerank_http
 from mmrerank.rerankers.rerank_http import RerankHttp
 from mmrerank.service import running
 from mmrerank.service._models import models_of
+from mmrerank.testing.embedding_server import FakeEmbeddingServer
 from mmrerank.testing.fakes import FakeBackend
 
 ELSEWHERE = "chat_http/https://models.example.org/v1#some"
@@ -103,3 +110,38 @@ def test_the_commands_hand_on_the_key_of_the_rerank_service(monkeypatch: pytest.
     arguments = {"rerank": reranking, "serve": ["--rerank", SERVICE]}[command]
     assert main([command, *arguments, "--backend", f"scripted/{tmp_path / 's.jsonl'}"]) == 0
     assert keys == ["of-the-service"]
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """No key of a server outlasts the test."""
+    yield
+    use_server_keys({})
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_the_key_of_an_embedding_server_goes_to_it_alone_when_indexing_and_when_searching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(body: dict[str, Any], number: int) -> Reply:
+        return (*FakeEmbeddingServer().reply("/v1/embeddings", body), {})
+
+    picture(3).save(tmp_path / "one.png")
+    with serving(answer) as named, serving(answer) as other:
+        monkeypatch.setenv("MMRERANK_EMBEDDING_KEYS", f"\n{named.url}  sk-1 \nhttps://elsewhere.example sk-2\n")
+        for server in (named, other):
+            folder = str(tmp_path / f"c{len(server.url)}{server is named}")
+            assert main(["index", str(tmp_path / "one.png"), "--into", folder, "--encoder", f"universal/{server.url}#m"]) == 0
+            assert main(["search", folder, "--text", "a gate"]) == 0
+    assert len(named.headers) >= 3
+    assert {headers.get("Authorization") for headers in named.headers} == {"Bearer sk-1"}
+    assert {headers.get("Authorization") for headers in other.headers} == {None}
+    assert "sk-1" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize("line", ["sk-1", "https://models.example", "models.example sk-1"])
+def test_a_line_without_an_address_or_a_key_is_refused(line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MMRERANK_EMBEDDING_KEYS", line)
+    with pytest.raises(InputError, match="stands behind its address"):
+        _server_keys.use()
