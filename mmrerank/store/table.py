@@ -430,8 +430,14 @@ class Snapshot:
         """The ascending keys of the items that have a descriptor of this encoder; all descriptors are read for it."""
         return self._keys_where(f"`{PREFIX + slug}` IS NOT NULL")
 
-    def seen(self, slug: str) -> Keys:
-        """The ascending keys of the items that this encoder has looked at; there may have been nothing in them for it to describe."""
+    def seen(self, slug: str, *, among: Keys | None = None) -> Keys:
+        """The ascending keys of the items, of those `among` ascending ones where they are given, that this encoder has looked at; there may
+        have been nothing in them for it to describe."""
+        if among is not None:
+            if len(among) > 4 * SCAN_ROWS:
+                return np.intersect1d(self.seen(slug), among)
+            encoders = self._take(among, ["encoders"])["encoders"].to_pylist()
+            return among[np.array([slug in (value or "").split(",") for value in encoders], np.bool_)]
         keys = [np.empty(0, np.int64)]
         for batch in self._dataset.to_batches(columns=["key", "encoders"], filter="state = 'ready'"):
             named = pa.array([value for value in batch["encoders"].unique().to_pylist() if slug in (value or "").split(",")], pa.string())

@@ -56,7 +56,9 @@ def test_what_an_encoder_saw_is_more_than_what_it_described(table: Table) -> Non
     snapshot = table.snapshot()
     assert snapshot.seen("e").tolist() == sorted(key(n) for n in range(300))
     assert snapshot.described("e").tolist() == sorted(key(n) for n in range(300) if n % 10)
-    assert len(snapshot.seen("other")) == 0
+    some = np.array(sorted(key(n) for n in range(50)))
+    assert snapshot.seen("e", among=some).tolist() == some.tolist()
+    assert len(snapshot.seen("other")) == len(snapshot.seen("other", among=some)) == 0
 
 
 def test_a_sample_is_of_described_rows_and_the_same_for_the_same_seed(table: Table) -> None:
