@@ -248,12 +248,11 @@ class RowIndex:
 
     def _changes(self, present: _Opened | None) -> tuple[Keys, Keys]:
         """The ascending keys of items that the index does not know, and of those it holds that are no more."""
-        wanted = self._snapshot.seen(self._slug)
         if present is None:
-            return wanted, _NONE
-        ids = present.index.ids
+            return self._snapshot.seen(self._slug), _NONE
+        ids, there = present.index.ids, self._snapshot.keys
         known = np.sort(np.concatenate([ids, present.without])) if len(present.without) else ids
-        return _difference(wanted, known), _difference(ids, wanted)
+        return self._snapshot.seen(self._slug, among=_difference(there, known)), _difference(ids, there)
 
     def _catch_up(self, present: _Opened, new: Keys, gone: Keys) -> None:
         if len(gone):

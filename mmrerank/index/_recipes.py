@@ -67,7 +67,7 @@ def rows_index_name(name: str) -> str:
     """
     if name == AUTO:
         return name
-    printed_name: str = parts.make(_of_rows(name), station="index", dimension=1).name
+    printed_name: str = parts.make(_of_rows(name), station="index", dimension=8).name  # a dimension that every storage takes
     return printed_name
 
 

@@ -383,7 +383,7 @@ class Snapshot:
         self._row_ids = rows["_rowid"].to_numpy()
         # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields stay in memory where they fit.
         self._short_fields = rows.drop_columns(["_rowid"]) if len(short_fields) > 1 else None
-        self._stored = ["text"] if len(short_fields) > 1 else of_items
+        self._stored = ["text"] if len(short_fields) > 1 else [name for name in of_items if name != "fragment"]
         self._matching = lru_cache(maxsize=32)(self._keys_where)
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
@@ -451,6 +451,8 @@ class Snapshot:
         if self._short_fields is not None:
             short_fields = self._short_fields.take(pa.array(self._places(keys))).to_pylist()
             fields = [light | row for light, row in zip(short_fields, fields, strict=True)]
+        else:  # a column that is mostly empty costs Lance as much as all the others, and the id says what it holds
+            fields = [row | {"fragment": row["item_id"][len(row["file"]) :]} for row in fields]
         self._remember(fields)
         return fields, vectors
 
@@ -487,8 +489,14 @@ class Snapshot:
         """The ascending keys of the items that have a descriptor of this encoder; all descriptors are read for it."""
         return self._keys_where(f"`{PREFIX + slug}` IS NOT NULL")
 
-    def seen(self, slug: str) -> Keys:
-        """The ascending keys of the items that this encoder has looked at; there may have been nothing in them for it to describe."""
+    def seen(self, slug: str, *, among: Keys | None = None) -> Keys:
+        """The ascending keys of the items, of those `among` ascending ones where they are given, that this encoder has looked at; there may
+        have been nothing in them for it to describe."""
+        if among is not None:
+            if len(among) > 4 * SCAN_ROWS:
+                return np.intersect1d(self.seen(slug), among)
+            encoders = self._take(among, ["encoders"])["encoders"].to_pylist()
+            return among[np.array([slug in (value or "").split(",") for value in encoders], np.bool_)]
         keys = [np.empty(0, np.int64)]
         for batch in self._dataset.to_batches(columns=["key", "encoders"], filter="state = 'ready'"):
             named = pa.array([value for value in batch["encoders"].unique().to_pylist() if slug in (value or "").split(",")], pa.string())
@@ -510,7 +518,7 @@ class Snapshot:
         for batch in batches:
             rows = batch if not batch[name].null_count else batch.filter(pc.is_valid(batch[name]))
             if len(rows):
-                yield rows["key"].to_numpy(), _vectors(rows[name])
+                yield rows["key"].to_numpy().copy(), _vectors(rows[name])  # a view of the keys alone would keep the vectors in memory
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
@@ -574,6 +582,24 @@ class Snapshot:
     def table(self, columns: Sequence[str], condition: str | None = None) -> list[dict[str, Any]]:
         """Some columns of every row, failed ones included."""
         return list(self._dataset.to_table(columns=list(columns), filter=condition).to_pylist())
+
+    def each(self, columns: Sequence[str], condition: str | None = None) -> Iterator[list[dict[str, Any]]]:
+        """As `table`, some thousand rows at a time."""
+        for batch in self._dataset.to_batches(columns=list(columns), filter=condition, batch_size=SCAN_ROWS, io_buffer_size=SCAN_BYTES):
+            yield batch.to_pylist()
+
+    def rows_of(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Some columns of the rows, failed ones included, of items or documents of these ids."""
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(ids), 1000):  # a bounded SQL text
+            some = ", ".join(map(_quoted, ids[start : start + 1000]))
+            rows += self.table(columns, f"item_id IN ({some}) OR document_id IN ({some})")
+        return rows
+
+    def documents(self) -> int:
+        """How many documents the items come from."""
+        values = self._dataset.to_table(columns=["document_id"], filter="document_id IS NOT NULL AND document_id <> ''")["document_id"]
+        return int(pc.count_distinct(values).as_py())
 
     def _take(self, keys: Keys, columns: list[str]) -> pa.Table:
         if len(keys) == 0:

@@ -226,7 +226,7 @@ def adding(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.folder / "c"
     collection.search(Query(text="0"), retriever="dense", k=K)
     count, before = len(collection), size_of(folder)
-    rows = next(ClipRows(options.clip, options.dimension).blocks(options.added, seed=3))
+    rows = next(ClipRows(options.clip, options.dimension).blocks(options.added, seed=count))  # others at each addition, or equals tie
     start, cpu = time.perf_counter(), time.process_time()
     with collection._writing():
         append(folder, count, rows)

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import mmrerank.cli
-import mmrerank.collection.index_cache
+import mmrerank.collection.row_index
 import mmrerank.collection.verify
 import mmrerank.encoders.openclip
 import mmrerank.readers.images

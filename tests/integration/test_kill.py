@@ -116,6 +116,33 @@ def test_killed_while_a_collection_is_made_the_same_command_makes_it(tmp_path: P
         assert [held["items"], *(encoder["items"] for encoder in held["encoders"])] == [8, 8]
 
 
+def test_killed_while_small_files_are_joined_and_the_index_is_rebuilt_the_next_run_ends_right(tmp_path: Path, server: Server) -> None:
+    """More than a twentieth is new, in many commits: the end of the run joins them and builds the index anew."""
+    pytest.importorskip("faiss", reason="neither the extra `cpu` nor `gpu` is installed")
+    (tmp_path / "encoder").mkdir()
+    save_tiny(tmp_path / "encoder", seed=0)
+    photos, template = tmp_path / "photos", tmp_path / "template"
+    write_pictures(photos, range(24))
+    made = [*index(photos, template), "--encoder", f"openclip/local-dir:{tmp_path / 'encoder'}"]
+    assert server.run([*made, "--recipe", 'faiss_index(kind="ivf", storage="rabitq")'])["code"] == 0
+    write_pictures(photos, range(24, 60))
+    (photos / "003.png").unlink()
+    shutil.copytree(template, tmp_path / "unhurt")
+    generator, killed, latest = random.Random(1), 0, server.run(index(photos, tmp_path / "unhurt"))["seconds"]
+    while killed < KILLS:
+        collection = tmp_path / "hurt"
+        shutil.copytree(template, collection)
+        hurt = server.run(index(photos, collection), kill_after_s=generator.uniform(0.4 * latest, latest))
+        killed += hurt["killed"]
+        latest = latest if hurt["killed"] else min(latest, hurt["seconds"])
+        report = json.loads(server.run(index(photos, collection))["stdout"])
+        assert report["found"] == report["added"] + report["unchanged"] == 59
+        verified = json.loads(server.run(["verify", str(collection), "--json"])["stdout"])
+        assert verified | {"ok": True, "items": 59, "rebuilt": [], "files": []} == verified
+        assert verified["recall"][0]["recall@10"]["items"] == 1.0  # more proposals than rows
+        shutil.rmtree(collection)
+
+
 def check_next_run(server: Server, photos: Path, collection: Path, wanted: set[str]) -> None:
     done = server.run(index(photos, collection))
     report = json.loads(done["stdout"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -158,6 +159,20 @@ def test_a_copy_of_a_collection_has_other_times_and_the_same_index(collection: C
     copy._encoders.use(copy.manifest.encoders[0], ColourEncoder())
     assert nearest(copy, 1005) == plainly(1005, range(1010))
     assert state_of(copy) == state_of(collection)
+
+
+def test_the_cache_of_an_earlier_version_is_replaced_without_a_word(collection: Collection, caplog: pytest.LogCaptureFixture) -> None:
+    """0.5.0 and before: one file whose name and checksum the state tells."""
+    place = collection.path / "indexes" / SLUG
+    shutil.rmtree(place)
+    place.mkdir()
+    (place / "data-3-abc").write_bytes(b"mmrerank index 1\n{}\n")
+    (place / "cache.json").write_text(json.dumps({"index": "flat(engine='numpy')", "version": 3, "data": "data-3-abc", "checksum": "00"}))
+    other = again(collection)
+    assert nearest(other, 7) == plainly(7, range(1000))
+    assert caplog.text == ""
+    assert not (place / "data-3-abc").exists()
+    assert state_of(other).items == 1000
 
 
 @pytest.mark.parametrize("part", ["data", "tail", "since"])

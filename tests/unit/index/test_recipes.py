@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmrerank.errors import FormatError, InputError, MMRerankError, UnknownName
-from mmrerank.index._recipes import read_recipe
+from mmrerank.index._recipes import read_recipe, rows_index_name
 from mmrerank.parts import make, names
 
 RECIPES = sorted((Path(__file__).parents[3] / "indexes").glob("*.toml"))
@@ -29,6 +29,7 @@ def test_a_shipped_recipe_makes_an_index(path: Path) -> None:
     pytest.importorskip("faiss", reason="neither the extra `cpu` nor `gpu` is installed")
     index = make(read_recipe(path), station="index", dimension=8)
     assert len(index) == 0
+    assert rows_index_name(read_recipe(path)) == index.name
 
 
 def test_a_recipe_gives_the_name(tmp_path: Path) -> None:
