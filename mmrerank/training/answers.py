@@ -27,6 +27,9 @@ class Graded(Protocol):
     @property
     def teacher(self) -> tuple[float, ...]: ...
 
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
 
 def _best_first(grades: Sequence[float]) -> list[int]:
     return sorted(range(len(grades)), key=lambda n: -grades[n])
@@ -102,9 +105,20 @@ def grade(grades: Sequence[float]) -> list[str]:
     return [f"<answer>{one}</answer>" for one in _to_ten(grades)]
 
 
+def described_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
+    """The whole order as a list, behind a line of what each shows in place of a teacher's reasoning: MM-R5.
+
+    >>> described_ids([0, 1], ["a boat", "a red door"])
+    '<think>Image 1: a boat\\nImage 2: a red door</think><answer>[2, 1]</answer>'
+    """
+    lines = "\n".join(f"Image {n}: {text}" for n, text in enumerate(texts, 1))
+    return ids(grades).replace("<think>", f"<think>{lines}", 1)
+
+
 FORMS: Mapping[str, Callable[[Sequence[float]], str | list[str]]] = {
     form.__name__: form for form in (order, letters_begun, final_order, best, ids, grades_by_mark, grade)
 }
+DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {"described_ids": described_ids}  # of what candidates say, too
 
 
 def answers_for(name: str) -> Callable[[Graded, int], list[str]]:
@@ -113,11 +127,12 @@ def answers_for(name: str) -> Callable[[Graded, int], list[str]]:
     Raises:
         UnknownName: there is no form of that name.
     """
-    if name not in FORMS:
-        raise UnknownName.among("answer", name, FORMS)
+    if name not in (*FORMS, *DESCRIBED):
+        raise UnknownName.among("answer", name, (*FORMS, *DESCRIBED))
 
     def write(sample: Graded, count: int) -> list[str]:
-        text = FORMS[name](sample.teacher or sample.grades)
+        wanted = sample.teacher or sample.grades
+        text = DESCRIBED[name](wanted, sample.texts) if name in DESCRIBED else FORMS[name](wanted)
         return text if isinstance(text, list) else [text] * count
 
     return write

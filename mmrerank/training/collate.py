@@ -99,6 +99,11 @@ class Sample:
     grades: tuple[float, ...]
     teacher: tuple[float, ...] = ()
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the candidates say; "" where one says nothing."""
+        return tuple(one.item.text or "" for one in self.candidates)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:

@@ -1,8 +1,9 @@
 """Judged queries with their candidates, best first by a first stage, for training and for measuring.
 
-    lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "grade", "score"}], "qrels"}
+    lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "image", "grade", "score"}], "qrels"}
     pairs        JSON lines: {"query", "positive": text or texts, "negative": texts}
     card         a card of the evaluation, its pictures and texts, with the run of a first stage
+    captions     the items of a card, each asked for by its own text: pictures with captions
     collection   a collection of the user's own, with judgements or clicks in a CSV
 
 A layout is a function of its name here; what it takes are the keys of the recipe's table. A candidate's grade is 0 where nobody judged it.
@@ -26,6 +27,8 @@ from mmrerank.evaluation.benchmark import open_benchmark
 from mmrerank.evaluation.evaluate import collection_for
 from mmrerank.evaluation.running import first_stage as first_stage_of
 from mmrerank.evaluation.runs import read_run
+from mmrerank.evaluation.sampling import evenly
+from mmrerank.json_io import picture_from
 from mmrerank.parts import make
 from mmrerank.protocols import Retriever
 from mmrerank.text_files import json_lines, read_text
@@ -186,14 +189,21 @@ def _files(root: Path, files: Sequence[str] | str) -> list[Path]:
 def _listed(row: Any, name: str, path: Path, line: int) -> Group:
     try:
         query_id = str(row.get("id", name))
-        items = [(str(one.get("id", f"{query_id}-{n}")), str(one["text"]), one) for n, one in enumerate(row["candidates"])]
-        grades = row.get("qrels") or {item: int(one.get("grade", 0)) for item, _, one in items}
+        items = [_item(one, f"{query_id}-{n}", path.parent) for n, one in enumerate(row["candidates"])]
+        grades = row.get("qrels") or {item.item_id: int(one.get("grade", 0)) for item, one in zip(items, row["candidates"], strict=True)}
         query = Query(query_id=query_id, text=row["query"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         expected = 'Expected {"query", "candidates": [{"text", "grade"}]}.'
         raise FormatError(f"no list of judged candidates: {error!r}", path=path, line=line, hint=expected) from error
-    candidates = tuple(Candidate(item=Item(item_id=item, text=text), score=one.get("bm25", one.get("score"))) for item, text, one in items)
+    scores = [one.get("bm25", one.get("score")) for one in row["candidates"]]
+    candidates = tuple(Candidate(item=item, score=score) for item, score in zip(items, scores, strict=True))
     return Group(query=query, candidates=candidates, grades={str(item): int(grade) for item, grade in grades.items()})
+
+
+def _item(entry: Any, name: str, folder: Path) -> Item:
+    """A candidate's text, picture (a file below the folder, or a data URI) or both."""
+    picture = picture_from(entry["image"], folder) if entry.get("image") else None
+    return Item(item_id=str(entry.get("id", name)), text=str(entry["text"]) if picture is None else entry.get("text"), image=picture)
 
 
 def pairs(root: Path, files: Sequence[str], first_stage: str = AS_GIVEN, depth: int | None = None) -> Judged:
@@ -235,18 +245,54 @@ def card(
     retriever: str | None = None,
     run: str | None = None,
     depth: int = 100,
+    queries: int | None = None,
 ) -> Judged:
     """The queries of a card of the evaluation, searched in a collection of its items, or with a TREC run of another system.
 
     Args:
         data: folder of the benchmark's files, where they do not ship with the card.
         split: the card's own where it is left out.
+        queries: so many of them at most, evenly over the split.
     """
     benchmark = open_benchmark(_there(root, card), None if data is None else _there(root, data), split)
-    collection, _ = collection_for(benchmark, cache)
+    collection = _collection_of(benchmark, cache)
     given = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
     first = first_stage_of(benchmark, collection, name=retriever, run=given)
-    return Judged(groups=tuple(_searched(benchmark.queries, benchmark.qrels, first, depth)), first_stage=first.name)
+    some = benchmark.queries if queries is None else evenly(benchmark.queries, queries)
+    return Judged(groups=tuple(_searched(some, benchmark.qrels, first, depth)), first_stage=first.name)
+
+
+def _collection_of(benchmark: Benchmark, cache: Path) -> Collection:
+    """The collection of a card's items, made where there is none."""
+    items, _ = collection_for(benchmark, cache)
+    if items is None:
+        raise InputError(f"the card {benchmark.name!r} names no items", hint="Take one with sources.")
+    return items
+
+
+def captions(
+    root: Path,
+    cache: Path,
+    card: str,
+    filter: str | None = None,
+    retriever: str | None = None,
+    depth: int = 100,
+    queries: int | None = None,
+) -> Judged:
+    """The items of a card's collection, each asked for by its own text, among all of them.
+
+    Args:
+        filter: SQL over the fields of the items that are asked for, such as a split.
+        queries: so many of them at most, evenly over their ids.
+    """
+    benchmark = open_benchmark(_there(root, card), None)
+    items = _collection_of(benchmark, cache)
+    first = first_stage_of(benchmark, items, name=retriever, run=None)
+    targets = [item for item in items.version.items(filter) if item.text and item.image is not None]
+    some = targets if queries is None else evenly(targets, queries)
+    asked_for = [Query(query_id=item.item_id, text=item.text) for item in some]
+    grades = {item.item_id: {item.item_id: 1} for item in some}
+    return Judged(groups=tuple(_searched(asked_for, grades, first, depth)), first_stage=first.name)
 
 
 def collection(
@@ -299,4 +345,4 @@ def _seen(group: Group) -> Group:
     return replace(group, candidates=group.candidates[: max(clicked, default=-1) + 1])
 
 
-LAYOUTS: Mapping[str, Callable[..., Judged]] = {"lists": lists, "pairs": pairs, "card": card, "collection": collection}
+LAYOUTS: Mapping[str, Callable[..., Judged]] = {layout.__name__: layout for layout in (lists, pairs, card, captions, collection)}

@@ -25,6 +25,7 @@ from torch import Tensor
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.protocols import TrainableBackend
 from mmrerank.training.collate import Rows
+from mmrerank.training.noise import diffused
 from mmrerank.training.recipe import Lora, Model
 from mmrerank.types import Prompt
 
@@ -55,6 +56,7 @@ class Student(torch.nn.Module):
             _freeze(backend.network, model.frozen_layers)
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self._room, self._compared = kept_bytes, False
+        self.sees_noise = False  # whether each batch is also passed with noise over its pictures, for losses that compare the two
 
     def _check_frozen(self) -> None:
         if self.frozen_layers == 0:
@@ -85,6 +87,8 @@ class Student(torch.nn.Module):
         if rows.samples[0].teacher:
             tensors["teacher"] = _grouped([one.teacher for one in rows.samples], logits)
         tensors |= self._written(rows, logits)
+        if self.sees_noise:
+            tensors["noisy_logits"] = self._through_noise(rows)
         if rows.kind == "states":
             tensors["scores"] = _cosines(rows, states[:, 0])
         if any(rows.choices):
@@ -106,6 +110,19 @@ class Student(torch.nn.Module):
         for n, tokens in enumerate(rows.following):
             labels[n, : len(tokens)] = torch.tensor(tokens)
         return {"token_logits": logits[:, :-1], "labels": labels}
+
+    @torch.no_grad()
+    def _through_noise(self, rows: Rows) -> Tensor:
+        """As `token_logits`, with noise over the pictures.
+
+        Raises:
+            InputError: there are none.
+        """
+        inputs = self._inputs(rows.prompts, rows.following)
+        if inputs.get("pixel_values") is None:
+            raise InputError("noise is laid over pictures, and these prompts show none", hint="Take another loss.")
+        inputs["pixel_values"] = diffused(inputs["pixel_values"])
+        return self._passed(inputs, 1 + max(map(len, rows.following)))[0][:, :-1]
 
     # ------------------------------------------------------------------ one pass
 

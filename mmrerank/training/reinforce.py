@@ -28,7 +28,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import get_scheduler
+from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.protocols import Backend
@@ -103,14 +103,22 @@ class Reinforcement:
         seed: int,
         rewards: Mapping[str, Reward] | None = None,
     ) -> None:
-        """Goes on from the checkpoint in the folder where there is one; errors as of `Options.of` and `named_reward`.
+        """Goes on from the checkpoint in the folder where there is one.
 
         Args:
             rewards: in place of those that the stage names.
+
+        Raises:
+            UnknownName: no reward or option has the name.
+            InputError: an option is of another kind, or the stage has what only supervised ones have.
         """
         self.stage, self.student, self._folder, self._seed, self._backend = stage, student, folder, seed, backend
-        self._tokenizer = getattr(student.backend.processor, "tokenizer", student.backend.processor)
+        processor = student.backend.processor
+        self._tokenizer = processor if isinstance(processor, PreTrainedTokenizerBase) else processor.tokenizer
         self.options = Options.of(stage.options)
+        if stage.accumulate > 1 or stage.checkpointing:
+            hint = "Set rows in options: so many answers go through in one pass, and the weights move after all of them."
+            raise InputError("reinforcement has neither accumulate nor checkpointing", hint=hint)
         self.rewards = rewards or {name: named_reward(name) for name in stage.rewards}
         weights = list(student.trained.values())
         self.optimizer = torch.optim.AdamW(weights, lr=stage.learning_rate, weight_decay=stage.weight_decay)
@@ -223,7 +231,10 @@ class Reinforcement:
 
     def _logprobs(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(n_answers, length) log-probabilities of the answers' tokens, and which are any."""
-        tensors = self.student(rows)
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        device = self.student.network.device.type
+        with torch.autocast(device, kinds.get(self.stage.precision), enabled=self.stage.precision in kinds):
+            tensors = self.student(rows)
         labels = tensors["labels"]
         logprobs = (tensors["token_logits"] / self.options.temperature).log_softmax(-1)
         return logprobs.gather(-1, labels.clamp_min(0)[..., None])[..., 0], labels != IGNORED
@@ -235,7 +246,7 @@ class Reinforcement:
             own, among = self._logprobs(rows)
             part = batch.advantages[start : start + len(own)].to(own.device)
             loss, apart = clipped(own, then, origin, part, among, clip=self.options.clip, kl_weight=self.options.kl_weight)
-            (loss * len(own) / count).backward()
+            torch.autograd.backward(loss * len(own) / count)
             start, divergence = start + len(own), divergence + float(apart) * len(own) / count
         norm = torch.nn.utils.clip_grad_norm_(list(self.student.trained.values()), self.stage.gradient_norm)
         rate = self.schedule.get_last_lr()[0]
@@ -269,8 +280,14 @@ def reinforce_stage(
 
 
 def askings(sample: Sample, reranker: str, backend: Backend) -> list[Asking]:
-    """The prompts that a reranker sends about a sample: one that shows all candidates, or one a candidate."""
+    """The prompts that a reranker sends about a sample: one that shows all candidates, or one a candidate.
+
+    Raises:
+        InputError: it compares states, which are no answers; or as in `asked`.
+    """
     heard = asked(reranker, sample.query, sample.candidates, backend)
+    if heard.kind == "states":
+        raise InputError(f"{reranker!r} has its model write nothing that could be rewarded")
     whole = len(heard.prompts) == 1 and len(sample.grades) > 1
     grades = [sample.grades] if whole else [(grade,) for grade in sample.grades]
     return [

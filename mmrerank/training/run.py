@@ -12,7 +12,6 @@ that it would have seen, and of held-out queries those come that have not.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmrerank.errors import InputError, MissingExtra
 from mmrerank.parts import check_name, make
 from mmrerank.protocols import Backend, Weighted
 from mmrerank.provenance import made_by
-from mmrerank.text_files import read_json, write_text
+from mmrerank.text_files import read_json, read_text, write_text
 from mmrerank.training.data import Judged, read_groups
 from mmrerank.training.journal import Journal, write_card
 from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
@@ -100,7 +99,7 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Trains, measures, and returns the card."""
         self.out.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self.recipe.path, self.out / "recipe.toml")
+        write_text(self.out / "recipe.toml", read_text(self.recipe.path))  # which may be that very file
         journal = Journal(self.out)
         judged = read_groups(self.recipe.data, self.data, self.cache)
         facts = self._trained(judged, journal)

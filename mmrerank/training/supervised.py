@@ -137,13 +137,15 @@ def train_stage(
     """
     if stage.checkpointing:
         student.gradient_checkpointing_enable()
+    loss = named_loss(stage.loss, stage.options)
+    student.sees_noise = "noisy_logits" in loss.tensors
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
         train_dataset=_Listed(samples),
         data_collator=partial(_collated, collate),
         callbacks=[_Telling(tell, advance)],
-        loss=named_loss(stage.loss, stage.options),
+        loss=loss,
     )
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):

@@ -12,7 +12,7 @@ from mmrerank.errors import InputError
 from mmrerank.parts import WrappingPart, make, module, names, requires
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.testing.samples import candidates, queries
-from mmrerank.training.answers import FORMS, answers_for
+from mmrerank.training.answers import DESCRIBED, FORMS, answers_for
 from mmrerank.training.collate import Collator, Listener, Sample, asked
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Model
@@ -76,10 +76,11 @@ TAUGHT = {
     "ids": "mm_r5",
     "grades_by_mark": "grouprank(shuffle=False)",
     "grade": "erank",
+    "described_ids": "mm_r5",
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, *DESCRIBED])
 def test_what_is_taught_is_read_as_it_was_meant(form: str) -> None:
     one = group(3)
     grades = tuple(map(float, (0, 1, 0, 3, 2)))

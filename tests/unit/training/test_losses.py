@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.training import losses
 from mmrerank.training.losses import IGNORED, LOSSES, named_loss
+from mmrerank.training.rewards import REWARDS
 
 GROUPS, COUNT, TOKENS, WORDS = 3, 5, 4, 7
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -331,3 +333,8 @@ def test_unknown_losses_and_options_are_refused() -> None:
         named_loss("infonce", {"temprature": 1})
     with pytest.raises(InputError, match="teacher"):
         named_loss("kl")(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2))
+
+
+def test_the_guide_names_every_loss_and_reward() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "losses-and-rewards.md").read_text(encoding="utf-8")
+    assert [name for name in (*LOSSES, *REWARDS) if f"`{name}`" not in page] == []

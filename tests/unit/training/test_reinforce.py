@@ -16,7 +16,7 @@ from mmrerank.pictures import picture
 from mmrerank.training.collate import Sample
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Lora, Model, Stage
-from mmrerank.training.reinforce import Options, Reinforcement, advantages, clipped, reinforce_stage
+from mmrerank.training.reinforce import Options, Reinforcement, advantages, askings, clipped, reinforce_stage
 from mmrerank.training.rewards import Reward
 from mmrerank.types import Candidate, Item, Message, Query
 
@@ -141,6 +141,14 @@ def test_wrong_options_are_refused() -> None:
         Options.of({"kl_weigth": 1})
     with pytest.raises(InputError, match="answers"):
         Options.of({"answers": 1})
+
+
+def test_what_only_supervised_stages_have_is_refused(tmp_path: Path) -> None:
+    student, backend = _text_student(tmp_path / "tiny")
+    with pytest.raises(InputError, match="accumulate"):
+        Reinforcement(stage(accumulate=2), student, tmp_path / "r", backend=backend, seed=0)
+    with pytest.raises(InputError, match="rewarded"):
+        askings(samples(1, pictures=False)[0], "e2rank(no_thought=False, end='')", backend)
 
 
 # ------------------------------------------------------------------ why prompts are written here

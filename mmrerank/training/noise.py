@@ -1,0 +1,31 @@
+"""Noise over pictures, as forward diffusion lays it: sqrt(a) x picture + sqrt(1 - a) x normal noise.
+
+Source: RagLLaVA (arXiv 2407.21439, code IDEA-FinAI/RagLLaVA at d31de67): the schedule, step 500 of 1000, fresh noise each time, over the
+normalised pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+STEPS, STEP = 1000, 500
+
+
+def kept_and_noise(step: int = STEP) -> tuple[float, float]:
+    """How much of the picture is left after so many steps, counted from 0, and how much noise there is.
+
+    >>> [round(share, 6) for share in kept_and_noise(500)], [round(share, 6) for share in kept_and_noise(999)]
+    ([0.863017, 0.505175], [0.285043, 0.958515])
+    """
+    betas = torch.sigmoid(torch.linspace(-6, 6, STEPS, dtype=torch.float64)) * (0.005 - 0.00001) + 0.00001
+    left = float(torch.cumprod(1 - betas, 0)[step])
+    return math.sqrt(left), math.sqrt(1 - left)
+
+
+def diffused(pixels: Tensor, step: int = STEP) -> Tensor:
+    """Normalised pixels of any shape with noise over them, drawn from torch's own chance."""
+    kept, noise = kept_and_noise(step)
+    return kept * pixels + noise * torch.randn_like(pixels)
