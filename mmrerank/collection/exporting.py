@@ -46,7 +46,7 @@ def export(
     folder: Path,
     *,
     encoder: str | None = None,
-    layout: Layout = "clip-retrieval",
+    layout: Layout | str = "clip-retrieval",
     filter: str | None = None,
     part_rows: int = PART_ROWS,
     progress: Callable[[int, int], None] | None = None,
@@ -63,7 +63,8 @@ def export(
         ManifestError: the collection has no descriptors of the encoder.
     """
     entry = _entry(version, encoder)
-    if layout not in LAYOUTS:
+    writer = _WRITERS.get(layout)
+    if writer is None:
         raise InputError(f"expected one of the layouts {', '.join(LAYOUTS)}; got {layout!r}")
     if part_rows < 1:
         raise InputError(f"a part has at least one row; got {part_rows}")
@@ -74,7 +75,6 @@ def export(
         raise InputError(f"no item has a descriptor of {entry.name!r}" + ("" if filter is None else f" among those of {filter!r}"))
     folder.mkdir(parents=True, exist_ok=True)
     batches = _with_progress(_batches(version, entry, filter), total, progress)
-    writer = {"clip-retrieval": _clip_retrieval, "parquet": _parquet, "lance": _lance}[layout]
     files = writer(folder, batches, part_rows, -(-total // part_rows))
     card = {"encoder": entry.name, "weights": entry.weights, "dimension": entry.dimension, "items": total, "unit_rows": True}
     (folder / "embeddings.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
@@ -145,7 +145,7 @@ def _parts(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[Iterator[pa
 
 
 def _clip_retrieval(folder: Path, batches: Iterator[pa.RecordBatch], part_rows: int, parts: int) -> list[str]:
-    files = []
+    files: list[str] = []
     digits = len(str(parts - 1))
     for place in ("img_emb", "metadata"):
         (folder / place).mkdir()
@@ -188,7 +188,7 @@ def _matrix(column: pa.Array) -> Any:
 
 
 def _parquet(folder: Path, batches: Iterator[pa.RecordBatch], part_rows: int, parts: int) -> list[str]:
-    files = []
+    files: list[str] = []
     for number, part in enumerate(_parts(batches, part_rows)):
         name = f"part-{number:05}-of-{parts:05}.parquet"
         writer = None
@@ -211,3 +211,10 @@ def _lance(folder: Path, batches: Iterator[pa.RecordBatch], part_rows: int, part
     reader = pa.RecordBatchReader.from_batches(first.schema, every())
     lance.write_dataset(reader, str(folder / "embeddings.lance"), mode="create", max_rows_per_file=part_rows)
     return ["embeddings.lance"]
+
+
+_WRITERS: dict[str, Callable[[Path, Iterator[pa.RecordBatch], int, int], list[str]]] = {
+    "clip-retrieval": _clip_retrieval,
+    "parquet": _parquet,
+    "lance": _lance,
+}

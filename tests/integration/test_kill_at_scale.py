@@ -23,7 +23,7 @@ from makers import write_embeddings, write_pictures, write_tar
 
 KILLS = int(os.environ.get("MMRERANK_KILLS", "2"))
 COLOUR = "makers:ColourEncoder"
-ROWS, PARTS = 35_000, 2  # of 48 numbers each part: two commits
+ROWS, PARTS = 35_000, 4  # of 48 numbers each part: three commits
 FOLDERS = Path(__file__).parents[1], Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location("test_kill", Path(__file__).with_name("test_kill.py"))
 assert _SPEC is not None
