@@ -140,9 +140,8 @@ class RagLLaVA:
         question = "".join([wish, *excluded])
         if self._options.layout == "question_first":
             beginning: list[Part] = [*reference, "\n" * bool(reference) + question]
-            return (
-                Message(role="user", parts=(*beginning, *exhibit.pictures, "\n" * bool(exhibit.pictures) + "".join([*caption, request]))),
-            )
+            ending = "\n" * bool(exhibit.pictures) + "".join([*caption, request])
+            return (Message(role="user", parts=(*beginning, *exhibit.pictures, ending)),)
         pictures: list[Part] = [*reference, *exhibit.pictures]
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join([*caption, question, request]))),)
 
