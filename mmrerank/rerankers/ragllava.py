@@ -139,8 +139,9 @@ class RagLLaVA:
             wish, request = text.fill("question", query=words), text.pieces["with_caption" if caption else "without_caption"]
         question = "".join([wish, *excluded])
         if self._options.layout == "question_first":
-            asked: list[Part] = [*reference, "\n" * bool(reference) + question]
-            return (Message(role="user", parts=(*asked, *exhibit.pictures, "\n" * bool(exhibit.pictures) + "".join([*caption, request]))),)
+            beginning: list[Part] = [*reference, "\n" * bool(reference) + question]
+            ending = "\n" * bool(exhibit.pictures) + "".join([*caption, request])
+            return (Message(role="user", parts=(*beginning, *exhibit.pictures, ending)),)
         pictures: list[Part] = [*reference, *exhibit.pictures]
         return (Message(role="user", parts=(*pictures, "\n" * bool(pictures) + "".join([*caption, question, request]))),)
 

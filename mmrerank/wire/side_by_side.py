@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import httpx
 
-T, V = TypeVar("T"), TypeVar("V")
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 def replies_of_each(pool: ThreadPoolExecutor, ask: Callable[[V, threading.Event], T], values: Sequence[V]) -> list[T]:
