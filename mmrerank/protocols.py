@@ -455,6 +455,14 @@ class Index(Protocol):
         ...
 
 
+class RowSearcher(Protocol):
+    """What a search by descriptors asks: an index, or what stands in for one."""
+
+    def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
+        """As of `Index`."""
+        ...
+
+
 @runtime_checkable
 class ScannedIndex(Protocol):
     """An index that is built from one scan, some thousand rows at a time, in any order: it never holds them all beside itself."""
@@ -483,7 +491,7 @@ class MappedIndex(Protocol):
 
 
 @runtime_checkable
-class MeasuredIndex(Protocol):
+class MeasuredIndex(RowSearcher, Protocol):
     """An index that may miss rows, and says how often it is meant to."""
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmrerank.index import RECALL_K as K
 from mmrerank.index import ExactScores, Questions, without_own
-from mmrerank.protocols import Encoder, MeasuredIndex, QueryEncoder, QueryTokenEncoder
+from mmrerank.protocols import Encoder, MeasuredIndex, QueryEncoder, QueryTokenEncoder, RowSearcher
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Array
 
@@ -41,7 +41,7 @@ def text_questions(snapshot: Snapshot, encoder: Encoder) -> Questions | None:
     return Questions(rows=rows)
 
 
-def proposals(index: object, k: int, spare: int) -> int:
+def proposals(index: RowSearcher, k: int, spare: int) -> int:
     """How many rows to ask an index for so that the k best are among them, with some to spare."""
     return max(k + spare, index.proposals(k)) if isinstance(index, MeasuredIndex) else k + spare
 

@@ -41,7 +41,7 @@ from mmrerank.index import (
     save_sealed,
 )
 from mmrerank.parts import make, parse
-from mmrerank.protocols import Index, MappedIndex, MeasuredIndex, ScannedIndex
+from mmrerank.protocols import Index, MappedIndex, MeasuredIndex, RowSearcher, ScannedIndex
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Keys
 
@@ -81,7 +81,7 @@ class RowIndex:
 
     # ------------------------------------------------------------------ for a search
 
-    def opened(self) -> Index:
+    def opened(self) -> RowSearcher:
         """The index, for a search that waits.
 
         Raises:
@@ -220,8 +220,8 @@ class RowIndex:
         def save() -> bool:
             if not self._is_next(present.state, built=built):
                 return False
-            stamps = self._stamps(present, built=built, texts=texts)
-            present.state = replace(present.state, version=self._snapshot.version, items=len(present.index), **stamps)
+            changes: dict[str, Any] = self._stamps(present, built=built, texts=texts)
+            present.state = replace(present.state, version=self._snapshot.version, items=len(present.index), **changes)
             write_state(self._place, present.state)
             return True
 
@@ -356,4 +356,5 @@ def _difference(keys: Keys, others: Keys) -> Keys:
     if not len(others):
         return keys
     places = np.minimum(np.searchsorted(others, keys), len(others) - 1)
-    return keys[others[places] != keys]
+    rest: Keys = keys[others[places] != keys]
+    return rest

@@ -7,7 +7,6 @@ index, in every batch size, and on every machine with the same order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from mmrerank.collection.recall import proposals
 from mmrerank.collection.stored_rows import FEW, StoredRows
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.ordering import levelled
-from mmrerank.protocols import Encoder, Index, MeasuredIndex
+from mmrerank.protocols import Encoder, MeasuredIndex, RowSearcher
 from mmrerank.store.records import slug_of
 from mmrerank.store.table import Snapshot
 from mmrerank.types import Array, Candidate, Keys
@@ -27,7 +26,7 @@ SLACK = 16  # proposals beyond k, so that ties at the cut are settled by item_id
 class EncoderSpace:
     """See `mmrerank.protocols.EmbeddingSpace`."""
 
-    def __init__(self, encoder: Encoder, index: Index, snapshot: Snapshot, items: ItemReader) -> None:
+    def __init__(self, encoder: Encoder, index: RowSearcher, snapshot: Snapshot, items: ItemReader) -> None:
         self.encoder = encoder
         self.index = index
         self._snapshot, self._items = snapshot, items
@@ -49,7 +48,7 @@ class EncoderSpace:
         hits = searched.search(row[None, :].astype(np.float32, copy=False), proposals(searched, k, SLACK), allowed=allowed)[0].ids
         return self._rescored(row, hits, k)
 
-    def _for(self, allowed: Keys | None) -> Any:
+    def _for(self, allowed: Keys | None) -> RowSearcher:
         """What searches: the stored rows where a filter leaves so few that an index which may miss some is not asked."""
         is_exact = not isinstance(self.index, MeasuredIndex) or self.index.promise >= 1
         return self.index if allowed is None or is_exact or len(allowed) > FEW else StoredRows(self._snapshot, self._slug)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from mmrerank.collection.recall import text_questions
 from mmrerank.collection.row_index import RowIndex
 from mmrerank.collection.space import EncoderSpace
 from mmrerank.errors import InputError, ManifestError
+from mmrerank.index import Questions
 from mmrerank.ingest.notes import with_wordless
 from mmrerank.parts import BY_BOTH, BY_DESCRIPTORS, BY_WORDS, QUOTING, WRITING, as_tuple, make
 from mmrerank.pictures import query_of
 from mmrerank.pipeline import AnyReranker, ask, rerankers_of, search
-from mmrerank.protocols import Answerer, Backend, EmbeddingSpace, Encoder, Index, Retriever
+from mmrerank.protocols import Answerer, Backend, EmbeddingSpace, Encoder, Retriever, RowSearcher
 from mmrerank.results import AskResult, SearchResult
 from mmrerank.store.manifest import EncoderEntry, Manifest
 from mmrerank.store.table import Snapshot
@@ -221,9 +223,9 @@ class CollectionVersion:
         space: EmbeddingSpace = self._once(f"space {entry.slug}", opened)
         return space
 
-    def index_of(self, entry: EncoderEntry) -> Index:
-        """The index over the descriptors of one encoder."""
-        index: Index = self._once(f"index {entry.slug}", self.row_index(entry).opened)
+    def index_of(self, entry: EncoderEntry) -> RowSearcher:
+        """What searches the descriptors of one encoder."""
+        index: RowSearcher = self._once(f"index {entry.slug}", self.row_index(entry).opened)
         return index
 
     def row_index(self, entry: EncoderEntry) -> RowIndex:
@@ -234,8 +236,11 @@ class CollectionVersion:
         """Has what is kept on disk follow this version, for the one who writes it; returns what there is to say of it."""
         notes = []
         for entry in self.manifest.encoders:
-            notes += self.row_index(entry).bring_up(lambda entry=entry: text_questions(self.snapshot, self.encoder(entry)))
+            notes += self.row_index(entry).bring_up(partial(self._text_questions, entry))
         return notes
+
+    def _text_questions(self, entry: EncoderEntry) -> Questions | None:
+        return text_questions(self.snapshot, self.encoder(entry))
 
     @property
     def text(self) -> Any:

@@ -34,7 +34,7 @@ SMALL_FILES = 8  # from so many on they are joined
 ROWS_A_FILE = 65_536  # a file of as many is never written again for being small
 TAG = "reading-"  # before the number of a version that somebody reads
 ITEMS_IN_MEMORY = 100_000  # up to here the short fields are held in memory, some 200 bytes an item; above, 16 bytes are
-SCAN_ROWS, SCAN_BYTES = 8192, 32 << 20  # of a batch, and read ahead: what a scan holds, however large the table
+SCAN_ROWS, SCAN_BYTES = 2048, 8 << 20  # of a batch, and read ahead: a scan holds some 100 MB then, and 250 with batches of 8,192
 _KNOWN = [
     "item_id",
     "file",
@@ -512,7 +512,7 @@ class Snapshot:
             filter="state = 'ready'",
             batch_size=SCAN_ROWS,
             io_buffer_size=SCAN_BYTES,
-            batch_readahead=2,
+            batch_readahead=1,
             fragment_readahead=1,
         )
         for batch in batches:
