@@ -65,9 +65,8 @@ class Coupling(nn.Module):
         super().__init__()
         half = width // 2
         self.F, self.G = (nn.Sequential(nn.Linear(half, half // reduction), nn.ReLU(), nn.Linear(half // reduction, half)) for _ in "FG")
-        for one in (self.F, self.G):
-            nn.init.zeros_(one[2].weight)
-            nn.init.zeros_(one[2].bias)
+        for weight in (*self.F[2].parameters(), *self.G[2].parameters()):  # a new coupling changes nothing
+            nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) coupled."""
@@ -113,7 +112,8 @@ class ModularEncoder(nn.Module):
         """
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.languages, self.ranking = nn.ModuleDict(), nn.ModuleDict()
+        self.languages: Any = nn.ModuleDict()  # language -> Stack
+        self.ranking: Any = nn.ModuleDict()  # "ranking" -> Stack, where there is one
         self.masks: dict[str, Mask] = {}
         self.ranking_mask: Mask = {}
         self._pristine: dict[str, Tensor] = {}
@@ -181,7 +181,8 @@ class ModularEncoder(nn.Module):
         for language in (self._route.query, self._route.document):
             coupling = self.languages[language].coupling if language in self.languages else None
             results.append(embedded if coupling is None else coupling(embedded))
-        return torch.where(self._types[..., None] == 0, *results)
+        result: Tensor = torch.where(self._types[..., None] == 0, results[0], results[1])
+        return result
 
     # ------------------------------------------------------------------ masks
 
@@ -244,7 +245,8 @@ def _tensors(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Validating sparse tensor invariants", UserWarning)  # that it does so is as it should be
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -255,14 +257,14 @@ def _tensors(path: Path) -> Mapping[str, Any]:
 
 def _stack(tensors: Mapping[str, Tensor], config: Any) -> Stack:
     """The adapters that a file holds, under whatever name they have there."""
-    found = {match.groups(): value for name, value in tensors.items() if (match := _PLACE.search(name))}
+    adapters = {match.groups(): value for name, value in tensors.items() if (match := _PLACE.search(name))}
     coupling = {".".join(match.groups()): value for name, value in tensors.items() if (match := _COUPLING.search(name))}
     layers = range(config.num_hidden_layers)
     wanted = {(str(n), side, kind) for n in layers for side in ("down", "up") for kind in ("weight", "bias")}
-    if set(found) != wanted:
-        raise ValueError(f"expected adapters in {len(layers)} layers; got weights {len(found)} of {len(wanted)}")
-    stack = Stack(config.hidden_size, found["0", "down", "weight"].shape[0], len(layers), coupled=bool(coupling))
-    state = {f"layers.{n}.{side}.{kind}": value for (n, side, kind), value in found.items()}
+    if set(adapters) != wanted:
+        raise ValueError(f"expected adapters in {len(layers)} layers; got weights {len(adapters)} of {len(wanted)}")
+    stack = Stack(config.hidden_size, adapters["0", "down", "weight"].shape[0], len(layers), coupled=bool(coupling))
+    state = {f"layers.{n}.{side}.{kind}": value for (n, side, kind), value in adapters.items()}
     stack.load_state_dict(state | {f"coupling.{name}": value for name, value in coupling.items()})
     return stack
 
@@ -323,8 +325,8 @@ def largest(before: Mapping[str, Tensor], after: Mapping[str, Tensor], count: in
         return {name: torch.ones_like(one, dtype=torch.bool) for name, one in moved.items()}
     chosen = torch.zeros(len(everything), dtype=torch.bool)
     chosen[torch.topk(everything, count).indices] = True
-    pieces = chosen.split([one.numel() for one in moved.values()])
-    return {name: piece.reshape(one.shape) for (name, one), piece in zip(moved.items(), pieces, strict=True)}
+    ends = np.cumsum([one.numel() for one in moved.values()]).tolist()
+    return {name: chosen[end - one.numel() : end].reshape(one.shape) for (name, one), end in zip(moved.items(), ends, strict=True)}
 
 
 def save_mask(mask: Mask, folder: Path) -> None:

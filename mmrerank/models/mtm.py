@@ -111,8 +111,7 @@ def first_memory(residuals: Array, count: int, *, seed: int = 0) -> Array:
 
     means = faiss.Kmeans(residuals.shape[1], count, niter=20, nredo=5, seed=seed, verbose=False, min_points_per_centroid=1)
     means.train(np.ascontiguousarray(residuals, dtype=np.float32))
-    memory: Array = means.centroids
-    return memory
+    return np.asarray(means.centroids, dtype=np.float32)
 
 
 def within_quantiles(distances: npt.ArrayLike, low: float = QUANTILES[0], high: float = QUANTILES[1]) -> npt.NDArray[np.bool_]:

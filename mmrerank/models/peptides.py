@@ -61,12 +61,12 @@ def read_spectrum(text: str) -> Spectrum:
     except ImportError as error:
         raise MissingExtra.of("pyteomics", "peptides", "reading a spectrum") from error
     try:
-        found: list[dict[str, Any]] = list(mgf.read(io.StringIO(text), use_index=False, convert_arrays=1))
+        records: list[dict[str, Any]] = list(mgf.read(io.StringIO(text), use_index=False, convert_arrays=1))
     except Exception as error:  # pyteomics has an error of its own for each kind of damage, and lets others through
         raise InputError(f"the query is no spectrum in MGF: {' '.join(str(error).split())[:200]}", hint=MASS_OF_MGF) from error
-    if len(found) != 1:
-        raise InputError(f"expected a query that is one spectrum in MGF; got {len(found)} of them", hint=MASS_OF_MGF)
-    return _spectrum(found[0])
+    if len(records) != 1:
+        raise InputError(f"expected a query that is one spectrum in MGF; got {len(records)} of them", hint=MASS_OF_MGF)
+    return _spectrum(records[0])
 
 
 def _spectrum(record: dict[str, Any]) -> Spectrum:

@@ -170,11 +170,13 @@ class RankNovoNetwork(nn.Module):
         most = self.config.peaks
         peaks, there = np.zeros((len(spectra), most, 3)), np.zeros((len(spectra), most), dtype=bool)
         for b, spectrum in enumerate(spectra):
-            kept = np.argsort(-spectrum.intensity, kind="stable")[:most]
-            after = spectrum.mz[kept] - PROTON - WATER  # residues behind the cut, of a y ion of charge 1
-            before = spectrum.residue_mass - (spectrum.mz[kept] - PROTON)  # the same, of a b ion
-            peaks[b, : len(kept)] = np.stack([after, before, np.sqrt(spectrum.intensity[kept] / spectrum.intensity.max())], axis=1)
-            there[b, : len(kept)] = True
+            strongest = np.argsort(-spectrum.intensity, kind="stable")[:most]
+            after = spectrum.mz[strongest] - PROTON - WATER  # residues behind the cut, of a y ion of charge 1
+            before = spectrum.residue_mass - (spectrum.mz[strongest] - PROTON)  # the same, of a b ion
+            peaks[b, : len(strongest)] = np.stack(
+                [after, before, np.sqrt(spectrum.intensity[strongest] / spectrum.intensity.max())], axis=1
+            )
+            there[b, : len(strongest)] = True
         charges = [min(spectrum.charge, self.config.max_charge) for spectrum in spectra]
         weights = [spectrum.residue_mass for spectrum in spectra]
         return {

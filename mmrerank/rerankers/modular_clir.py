@@ -97,8 +97,8 @@ class ModularClir:
         from mmrerank.models.language_modules import Route
 
         options = self._options
-        said = item.metadata.get("language")
-        query, document = options.query_language, said if isinstance(said, str) and said else options.document_language
+        language = item.metadata.get("language")
+        query, document = options.query_language, language if isinstance(language, str) and language else options.document_language
         wanted = {"document": (document, document), "query": (query, query), "both": (query, document), "none": (None, None)}
         known = self._network.known
         lost |= {language for language in wanted[options.route] if language is not None and language not in known}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mmrerank.models.mtm import KeySentences, MtmNetwork
 
 LOOKS_AT: frozenset[Modality] = frozenset({"text"})
-SHOWN = 160  # letters of a sentence in a reason
+LETTERS = 160  # letters of a sentence in a reason
 _BETWEEN = re.compile(r"\n+|(?:(?<=[.!?…])|(?<=[.!?…][\"”’)]))\s+(?=[\"“‘(]?[^\W\d_a-z])")
 
 
@@ -112,7 +112,7 @@ def sentences_of(item: Item) -> list[str]:
 def _explained(article: Sequence[str], chosen: KeySentences) -> Explanation:
     """The sentences that were read, with what they weigh and the pattern that they are nearest to."""
     each = zip(chosen.places, chosen.weights, chosen.patterns, strict=True)
-    return Explanation(steps=tuple(f"{weight:.2f}, pattern {pattern}: {article[place][:SHOWN]}" for place, weight, pattern in each))
+    return Explanation(steps=tuple(f"{weight:.2f}, pattern {pattern}: {article[place][:LETTERS]}" for place, weight, pattern in each))
 
 
 def build(options: Options) -> Mtm:

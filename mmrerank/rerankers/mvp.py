@@ -74,11 +74,11 @@ class Mvp:
         notices, why_not = obstacle_notes(candidates, obstacles, "not shown to the model")
         ranked = [Candidate(item=candidates[n].item, score=(raw := float(level[places[n]])), raw_score=raw) for n in order]
         ranks = np.argsort(np.argsort(-by_view, axis=1, kind="stable"), axis=1) + 1  # (m, n), from 1
-        told = {n: f"score {level[places[n]]:.3f}; rank by view: {', '.join(map(str, ranks[:, places[n]]))}" for n in order}
+        ranks_of = {n: f"score {level[places[n]]:.3f}; rank by view: {', '.join(map(str, ranks[:, places[n]]))}" for n in order}
         notes = Notes(
             status="ok" if not obstacles else "completed" if order else "fallback",
             messages=(*query.left_aside("text"), *notices),
-            reasons={candidates[n].item.item_id: reason for n, reason in (told | why_not).items()},
+            reasons={candidates[n].item.item_id: reason for n, reason in (ranks_of | why_not).items()},
             explanations={candidates[n].item.item_id: _explained(by_view[:, places[n]]) for n in order},
         )
         behind = [Candidate(item=candidates[n].item) for n in obstacles]

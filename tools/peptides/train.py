@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from mmrerank.cli._output import progress_bar
 from mmrerank.errors import InputError
 from mmrerank.models.peptides import peptide_distance, prefix_offsets, read_spectrum, tokens_of, weights
 from mmrerank.models.ranknovo import RankNovoConfig, RankNovoNetwork
@@ -81,17 +81,17 @@ def train(data: Path, out: Path, steps: int) -> None:
         first = state.pop("step")
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    bar = tqdm(range(first, steps), initial=first, total=steps, unit="step")
-    for step in bar:
-        loss = loss_of(network, *batch_of(lines, step))
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        optimiser.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-        if (step + 1) % SAVE_EVERY == 0:
-            torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
+    with progress_bar("spectra") as advance:
+        for step in range(first, steps):
+            loss = loss_of(network, *batch_of(lines, step))
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+            optimiser.step()
+            schedule.step()
+            advance(step + 1, steps)
+            if (step + 1) % SAVE_EVERY == 0:
+                torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
     network.save(out)
     checkpoint.unlink(missing_ok=True)
 
