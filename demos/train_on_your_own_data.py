@@ -1,8 +1,7 @@
 """A collection of pictures, what its users said of it, and a reranker trained on that: judgements first, then clicks.
 
-The collection are the shipped emoji, and the words are a shop's own: "woman firefighter, shade 5", which says nothing to a model that was
-not told what the shades are. Both trainings end with a card of held-out queries: the first stage, the model as it was, the model as it is
-now. What is printed last serves the collection with the trained model.
+The collection are the shipped emoji, and the words are a shop's: "woman / firefighter / dark". Both trainings end with a card of held-out
+queries: the first stage, the model as it was, the model as it is now. What is printed last serves the collection with the trained model.
 
 python demos/train_on_your_own_data.py --out demo-out [--queries 200 --steps 150]
 """
@@ -18,7 +17,6 @@ from mmrerank import Collection
 from mmrerank.training import Training, read_recipe
 from mmrerank.training.measured import table
 
-SHADES = {"light": 1, "medium-light": 2, "medium": 3, "medium-dark": 4, "dark": 5}
 EMOJI = Path(__file__).parents[1] / "datasets" / "emoji" / "pictures.parquet"
 RECIPE = """
 name = "{name}"
@@ -71,9 +69,9 @@ def indexed(folder: Path) -> Collection:
 
 def judgements(count: int) -> list[tuple[str, str]]:
     """Queries in a shop's words, each with the one picture that is meant."""
-    rows = pq.read_table(EMOJI, columns=["key", "role", "gender", "skin_tone"]).to_pylist()
-    known = [row for row in rows if row["role"] and row["gender"] and row["skin_tone"] in SHADES]
-    words = {f"{row['gender']} {row['role']}, shade {SHADES[row['skin_tone']]}": f"pictures.parquet::{row['key']}" for row in known}
+    rows = pq.read_table(EMOJI, columns=["key", "role", "gender", "skin_tone", "split"]).to_pylist()
+    known = [row for row in rows if row["role"] and row["gender"] and row["skin_tone"] and row["split"] == "train"]
+    words = {f"{row['gender']} / {row['role']} / {row['skin_tone']}": f"pictures.parquet::{row['key']}" for row in known}
     return random.Random(0).sample(sorted(words.items()), count)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
-from mmrerank.evaluation.benchmark import open_benchmark
+from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
 from mmrerank.evaluation.evaluate import collection_for
 from mmrerank.evaluation.running import first_stage as first_stage_of
 from mmrerank.evaluation.runs import read_run

@@ -8,6 +8,7 @@ chance. Several GPUs, mixed precision and accumulation are the Trainer's, throug
 from __future__ import annotations
 
 import random
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
-from mmrerank.errors import DamagedData, InputError
+from mmrerank.errors import DamagedData, InputError, MMRerankError
+from mmrerank.text_files import read_json
 from mmrerank.training.collate import Collator, Rows, Sample
 from mmrerank.training.data import Group, drawn
 from mmrerank.training.losses import Loss, named_loss
@@ -148,9 +150,21 @@ def train_stage(
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(type(callback))
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     with _quiet():
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end; one that a kill cut short is removed, since it would be taken for the last."""
+    whole: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            whole[int(read_json(path / "trainer_state.json")["global_step"])] = path
+            load_file(path / WEIGHTS)
+        except (MMRerankError, OSError, KeyError, SafetensorError):
+            shutil.rmtree(path)
+            whole = {step: one for step, one in whole.items() if one != path}
+    return str(whole[max(whole)]) if whole else None
 
 
 class _Listed(torch.utils.data.Dataset[Sample]):

@@ -90,7 +90,9 @@ def test_what_was_trained_serves(whole: dict[str, object], folder: Path) -> None
     orders = []
     for model in (folder / "llama", folder / "whole" / "adapter"):
         part = make("query_likelihood", station="rerankers", backend=open_backend(f"local/{model}", cache=None))
-        ranking = part.rerank(Query(text="what makes honey"), [Candidate(item=Item(item_id=t, text=t)) for t in ("bees", "the first user", "no")])
+        ranking = part.rerank(
+            Query(text="what makes honey"), [Candidate(item=Item(item_id=t, text=t)) for t in ("bees", "the first user", "no")]
+        )
         orders.append([(one.item.item_id, one.raw_score) for one in ranking.candidates])
     assert sorted(name for name, _ in orders[0]) == sorted(name for name, _ in orders[1])
     assert orders[0] != orders[1]

@@ -14,7 +14,7 @@ from mmrerank.errors import InputError, UnknownName
 from mmrerank.training.collate import Collator
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Band, Draw, Lora, Model, Stage
-from mmrerank.training.supervised import Schedule, train_stage
+from mmrerank.training.supervised import Schedule, last_checkpoint, train_stage
 
 STAGE = Stage(name="s", reranker="query_likelihood", loss="query_likelihood", steps=4, groups=2, save_every=1, learning_rate=1e-2)
 DRAW = Draw(negatives=(Band(last=100, count=2),), fresh=True)
@@ -67,6 +67,18 @@ def test_a_stopped_training_ends_with_the_weights_of_an_unbroken_one(llama: Path
     rest, seen_later = trained(llama, tmp_path / "broken")
     assert seen[-len(seen_later) :] == seen_later
     assert len(seen_later) < len(seen)
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+
+
+@pytest.mark.parametrize("lost", ["trained.safetensors", "trainer_state.json"])
+def test_a_checkpoint_that_a_kill_cut_short_is_not_gone_on_from(lost: str, llama: Path, tmp_path: Path) -> None:
+    whole, _ = trained(llama, tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(llama, tmp_path / "broken", stop_at=3)
+    last = last_checkpoint(tmp_path / "broken")
+    assert last is not None
+    (Path(last) / lost).write_bytes(b"{")
+    rest, _ = trained(llama, tmp_path / "broken")
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
 
 
