@@ -31,6 +31,10 @@ class Encoders:
                 self.use(entry, encoder_of(entry.name))
             return self._parts[entry.slug]
 
+    def is_at_hand(self, entry: EncoderEntry) -> bool:
+        """Whether `of` fetches nothing."""
+        return entry.slug in self._parts or is_at_hand(entry.name)
+
     def use(self, entry: EncoderEntry, part: Encoder) -> None:
         """Takes a part that is loaded already as the encoder of an entry.
 

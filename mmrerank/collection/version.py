@@ -240,7 +240,8 @@ class CollectionVersion:
         return notes
 
     def _text_questions(self, entry: EncoderEntry) -> Questions | None:
-        return text_questions(self.snapshot, self.encoder(entry))
+        """None where there is no encoder of texts, or one that would have to be fetched: ready embeddings want none."""
+        return text_questions(self.snapshot, self.encoder(entry)) if self._encoders.is_at_hand(entry) else None
 
     @property
     def text(self) -> Any:

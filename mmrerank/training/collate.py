@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from mmrerank.errors import InputError
 from mmrerank.parts import make
@@ -29,7 +30,7 @@ Kind: TypeAlias = Literal["choices", "states", "answers"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Request:
     """What the model is asked about the candidates of one query."""
 
     kind: Kind
@@ -44,16 +45,16 @@ class Listener:
     def __init__(self, inner: Backend) -> None:
         self.name = inner.name
         self.inner = inner
-        self.heard: list[Asked] = []
+        self.heard: list[Request] = []
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding | None = None) -> list[Generated]:
         """An empty answer to each."""
-        self.heard.append(Asked(kind="answers", prompts=tuple(prompts), decoding=decoding))
+        self.heard.append(Request(kind="answers", prompts=tuple(prompts), decoding=decoding))
         return [Generated(text="") for _ in prompts]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
         """Zero for each; every choice counts as one token."""
-        self.heard.append(Asked(kind="choices", prompts=tuple(prompts), choices=tuple(choices)))
+        self.heard.append(Request(kind="choices", prompts=tuple(prompts), choices=tuple(choices)))
         return ChoiceScores(logprobs=np.zeros((len(prompts), len(choices)), dtype=np.float32), lengths=(1,) * len(choices))
 
     def choice_logits(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
@@ -62,11 +63,11 @@ class Listener:
 
     def embed(self, prompts: Sequence[Prompt]) -> Array:
         """The same row for each."""
-        self.heard.append(Asked(kind="states", prompts=tuple(prompts)))
+        self.heard.append(Request(kind="states", prompts=tuple(prompts)))
         return np.ones((len(prompts), 2), dtype=np.float32)
 
 
-def asked(reranker: str, query: Query, candidates: Sequence[Candidate], backend: Backend) -> Asked:
+def request_of(reranker: str, query: Query, candidates: Sequence[Candidate], backend: Backend) -> Request:
     """What this reranker asks about these candidates.
 
     Args:
@@ -87,7 +88,7 @@ def asked(reranker: str, query: Query, candidates: Sequence[Candidate], backend:
     if len(prompts) not in wanted:
         message = f"{reranker!r} sends {len(prompts)} prompts about {len(candidates)} candidates of query {query.query_id!r}"
         raise InputError(message, hint="Draw as many candidates as one prompt of it holds, all of which have what it shows.")
-    return Asked(kind=heard[0].kind, prompts=prompts, choices=heard[0].choices, decoding=heard[0].decoding)
+    return Request(kind=heard[0].kind, prompts=prompts, choices=heard[0].choices, decoding=heard[0].decoding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ class Collator:
 
     def _rows(self, sample: Sample) -> Rows:
         """The rows of one group."""
-        heard = asked(self._reranker, sample.query, sample.candidates, self._backend)
+        heard = request_of(self._reranker, sample.query, sample.candidates, self._backend)
         following, choices = [()] * len(heard.prompts), [()] * len(heard.prompts)
         kind: Any = heard.kind
         if heard.kind == "choices":
@@ -175,7 +176,8 @@ class Collator:
 
     def _taught(self, text: str, prompt: Prompt) -> tuple[int, ...]:
         """The tokens of an answer, with the one that ends it."""
-        tokenizer = getattr(self._model.processor, "tokenizer", self._model.processor)
+        processor = self._model.processor
+        tokenizer = processor if isinstance(processor, PreTrainedTokenizerBase) else processor.tokenizer
         return (*self._model.answer_tokens(text, prompt), tokenizer.eos_token_id)
 
 

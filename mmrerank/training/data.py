@@ -35,7 +35,7 @@ from mmrerank.text_files import json_lines, read_text
 from mmrerank.training.recipe import Draw, Source, check_keys
 from mmrerank.types import Candidate, Item, Query
 
-AS_GIVEN = "given"  # the order of the file as the first stage
+FILE_ORDER = "given"  # the order of the file as the first stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Group:
     candidates: tuple[Candidate, ...]  # best first by the first stage
     grades: Mapping[str, int]  # item_id -> grade, of items that no candidate is too
     teacher: Mapping[str, float] = field(default_factory=dict)  # item_id -> score of another model
-    given: tuple[str, ...] = ()  # item ids in the order of the file, where that is another
+    file_order: tuple[str, ...] = ()  # item ids in the order of the file, where that is another
 
     def grade(self, candidate: Candidate) -> int:
         return self.grades.get(candidate.item.item_id, 0)
@@ -91,7 +91,7 @@ def read_groups(source: Source, root: Path, cache: Path) -> Judged:
     judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in parameters else {}))
     groups = tuple(group for group in judged.groups if _belongs(group, source))
     if not groups:
-        raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and held_out.")
+        raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and heldout_share.")
     teacher = source.options.get("teacher")
     return replace(judged, groups=groups if teacher is None else _taught(groups, teacher, root))
 
@@ -101,8 +101,8 @@ def _belongs(group: Group, source: Source) -> bool:
     if source.part == "all":
         return True
     digest = hashlib.sha256((group.query.text or group.query.query_id).encode()).digest()
-    held_out = int.from_bytes(digest[:4], "big") / 2**32 < source.held_out
-    return held_out == (source.part == "held_out")
+    is_apart = int.from_bytes(digest[:4], "big") / 2**32 < source.heldout_share
+    return is_apart == (source.part == "held_out")
 
 
 def _taught(groups: Iterable[Group], teacher: str, root: Path) -> tuple[Group, ...]:
@@ -171,7 +171,7 @@ def _there(root: Path, name: str) -> Path:
     return path
 
 
-def lists(root: Path, files: Sequence[str], first_stage: str = AS_GIVEN, depth: int | None = None) -> Judged:
+def lists(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
     """Questions with their candidates in JSON lines.
 
     Args:
@@ -195,7 +195,7 @@ def _listed(row: Any, name: str, path: Path, line: int) -> Group:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         expected = 'Expected {"query", "candidates": [{"text", "grade"}]}.'
         raise FormatError(f"no list of judged candidates: {error!r}", path=path, line=line, hint=expected) from error
-    scores = [one.get("bm25", one.get("score")) for one in row["candidates"]]
+    scores = [one.get("score") for one in row["candidates"]]
     candidates = tuple(Candidate(item=item, score=score) for item, score in zip(items, scores, strict=True))
     return Group(query=query, candidates=candidates, grades={str(item): int(grade) for item, grade in grades.items()})
 
@@ -206,7 +206,7 @@ def _item(entry: Any, name: str, folder: Path) -> Item:
     return Item(item_id=str(entry.get("id", name)), text=str(entry["text"]) if picture is None else entry.get("text"), image=picture)
 
 
-def pairs(root: Path, files: Sequence[str], first_stage: str = AS_GIVEN, depth: int | None = None) -> Judged:
+def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
     """Questions with right and wrong texts in JSON lines."""
     groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
     return _ordered(groups, first_stage, depth)
@@ -222,10 +222,10 @@ def _paired(row: Any, name: str, path: Path, line: int) -> Group:
 
 def _ordered(groups: Sequence[Group], first_stage: str, depth: int | None) -> Judged:
     """The groups with their candidates in the order of the first stage."""
-    if first_stage == AS_GIVEN:
+    if first_stage == FILE_ORDER:
         return Judged(groups=tuple(replace(one, candidates=one.candidates[:depth]) for one in groups), first_stage="as given")
     reranker = make(first_stage, station="rerankers")
-    done = [replace(one, candidates=reranker.rerank(one.query, one.candidates).candidates[:depth], given=_ids(one)) for one in groups]
+    done = [replace(one, candidates=reranker.rerank(one.query, one.candidates).candidates[:depth], file_order=_ids(one)) for one in groups]
     return Judged(groups=tuple(done), first_stage=reranker.name)
 
 
@@ -256,8 +256,8 @@ def card(
     """
     benchmark = open_benchmark(_there(root, card), None if data is None else _there(root, data), split)
     collection = _collection_of(benchmark, cache)
-    given = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
-    first = first_stage_of(benchmark, collection, name=retriever, run=given)
+    from_run = None if run is None else benchmark.in_item_ids(read_run(_there(root, run)))
+    first = first_stage_of(benchmark, collection, name=retriever, run=from_run)
     some = benchmark.queries if queries is None else evenly(benchmark.queries, queries)
     return Judged(groups=tuple(_searched(some, benchmark.qrels, first, depth)), first_stage=first.name)
 
@@ -290,9 +290,9 @@ def captions(
     first = first_stage_of(benchmark, items, name=retriever, run=None)
     targets = [item for item in items.version.items(filter) if item.text and item.image is not None]
     some = targets if queries is None else evenly(targets, queries)
-    asked_for = [Query(query_id=item.item_id, text=item.text) for item in some]
+    texts = [Query(query_id=item.item_id, text=item.text) for item in some]
     grades = {item.item_id: {item.item_id: 1} for item in some}
-    return Judged(groups=tuple(_searched(asked_for, grades, first, depth)), first_stage=first.name)
+    return Judged(groups=tuple(_searched(texts, grades, first, depth)), first_stage=first.name)
 
 
 def collection(

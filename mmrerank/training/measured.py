@@ -51,8 +51,8 @@ def orders(
 def figures(judged: Judged, measures: Sequence[str], systems: Mapping[str, Orders]) -> dict[str, Any]:
     """Every system by every measure, with intervals over queries, and what it gains over the first stage and over the untrained one."""
     first = {group.query.query_id: [one.item.item_id for one in group.candidates] for group in judged.groups}
-    given = {group.query.query_id: group.given for group in judged.groups if group.given}
-    rows: dict[str, Orders] = {**({"order of the file": given} if given else {}), judged.first_stage: first, **systems}
+    of_file = {group.query.query_id: group.file_order for group in judged.groups if group.file_order}
+    rows: dict[str, Orders] = {**({"order of the file": of_file} if of_file else {}), judged.first_stage: first, **systems}
     rows |= {f"{judged.first_stage} fused with {name}": _fused(first, order) for name, order in systems.items()}
     judgements = Judgements(qrels={group.query.query_id: dict(group.grades) for group in judged.groups}, junk=False)
     scores = {name: score(order, judgements, measures) for name, order in rows.items()}

@@ -32,7 +32,7 @@ from mmrerank.types import Prompt
 Tensors: TypeAlias = dict[str, Tensor | None]
 ROWS_AT_ONCE = 8  # of texts in one pass: more is padded more, and no faster on a CPU
 IGNORED = -100  # as the losses mark labels that are not learnt
-KEPT_BYTES = 2 << 30
+STATE_BYTES = 2 << 30
 HALF = 2e-2  # how far logits may move through half precision of kept states, times their size
 PER_TOKEN = ("mm_token_type_ids", "token_type_ids")  # inputs beside ids and mask that grow with a prompt
 
@@ -40,7 +40,7 @@ PER_TOKEN = ("mm_token_type_ids", "token_type_ids")  # inputs beside ids and mas
 class Student(torch.nn.Module):
     """The network of a backend, as rows go through it; `forward` gives the tensors that losses name."""
 
-    def __init__(self, backend: TrainableBackend, model: Model, *, seed: int, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, backend: TrainableBackend, model: Model, *, seed: int, state_bytes: int = STATE_BYTES) -> None:
         """
         Raises:
             InputError: layers are to be frozen that the network does not have, or it takes pictures; modules that it does not have.
@@ -54,8 +54,8 @@ class Student(torch.nn.Module):
         self.network = backend.network if model.lora is None else with_adapters(backend, model.lora, model.frozen_layers)
         if model.lora is None:
             _freeze(backend.network, model.frozen_layers)
-        self._kept: dict[tuple[int, ...], Tensor] = {}
-        self._room, self._compared = kept_bytes, False
+        self._states: dict[tuple[int, ...], Tensor] = {}
+        self._room, self._compared = state_bytes, False
         self.sees_noise = False  # whether each batch is also passed with noise over its pictures, for losses that compare the two
 
     def _check_frozen(self) -> None:
@@ -140,8 +140,8 @@ class Student(torch.nn.Module):
         for start in range(0, len(order), ROWS_AT_ONCE):
             chunk = order[start : start + ROWS_AT_ONCE]
             some = self._chunk([rows.prompts[n] for n in chunk], [rows.following[n] for n in chunk])
-            for values, kept in zip(some, (logits, states), strict=True):
-                kept.update(zip(chunk, values, strict=True))
+            for values, rows_of in zip(some, (logits, states), strict=True):
+                rows_of.update(zip(chunk, values, strict=True))
         return _padded([logits[n] for n in range(len(order))]), _padded([states[n] for n in range(len(order))])
 
     def _chunk(self, prompts: Sequence[Prompt], following: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,7 @@ class Student(torch.nn.Module):
             return self._passed(inputs, keep)
         if not self._compared:
             self._compare(inputs, keep)
-        return self._from_kept(inputs, keep)
+        return self._from_states(inputs, keep)
 
     def _inputs(self, prompts: Sequence[Prompt], following: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Prompts padded on the left, what follows them on the right."""
@@ -184,7 +184,7 @@ class Student(torch.nn.Module):
 
     # ------------------------------------------------------------------ frozen layers
 
-    def _from_kept(self, inputs: Mapping[str, Any], keep: int) -> tuple[Tensor, Tensor]:
+    def _from_states(self, inputs: Mapping[str, Any], keep: int) -> tuple[Tensor, Tensor]:
         """As `_passed`, with the layers from below out of what is kept."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
         states = torch.zeros((*ids.shape, self.backend.network.config.get_text_config().hidden_size), device=ids.device)
@@ -198,11 +198,11 @@ class Student(torch.nn.Module):
     def _state(self, ids: Tensor) -> Tensor:
         """(n_tokens, dim) float16 what comes out of the frozen layers for one row."""
         key = tuple(ids.tolist())
-        if key in self._kept:
-            return self._kept[key]
+        if key in self._states:
+            return self._states[key]
         state = _below(self.backend.network, self.frozen_layers, ids).half()
         if self._room >= state.nbytes:
-            self._kept[key] = state
+            self._states[key] = state
             self._room -= state.nbytes
         return state
 
@@ -212,10 +212,10 @@ class Student(torch.nn.Module):
         and without a draw from chance, so that a run that goes on draws as it would have."""
         trains = self.network.training
         self.network.eval()
-        plain, kept = self._passed(inputs, keep)[0], self._from_kept(inputs, keep)[0]
+        plain, short = self._passed(inputs, keep)[0], self._from_states(inputs, keep)[0]
         self.network.train(trains)
         open_places = inputs["attention_mask"][:, -keep:].bool()
-        apart = float((plain - kept).abs()[open_places].max() / plain.abs()[open_places].max())
+        apart = float((plain - short).abs()[open_places].max() / plain.abs()[open_places].max())
         if not apart <= HALF:
             raise InputError(f"kept states move the logits by {apart:.1%} of their size here", hint="Leave frozen_layers out.")
         self._compared = True

@@ -14,10 +14,10 @@ from torch import Tensor
 STEPS, STEP = 1000, 500
 
 
-def kept_and_noise(step: int = STEP) -> tuple[float, float]:
+def signal_and_noise(step: int = STEP) -> tuple[float, float]:
     """How much of the picture is left after so many steps, counted from 0, and how much noise there is.
 
-    >>> [round(share, 6) for share in kept_and_noise(500)], [round(share, 6) for share in kept_and_noise(999)]
+    >>> [round(share, 6) for share in signal_and_noise(500)], [round(share, 6) for share in signal_and_noise(999)]
     ([0.863017, 0.505175], [0.285043, 0.958515])
     """
     betas = torch.sigmoid(torch.linspace(-6, 6, STEPS, dtype=torch.float64)) * (0.005 - 0.00001) + 0.00001
@@ -27,5 +27,5 @@ def kept_and_noise(step: int = STEP) -> tuple[float, float]:
 
 def diffused(pixels: Tensor, step: int = STEP) -> Tensor:
     """Normalised pixels of any shape with noise over them, drawn from torch's own chance."""
-    kept, noise = kept_and_noise(step)
-    return kept * pixels + noise * torch.randn_like(pixels)
+    signal, noise = signal_and_noise(step)
+    return signal * pixels + noise * torch.randn_like(pixels)

@@ -28,7 +28,7 @@ Table = TypeVar("Table")
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Whole: TypeAlias = Annotated[int, Field(ge=0)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-COMMON = ("layout", "part", "held_out", "measures", "name", "rerank", "depth", "draw")  # keys that every layout has
+COMMON = ("layout", "part", "heldout_share", "measures", "name", "rerank", "depth", "draw")  # keys that every layout has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Source:
     layout: str
     options: Mapping[str, Any] = field(default_factory=dict)  # of the layout: its files and how they are read
     part: Literal["all", "train", "held_out"] = "all"  # by a hash of the query's id
-    held_out: Share = 0.2  # how much of the data that part is
+    heldout_share: Share = 0.2  # how much of the data that part is
     draw: Draw = Draw()
 
 
@@ -162,14 +162,14 @@ def read_recipe(name: str | Path) -> Recipe:
     if missing := [key for key in ("name", "data", "stages") if not content.get(key)]:
         raise FormatError(f"the recipe lacks {', '.join(missing)}", path=path, hint="Expected name, [data] and [[stages]].")
     model = _rows(content, "model", path)
-    stages = tuple(_stage(row, n, path) for n, row in enumerate(_rows(content, "stages", path, several=True), 1))
+    stages = tuple(_stage(row, n, path) for n, row in enumerate(_rows(content, "stages", path, is_list=True), 1))
     return Recipe(
         path=path,
         **{key: content[key] for key in ("name", "title", "source", "seed") if key in content},
         model=_model(model[0] if model else {}, path),
         data=_source(_rows(content, "data", path)[0], "data", path),
         stages=stages,
-        heldout=tuple(_heldout(row, n, path) for n, row in enumerate(_rows(content, "heldout", path, several=True), 1)),
+        heldout=tuple(_heldout(row, n, path) for n, row in enumerate(_rows(content, "heldout", path, is_list=True), 1)),
     )
 
 
@@ -180,11 +180,11 @@ def check_keys(kind: str, keys: Mapping[str, Any] | Sequence[str], known: Sequen
             raise UnknownName.among(kind, key, known)
 
 
-def _rows(content: Mapping[str, Any], key: str, path: Path, *, several: bool = False) -> list[dict[str, Any]]:
+def _rows(content: Mapping[str, Any], key: str, path: Path, *, is_list: bool = False) -> list[dict[str, Any]]:
     value = content.get(key, [])
-    rows = value if isinstance(value, list) and several else [value] if value != [] else []
+    rows = value if isinstance(value, list) and is_list else [value] if value != [] else []
     if not all(isinstance(row, dict) for row in rows):
-        raise FormatError(f"{key} is written as {f'[[{key}]]' if several else f'[{key}]'}; got {value!r:.60}", path=path)
+        raise FormatError(f"{key} is written as {f'[[{key}]]' if is_list else f'[{key}]'}; got {value!r:.60}", path=path)
     return rows
 
 
@@ -206,7 +206,7 @@ def _model(values: Mapping[str, Any], path: Path) -> Model:
 
 def _source(values: Mapping[str, Any], where: str, path: Path) -> Source:
     """A table of data: what every layout has, and the rest as options of the layout."""
-    own = {key: values[key] for key in ("layout", "part", "held_out") if key in values}
+    own = {key: values[key] for key in ("layout", "part", "heldout_share") if key in values}
     options = {key: value for key, value in values.items() if key not in COMMON}
     if "layout" not in own:
         raise FormatError(f"[{where}] lacks layout", path=path)

@@ -2,7 +2,7 @@
 
     prompts --network.generate--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
 
-Prompts are what the reranker sends, as the backend reads them (`collate.asked`, `inputs`); rewards stand in `rewards`, by name, and their
+Prompts are what the reranker sends, as the backend reads them (`collate.request_of`, `inputs`); rewards stand in `rewards`, by name, and their
 plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed and
 step, so that a run that was killed goes on from its last checkpoint as if it had not been.
 
@@ -32,7 +32,7 @@ from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from mmrerank.errors import InputError, UnknownName
 from mmrerank.protocols import Backend
-from mmrerank.training.collate import Rows, Sample, asked
+from mmrerank.training.collate import Rows, Sample, request_of
 from mmrerank.training.losses import IGNORED
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Stage
@@ -283,9 +283,9 @@ def askings(sample: Sample, reranker: str, backend: Backend) -> list[Asking]:
     """The prompts that a reranker sends about a sample: one that shows all candidates, or one a candidate.
 
     Raises:
-        InputError: it compares states, which are no answers; or as in `asked`.
+        InputError: it compares states, which are no answers; or as in `request_of`.
     """
-    heard = asked(reranker, sample.query, sample.candidates, backend)
+    heard = request_of(reranker, sample.query, sample.candidates, backend)
     if heard.kind == "states":
         raise InputError(f"{reranker!r} has its model write nothing that could be rewarded")
     whole = len(heard.prompts) == 1 and len(sample.grades) > 1

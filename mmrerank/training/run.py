@@ -32,7 +32,7 @@ Advance = Callable[[int, int], None]
 
 
 class Watcher(Protocol):
-    """Who is told how far a training is."""
+    """Who is reports how far a training is."""
 
     def __call__(self, what: str) -> Advance:
         """Begins with something, such as a stage, and gets steps done and expected of it."""
@@ -173,7 +173,7 @@ class Training:
         count = stage.steps * stage.groups * stage.accumulate
         samples = Schedule(judged.groups, self.recipe.data.draw, count, seed=self.recipe.seed, name=stage.name)
         journal.note(f"{stage.name}: {stage.reranker}, {_what(stage)}, {stage.steps} steps of {stage.groups * stage.accumulate} queries")
-        told: dict[str, Any] = {
+        reports: dict[str, Any] = {
             "seed": self.recipe.seed,
             "tell": lambda values: journal.record(stage.name, values),
             "advance": self.watch(stage.name),
@@ -181,10 +181,10 @@ class Training:
         if stage.method == "reinforce":
             from mmrerank.training.reinforce import reinforce_stage
 
-            reinforce_stage(stage, student, samples, folder, backend=backend, **told)
+            reinforce_stage(stage, student, samples, folder, backend=backend, **reports)
         else:
             collate = Collator(stage.reranker, backend, answer=stage.answer, beside=stage.beside)
-            train_stage(stage, student, samples, folder, collate=collate, **told)
+            train_stage(stage, student, samples, folder, collate=collate, **reports)
 
     def _export(self, student: Any, model: Any) -> None:
         """Writes what `local/` loads."""

@@ -25,7 +25,7 @@ import torch
 
 from mmrerank.parts import make
 from mmrerank.prompting.answers import read_order
-from mmrerank.training.collate import Collator, Sample, asked
+from mmrerank.training.collate import Collator, Sample, request_of
 from mmrerank.training.data import Group, read_groups
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Band, Draw, Model, Source, Stage
@@ -48,7 +48,7 @@ def groups_of(root: Path, split: str, count: int, cache: Path) -> tuple[Group, .
 def answers_of(student: Student, backend: Any, samples: Sequence[Sample]) -> dict[str, list[float]]:
     """Of each sample, what its greedy answer is worth."""
     student.eval()
-    prompts = [asked(RERANKER, one.query, one.candidates, backend).prompts[0] for one in samples]
+    prompts = [request_of(RERANKER, one.query, one.candidates, backend).prompts[0] for one in samples]
     texts = [answer.text for answer in backend.generate(prompts, Decoding(max_tokens=160))]
     orders = [read_order(text, PAGES) for text in texts]
     right = [one.grades.index(max(one.grades)) for one in samples]

@@ -243,6 +243,7 @@ PROBED = {  # objects of other libraries, some of whose versions lack something;
     "encoders/openclip.py": 1,
     "handles.py": 1,
     "index/_faiss_device.py": 2,
+    "training/data.py": 1,  # the keys of a layout of data are what its function takes
     "integrations/llama_index_adapter.py": 1,
     "parts.py": 2,
     "pictures.py": 1,

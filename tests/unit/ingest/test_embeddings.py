@@ -16,7 +16,7 @@ from makers import ColourEncoder, picture, write_embeddings, write_pictures
 
 from mmrerank.collection import Collection
 from mmrerank.collection.encoders import name_of
-from mmrerank.collection.verify import check
+from mmrerank.collection.verify import check, describe
 from mmrerank.errors import FormatError, InputError, ManifestError, ShapeError
 from mmrerank.ingest.changes import TICK_NS
 from mmrerank.ingest.files import list_files, readers, with_roots
@@ -83,6 +83,16 @@ def test_rows_of_clip_retrieval_are_taken_with_their_words_and_lengthened_to_one
     assert collection.manifest.encoders[0].dimension == 48
     assert "not on this machine" in report.notes[0]
     assert check(collection)["ok"]
+
+
+def test_an_index_that_may_miss_something_is_tested_without_an_encoder_that_is_not_here(tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="neither the extra `cpu` nor `gpu` is installed")
+    write_embeddings(tmp_path / "e", structured(400, 48, seed=6), part=0)
+    collection = Collection.create(tmp_path / "collection", index='faiss_index(kind="ivf", storage="sq8", probes=1000)')
+    assert collection.add([tmp_path / "e"], encoders=[FAR]).added == 400
+    recall = describe(collection)["indexes"][0]["recall@10"]
+    assert set(recall) == {"items"}, "texts would need the encoder"
+    assert recall["items"] > 0.9
 
 
 @pytest.mark.parametrize("layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "one file"])

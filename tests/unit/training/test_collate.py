@@ -13,7 +13,7 @@ from mmrerank.parts import WrappingPart, make, module, names, requires
 from mmrerank.testing.fakes import FakeBackend
 from mmrerank.testing.samples import candidates, queries
 from mmrerank.training.answers import DESCRIBED, FORMS, answers_for
-from mmrerank.training.collate import Collator, Listener, Sample, asked
+from mmrerank.training.collate import Collator, Listener, Sample, request_of
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Model
 from mmrerank.training.supervised import sample_of
@@ -42,7 +42,7 @@ def test_what_is_caught_is_what_the_model_is_asked(name: str) -> None:
 
 @pytest.mark.parametrize("name", [ONCE.get(name, name) for name in ASKING if name != "square"])
 def test_a_group_is_asked_about_in_one_prompt_or_in_one_each(name: str) -> None:
-    heard = asked(name, queries()["text and picture"], candidates(5), FakeBackend())
+    heard = request_of(name, queries()["text and picture"], candidates(5), FakeBackend())
     assert len(heard.prompts) in (1, 5, 6)
 
 
@@ -100,9 +100,9 @@ def test_a_model_that_is_not_here_cannot_be_trained() -> None:
 def test_a_candidate_that_is_not_shown_is_an_error() -> None:
     empty = Candidate(item=Item(item_id="empty"))
     with pytest.raises(InputError, match="sends 5 prompts about 6 candidates"):
-        asked("query_likelihood", Query(text="what"), (*group().candidates, empty), FakeBackend())
+        request_of("query_likelihood", Query(text="what"), (*group().candidates, empty), FakeBackend())
 
 
 def test_a_reranker_without_a_model_cannot_be_trained() -> None:
     with pytest.raises(InputError, match="asks its model nothing"):
-        asked("bm25", group().query, group().candidates, FakeBackend())
+        request_of("bm25", group().query, group().candidates, FakeBackend())

@@ -50,7 +50,7 @@ def test_lists_are_ordered_by_the_first_stage(tmp_path: Path) -> None:
     judged = read_groups(source(), written(tmp_path), tmp_path)
     assert judged.first_stage.startswith("bm25")
     assert [one.candidates[0].item.item_id for one in judged.groups[:2]] == ["q0-0", "q1-1"]
-    assert judged.groups[0].given == tuple(f"q0-{n}" for n in range(5))
+    assert judged.groups[0].file_order == tuple(f"q0-{n}" for n in range(5))
 
 
 def test_pairs_are_read(tmp_path: Path) -> None:

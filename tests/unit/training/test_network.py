@@ -56,16 +56,16 @@ def test_kept_states_do_not_depend_on_the_neighbours_of_a_row(folder: Path) -> N
     both(rows(backend))
     one = group(2)
     alone(Collator("query_likelihood", backend)([sample_of(one, one.candidates[:4])]))
-    assert alone._kept
-    for key, state in alone._kept.items():
-        assert torch.equal(state, both._kept[key])
+    assert alone._states
+    for key, state in alone._states.items():
+        assert torch.equal(state, both._states[key])
 
 
 def test_what_does_not_fit_is_computed_again(folder: Path) -> None:
     backend = model(saved(folder, "llama"))
-    roomy, narrow = (Student(backend, Model(frozen_layers=1), seed=0, kept_bytes=size) for size in (1 << 20, 0))
+    roomy, narrow = (Student(backend, Model(frozen_layers=1), seed=0, state_bytes=size) for size in (1 << 20, 0))
     assert torch.equal(roomy(rows(backend))["scores"], narrow(rows(backend))["scores"])
-    assert not narrow._kept
+    assert not narrow._states
 
 
 def test_adapters_stand_above_the_frozen_layers_only(folder: Path) -> None:
