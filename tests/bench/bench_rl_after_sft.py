@@ -1,10 +1,10 @@
 """Reinforcement after SFT against more SFT, at equal cost: MM-R5 on the embedded MLLM.
 
 What dominates: answers of some 80 tokens, one after the other, for reinforcement; forward and backward passes for SFT. From the shipped
-weights, SFT teaches the form of MM-R5 with what each picture shows as the thought; from there one arm goes on with SFT, the other with GRPO
-under the ranking and the format reward, each for the same CPU seconds. Asked is by name for one of five pictures, those that the first stage
-`composed` puts in front, shuffled. Measured on names of the test split, whose combinations no training has seen: R@1, both rewards and the
-share of answers that parse without repair, by greedy generation.
+weights, SFT teaches the form of MM-R5 with what each picture shows as the thought; from there one arm goes on with SFT, the other with
+GRPO under the ranking and the format reward, each for the same CPU seconds. Asked is by name for one of five pictures, those that the
+first stage `composed` puts in front, shuffled. Measured on names of the test split, whose combinations no training has seen: R@1, both
+rewards and the share of answers that parse without repair, by greedy generation.
 
     python -m tests.bench.bench_rl_after_sft --data . --out runs/rl-after-sft
 
