@@ -153,7 +153,8 @@ class Collator:
     def _rows(self, sample: Sample) -> Rows:
         """The rows of one group."""
         heard = request_of(self._reranker, sample.query, sample.candidates, self._backend)
-        following, choices = [()] * len(heard.prompts), [()] * len(heard.prompts)
+        following: list[tuple[int, ...]] = [()] * len(heard.prompts)
+        choices: list[tuple[int, ...]] = [()] * len(heard.prompts)
         kind: Any = heard.kind
         if heard.kind == "choices":
             tokens = [tuple(self._model.answer_tokens(choice, prompt) for choice in heard.choices) for prompt in heard.prompts]

@@ -68,7 +68,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         own = sorted((row for row in rows if row["stage"] == stage), key=lambda row: row["step"])
         axes = figure.add_subplot(1, len(stages), n)
         measure = "loss" if "loss" in own[0] else "reward"
-        axes.plot([row["step"] for row in own], [row.get(measure) for row in own], linewidth=1.2)
+        axes.plot([row["step"] for row in own], [row[measure] for row in own], linewidth=1.2)
         axes.set(title=stage, xlabel="step", ylabel=measure)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

@@ -95,9 +95,10 @@ class Student(torch.nn.Module):
             tensors |= _of_choices(rows, logits[:, 0])
         if rows.kind == "likelihood":
             logprobs = _padded([_logprobs(logits[n], row) for n, row in enumerate(rows.following)])  # (n_rows, longest)
-            tensors["query_logprobs"] = _by_group(rows, logprobs)
+            by_token = _by_group(rows, logprobs)
+            tensors["query_logprobs"] = by_token
             tensors["query_mask"] = _by_group(rows, _padded([torch.ones(len(row)) for row in rows.following])).bool().to(logits.device)
-            tensors["scores"] = tensors["query_logprobs"].sum(-1)
+            tensors["scores"] = by_token.sum(-1)
         if rows.beside is not None:
             tensors["query_scores"] = self(rows.beside)["scores"]
         return tensors

@@ -2,9 +2,9 @@
 
     prompts --network.generate--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
 
-Prompts are what the reranker sends, as the backend reads them (`collate.request_of`, `inputs`); rewards stand in `rewards`, by name, and their
-plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed and
-step, so that a run that was killed goes on from its last checkpoint as if it had not been.
+Prompts are what the reranker sends, as the backend reads them (`collate.request_of`, `inputs`); rewards stand in `rewards`, by name, and
+their plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed
+and step, so that a run that was killed goes on from its last checkpoint as if it had not been.
 
 Why no trainer of a library: trl's GRPOTrainer (1.16) was tried on the shipped prompts and writes them with the chat template itself. A
 candidate that says `<|im_end|>` ends the user's turn there, one that says `<|image_pad|>` stops the training, and pictures that

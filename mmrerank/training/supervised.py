@@ -62,7 +62,7 @@ def sample_of(group: Group, candidates: Sequence[Any]) -> Sample:
     return Sample(query=group.query, candidates=tuple(candidates), grades=tuple(map(group.grade, candidates)), teacher=teacher)
 
 
-class _Trainer(Trainer):
+class _Trainer(Trainer):  # type: ignore[misc]  # transformers is not followed
     """Transformers' Trainer over a student: the loss is the recipe's, and of the weights those that are trained are saved."""
 
     def __init__(self, *args: Any, loss: Loss, **options: Any) -> None:
@@ -102,7 +102,7 @@ def load_weights(student: Student, folder: Path) -> None:
             weight.copy_(saved[name])
 
 
-class _Telling(TrainerCallback):
+class _Telling(TrainerCallback):  # type: ignore[misc]
     """Passes on what the Trainer logs, and each step."""
 
     def __init__(self, tell: Tell, advance: Callable[[int, int], None]) -> None:
