@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmrerank.readers._files import is_lance
-from mmrerank.readers._vectors import DESCRIBED, NPY, PARQUETS, PICTURES, TEXTS, number, parquet_files, vector_columns
+from mmrerank.readers._vectors import DESCRIBED, NPY, PARQUETS, PICTURES, TEXTS, number, vector_columns
 
 _BESIDE = (".json", ".yaml", ".yml", ".toml")  # what says something of the whole, and is no item
 _NOTES = ("README", "LICENSE", "LICENCE")
@@ -44,14 +45,20 @@ def has_vectors(path: Path) -> bool:
 
 
 def _of_folder(folder: Path) -> tuple[Path, ...]:
+    """The parts right in a folder; it is left at the first thing that is none, so that a large folder of pictures is not listed for it."""
     if not folder.is_dir():
         return ()
-    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    if not all(map(_belongs, files)):
-        return ()
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not _belongs(Path(entry.path)):
+                return ()
+            files.append(Path(entry.path))
     if matrices := [file for file in files if file.suffix.lower() == NPY]:
         return _sorted(matrices)
-    tables = parquet_files(folder)
+    tables = [file for file in files if file.suffix.lower() in PARQUETS]
     return _sorted(tables) if tables and all(map(has_vectors, tables)) else ()
 
 
