@@ -1,14 +1,14 @@
 """SFT or contrastive learning, at equal cost: the weights and directions of Lychee-rerank-mm on the embedded MLLM.
 
-What dominates: forward and backward passes of training, about 1.1 CPU seconds for 20 pairs of pictures; every arm has the same steps over the
-same queries in the same order, from the shipped weights. Asked is whether the second picture is the first one changed as the words say,
-`ragllava(modality=image)`, about what the first stage `composed` puts in front. Measured is R@1 over the first stage's first nine on
+What dominates: forward and backward passes of training, about 1.1 CPU seconds for 20 pairs of pictures; every arm has the same steps over
+the same queries in the same order, from the shipped weights. Asked is whether the second picture is the first one changed as the words
+say, `ragllava(modality=image)`, about what the first stage `composed` puts in front. Measured is R@1 over the first stage's first nine on
 composed queries of the test split, whose combinations no training has seen, by yes - no and by yes alone.
 
     python -m tests.bench.bench_sft_or_contrastive --data . --out runs/sft-or-contrastive
 
-Baselines: the first stage's order and the untrained model; ceiling: R@9 of the first stage. Nothing is chosen on what is measured. `--out` gets
-measures.json after every arm, and gains.png; a run that was stopped goes on with the arms that are left.
+Baselines: the first stage's order and the untrained model; ceiling: R@9 of the first stage. Nothing is chosen on what is measured.
+`--out` gets measures.json after every arm, and gains.png; a run that was stopped goes on with the arms that are left.
 """
 
 from __future__ import annotations
