@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,9 @@ class TestReranker(RerankerContract):
     def query(self) -> Query:
         pictures = (samples.InMemory(samples.coloured(3)),) if self.part in COMPARES_PICTURES else ()
         return replace(super().query(), images=pictures, **({"text": SPECTRUM} if self.part in READS_SPECTRA else {}))
+
+    def texts(self) -> Sequence[str]:
+        return (SPECTRUM,) if self.part in READS_SPECTRA else super().texts()
 
     def candidates(self, count: int) -> list[Candidate]:
         if self.part not in READS_SPECTRA:

@@ -16,7 +16,7 @@ from mmrerank.testing.samples import Broken, InMemory, coloured
 from mmrerank.texts import is_blank
 from mmrerank.types import Candidate, ImageHandle, Item, Query
 
-TEXTS = st.one_of(st.none(), st.sampled_from(["a red door", "blue boat", " ", "red"]), st.text(max_size=20))
+TEXTS = st.one_of(st.none(), st.sampled_from(["a red door", "blue boat", " ", "red", "GAVK", "PEPTIDEK"]), st.text(max_size=20))
 PICTURES: st.SearchStrategy[ImageHandle | None] = st.one_of(
     st.none(), st.integers(0, 40).map(lambda n: InMemory(coloured(n))), st.builds(Broken)
 )
@@ -28,13 +28,18 @@ QUERIES = st.builds(
 )
 
 
+SPECTRUM = "BEGIN IONS\nPEPMASS=500.25\nCHARGE=2+\n147.11 60\n204.13 50\nEND IONS"
+
+
 def put(name: str, query: Query) -> Query:
-    """The query as the method takes it: with a picture for one that compares pictures."""
-    try:
-        module(name, station="rerankers").tiny().rerank(query, [Candidate(item=Item(item_id="a", text="a"))])
-    except InputError:
-        return replace(query, images=(InMemory(coloured(1)),))
-    return query
+    """The query as the method takes it: with a picture for one that compares pictures, a spectrum for one that reads such."""
+    for one in (query, replace(query, images=(InMemory(coloured(1)),))):
+        try:
+            module(name, station="rerankers").tiny().rerank(one, [Candidate(item=Item(item_id="a", text="a"))])
+        except InputError:
+            continue
+        return one
+    return replace(query, text=SPECTRUM)
 
 
 @pytest.mark.parametrize("name", names("rerankers"))

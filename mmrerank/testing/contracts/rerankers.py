@@ -38,6 +38,10 @@ class RerankerContract(NamedOptionsContract):
         """A query that the part takes."""
         return Query(query_id="q7", text="a red door beside the house", exclude_text=("blue",))
 
+    def texts(self) -> Sequence[str]:
+        """Texts of queries that the part takes."""
+        return ("a red door", "blue lamp", "green bird beside the house")
+
     def queries(self) -> Mapping[str, Query]:
         """One of each kind; those that the part does not take it refuses with an InputError."""
         return samples.queries()
@@ -85,7 +89,7 @@ class RerankerContract(NamedOptionsContract):
 
     def test_it_sees_more_than_the_order_that_came(self) -> None:
         moves = []
-        for text in ("a red door", "blue lamp", "green bird beside the house"):
+        for text in self.texts():
             for candidates in (self.candidates(17), self.candidates(9), self.candidates(5)[::-1]):
                 order = samples.ids_of(candidates)
                 moves.append(list(self.tiny().rerank(replace(self.query(), text=text), candidates).item_ids) != order)
