@@ -37,6 +37,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -63,6 +64,7 @@ RERANKS_BY_WORDS = "bm25"  # needs nothing, and is always there
 BY_RECIPE = "judge"  # asks any model as a recipe says
 DOORS = {"backend": "backend", "descriptors": "encoder"}  # resource -> the option of the command line that gives it
 _PACKAGE = Path(__file__).parent
+_READING = threading.Lock()  # Python 3.11 counts how deep it is in a text for all threads together, and fails where two read at once
 _OUTSIDE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:(?:[A-Za-z_]\w*)?"
 _HEAD = re.compile(rf"{_OUTSIDE}(?=[/(]|$)|[A-Za-z][\w-]*")
 _REST = re.compile(r"(?:/(?P<argument>.+?))?(?:\((?P<options>\s*|\s*\w+\s*=.*)\))?", re.DOTALL)
@@ -147,7 +149,8 @@ def _before_backend(rest: str) -> tuple[str, str | None]:
 
 def _keywords(text: str, name: str) -> dict[str, Any]:
     try:
-        call = ast.parse(f"f({text})", mode="eval").body
+        with _READING:
+            call = ast.parse(f"f({text})", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args or any(k.arg is None for k in call.keywords):
             raise ValueError("every option needs its name")
         return {str(k.arg): _literal(k.value) for k in call.keywords}

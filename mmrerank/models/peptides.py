@@ -3,7 +3,7 @@
     "AC+57.021DEK" -> ("A", "C+57.021", "D", "E", "K")        masses in Da; distances in units of 51.4238 Da, what a gap costs
 
 Source: RankNovo (arXiv 2505.17552, code BEAM-Labs/denovo), by its note: the unit, the alignment and the offsets of prefixes, the list of
-modifications. Masses of residues are pyteomics'. Ours: brackets and names of modifications beside bare numbers, as ProForma writes them.
+modifications. Ours: brackets and names of modifications beside bare numbers, as ProForma writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ Masses = npt.NDArray[np.float64]
 
 UNIT = 51.4238  # Da
 PROTON, WATER = 1.007276, 18.010565  # Da
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+RESIDUES = {  # monoisotopic, Da
+    "A": 71.037114, "C": 103.009185, "D": 115.026943, "E": 129.042593, "F": 147.068414, "G": 57.021464, "H": 137.058912, "I": 113.084064,
+    "K": 128.094963, "L": 113.084064, "M": 131.040485, "N": 114.042927, "P": 97.052764, "Q": 128.058578, "R": 156.101111, "S": 87.032028,
+    "T": 101.047678, "V": 99.068414, "W": 186.079313, "Y": 163.063329,
+}  # fmt: skip
 MODIFIED = {"C+57.021": 57.021464, "M+15.995": 15.994915, "N+0.984": 0.984016, "Q+0.984": 0.984016}  # on a residue, Da
 ENDINGS = {"+42.011": 42.010565, "+43.006-17.027": 25.979265, "+43.006": 43.005814, "-17.027": -17.026549}  # before the first residue
 NAMES = {"Carbamidomethyl": "+57.021", "Oxidation": "+15.995", "Deamidated": "+0.984", "Acetyl": "+42.011", "Carbamyl": "+43.006"}
@@ -86,12 +90,7 @@ def _spectrum(record: dict[str, Any]) -> Spectrum:
 @cache
 def masses() -> dict[str, float]:
     """Token -> mass in Da, of every token that a sequence may have."""
-    try:
-        from pyteomics.mass import std_aa_mass
-    except ImportError as error:
-        raise MissingExtra.of("pyteomics", "peptides", "weighing a peptide") from error
-    plain = {residue: float(std_aa_mass[residue]) for residue in RESIDUES}
-    return plain | {token: plain[token[0]] + more for token, more in MODIFIED.items()} | ENDINGS
+    return RESIDUES | {token: RESIDUES[token[0]] + more for token, more in MODIFIED.items()} | ENDINGS
 
 
 def tokens_of(text: str) -> tuple[str, ...]:
@@ -110,7 +109,7 @@ def tokens_of(text: str) -> tuple[str, ...]:
     while place < len(plain):
         match = _TOKEN.match(plain, place)
         if match is None:
-            raise InputError(f"{text!r} is no peptide: {plain[place:][:10]!r} is no residue", hint=f"Residues: {RESIDUES}.")
+            raise InputError(f"{text!r} is no peptide: {plain[place:][:10]!r} is no residue", hint=f"Residues: {''.join(RESIDUES)}.")
         tokens.append(match[1] + match[2])
         place = match.end()
     if tokens == ([ending[0]] if ending else []):

@@ -40,9 +40,7 @@ LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
 class Options:
     recipe: str = "yes_no"  # a shipped one, or the path of a TOML file
     instruction: str = ""  # the task in a sentence; the recipe's where it is empty
-    layout: PromptLayout | Literal["recipe"] = (
-        "recipe"  # whether candidate or question stands first; of trained checkpoints as they were trained
-    )
+    layout: PromptLayout | Literal["recipe"] = "recipe"  # what stands first; checkpoints of recipes as they were trained
     task: str = "auto"  # which of the recipe's instructions; by what the query has
     modality: ModalityChoice = "both"  # what of a candidate the model sees; recipes over texts see no picture
     words: Annotated[int, Field(ge=1)] = 400  # of each text, before tokens are counted

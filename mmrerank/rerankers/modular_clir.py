@@ -45,7 +45,7 @@ LOOKS_AT: frozenset[Modality] = frozenset({"text"})
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: str = ""  # folder
-    query_language: str = always_named("en")
+    query_language: str = always_named("en")  # of queries
     document_language: str = always_named("en")  # of items that do not say theirs in the field `language`
     route: Literal["document", "query", "both", "none"] = "document"  # whose language chooses the module
     couplings: bool = False  # whether couplings at the embeddings are used where a language has one

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
-from mmrerank.cli._output import progress_bar
 from mmrerank.errors import InputError
 from mmrerank.models.peptides import peptide_distance, prefix_offsets, read_spectrum, tokens_of, weights
 from mmrerank.models.ranknovo import RankNovoConfig, RankNovoNetwork
@@ -81,17 +82,15 @@ def train(data: Path, out: Path, steps: int) -> None:
         first = state.pop("step")
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    with progress_bar("spectra") as advance:
-        for step in range(first, steps):
-            loss = loss_of(network, *batch_of(lines, step))
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-            optimiser.step()
-            schedule.step()
-            advance(step + 1, steps)
-            if (step + 1) % SAVE_EVERY == 0:
-                torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
+    for step in track(range(first, steps), "steps", console=Console(stderr=True)):
+        loss = loss_of(network, *batch_of(lines, step))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        optimiser.step()
+        schedule.step()
+        if (step + 1) % SAVE_EVERY == 0:
+            torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, checkpoint)
     network.save(out)
     checkpoint.unlink(missing_ok=True)
 
@@ -100,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     train(arguments.data, arguments.out, arguments.steps)

@@ -287,7 +287,7 @@ def test_a_backend_is_given_by_its_name(collection: Collection, tmp_path: Path) 
 def test_an_index_of_texts_makes_no_collection(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="searches text"):
         Collection.create(tmp_path / "c", index="bm25_index")
-    with pytest.raises(UnknownName, match="there are: auto, faiss_index, flat\\."):
+    with pytest.raises(UnknownName, match="there are: auto, faiss_index, flat, milvus_index\\."):
         Collection.create(tmp_path / "c", index="hnsw")
     assert not (tmp_path / "c").exists()
 

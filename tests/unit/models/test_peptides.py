@@ -44,11 +44,18 @@ def _by_the_recursion(one: npt.NDArray[np.float64], other: npt.NDArray[np.float6
 def test_the_distance_is_a_metric_and_that_of_the_recursion() -> None:
     dice = random.Random(3)
     for _ in range(60):
-        a, b, c = (weights(dice.choices(RESIDUES, k=dice.randint(1, 9))) for _ in range(3))
+        a, b, c = (weights(dice.choices(list(RESIDUES), k=dice.randint(1, 9))) for _ in range(3))
         assert peptide_distance(a, b) == pytest.approx(_by_the_recursion(a, b)) == pytest.approx(peptide_distance(b, a))
         assert 0 <= peptide_distance(a, c) <= peptide_distance(a, b) + peptide_distance(b, c) + 1e-9
         assert peptide_distance(a, b) <= len(a) + len(b)
         assert np.abs(prefix_offsets(a, a)).max() == 0
+
+
+def test_residues_weigh_what_pyteomics_says() -> None:
+    from pyteomics.mass import std_aa_mass
+
+    assert {residue: std_aa_mass[residue] for residue in RESIDUES} == pytest.approx(RESIDUES, abs=1e-6)
+    assert len(RESIDUES) == 20
 
 
 def test_leucine_weighs_what_isoleucine_weighs() -> None:

@@ -20,6 +20,8 @@ MAKERS = (
     "mini_mllm.train",
     "mini_mllm.evaluate",
     "mini_mllm.grpo",
+    "peptides.make",
+    "peptides.train",
     "real_models.make",
     "screenshots",
 )
