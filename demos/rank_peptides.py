@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    ranknovo, lines = make("ranknovo"), []
+    ranknovo, lines = make("ranknovo/mini", station="rerankers"), []
     candidates = proposals()
     for title, block in spectra().items():
         ranking = ranknovo.rerank(Query(query_id=title, text=block), candidates[title])

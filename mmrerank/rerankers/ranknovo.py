@@ -3,14 +3,14 @@
     query: a spectrum in MGF        candidates: sequences, "AC+57.021DEK" or "AC[Carbamidomethyl]DEK"
     distance of each (0: the truth; 1: about a residue lost) -> the nearest first; raw score = - distance
 
-    mmrerank rerank --query spectrum.json --candidates proposals.jsonl --with ranknovo
+    mmrerank rerank --query spectrum.json --candidates proposals.jsonl --with ranknovo/mini
 
 Source: RankNovo (arXiv 2505.17552, code BEAM-Labs/denovo), by its note; the network is `models/ranknovo.py`. Read there: the smallest
 predicted distance wins, the first of equal ones; what several models propose stands there as often as they do, and how often is evidence.
 Ours: an order of all candidates, the place of each that seems furthest off as the reason, candidates that are no peptides left behind
 with what is wrong with them.
 
-`ranknovo` alone takes the small network that ships, which was trained on simulated spectra: its card says what it reaches there, and that
+`ranknovo/mini` takes the small network that ships, which was trained on simulated spectra: its card says what it reaches there, and that
 it is not for spectra of instruments. `ranknovo/FOLDER` takes one that `mmrerank train` wrote.
 
 Cost per query: one forward pass over candidates x residues; no model calls. Scores of two queries do not compare.
@@ -42,14 +42,14 @@ WEIGHTS = Path(__file__).parents[1] / "mini" / "ranknovo"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    checkpoint: str = SHIPPED  # folder of a trained network, or the one that ships
+    checkpoint: str = ""  # folder of a trained network; mini: the one that ships
 
 
 class RankNovo:
     """Reranks peptides by their predicted distance from the truth."""
 
     def __init__(self, options: Options, network: RankNovoNetwork) -> None:
-        self.name = printed("ranknovo", options, argument=True)
+        self.name = printed("ranknovo", options, argument=True) if options.checkpoint else "ranknovo"
         self._network = network
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
@@ -101,13 +101,20 @@ def build(options: Options) -> RankNovo:
     """The reranker with its network.
 
     Raises:
+        InputError: no network is named.
         FormatError: the folder holds none.
     """
+    if not options.checkpoint:
+        raise InputError("ranknovo needs a network", hint=f"Write ranknovo/{SHIPPED}, or ranknovo/FOLDER.")
+    return RankNovo(options, _network(WEIGHTS if options.checkpoint == SHIPPED else Path(options.checkpoint)))
+
+
+def _network(folder: Path) -> RankNovoNetwork:
     from mmrerank.models.ranknovo import RankNovoNetwork
 
-    return RankNovo(options, RankNovoNetwork.load(WEIGHTS if options.checkpoint == SHIPPED else Path(options.checkpoint)))
+    return RankNovoNetwork.load(folder)
 
 
 def tiny() -> RankNovo:
     """The network that ships."""
-    return build(Options())
+    return RankNovo(Options(), _network(WEIGHTS))

@@ -137,7 +137,9 @@ def _mistake(error: Any, content_type: str) -> tuple[str | None, str]:
     if where is None and not content_type.startswith("application/json"):
         return None, f"the body came as {content_type[:60] or 'nothing'}; send JSON with the header Content-Type: application/json"
     if error["type"] == "union_tag_invalid":
-        return where, f"expected {error['ctx']['expected_tags'].replace(chr(39), '').replace(', ', ' or ')}; got {_kind(error['input'])}"
+        tag, value = error["ctx"]["tag"], error["input"]
+        came = f"{tag!r:.60}" if isinstance(value, dict) and value.get("type") == tag else _kind(value)
+        return where, f"expected {error['ctx']['expected_tags'].replace(chr(39), '').replace(', ', ' or ')}; got {came}"
     if error["type"] == "string_type":
         return where, f"expected a text; got {_kind(error['input'])}"
     return where, error["msg"].removeprefix("Value error, ")[:MOST_LETTERS]

@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
-    parser.add_argument("--with", dest="name", default="ranknovo", help="the reranker with its folder")
+    parser.add_argument("--with", dest="name", default="ranknovo/mini", help="the reranker with its folder")
     arguments = parser.parse_args()
     lines = [json.loads(line) for line in (arguments.data / f"{arguments.split}.jsonl").read_text(encoding="utf-8").splitlines()]
     network = by_network(arguments.name)

@@ -407,7 +407,7 @@ def test_a_picture_in_a_text_field_is_refused_with_the_right_shape(client: TestC
         ({"type": "image", "value": "AAAA"}, "documents.1", "not a picture"),
         ({"type": "audio", "value": "AAAAA"}, "documents.1", '"type": "text" or "image"'),
         ({"type": "text", "value": uri(1)}, "documents.1", '{"image": "data:image/png;base64,..."}'),
-        (7, "documents.1", "valid string"),
+        (7, "documents.1", "expected a text; got a number"),
     ],
 )  # fmt: skip
 def test_a_document_that_cannot_be_read_is_named(client: TestClient, document: Any, where: str, words: str) -> None:
