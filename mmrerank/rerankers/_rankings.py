@@ -37,6 +37,12 @@ def unscored(
     return Ranking(query_id=query.query_id, candidates=tuple(Candidate(item=candidates[p].item) for p in positions), notes=notes)
 
 
+def without_text(query: Query, candidates: Sequence[Candidate]) -> Ranking:
+    """What a network that reads texts alone makes of a query that has none: the order as it came, which is told."""
+    why = "the query has no text, which is all that the network reads; the order stays as it came"
+    return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
+
+
 def obstacle_notes(candidates: Sequence[Candidate], obstacles: Mapping[int, str], label: str) -> tuple[list[str], dict[int, str]]:
     """A message for each candidate that could not be shown, and the same as its reason."""
     reasons = {position: f"{label}: {why}" for position, why in obstacles.items()}

@@ -28,9 +28,9 @@ import numpy.typing as npt
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.rerankers._cross_encoder import Predictor, cross_encoder
-from mmrerank.rerankers._rankings import unscored
+from mmrerank.rerankers._rankings import without_text
 from mmrerank.testing.fakes import FakePredictor
-from mmrerank.types import Candidate, Cost, Modality, Query, Ranking
+from mmrerank.types import Candidate, Modality, Query, Ranking
 
 if TYPE_CHECKING:
     from mmrerank.models.scoring_decoder import ScoringDecoder
@@ -70,8 +70,7 @@ class DearPointwise:
         A query without text leaves the order as it came.
         """
         if not query.text:
-            why = "the query has no text, which is all that the network reads; the order stays as it came"
-            return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
+            return without_text(query, candidates)
         return cross_encoder(query, candidates, self._predictor, words=WORDS, query_words=WORDS, batch=self._options.batch)
 
 

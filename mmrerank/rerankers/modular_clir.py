@@ -33,8 +33,8 @@ from pydantic import Field
 from mmrerank.errors import FormatError, InputError
 from mmrerank.parts import always_named, printed, runtime_option
 from mmrerank.rerankers._pointwise import AT_ONCE, Scores, pointwise, sigmoid
-from mmrerank.rerankers._rankings import unscored, with_messages
-from mmrerank.types import Array, Candidate, Cost, Item, Modality, Query, Ranking
+from mmrerank.rerankers._rankings import with_messages, without_text
+from mmrerank.types import Array, Candidate, Item, Modality, Query, Ranking
 
 if TYPE_CHECKING:
     from mmrerank.models.language_modules import ModularEncoder, Route
@@ -69,8 +69,7 @@ class ModularClir:
         A query without text leaves the order as it came.
         """
         if not query.text:
-            why = "the query has no text, which is all that the network reads; the order stays as it came"
-            return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
+            return without_text(query, candidates)
         text, lost = query.text, set[str]()
 
         def judge(items: Sequence[Item]) -> Scores:

@@ -29,8 +29,8 @@ from pydantic import Field
 from mmrerank.errors import InputError
 from mmrerank.parts import printed, runtime_option
 from mmrerank.rerankers._pointwise import AT_ONCE, Scores, pointwise, sigmoid
-from mmrerank.rerankers._rankings import unscored, with_messages
-from mmrerank.types import Candidate, Cost, Explanation, Item, Modality, Query, Ranking
+from mmrerank.rerankers._rankings import with_messages, without_text
+from mmrerank.types import Candidate, Explanation, Item, Modality, Query, Ranking
 
 if TYPE_CHECKING:
     from mmrerank.models.mtm import KeySentences, MtmNetwork
@@ -63,8 +63,7 @@ class Mtm:
         A query without text leaves the order as it came.
         """
         if not query.text:
-            why = "the query has no text, which is all that the network reads; the order stays as it came"
-            return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
+            return without_text(query, candidates)
         claim = query.text
 
         def judge(articles: Sequence[list[str]]) -> Scores:

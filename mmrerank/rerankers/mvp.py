@@ -28,8 +28,8 @@ from mmrerank.errors import InputError
 from mmrerank.ordering import MODEL_ROUNDING, best_first, levelled
 from mmrerank.parts import always_named, printed, runtime_option
 from mmrerank.prompting.items import gather
-from mmrerank.rerankers._rankings import obstacle_notes, unscored
-from mmrerank.types import Array, Candidate, Cost, Explanation, Item, Modality, Notes, Query, Ranking
+from mmrerank.rerankers._rankings import obstacle_notes, without_text
+from mmrerank.types import Array, Candidate, Explanation, Item, Modality, Notes, Query, Ranking
 
 if TYPE_CHECKING:
     from mmrerank.models.mvp import EncoderViews, Views
@@ -64,8 +64,7 @@ class Mvp:
             InputError: the query leaves no room for a passage.
         """
         if not query.text:
-            why = "the query has no text, which is all that the network reads; the order stays as it came"
-            return unscored(query, candidates, range(len(candidates)), status="fallback", messages=[why], reasons={}, cost=Cost())
+            return without_text(query, candidates)
         texts, obstacles = gather(candidates, _text)
         by_view = self._scores(" ".join(query.text.split()[:QUERY_WORDS]), list(texts.values()))  # (m, n)
         level = levelled(by_view.mean(axis=0), rounding=MODEL_ROUNDING)
