@@ -139,11 +139,13 @@ def _run_scores(path: Path) -> Callable[[Group], dict[str, float]]:
 
 
 def _reranker_scores(name: str) -> Callable[[Group], dict[str, float]]:
+    """Its raw scores; of one that gives an order alone, each place less than the one before."""
     part = make(name, station="rerankers")
 
     def scores(group: Group) -> dict[str, float]:
-        pairs = [(one.item.item_id, one.raw_score) for one in part.rerank(group.query, list(group.candidates)).candidates]
-        return {item_id: float(score) for item_id, score in pairs if score is not None}
+        ranked = part.rerank(group.query, list(group.candidates)).candidates
+        known = {one.item.item_id: float(one.raw_score) for one in ranked if one.raw_score is not None}
+        return known or {one.item.item_id: -float(place) for place, one in enumerate(ranked, 1)}
 
     return scores
 
