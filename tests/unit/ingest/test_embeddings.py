@@ -262,6 +262,14 @@ def test_pictures_that_the_table_names_outside_of_their_folder_are_none(tmp_path
     assert all(item.image is None for item in collection)
 
 
+def test_rows_of_another_length_are_refused_where_nothing_can_be_encoded_too(tmp_path: Path, colour: ColourEncoder) -> None:
+    write_embeddings(tmp_path / "e", structured(12, 32, seed=9), image_path=["/nowhere/0.png"] * 12)
+    collection = make(tmp_path)
+    with pytest.raises(ShapeError, match="rows of 32 numbers; those of 'colour' have 48"):
+        collection.add([tmp_path / "e"], encoders=[colour])
+    assert len(collection) == 0
+
+
 def rows_of_another_encoder(tmp_path: Path, colour: ColourEncoder) -> Path:
     write_pictures(tmp_path / "photos", range(12))
     write_embeddings(tmp_path / "e", structured(12, 48, seed=9), image_path=[f"{n:03}.png" for n in range(12)])
