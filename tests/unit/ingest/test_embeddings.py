@@ -95,7 +95,9 @@ def test_an_index_that_may_miss_something_is_tested_without_an_encoder_that_is_n
     assert recall["items"] > 0.9
 
 
-@pytest.mark.parametrize("layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "one file"])
+@pytest.mark.parametrize(
+    "layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "lance in a folder", "one file"]
+)
 def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> None:
     folder = tmp_path / "e"
     if layout.startswith("npy"):
@@ -104,9 +106,10 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
             np.save(folder / f"part_{part}.npy", some)
             if "tables" in layout:
                 pq.write_table(pa.table({"id": [f"{part}-{n}" for n in range(10)]}), folder / f"meta_{part}.parquet")
-    elif layout == "lance":
+    elif layout.startswith("lance"):
         folder.mkdir()
-        folder = in_lance(folder, ROWS)
+        table = in_lance(folder, ROWS)
+        folder = table if layout == "lance" else folder
     elif layout == "one file":
         folder = in_parquet(folder, np.concatenate([ROWS, ROWS])) / "train-00000-of-00002.parquet"
     else:
@@ -118,6 +121,14 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
     assert collection.add([folder]).unchanged == 20
     assert check(collection, content=True)["ok"]
     assert not check(collection, content=True)["files"]
+
+
+def test_a_collection_is_no_folder_of_ready_embeddings(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "e", ROWS)
+    collection = make(tmp_path)
+    collection.add([tmp_path / "e"], encoders=[FAR])
+    with pytest.raises(InputError, match="nothing to index"):
+        Collection.create(tmp_path / "second").add([tmp_path / "collection"], encoders=[FAR])
 
 
 def test_a_second_run_reads_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
