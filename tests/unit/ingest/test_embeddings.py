@@ -19,7 +19,7 @@ from mmrerank.collection.encoders import name_of
 from mmrerank.collection.verify import check, describe
 from mmrerank.errors import FormatError, InputError, ManifestError, ShapeError
 from mmrerank.ingest.changes import TICK_NS
-from mmrerank.ingest.files import list_files, readers, with_roots
+from mmrerank.ingest.files import list_files, readers, vectors_at, with_roots
 from mmrerank.ingest.run import IngestReport
 from mmrerank.parts import module, names
 from mmrerank.testing.samples import structured
@@ -95,9 +95,7 @@ def test_an_index_that_may_miss_something_is_tested_without_an_encoder_that_is_n
     assert recall["items"] > 0.9
 
 
-@pytest.mark.parametrize(
-    "layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "lance in a folder", "one file"]
-)
+@pytest.mark.parametrize("layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "in a folder", "one file"])
 def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> None:
     folder = tmp_path / "e"
     if layout.startswith("npy"):
@@ -106,7 +104,7 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
             np.save(folder / f"part_{part}.npy", some)
             if "tables" in layout:
                 pq.write_table(pa.table({"id": [f"{part}-{n}" for n in range(10)]}), folder / f"meta_{part}.parquet")
-    elif layout.startswith("lance"):
+    elif layout in ("lance", "in a folder"):
         folder.mkdir()
         table = in_lance(folder, ROWS)
         folder = table if layout == "lance" else folder
@@ -125,10 +123,9 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
 
 def test_a_collection_is_no_folder_of_ready_embeddings(tmp_path: Path) -> None:
     write_embeddings(tmp_path / "e", ROWS)
-    collection = make(tmp_path)
-    collection.add([tmp_path / "e"], encoders=[FAR])
-    with pytest.raises(InputError, match="nothing to index"):
-        Collection.create(tmp_path / "second").add([tmp_path / "collection"], encoders=[FAR])
+    make(tmp_path).add([tmp_path / "e"], encoders=[FAR])
+    assert vectors_at(tmp_path / "collection" / "items.lance", readers())[1], "its table has such a column"
+    assert vectors_at(tmp_path / "collection", readers()) == (None, ())
 
 
 def test_a_second_run_reads_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
