@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MAKERS = (
+    "claims.make",
     "emoji.make",
     "emoji.sample",
     "handbook.make",
@@ -21,7 +22,6 @@ MAKERS = (
     "mini_mllm.evaluate",
     "mini_mllm.grpo",
     "peptides.make",
-    "peptides.train",
     "real_models.make",
     "screenshots",
 )
