@@ -2,6 +2,7 @@
 
     lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "image", "grade", "score"}], "qrels"}
     pairs        JSON lines: {"query", "positive": text or texts, "negative": texts}
+    texts        JSON lines: {"text"}, which nothing is judged for: what a language is learnt from
     card         a card of the evaluation, its pictures and texts, with the run of a first stage
     captions     the items of a card, each asked for by its own text: pictures with captions
     collection   a collection of the user's own, with judgements or clicks in a CSV
@@ -56,6 +57,11 @@ class Group:
         """Whether something can be learnt from it: right and wrong candidates."""
         grades = [self.grade(one) > 0 for one in self.candidates]
         return any(grades) and not all(grades)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text alone, with neither candidates nor judgements."""
+        return not self.candidates and not self.grades
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +218,16 @@ def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth
     return _ordered(groups, first_stage, depth)
 
 
+def texts(root: Path, files: Sequence[str]) -> Judged:
+    """Texts in JSON lines, each the query of a group of its own without candidates."""
+    rows = [(row, path, line) for path in _files(root, files) for line, row in json_lines(path)]
+    for row, path, line in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise FormatError('expected {"text"}', path=path, line=line)
+    named = [Query(query_id=f"{path.stem}-{line}", text=row["text"]) for row, path, line in rows]
+    return Judged(groups=tuple(Group(query=query, candidates=(), grades={}) for query in named), first_stage="none")
+
+
 def _paired(row: Any, name: str, path: Path, line: int) -> Group:
     if not isinstance(row, dict) or not {"query", "positive", "negative"} <= set(row):
         raise FormatError('expected {"query", "positive", "negative"}', path=path, line=line)
@@ -345,4 +361,4 @@ def _seen(group: Group) -> Group:
     return replace(group, candidates=group.candidates[: max(clicked, default=-1) + 1])
 
 
-LAYOUTS: Mapping[str, Callable[..., Judged]] = {layout.__name__: layout for layout in (lists, pairs, card, captions, collection)}
+LAYOUTS: Mapping[str, Callable[..., Judged]] = {layout.__name__: layout for layout in (lists, pairs, texts, card, captions, collection)}
