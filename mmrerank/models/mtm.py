@@ -270,7 +270,7 @@ class MtmNetwork(nn.Module):
         return torch.cat([_mean(states, sides == side) for side in (0, 1)], dim=-1)
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(n, L) ids, mask, token types and sides of pairs of a claim and a sentence; side 0 is the claim's tokens, 1 the sentence's, -1 none."""
+        """(n, L) ids, mask, token types and sides of pairs: 0 is a token of the claim, 1 one of the sentence, -1 neither."""
         begin, between = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         claims = [self.tokens(claim, self.config.claim_tokens) for claim, _ in pairs]
         sentences = [self.tokens(sentence, self.config.sentence_tokens) for _, sentence in pairs]

@@ -441,9 +441,7 @@ def overlap(overlaps: Tensor, rouge: Tensor, drift: Tensor, *, drift_weight: flo
     return functional.mse_loss(overlaps, rouge) + drift_weight * drift
 
 
-def ranknovo(
-    distances: Tensor, true_distances: Tensor, offsets: Tensor, true_offsets: Tensor, *, offset_weight: float = 1.0
-) -> Tensor:
+def ranknovo(distances: Tensor, true_distances: Tensor, offsets: Tensor, true_offsets: Tensor, *, offset_weight: float = 1.0) -> Tensor:
     """Smooth-L1 of how far candidates are from the truth, plus `offset_weight` times that of how far their parts are.
 
     Source: RankNovo, where losses and weight are inferred: regression of both heads is what the shapes of its labels allow.

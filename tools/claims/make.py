@@ -86,7 +86,9 @@ def main() -> None:
     sentences = unrelated()
     arguments.out.mkdir(parents=True, exist_ok=True)
     _write(arguments.out / "titles.jsonl", titles(claims))
-    _write(arguments.out / "tweets.jsonl", listed(tweets, {one["id"]: f"{one['title'] or ''}\n{one['claim']}".strip() for one in claims}, 50))
+    _write(
+        arguments.out / "tweets.jsonl", listed(tweets, {one["id"]: f"{one['title'] or ''}\n{one['claim']}".strip() for one in claims}, 50)
+    )
     long = {one["id"]: article(one, sentences, arguments.seed) for one in claims}
     _write(arguments.out / "articles.jsonl", listed(tweets, long, ARTICLES))
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from mmrerank.errors import InputError, UnknownName
+from mmrerank.errors import InputError
 from mmrerank.training.collate import Sample
 from mmrerank.training.recipe import Model, Stage, check_keys
 

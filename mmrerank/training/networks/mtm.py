@@ -146,7 +146,9 @@ class MtmTrainee(nn.Module):
         return Pairs(texts=tuple(pairs.values()), rouge=tuple(pairs))
 
     def _logits(self, batch: Articles) -> Tensor:
-        result: Tensor = self.network(batch.claims, batch.read, [one.weights for one in batch.chosen], [one.patterns for one in batch.chosen])
+        result: Tensor = self.network(
+            batch.claims, batch.read, [one.weights for one in batch.chosen], [one.patterns for one in batch.chosen]
+        )
         return result
 
     def _remember(self, samples: Sequence[Sample], most: int) -> None:
@@ -203,7 +205,9 @@ def _texts(samples: Sequence[Sample], most: int) -> Iterator[tuple[str, list[str
 def _right(sample: Sample) -> Sample:
     """The sample with its right articles alone."""
     places = [n for n, grade in enumerate(sample.grades) if grade > 0]
-    return replace(sample, candidates=tuple(sample.candidates[n] for n in places), grades=tuple(sample.grades[n] for n in places), teacher=())
+    return replace(
+        sample, candidates=tuple(sample.candidates[n] for n in places), grades=tuple(sample.grades[n] for n in places), teacher=()
+    )
 
 
 def build(model: Model, root: Path, seed: int) -> MtmTrainee:
