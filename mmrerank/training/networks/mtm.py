@@ -220,4 +220,7 @@ def build(model: Model, root: Path, seed: int) -> MtmTrainee:
     options: Any = checked_options(model, Options)
     encoder, tokenizer = loaded_bert(model, root)
     torch.manual_seed(seed)
-    return MtmTrainee(MtmNetwork(encoder, tokenizer, MtmConfig(**vars(options))), model.base, model.frozen_layers)
+    network = MtmNetwork(encoder, tokenizer, MtmConfig(**vars(options)))
+    for one in network.maps:
+        nn.init.kaiming_normal_(one.weight, nonlinearity="relu")  # five maps of torch's own beginning let next to nothing through
+    return MtmTrainee(network, model.base, model.frozen_layers)

@@ -24,6 +24,7 @@ MAKERS = (
     "peptides.make",
     "real_models.make",
     "screenshots",
+    "unions.make",
 )
 
 

@@ -18,10 +18,12 @@ from mmrerank.parts import make
 from mmrerank.rerankers.mtm import _tiny
 from mmrerank.rerankers.mvp import _tiny_views
 from mmrerank.training.collate import Sample
+from mmrerank.training.data import read_groups
 from mmrerank.training.losses import named_loss
-from mmrerank.training.networks import mtm, mvp, ranknovo
+from mmrerank.training.networks import mtm, mvp, ranknovo, ranknovo_union
 from mmrerank.training.recipe import Band, Draw, Model, Recipe, Source, Stage, read_recipe
 from mmrerank.training.run import Training
+from mmrerank.training.supervised import sample_of
 from mmrerank.types import Candidate, Item, Query
 from tools.peptides.make import lines
 
@@ -38,7 +40,20 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.tokenizer.save_pretrained(folder / name)
     (folder / "peptides").mkdir()
     (folder / "peptides" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines("train", 6)), encoding="utf-8")
+    (folder / "union.jsonl").write_text("".join(json.dumps(union(n)) + "\n" for n in range(4)), encoding="utf-8")
     return written(folder)
+
+
+def union(n: int) -> dict[str, Any]:
+    """A question whose three candidates come from two stages; the one that both have is right."""
+    dense = {"b": [1, 0.5 + n / 10], "c": [2, 0.1]}
+    stages: dict[str, dict[str, Any]] = {"a": {"bm25": [1, 3.0]}, "b": {"bm25": [2, 2.0], "dense": dense["b"]}, "c": {"dense": dense["c"]}}
+        "a": {"bm25": [1, 3.0]},
+        "b": {"bm25": [2, 2.0], "dense": [1, 0.5 + n / 10]},
+        "c": {"dense": [2, 0.1]},
+    }
+    candidates = [{"id": f"{n}-{name}", "metadata": {"stages": one}} for name, one in stages.items()]
+    return {"id": f"u{n}", "query": f"question {n}", "candidates": candidates, "qrels": {f"{n}-b": 2, f"{n}-c": 1}}
 
 
 def sample(n: int = 0, count: int = 5) -> Sample:
@@ -187,6 +202,21 @@ def test_a_spectrum_without_a_truth_of_its_own_grade_is_refused() -> None:
         ranknovo.batch_of([replace(one, grades=(1.0,) * len(one.grades))])
 
 
+def test_distances_of_unions_are_what_their_grades_say(root: Path) -> None:
+    groups = read_groups(Source(layout="lists", options={"files": ["union.jsonl"]}), root, root).groups
+    trainee = ranknovo_union.build(Model(network="ranknovo_union", options={"width": 16, "layers": 1}), Path(), 0).eval()
+    tensors = trainee(trainee.collator(Stage(reranker="ranknovo_union"))([sample_of(groups[0], groups[0].candidates)]))
+    assert tensors["true_distances"].tolist() == [1.0, 0.0, 0.5]
+    # what a stage has: 1 - 1 / rank, less the distance; row by row, bm25 before dense
+    np.testing.assert_allclose(tensors["true_offsets"], [0 - 1, 0.5 - 0, 0 - 0, 0.5 - 0.5])
+    np.testing.assert_allclose(tensors["scores"][0].detach(), -tensors["distances"].detach())
+
+
+def test_a_candidate_of_no_first_stage_is_not_learnt_from() -> None:
+    with pytest.raises(InputError, match="no first stages"):
+        ranknovo_union.batch_of([sample()])
+
+
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [
@@ -207,13 +237,15 @@ def short(name: str) -> Recipe:
     recipe = read_recipe(name)
     source = Source(layout="lists", options={"files": ["train.jsonl"]}, draw=Draw(negatives=(Band(count=4),)))
     base = {"mvp": "views", "mtm": "sentences"}.get(name, "")
+    if name == "ranknovo_union":
+        source = replace(source, options={"files": ["union.jsonl"]})
     options = {"mtm": {"sentences": 2, "patterns": 1}, "ranknovo": {"width": 16, "hidden": 16, "layers": 1, "peaks": 10}}
     model = replace(recipe.model, base=base, options=options.get(name, recipe.model.options))
     stages = tuple(replace(stage, steps=2, groups=2, save_every=1, precision="fp32", data=None) for stage in recipe.stages)
     return replace(recipe, model=model, stages=stages, data=recipe.data if name == "ranknovo" else source, heldout=())
 
 
-@pytest.mark.parametrize("name", ["mvp", "mtm", "ranknovo"])
+@pytest.mark.parametrize("name", ["mvp", "mtm", "ranknovo", "ranknovo_union"])
 def test_a_recipe_trains_two_steps_a_stage_and_what_it_leaves_ranks(name: str, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     card = Training.of(short(name), out, data=root, cache=tmp_path / "cache").run()
