@@ -93,12 +93,12 @@ class UnionNetwork(nn.Module):
         return result
 
     def _seen(self, unions: Unions) -> Tensor:
-        """(B, N, S, D) what each stage says of each candidate."""
+        """(B, N, S, D) where each stage has each candidate."""
         half = self.config.width // 2
         numbers = torch.cat([waves(unions.ranks.clamp(min=1).log2(), half, 1.0, 16.0), waves(unions.scores, half, 0.25, 4.0)], dim=-1)
         present = unions.ranks > 0
-        said = torch.where(present[..., None], self.numbers(numbers), self.gap)
-        result: Tensor = self.token(unions.tokens)[:, None] + said
+        place = torch.where(present[..., None], self.numbers(numbers), self.gap)
+        result: Tensor = self.token(unions.tokens)[:, None] + place
         return result
 
     def _peaks(self, unions: Unions, seen: Tensor) -> tuple[Tensor, Tensor]:
