@@ -177,15 +177,16 @@ def _there(root: Path, name: str) -> Path:
     return path
 
 
-def lists(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
+def lists(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None, queries: int | None = None) -> Judged:
     """Questions with their candidates in JSON lines.
 
     Args:
         first_stage: "given" for the order of the file, or a reranker that needs no model, such as bm25.
         depth: how many candidates there are of each at most.
+        queries: so many questions at most, evenly over the files.
     """
     groups = [_listed(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
-    return _ordered(groups, first_stage, depth)
+    return _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
 
 
 def _files(root: Path, files: Sequence[str] | str) -> list[Path]:
@@ -213,10 +214,10 @@ def _item(entry: Any, name: str, folder: Path) -> Item:
     return Item(item_id=str(entry.get("id", name)), text=text, image=picture, metadata=metadata)
 
 
-def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
-    """Questions with right and wrong texts in JSON lines."""
+def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None, queries: int | None = None) -> Judged:
+    """Questions with right and wrong texts in JSON lines; options as of `lists`."""
     groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
-    return _ordered(groups, first_stage, depth)
+    return _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
 
 
 def texts(root: Path, files: Sequence[str]) -> Judged:

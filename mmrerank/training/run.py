@@ -144,7 +144,7 @@ class Training:
             journal.draw()
         student.save(self.result)
         card = {
-            "base": student.origin,
+            "base": Path(student.origin).name,  # a card goes to other machines, and the hash beside it tells which weights they were
             "weights": weights,
             "trained_weights": count,
             "queries": sum(group.is_mixed for group in judged.groups),

@@ -20,7 +20,6 @@ MAKERS = (
     "mini_clip.evaluate",
     "mini_mllm.train",
     "mini_mllm.evaluate",
-    "mini_mllm.grpo",
     "peptides.make",
     "real_models.make",
     "screenshots",
