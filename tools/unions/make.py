@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmrerank.collection import Collection
 from mmrerank.errors import InputError
@@ -57,12 +57,15 @@ class Sentences:
     @torch.inference_mode()
     def states(self, passages: Sequence[Sequence[int]]) -> list[Tensor]:
         """(n_tokens, D) of each passage, with the tokens that begin and end it."""
+        begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         states: list[Tensor] = []
-        for some in itertools.batched(passages, AT_ONCE):
-            batch = self._tokenizer.pad([self._tokenizer.prepare_for_model(list(one)) for one in some], return_tensors="pt")
+        for start in range(0, len(passages), AT_ONCE):
+            rows = [torch.tensor([begin, *one, end]) for one in passages[start : start + AT_ONCE]]
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                output = self._network(**batch).last_hidden_state.float()
-            states += [rows[: int(mask.sum())] for rows, mask in zip(output, batch["attention_mask"], strict=True)]
+                output = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            states += [state[: len(row)] for state, row in zip(output, rows, strict=True)]
         return states
 
 
