@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from trained import rows, written
 
 from mmrerank.errors import InputError, UnknownName
@@ -46,12 +47,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def union(n: int) -> dict[str, Any]:
     """A question whose three candidates come from two stages; the one that both have is right."""
-    dense = {"b": [1, 0.5 + n / 10], "c": [2, 0.1]}
-    stages: dict[str, dict[str, Any]] = {"a": {"bm25": [1, 3.0]}, "b": {"bm25": [2, 2.0], "dense": dense["b"]}, "c": {"dense": dense["c"]}}
-        "a": {"bm25": [1, 3.0]},
-        "b": {"bm25": [2, 2.0], "dense": [1, 0.5 + n / 10]},
-        "c": {"dense": [2, 0.1]},
-    }
+    stages: dict[str, dict[str, Any]] = {"a": {"bm25": [1, 3.0]}, "b": {"bm25": [2, 2.0]}, "c": {"dense": [2, 0.1]}}
+    stages["b"]["dense"] = [1, 0.5 + n / 10]
     candidates = [{"id": f"{n}-{name}", "metadata": {"stages": one}} for name, one in stages.items()]
     return {"id": f"u{n}", "query": f"question {n}", "candidates": candidates, "qrels": {f"{n}-b": 2, f"{n}-c": 1}}
 
@@ -255,3 +252,25 @@ def test_a_recipe_trains_two_steps_a_stage_and_what_it_leaves_ranks(name: str, r
     ranking = part.rerank(chosen.query, list(chosen.candidates))
     assert sorted(ranking.item_ids) == sorted(one.item.item_id for one in chosen.candidates)
     assert all(one.score is not None for one in ranking.candidates)
+
+
+def test_a_training_of_mtm_that_was_stopped_ends_with_the_same_weights_and_memory(root: Path, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def watch(what: str) -> Any:
+        def advance(done: int, steps: int) -> None:
+            if what == "tweets" and done == 2:
+                raise Stopped
+
+        return advance
+
+    whole, stopped = (tmp_path / name for name in ("whole", "stopped"))
+    Training.of(short("mtm"), whole, data=root, cache=tmp_path / "cache").run()
+    with pytest.raises(Stopped):
+        Training.of(short("mtm"), stopped, data=root, cache=tmp_path / "cache", watch=watch).run()
+    assert (stopped / "stages" / "3-tweets" / "checkpoint-1").is_dir()
+    Training.of(short("mtm"), stopped, data=root, cache=tmp_path / "cache").run()
+    for name in ("mtm.safetensors", "model.safetensors"):
+        ours, theirs = (load_file(folder / "model" / name) for folder in (whole, stopped))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
