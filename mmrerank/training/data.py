@@ -139,11 +139,13 @@ def _run_scores(path: Path) -> Callable[[Group], dict[str, float]]:
 
 
 def _reranker_scores(name: str) -> Callable[[Group], dict[str, float]]:
+    """Its raw scores; of one that gives an order alone, each place less than the one before."""
     part = make(name, station="rerankers")
 
     def scores(group: Group) -> dict[str, float]:
-        pairs = [(one.item.item_id, one.raw_score) for one in part.rerank(group.query, list(group.candidates)).candidates]
-        return {item_id: float(score) for item_id, score in pairs if score is not None}
+        ranked = part.rerank(group.query, list(group.candidates)).candidates
+        known = {one.item.item_id: float(one.raw_score) for one in ranked if one.raw_score is not None}
+        return known or {one.item.item_id: -float(place) for place, one in enumerate(ranked, 1)}
 
     return scores
 
@@ -214,10 +216,17 @@ def _item(entry: Any, name: str, folder: Path) -> Item:
     return Item(item_id=str(entry.get("id", name)), text=text, image=picture, metadata=metadata)
 
 
-def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None, queries: int | None = None) -> Judged:
-    """Questions with right and wrong texts in JSON lines; options as of `lists`."""
+def pairs(root: Path, files: Sequence[str], first_stage: str = "bm25", depth: int | None = None, queries: int | None = None) -> Judged:
+    """Questions with right and wrong texts in JSON lines; options as of `lists`.
+
+    Raises:
+        InputError: the order of the file is to be the first stage: right texts stand first in it.
+    """
+    if first_stage == FILE_ORDER:
+        raise InputError("pairs come without an order: the right texts would stand first", hint="Take first_stage = 'bm25', or lists.")
     groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
-    return _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
+    judged = _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
+    return replace(judged, groups=tuple(replace(one, file_order=()) for one in judged.groups))
 
 
 def texts(root: Path, files: Sequence[str]) -> Judged:

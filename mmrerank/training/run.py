@@ -101,10 +101,8 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         """Trains, measures, and returns the card."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_text(self.out / "recipe.toml", read_text(self.recipe.path))  # which may be that very file
-        journal = Journal(self.out)
         judged = read_groups(self.recipe.data, self.data, self.cache)
+        journal = Journal(self.out)
         facts = self._trained(judged, journal)
         journal.draw()
         results = [self._measured(heldout, journal) for heldout in self.recipe.heldout]
@@ -164,6 +162,9 @@ class Training:
         return f"{head}/{self.result}{bracket}{options}" if head == self.recipe.model.network else reranker
 
     def _sign(self, judged: Judged, weights: str) -> None:
+        """Makes the folder, once data and model are there: what was refused leaves none that the next call would stumble over."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_text(self.out / "recipe.toml", read_text(self.recipe.path))  # which may be that very file
         origin = made_by(
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
@@ -224,7 +225,7 @@ def _check_model(recipe: Recipe, backend: str) -> None:
     elif backend:
         check_name(backend, station="backends")
     else:
-        raise InputError(f"the recipe {recipe.name!r} names no model", hint="Pass backend='local/PATH'.")
+        raise InputError(f"the recipe {recipe.name!r} names no model", hint="Name one: --backend local/PATH; in Python, backend=...")
 
 
 def _check(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.training.data import Group, drawn, read_groups
 from mmrerank.training.recipe import Band, Draw, Source
 from mmrerank.training.supervised import Schedule
-from mmrerank.types import Candidate, Item, Query
+from mmrerank.types import Candidate, Item, Notes, Query, Ranking
 
 
 def long_group(count: int = 30) -> Group:
@@ -65,8 +66,13 @@ def test_texts_alone_are_what_a_language_is_learnt_from(tmp_path: Path) -> None:
 
 def test_pairs_are_read(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"query": "a", "positive": "b", "negative": ["c", "d"]}) + "\n", encoding="utf-8")
-    (one,) = read_groups(Source(layout="pairs", options={"files": "pairs.jsonl"}), tmp_path, tmp_path).groups
-    assert [(c.item.text, one.grade(c)) for c in one.candidates] == [("b", 1), ("c", 0), ("d", 0)]
+    judged = read_groups(Source(layout="pairs", options={"files": "pairs.jsonl"}), tmp_path, tmp_path)
+    (one,) = judged.groups
+    assert judged.first_stage.startswith("bm25")
+    assert {c.item.text: one.grade(c) for c in one.candidates} == {"b": 1, "c": 0, "d": 0}
+    assert not one.file_order
+    with pytest.raises(InputError, match="right texts would stand first"):
+        read_groups(Source(layout="pairs", options={"files": "pairs.jsonl", "first_stage": "given"}), tmp_path, tmp_path)
 
 
 def test_the_two_parts_are_all_and_have_nothing_in_common(tmp_path: Path) -> None:
@@ -83,6 +89,23 @@ def test_a_teacher_scores_every_candidate(tmp_path: Path) -> None:
     judged = read_groups(source(teacher="bm25"), written(tmp_path), tmp_path)
     assert all(set(one.teacher) == {c.item.item_id for c in one.candidates} for one in judged.groups)
     assert judged.groups[0].teacher["q0-0"] > judged.groups[0].teacher["q0-3"]
+
+
+class Backwards:
+    """Turns the order round and scores nothing."""
+
+    name = "backwards"
+
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        behind = tuple(Candidate(item=one.item) for one in reversed(candidates))
+        return Ranking(query_id=query.query_id, candidates=behind, notes=Notes(status="ok"))
+
+
+def test_a_teacher_that_gives_an_order_alone_teaches_its_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "orderly.py").write_text(f"from {__name__} import Backwards\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    (one, *_) = read_groups(source(teacher="orderly:Backwards"), written(tmp_path), tmp_path).groups
+    assert [one.teacher[c.item.item_id] for c in one.candidates] == [-5, -4, -3, -2, -1]
 
 
 def test_a_run_is_a_teacher(tmp_path: Path) -> None:

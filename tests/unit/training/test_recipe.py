@@ -112,6 +112,15 @@ def test_what_moves_the_weights_is_in_the_digest(tmp_path: Path) -> None:
     assert replace(recipe, title="other").digest == recipe.digest
 
 
+def test_what_was_refused_leaves_no_folder_behind(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, RECIPE))
+    (tmp_path / "a.jsonl").write_text('{"query": "q", "candidates": [{"text": "a", "grade": 1}, {"text": "b"}]}\n', encoding="utf-8")
+    for backend, data in (("local/nowhere", tmp_path), ("mini", tmp_path / "elsewhere")):
+        with pytest.raises(InputError):
+            Training.of(recipe, tmp_path / "out", data=data, backend=backend, cache=tmp_path).run()
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_network_of_its_own_is_named_in_place_of_a_backend(tmp_path: Path) -> None:
     network = RECIPE.replace('backend = "mini"', 'network = "mpv"')
     with pytest.raises(UnknownName, match="network"):
