@@ -85,7 +85,7 @@ def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path 
             page_number=_page(fields.get("page_number")),
             image=picture_from(image, folder) if image is not None else None,
             text=fields.get("text"),
-            metadata=fields.get("metadata") or {},
+            metadata={} if fields.get("metadata") is None else fields["metadata"],
         )
         return Candidate(item=item, score=_score(fields.get("score")))
     except InputError as error:
