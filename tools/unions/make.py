@@ -7,10 +7,10 @@
     late       late interaction: over the question's tokens, the sum of the best cosine among the tokens of a page
 
 The encoder of the last two is any BERT of sentences, such as all-MiniLM-L6-v2; its last states are the vectors of tokens, their mean
-that of a passage. A page is read up to four passages. A line is {"id", "query", "candidates": [{"id", "metadata": {"stages"}, "score"}],
+that of a passage. A page is read up to two passages. A line is {"id", "query", "candidates": [{"id", "metadata": {"stages"}, "score"}],
 "qrels"}; the candidates stand in the order of reciprocal rank fusion. Questions without an answer are left out.
 
-Cost: encoding, some 5 minutes of one core for the 1,568 pages of MMLongBench-Doc's dev half.
+Cost: encoding, some 3 minutes of one core for the 1,568 pages of MMLongBench-Doc's dev half.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.types import Item, Query
 
 DEPTH = 50  # of each first stage
-PASSAGE, PASSAGES, AT_ONCE = 126, 4, 8  # tokens; of a page; in one pass
+PASSAGE, PASSAGES, AT_ONCE = 126, 2, 8  # tokens; of a page; in one pass
 Ranked = list[tuple[str, float]]  # ids with their scores, best first
 
 
