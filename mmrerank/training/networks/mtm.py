@@ -38,7 +38,7 @@ from mmrerank.training.trainee import Collated
 from mmrerank.types import Array
 
 OVERLAP = "overlap"  # the loss of the first stage
-LOOKED_AT = 400  # queries of a stage by which the memory is moved
+LOOKED_AT = 100  # queries of a stage by which the memory is moved
 
 
 @dataclass(frozen=True, kw_only=True)
