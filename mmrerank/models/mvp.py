@@ -151,9 +151,10 @@ class EncoderViews(Views):
         width = encoder.config.hidden_size
         self.start = nn.Parameter(torch.randn(views, width) * 0.02)
         self.look = Attention(width, heads)
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        last = nn.LayerNorm(width)
+        nn.init.constant_(last.weight, width**-0.5)  # anchors begin with length 1, so that scores begin within a loss's reach
+        self.norms = nn.ModuleList([nn.LayerNorm(width), last])
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        nn.init.constant_(self.norms[1].weight, width**-0.5)  # anchors begin with length 1, so that scores begin within a loss's reach
 
     def encoded(self, ids: Tensor, mask: Tensor) -> Tensor:
         states: Tensor = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -114,7 +114,7 @@ class MtmTrainee(nn.Module):
             rouge = torch.tensor(batch.rouge, device=self.network.device)
             return {"overlaps": self.rouge(ids, mask, types), "rouge": rouge, "drift": self.rouge.anchor()}
         logits = self._logits(batch)
-        lists = logits.split([len(one.candidates) for one in batch.samples])
+        lists = torch.split(logits, [len(one.candidates) for one in batch.samples])
         both = nn.utils.rnn.pad_sequence([one.flip(-1) for one in lists], batch_first=True)  # (n_groups, n_candidates, 2): yes, no
         return {**by_group(batch.samples, logits.device), "logits": both, "scores": both[..., 0] - both[..., 1]}
 
@@ -165,7 +165,8 @@ class MtmTrainee(nn.Module):
     def _residuals(self, claim: str, sentences: Sequence[str]) -> Array:
         """(n, D)."""
         rows = self.network.vectors([claim, *sentences])
-        return rows[1:] - rows[0]
+        result: Array = rows[1:] - rows[0]
+        return result
 
     @torch.no_grad()
     def _move(self, samples: Sequence[Sample], most: int, at_once: int) -> None:
@@ -173,7 +174,9 @@ class MtmTrainee(nn.Module):
         trains = self.training
         self.eval()
         residuals: list[Array] = []
-        patterns, trust, labels = [], [], []
+        patterns: list[int] = []
+        trust: list[float] = []
+        labels: list[int] = []
         for start in range(0, min(LOOKED_AT, len(samples)), at_once):
             batch = self.articles([samples[n] for n in range(start, min(start + at_once, len(samples)))], most)
             shares = self._logits(batch).softmax(-1).cpu().numpy()  # (n, 2)
@@ -221,6 +224,7 @@ def build(model: Model, root: Path, seed: int) -> MtmTrainee:
     encoder, tokenizer = loaded_bert(model, root)
     torch.manual_seed(seed)
     network = MtmNetwork(encoder, tokenizer, MtmConfig(**vars(options)))
-    for one in network.maps:
-        nn.init.kaiming_normal_(one.weight, nonlinearity="relu")  # five maps of torch's own beginning let next to nothing through
+    for weight in network.maps.parameters():
+        if weight.ndim > 1:
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")  # five maps of torch's own beginning let next to nothing through
     return MtmTrainee(network, model.base, model.frozen_layers)

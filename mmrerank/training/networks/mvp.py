@@ -72,7 +72,7 @@ class MvpTrainee(nn.Module):
         """Scores (n_groups, n_candidates), anchors (n_groups, n_views, width), and what is wanted of them."""
         tensors = by_group(batch.samples, self.network.device)
         states = self.network.states(batch.sequences, PAIRS_AT_ONCE)  # (n_pairs, m, D)
-        lists = states.split([len(one.candidates) for one in batch.samples])
+        lists = torch.split(states, [len(one.candidates) for one in batch.samples])
         views = nn.utils.rnn.pad_sequence(list(lists), batch_first=True)  # (n_groups, n, m, D)
         anchors = self.network.anchors(views, tensors["mask"]).float()
         return {**tensors, "scores": by_anchors(views.float(), anchors).mean(dim=1), "anchors": anchors}
