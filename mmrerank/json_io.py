@@ -1,7 +1,7 @@
 """Queries and candidates as JSON.
 
     query       {"query_id", "text", "images": [...], "exclude_text": [...], "exclude_images": [...], "instruction"}
-    candidate   {"item_id", "text", "image", "score"}      one a line, best first
+    candidate   {"item_id", "text", "image", "score", "metadata"}      one a line, best first
 
 A picture is a path beside the file that names it, a `file://` address, a page of a PDF (`report.pdf#page=3`) or a data URI.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 QUERY_FIELDS = {"query_id", "text", "images", "exclude_text", "exclude_images", "instruction"}
 _USUAL_ALPHABET = str.maketrans("-_", "+/")
-CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number"}
+CANDIDATE_FIELDS = {"item_id", "text", "image", "score", "document_id", "page_number", "metadata"}
 MOST = sys.float_info.max  # a whole number above it has no float
 LAST_PAGE = 2**31
 LONGEST = 60  # letters of a wrong value in an error
@@ -85,6 +85,7 @@ def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path 
             page_number=_page(fields.get("page_number")),
             image=picture_from(image, folder) if image is not None else None,
             text=fields.get("text"),
+            metadata={} if fields.get("metadata") is None else fields["metadata"],
         )
         return Candidate(item=item, score=_score(fields.get("score")))
     except InputError as error:

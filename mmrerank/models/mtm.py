@@ -191,7 +191,7 @@ class RougeTransformer(nn.Module):
 
     def anchor(self) -> Tensor:
         """How far the taught weights are from where they were, squared and summed."""
-        return torch.stack([(weight - self._first[name]).square().sum() for name, weight in self.taught().items()]).sum()
+        return torch.stack([(weight - self._first[name].to(weight)).square().sum() for name, weight in self.taught().items()]).sum()
 
 
 @contextmanager
@@ -265,13 +265,19 @@ class MtmNetwork(nn.Module):
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         """(n, 2 D) means over the tokens of the claim and over those of the sentence."""
+        ids, mask, types, sides = self.pairs(pairs)
+        states = self.encoder(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        return torch.cat([_mean(states, sides == side) for side in (0, 1)], dim=-1)
+
+    def pairs(self, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(n, L) ids, mask, token types and sides of pairs: 0 is a token of the claim, 1 one of the sentence, -1 neither."""
         begin, between = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         claims = [self.tokens(claim, self.config.claim_tokens) for claim, _ in pairs]
         sentences = [self.tokens(sentence, self.config.sentence_tokens) for _, sentence in pairs]
         rows = [[begin, *a, between, *b, between] for a, b in zip(claims, sentences, strict=True)]
         width = max(map(len, rows))
         ids = torch.zeros(len(rows), width, dtype=torch.long)
-        sides = torch.full((len(rows), width), -1)  # 0 the claim's tokens, 1 the sentence's
+        sides = torch.full((len(rows), width), -1)
         for n, (a, b, row) in enumerate(zip(claims, sentences, rows, strict=True)):
             ids[n, : len(row)] = torch.tensor(row)
             sides[n, 1 : len(a) + 1] = 0
@@ -279,10 +285,7 @@ class MtmNetwork(nn.Module):
         lengths = torch.tensor([len(row) for row in rows])[:, None]
         mask = (torch.arange(width)[None] < lengths).long()
         types = (torch.arange(width)[None] >= torch.tensor([len(a) + 2 for a in claims])[:, None]).long()
-        inputs = (one.to(self.device) for one in (ids, mask, types))
-        states = self.encoder(**dict(zip(("input_ids", "attention_mask", "token_type_ids"), inputs, strict=True))).last_hidden_state
-        sides = sides.to(self.device)
-        return torch.cat([_mean(states, sides == side) for side in (0, 1)], dim=-1)
+        return ids.to(self.device), mask.to(self.device), types.to(self.device), sides.to(self.device)
 
     def save(self, folder: Path) -> None:
         """Writes the encoder with its tokenizer, and memory, maps and settings beside it."""

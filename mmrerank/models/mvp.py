@@ -65,16 +65,18 @@ class Views(nn.Module):
     @torch.inference_mode()
     def view_scores(self, query: str, texts: Sequence[str], *, length: int, batch: int) -> Tensor:
         """(m, n) scores of n passages by each view, which their mean orders; `length` tokens a passage at most, beside the query."""
-        sequences = [self.ids(query, text, length) for text in texts]
-        order = sorted(range(len(texts)), key=lambda n: -len(sequences[n]))
+        views = self.states([self.ids(query, text, length) for text in texts], batch)[None]  # (1, n, m, D)
+        there = torch.ones(views.shape[:2], dtype=torch.bool, device=views.device)
+        return by_anchors(views, self.anchors(views, there))[0].float().cpu()
+
+    def states(self, sequences: Sequence[Sequence[int]], batch: int) -> Tensor:
+        """(n, m, D) states of the view tokens of n sequences, so many at once, those of about the same length together."""
+        order = sorted(range(len(sequences)), key=lambda n: -len(sequences[n]))
         rows: dict[int, Tensor] = {}
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
-            ids, mask = self.padded([sequences[n] for n in places])
-            rows |= dict(zip(places, self.encoded(ids, mask), strict=True))
-        views = torch.stack([rows[n] for n in range(len(texts))])[None]  # (1, n, m, D)
-        there = torch.ones(views.shape[:2], dtype=torch.bool, device=views.device)
-        return by_anchors(views, self.anchors(views, there))[0].float().cpu()
+            rows |= dict(zip(places, self.encoded(*self.padded([sequences[n] for n in places])), strict=True))
+        return torch.stack([rows[n] for n in range(len(order))])
 
     def ids(self, query: str, text: str, length: int) -> list[int]:
         """The sequence of a pair, of at most `length` tokens; the passage alone is cut.
@@ -149,7 +151,9 @@ class EncoderViews(Views):
         width = encoder.config.hidden_size
         self.start = nn.Parameter(torch.randn(views, width) * 0.02)
         self.look = Attention(width, heads)
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        last = nn.LayerNorm(width)
+        nn.init.constant_(last.weight, width**-0.5)  # anchors begin with length 1, so that scores begin within a loss's reach
+        self.norms = nn.ModuleList([nn.LayerNorm(width), last])
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def encoded(self, ids: Tensor, mask: Tensor) -> Tensor:

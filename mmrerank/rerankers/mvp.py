@@ -65,8 +65,8 @@ class Mvp:
         """
         if not query.text:
             return without_text(query, candidates)
-        texts, obstacles = gather(candidates, _text)
-        by_view = self._scores(" ".join(query.text.split()[:QUERY_WORDS]), list(texts.values()))  # (m, n)
+        texts, obstacles = gather(candidates, text_of)
+        by_view = self._scores(question_of(query), list(texts.values()))  # (m, n)
         level = levelled(by_view.mean(axis=0), rounding=MODEL_ROUNDING)
         places = {position: place for place, position in enumerate(texts)}
         order = [list(texts)[place] for place in best_first(level)]
@@ -96,8 +96,17 @@ def _explained(scores: Array) -> Explanation:
     return Explanation(scores={f"view {k + 1}": float(score) for k, score in enumerate(scores)})
 
 
-def _text(item: Item) -> str:
-    """The title and the text of an item, as the network was shown them."""
+def question_of(query: Query) -> str:
+    """The words of a query, as the network is shown them."""
+    return " ".join((query.text or "").split()[:QUERY_WORDS])
+
+
+def text_of(item: Item) -> str:
+    """The title and the text of an item, as the network is shown them.
+
+    Raises:
+        InputError: it has no text.
+    """
     title = item.metadata.get("title")
     text = " ".join(f"{title if isinstance(title, str) else ''} {item.text or ''}".split()[:WORDS])
     if not text:

@@ -1,6 +1,6 @@
 """Judged queries with their candidates, best first by a first stage, for training and for measuring.
 
-    lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "image", "grade", "score"}], "qrels"}
+    lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "image", "metadata", "grade", "score"}], "qrels"}
     pairs        JSON lines: {"query", "positive": text or texts, "negative": texts}
     texts        JSON lines: {"text"}, which nothing is judged for: what a language is learnt from
     card         a card of the evaluation, its pictures and texts, with the run of a first stage
@@ -210,9 +210,10 @@ def _listed(row: Any, name: str, path: Path, line: int) -> Group:
 
 
 def _item(entry: Any, name: str, folder: Path) -> Item:
-    """A candidate's text, picture (a file below the folder, or a data URI) or both."""
-    picture = picture_from(entry["image"], folder) if entry.get("image") else None
-    return Item(item_id=str(entry.get("id", name)), text=str(entry["text"]) if picture is None else entry.get("text"), image=picture)
+    """A candidate's text, picture (a file below the folder, or a data URI) or both, or neither where it has metadata that are read."""
+    picture, metadata = picture_from(entry["image"], folder) if entry.get("image") else None, entry.get("metadata") or {}
+    text = entry.get("text") if picture is not None or metadata else str(entry["text"])
+    return Item(item_id=str(entry.get("id", name)), text=text, image=picture, metadata=metadata)
 
 
 def pairs(root: Path, files: Sequence[str], first_stage: str = "bm25", depth: int | None = None, queries: int | None = None) -> Judged:

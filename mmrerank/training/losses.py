@@ -14,6 +14,12 @@ A loss takes tensors first and options, which a recipe sets, behind `*`. The ten
     noisy_logits    as `token_logits`, of the same tokens beside pictures with noise over them
     labels          (n_sequences, length) that next token, `IGNORED` where it is none of the answer's
     anchors         (n_groups, n_anchors, dim)
+    overlaps        (n_pairs, 2) of two texts: how much of each stands in the other, as a network guesses
+    rouge           as `overlaps`, as it is
+    distances       (n_candidates,) of all groups, one after the other: how far from the truth, as a network guesses; 0 is the truth
+    offsets         (n_parts,) of all candidates, likewise
+    true_distances, true_offsets   as these, as they are
+    drift           () squared distance of weights from where they began
 
 What stands under a False of a mask never moves a loss. A group without a positive, or without a pair, adds nothing where the loss needs
 one; where none of them has one the loss is 0, and its gradient too. Sources stand with each; formulas were read where it says so.
@@ -37,6 +43,7 @@ IGNORED = -100  # as transformers marks labels that are not learnt
 Switch: TypeAlias = Literal["sft", "cl", "constant"]
 Direction: TypeAlias = Literal["sft", "cl"]
 PairWeights: TypeAlias = Literal["none", "inverse_rank_sum"]
+Wanted: TypeAlias = Literal["grade", "inverse_rank"]
 
 
 # ------------------------------------------------------------------ one candidate at a time
@@ -265,22 +272,27 @@ def listnet(
     mask: Tensor | None = None,
     *,
     temperature: float = 1.0,
-    by: Literal["grade", "inverse_rank"] = "grade",
+    by: Wanted = "grade",
+    twice: bool = False,
 ) -> Tensor:
     """Mean over groups of the cross entropy of softmax(scores / T) against softmax(what is wanted / T).
 
     Args:
         by: wanted is the grade, or 1 / the place by grade, as MVP has it (temperature .8).
+        twice: the shares of the scores go through a softmax once more, as in MVP's released code, which learns far slower.
 
     Source: Cao et al. 2007; MVP.
 
     >>> s, grades = torch.tensor([[2.0, 1.0, 0.0, -1.0, -2.0]]), torch.tensor([[5, 4, 3, 2, 1]])
     >>> round(float(listnet(s, grades, temperature=0.8, by="inverse_rank")), 4)
     2.1909
+    >>> round(float(listnet(s, grades, temperature=0.8, by="inverse_rank", twice=True)), 4)
+    1.5345
     """
     wanted = 1 / _places(targets, mask).to(scores) if by == "inverse_rank" else targets.to(scores)
     shares = _log_softmax(wanted / temperature, mask).exp()
-    losses = -(shares * _log_softmax(scores / temperature, mask)).sum(1)
+    own = _log_softmax(scores / temperature, mask)
+    losses = -(shares * (_log_softmax(own.exp(), mask) if twice else own)).sum(1)
     return _mean(losses, _open(scores, mask).any(1))
 
 
@@ -396,13 +408,54 @@ def orthogonality(anchors: Tensor) -> Tensor:
     return (gram - torch.eye(gram.shape[-1]).to(gram)).square().sum((1, 2)).mean()
 
 
+def mvp(
+    scores: Tensor,
+    targets: Tensor,
+    anchors: Tensor,
+    mask: Tensor | None = None,
+    teacher: Tensor | None = None,
+    *,
+    temperature: float = 0.8,
+    upright: float = 1.0,
+    by: Wanted = "inverse_rank",
+    twice: bool = False,
+) -> Tensor:
+    """`listnet` towards the teacher's order, in which the right candidates are put first, plus `upright` times `orthogonality`.
+
+    Without a teacher the grades are what is wanted.
+
+    Source: MVP: temperature .8, weight 1, the gold candidate forced to the first place.
+    """
+    wanted = targets
+    if teacher is not None:
+        top = _filled(teacher.to(scores), mask, -torch.inf).max(1, keepdim=True).values
+        wanted = torch.where(_positive(targets, mask), top + 1, teacher.to(scores))
+    return listnet(scores, wanted, mask, temperature=temperature, by=by, twice=twice) + upright * orthogonality(anchors)
+
+
+def overlap(overlaps: Tensor, rouge: Tensor, drift: Tensor, *, drift_weight: float = 0.05) -> Tensor:
+    """Mean squared error of the precision and recall of ROUGE-2, plus `drift_weight` times how far the weights are from where they began.
+
+    Source: MTM, its first stage: weight .05 on Twitter, .01 on Weibo; there the drift is always 0 by mistake, here it is not.
+    """
+    return functional.mse_loss(overlaps, rouge) + drift_weight * drift
+
+
+def ranknovo(distances: Tensor, true_distances: Tensor, offsets: Tensor, true_offsets: Tensor, *, offset_weight: float = 1.0) -> Tensor:
+    """Smooth-L1 of how far candidates are from the truth, plus `offset_weight` times that of how far their parts are.
+
+    Source: RankNovo, where losses and weight are inferred: regression of both heads is what the shapes of its labels allow.
+    """
+    return functional.smooth_l1_loss(distances, true_distances) + offset_weight * functional.smooth_l1_loss(offsets, true_offsets)
+
+
 # ------------------------------------------------------------------ by name
 
 LOSSES: Mapping[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (
         yes_no, bce, mse, infonce, softmax, query_likelihood, unified, ranknet, soft_ranknet, margin_mse, lambda_loss,
-        listnet, kl, distil, contrast_and_ranknet, language, first, noise_injected, orthogonality,
+        listnet, kl, distil, contrast_and_ranknet, language, first, noise_injected, orthogonality, mvp, overlap, ranknovo,
     )
 }  # fmt: skip
 

@@ -44,6 +44,12 @@ def test_candidates_keep_their_order_and_scores(tmp_path: Path) -> None:
     assert [(c.item.item_id, c.score) for c in candidates] == [("b", 2.0), ("a", None)]
 
 
+def test_candidates_bring_what_is_known_of_them(tmp_path: Path) -> None:
+    known = {"title": "Report", "stages": {"lexical": [1, 2.5]}}
+    candidates = read_candidates(write(tmp_path / "c.jsonl", {"item_id": "a", "metadata": known}, {"item_id": "b", "metadata": None}))
+    assert [dict(one.item.metadata) for one in candidates] == [known, {}]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -54,6 +60,7 @@ def test_candidates_keep_their_order_and_scores(tmp_path: Path) -> None:
         ({"item_id": "a", "score": "high"}, "score is a number"),
         ({"item_id": "a", "text": 3}, "text is a text"),
         ({"item_id": "a", "image": 3}, "a path or a data URI"),
+        ({"item_id": "a", "metadata": []}, "a mapping"),
         ({"item_id": "first"}, "stands twice"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MAKERS = (
+    "claims.make",
     "emoji.make",
     "emoji.sample",
     "handbook.make",
@@ -20,9 +21,9 @@ MAKERS = (
     "mini_mllm.train",
     "mini_mllm.evaluate",
     "peptides.make",
-    "peptides.train",
     "real_models.make",
     "screenshots",
+    "unions.make",
 )
 
 
