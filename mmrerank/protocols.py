@@ -124,7 +124,7 @@ class CheckpointBackend(Protocol):
 
 
 @runtime_checkable
-class TrainableBackend(Protocol):
+class TrainableBackend(Backend, Protocol):
     """A backend whose network is in this process and may be changed in place: what is trained in it, the next answer comes from."""
 
     takes: frozenset[Modality]  # what it can be shown

@@ -2,6 +2,7 @@
 
     lists        JSON lines: {"id", "query", "candidates": [{"id", "text", "image", "grade", "score"}], "qrels"}
     pairs        JSON lines: {"query", "positive": text or texts, "negative": texts}
+    texts        JSON lines: {"text"}, which nothing is judged for: what a language is learnt from
     card         a card of the evaluation, its pictures and texts, with the run of a first stage
     captions     the items of a card, each asked for by its own text: pictures with captions
     collection   a collection of the user's own, with judgements or clicks in a CSV
@@ -56,6 +57,11 @@ class Group:
         """Whether something can be learnt from it: right and wrong candidates."""
         grades = [self.grade(one) > 0 for one in self.candidates]
         return any(grades) and not all(grades)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text alone, with neither candidates nor judgements."""
+        return not self.candidates and not self.grades
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,15 +177,16 @@ def _there(root: Path, name: str) -> Path:
     return path
 
 
-def lists(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
+def lists(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None, queries: int | None = None) -> Judged:
     """Questions with their candidates in JSON lines.
 
     Args:
         first_stage: "given" for the order of the file, or a reranker that needs no model, such as bm25.
         depth: how many candidates there are of each at most.
+        queries: so many questions at most, evenly over the files.
     """
     groups = [_listed(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
-    return _ordered(groups, first_stage, depth)
+    return _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
 
 
 def _files(root: Path, files: Sequence[str] | str) -> list[Path]:
@@ -206,10 +213,20 @@ def _item(entry: Any, name: str, folder: Path) -> Item:
     return Item(item_id=str(entry.get("id", name)), text=str(entry["text"]) if picture is None else entry.get("text"), image=picture)
 
 
-def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None) -> Judged:
-    """Questions with right and wrong texts in JSON lines."""
+def pairs(root: Path, files: Sequence[str], first_stage: str = FILE_ORDER, depth: int | None = None, queries: int | None = None) -> Judged:
+    """Questions with right and wrong texts in JSON lines; options as of `lists`."""
     groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
-    return _ordered(groups, first_stage, depth)
+    return _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
+
+
+def texts(root: Path, files: Sequence[str]) -> Judged:
+    """Texts in JSON lines, each the query of a group of its own without candidates."""
+    rows = [(row, path, line) for path in _files(root, files) for line, row in json_lines(path)]
+    for row, path, line in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise FormatError('expected {"text"}', path=path, line=line)
+    named = [Query(query_id=f"{path.stem}-{line}", text=row["text"]) for row, path, line in rows]
+    return Judged(groups=tuple(Group(query=query, candidates=(), grades={}) for query in named), first_stage="none")
 
 
 def _paired(row: Any, name: str, path: Path, line: int) -> Group:
@@ -345,4 +362,4 @@ def _seen(group: Group) -> Group:
     return replace(group, candidates=group.candidates[: max(clicked, default=-1) + 1])
 
 
-LAYOUTS: Mapping[str, Callable[..., Judged]] = {layout.__name__: layout for layout in (lists, pairs, card, captions, collection)}
+LAYOUTS: Mapping[str, Callable[..., Judged]] = {layout.__name__: layout for layout in (lists, pairs, texts, card, captions, collection)}

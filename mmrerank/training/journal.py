@@ -78,7 +78,7 @@ def write_card(recipe: Recipe, card: Mapping[str, Any], folder: Path) -> None:
     """`card.json` for programs and `CARD.md` for people."""
     lines = [f"# {recipe.title or recipe.name}", "", recipe.source, ""] if recipe.source else [f"# {recipe.title or recipe.name}", ""]
     lines += [
-        f"Base: `{card['base']}`. Trained: {card['trained_weights']:,} weights, {card['queries']} queries with right and wrong candidates."
+        f"Base: `{card['base']}` (weights {card['weights']}). Trained: {card['trained_weights']:,} weights, {card['queries']} queries with right and wrong candidates."
     ]
     for stage in card["stages"]:
         lines += ["", f"- {stage['name']}: `{stage['reranker']}`, {stage['what']}, {stage['steps']} steps of {stage['groups']} queries"]

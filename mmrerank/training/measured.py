@@ -16,8 +16,7 @@ from mmrerank.errors import InputError
 from mmrerank.evaluation.comparison import gains, intervals
 from mmrerank.fusion import reciprocal_rank_fusion
 from mmrerank.measures.scoring import Judgements, Scores, score
-from mmrerank.parts import make
-from mmrerank.protocols import Backend
+from mmrerank.protocols import Reranker
 from mmrerank.text_files import json_lines
 from mmrerank.training.data import Judged
 
@@ -26,7 +25,7 @@ Orders = Mapping[str, Sequence[str]]  # query_id -> item ids, best first
 
 
 def orders(
-    judged: Judged, reranker: str, backend: Backend, depth: int, file: Path, advance: Callable[[int, int], None] = lambda done, of: None
+    judged: Judged, reranker: Reranker, depth: int, file: Path, advance: Callable[[int, int], None] = lambda done, of: None
 ) -> dict[str, list[str]]:
     """The order of every query by a reranker over the first stage; those in the file are taken from there.
 
@@ -34,14 +33,13 @@ def orders(
         depth: how many candidates it sees; the others stay behind, as they came.
         file: JSON lines, a query a line.
     """
-    part = make(reranker, station="rerankers", backend=backend)
     known = {row["query_id"]: row["order"] for _, row in json_lines(file)} if file.is_file() else {}
     with file.open("a", encoding="utf-8") as lines:
         for done, group in enumerate(judged.groups, 1):
             query_id = group.query.query_id
             if query_id not in known:
                 head, tail = group.candidates[:depth], group.candidates[depth:]
-                known[query_id] = [*part.rerank(group.query, list(head)).item_ids, *(one.item.item_id for one in tail)]
+                known[query_id] = [*reranker.rerank(group.query, list(head)).item_ids, *(one.item.item_id for one in tail)]
                 lines.write(json.dumps({"query_id": query_id, "order": known[query_id]}) + "\n")
                 lines.flush()
             advance(done, len(judged.groups))
@@ -81,10 +79,12 @@ def _gain(gain: Any) -> dict[str, Any]:
 
 def table(result: Mapping[str, Any], measure: str) -> str:
     """The figures by one measure as a table in Markdown."""
-    lines = [f"| | {measure} | over {result['first_stage']} | over the untrained |", "| --- | --- | --- | --- |"]
+    rivals = {"over_first_stage": f"over {result['first_stage']}", "over_untrained": "over the untrained"}
+    rivals = {key: head for key, head in rivals.items() if any(key in row for row in result["systems"])}
+    lines = [f"| | {measure} | {' | '.join(rivals.values())} |", "| --- " * (2 + len(rivals)) + "|"]
     for row in result["systems"]:
         cells = [_span(row["measures"][measure], "")]
-        cells += [_span(row[key][measure], "+") if key in row else "" for key in ("over_first_stage", "over_untrained")]
+        cells += [_span(row[key][measure], "+") if key in row else "" for key in rivals]
         lines.append(f"| {row['name']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

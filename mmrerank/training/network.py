@@ -14,22 +14,21 @@ Source: Hu et al. 2021 (LoRA), by peft.  Kept states take 2 bytes x width x toke
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrerank.errors import InputError, MissingExtra
-from mmrerank.protocols import TrainableBackend
-from mmrerank.training.collate import Rows
+from mmrerank.protocols import TrainableBackend, Weighted
+from mmrerank.training.collate import Collator, Rows
 from mmrerank.training.noise import diffused
-from mmrerank.training.recipe import Lora, Model
+from mmrerank.training.recipe import Lora, Model, Stage
 from mmrerank.types import Prompt
 
-Tensors: TypeAlias = dict[str, Tensor | None]
 ROWS_AT_ONCE = 8  # of texts in one pass: more is padded more, and no faster on a CPU
 IGNORED = -100  # as the losses mark labels that are not learnt
 STATE_BYTES = 2 << 30
@@ -56,7 +55,6 @@ class Student(torch.nn.Module):
             _freeze(backend.network, model.frozen_layers)
         self._states: dict[tuple[int, ...], Tensor] = {}
         self._room, self._compared = state_bytes, False
-        self.sees_noise = False  # whether each batch is also passed with noise over its pictures, for losses that compare the two
 
     def _check_frozen(self) -> None:
         if self.frozen_layers == 0:
@@ -72,6 +70,25 @@ class Student(torch.nn.Module):
         """The weights that are trained, by name."""
         return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
 
+    @property
+    def origin(self) -> str:
+        """The folder or name on the hub of the model that this began as."""
+        return self.backend.origin
+
+    @property
+    def weights_hash(self) -> str:
+        """Of the backend; "" where it tells none."""
+        return self.backend.weights_hash if isinstance(self.backend, Weighted) else ""
+
+    def collator(self, stage: Stage) -> Collator:
+        """Rows by the prompts of the stage's reranker."""
+        return Collator(stage.reranker, self.backend, answer=stage.answer, beside=stage.beside)
+
+    def save(self, folder: Path) -> None:
+        """Writes what `local/` loads."""
+        self.network.save_pretrained(folder)
+        self.backend.processor.save_pretrained(folder)
+
     def gradient_checkpointing_enable(self) -> None:
         """From now on activations are computed again in the backward pass."""
         with warnings.catch_warnings():
@@ -79,15 +96,19 @@ class Student(torch.nn.Module):
             self.network.gradient_checkpointing_enable()
         self.network.enable_input_require_grads()
 
-    def forward(self, rows: Rows) -> Tensors:
-        """Tensors by the names that losses have for them, see `losses`; those that these rows do not give are None."""
+    def forward(self, rows: Rows, wanted: Collection[str] = ()) -> dict[str, Tensor | None]:
+        """Tensors by the names that losses have for them, see `losses`; what these rows do not give is left out.
+
+        Args:
+            wanted: where `noisy_logits` is among it, rows are passed once more with noise over their pictures.
+        """
         logits, states = self._logits(rows)  # (n_rows, 1 + longest following, vocabulary), (n_rows, 1 + ..., dim)
-        tensors: Tensors = {"targets": _grouped([one.grades for one in rows.samples], logits)}
+        tensors: dict[str, Tensor | None] = {"targets": _grouped([one.grades for one in rows.samples], logits)}
         tensors["mask"] = _grouped([[1.0] * len(one.grades) for one in rows.samples], logits).bool()
         if rows.samples[0].teacher:
             tensors["teacher"] = _grouped([one.teacher for one in rows.samples], logits)
         tensors |= self._written(rows, logits)
-        if self.sees_noise:
+        if "noisy_logits" in wanted:
             tensors["noisy_logits"] = self._through_noise(rows)
         if rows.kind == "states":
             tensors["scores"] = _cosines(rows, states[:, 0])
@@ -103,7 +124,7 @@ class Student(torch.nn.Module):
             tensors["query_scores"] = self(rows.beside)["scores"]
         return tensors
 
-    def _written(self, rows: Rows, logits: Tensor) -> Tensors:
+    def _written(self, rows: Rows, logits: Tensor) -> dict[str, Tensor | None]:
         """Logits and labels of answers that are taught."""
         if rows.kind == "likelihood" or not any(rows.following):
             return {}
@@ -322,7 +343,7 @@ def _logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
     return logits[: len(tokens)].log_softmax(-1).gather(-1, ids[:, None])[:, 0]
 
 
-def _of_choices(rows: Rows, logits: Tensor) -> Tensors:
+def _of_choices(rows: Rows, logits: Tensor) -> dict[str, Tensor | None]:
     """Scores of single tokens at the first place behind each prompt."""
     ids = [torch.tensor(row, device=logits.device) for row in rows.choices]
     values = [logits[n, row] for n, row in enumerate(ids)]

@@ -1,10 +1,10 @@
 """Recipes: TOML files that say what is trained, on what, how, and what it is measured on.
 
     name = "query_likelihood"
-    [model]                     backend, frozen_layers; [model.lora] or every weight
+    [model]                     backend, frozen_layers, [model.lora] or every weight; or network, base, options
     [data]                      layout and its files; see `data`
     [data.draw]                 how many right and wrong candidates a group has, and from which ranks
-    [[stages]]                  one after the other: reranker, loss or rewards, steps, learning rate
+    [[stages]]                  one after the other: reranker, loss or rewards, steps, learning rate; [stages.data] where it has its own
     [[heldout]]                 as [data], with the measures; only reported, never chosen on
 
 A path is below the folder of the data (`--data`), else beside the recipe. What a recipe leaves out has the default that stands here.
@@ -43,9 +43,12 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What is trained."""
+    """What is trained: a language model, or a network of its own."""
 
     backend: str = ""  # such as local/PATH; the caller names it where it is empty
+    network: str = ""  # in its place: a name of `trainee`
+    base: str = ""  # what the network begins with: a folder below the data, or a name on the hub
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the network
     lora: Lora | None = None  # None: every weight is trained
     frozen_layers: Whole = 0  # so many from below stay as they are; of texts their states are computed once and kept, in half precision
 
@@ -85,6 +88,7 @@ class Stage:
 
     name: str = ""
     reranker: str  # whose prompts are sent, with its options
+    data: Source | None = None  # where it is other than the recipe's
     beside: str = ""  # another reading of the same candidates, for losses that take `query_scores`
     method: Literal["supervised", "reinforce"] = "supervised"
     loss: str = ""  # a name of `losses`
@@ -224,7 +228,8 @@ def _draw(values: Mapping[str, Any], where: str, path: Path) -> Draw:
 
 
 def _stage(values: Mapping[str, Any], number: int, path: Path) -> Stage:
-    stage = _table(Stage, {"name": f"stage-{number}", **values}, "[[stages]]", path)
+    own = {"data": _source(values["data"], "stages.data", path)} if "data" in values else {}
+    stage = _table(Stage, {"name": f"stage-{number}", **values, **own}, "[[stages]]", path)
     if stage.method == "supervised" and not stage.loss:
         raise FormatError(f"[[stages]] {stage.name} lacks loss", path=path)
     if stage.method == "reinforce" and not stage.rewards:

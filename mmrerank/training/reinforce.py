@@ -37,6 +37,7 @@ from mmrerank.training.losses import IGNORED
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Stage
 from mmrerank.training.rewards import Answered, Reward, named_reward
+from mmrerank.training.trainee import Trainee
 from mmrerank.types import Prompt
 
 START, STATE = "start.safetensors", "state.pt"
@@ -99,7 +100,6 @@ class Reinforcement:
         student: Student,
         folder: Path,
         *,
-        backend: Backend,
         seed: int,
         rewards: Mapping[str, Reward] | None = None,
     ) -> None:
@@ -112,7 +112,7 @@ class Reinforcement:
             UnknownName: no reward or option has the name.
             InputError: an option is of another kind, or the stage has what only supervised ones have.
         """
-        self.stage, self.student, self._folder, self._seed, self._backend = stage, student, folder, seed, backend
+        self.stage, self.student, self._folder, self._seed = stage, student, folder, seed
         processor = student.backend.processor
         self._tokenizer = processor if isinstance(processor, PreTrainedTokenizerBase) else processor.tokenizer
         self.options = Options.of(stage.options)
@@ -129,7 +129,7 @@ class Reinforcement:
 
     def advance(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step: answers to the prompts about these samples, and the updates that they give; returns what is logged."""
-        batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self._backend)], samples)
+        batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self.student.backend)], samples)
         with torch.no_grad():
             old = [self._logprobs(rows) for rows in batch.rows]
             with self._as_at_the_start():
@@ -258,18 +258,23 @@ class Reinforcement:
 
 def reinforce_stage(
     stage: Stage,
-    student: Student,
+    student: Trainee,
     samples: Sequence[Sample],
     folder: Path,
     *,
-    backend: Backend,
     seed: int,
     tell: Callable[[dict[str, Any]], None] = lambda _: None,
     advance: Callable[[int, int], None] = lambda done, steps: None,
     rewards: Mapping[str, Reward] | None = None,
 ) -> None:
-    """Trains the student in place, as `train_stage` does; goes on from the checkpoint in the folder where there is one."""
-    work = Reinforcement(stage, student, folder, backend=backend, seed=seed, rewards=rewards)
+    """Trains the student in place, as `train_stage` does; goes on from the checkpoint in the folder where there is one.
+
+    Raises:
+        InputError: the student is no language model; or as of `Reinforcement`.
+    """
+    if not isinstance(student, Student):
+        raise InputError(f"reinforcement needs a model that writes, and {student.origin} is a network of its own")
+    work = Reinforcement(stage, student, folder, seed=seed, rewards=rewards)
     while work.step < stage.steps:
         start = work.step * stage.groups
         values = work.advance([samples[n] for n in range(start, start + stage.groups)])

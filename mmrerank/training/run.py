@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from mmrerank.backends import open_backend
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.parts import check_name, make
-from mmrerank.protocols import Backend, Weighted
+from mmrerank.protocols import Weighted
 from mmrerank.provenance import made_by
 from mmrerank.text_files import read_json, read_text, write_text
 from mmrerank.training.data import Judged, read_groups
@@ -51,7 +51,7 @@ class Training:
     recipe: Recipe
     out: Path
     data: Path
-    backend: str
+    backend: str  # "" where a network of its own is trained
     cache: Path  # collections of cards, and answers of models that are not trained
     watch: Watcher = unwatched
 
@@ -66,14 +66,12 @@ class Training:
             backend: the model, in place of the recipe's.
 
         Raises:
-            InputError: no model is named, a method is no reranker, or the folder holds the training of another recipe.
-            UnknownName: a loss, measure, answer or option that there is none of.
+            InputError: no model is named, or one beside a network; a method is no reranker; the folder holds another training.
+            UnknownName: a network, loss, measure, answer or option that there is none of.
             MissingExtra: a library is missing.
         """
         model = backend or recipe.model.backend
-        if not model:
-            raise InputError(f"the recipe {recipe.name!r} names no model", hint="Pass backend='local/PATH'.")
-        check_name(model, station="backends")
+        _check_model(recipe, model)
         for stage in recipe.stages:
             for name in filter(None, (stage.reranker, stage.beside)):
                 check_name(name, station="rerankers")
@@ -94,7 +92,12 @@ class Training:
     @property
     def digest(self) -> str:
         """What tells this training from others."""
-        return f"{self.recipe.digest} {self.backend} {self.data.resolve()}"
+        return f"{self.recipe.digest} {self._base} {self.data.resolve()}"
+
+    @property
+    def _base(self) -> str:
+        """What is trained, for people."""
+        return self.backend or f"{self.recipe.model.network}/{self.recipe.model.base}"
 
     def run(self) -> dict[str, Any]:
         """Trains, measures, and returns the card."""
@@ -122,43 +125,49 @@ class Training:
         facts = self.out / "facts.json"
         if facts.is_file():
             return dict(read_json(facts))
-        from mmrerank.training.collate import trainable
-        from mmrerank.training.network import Student
         from mmrerank.training.supervised import load_weights, save_weights
+        from mmrerank.training.trainee import open_trainee, weights_hash
 
-        backend = make(self.backend, station="backends")
-        model = trainable(backend)
-        weights = backend.weights_hash if isinstance(backend, Weighted) else ""
+        student = open_trainee(self.recipe.model, self.backend, self.data, self.recipe.seed)
+        weights = student.weights_hash if isinstance(student, Weighted) else weights_hash(student)
         self._sign(judged, weights)
-        student = Student(model, self.recipe.model, seed=self.recipe.seed)
         count = sum(weight.numel() for weight in student.trained.values())
-        journal.note(f"{self.recipe.name}: {count:,} weights of {self.backend}, {len(judged.groups)} queries, {judged.first_stage}")
+        journal.note(f"{self.recipe.name}: {count:,} weights of {self._base}, {len(judged.groups)} queries, {judged.first_stage}")
         for number, stage in enumerate(self.recipe.stages, 1):
             folder = self.out / "stages" / f"{number}-{stage.name}"
             done = folder / "done"
             if (done / "trained.safetensors").is_file():
                 load_weights(student, done)
                 continue
-            self._stage(stage, student, backend, judged, folder, journal)
+            self._stage(stage, student, judged, folder, journal)
             save_weights(student, done)
             journal.draw()
-        self._export(student, model)
+        student.save(self.result)
         card = {
-            "base": model.origin,
+            "base": Path(student.origin).name,  # a card goes to other machines, and the hash beside it tells which weights they were
             "weights": weights,
             "trained_weights": count,
             "queries": sum(group.is_mixed for group in judged.groups),
             "stages": [_described(stage) for stage in self.recipe.stages],
-            "use": f'--rerank "{self.recipe.stages[-1].reranker}" --backend local/{self.result}',
+            "use": self._use(),
         }
         write_text(facts, json.dumps(card, indent=1) + "\n")
         return card
+
+    def _use(self) -> str:
+        reranker = self._trained_name(self.recipe.stages[-1].reranker)
+        return f'--rerank "{reranker}"' + (f" --backend local/{self.result}" if self.backend else "")
+
+    def _trained_name(self, reranker: str) -> str:
+        """The reranker as it is asked for afterwards: a network of its own is named by the folder that holds it."""
+        head, bracket, options = reranker.partition("(")
+        return f"{head}/{self.result}{bracket}{options}" if head == self.recipe.model.network else reranker
 
     def _sign(self, judged: Judged, weights: str) -> None:
         origin = made_by(
             recipe=self.recipe.name,
             recipe_digest=self.recipe.digest,
-            backend=self.backend,
+            backend=self._base,
             weights=weights,
             seed=self.recipe.seed,
             first_stage=judged.first_stage,
@@ -166,12 +175,13 @@ class Training:
         )
         write_text(self.out / "run.json", json.dumps({"digest": self.digest, "made_by": origin}, indent=1) + "\n")
 
-    def _stage(self, stage: Stage, student: Any, backend: Backend, judged: Judged, folder: Path, journal: Journal) -> None:
-        from mmrerank.training.collate import Collator
+    def _stage(self, stage: Stage, student: Any, judged: Judged, folder: Path, journal: Journal) -> None:
         from mmrerank.training.supervised import Schedule, train_stage
 
         count = stage.steps * stage.groups * stage.accumulate
-        samples = Schedule(judged.groups, self.recipe.data.draw, count, seed=self.recipe.seed, name=stage.name)
+        source = stage.data or self.recipe.data
+        groups = judged.groups if stage.data is None else read_groups(source, self.data, self.cache).groups
+        samples = Schedule(groups, source.draw, count, seed=self.recipe.seed, name=stage.name)
         journal.note(f"{stage.name}: {stage.reranker}, {_what(stage)}, {stage.steps} steps of {stage.groups * stage.accumulate} queries")
         reports: dict[str, Any] = {
             "seed": self.recipe.seed,
@@ -181,30 +191,40 @@ class Training:
         if stage.method == "reinforce":
             from mmrerank.training.reinforce import reinforce_stage
 
-            reinforce_stage(stage, student, samples, folder, backend=backend, **reports)
+            reinforce_stage(stage, student, samples, folder, **reports)
         else:
-            collate = Collator(stage.reranker, backend, answer=stage.answer, beside=stage.beside)
-            train_stage(stage, student, samples, folder, collate=collate, **reports)
-
-    def _export(self, student: Any, model: Any) -> None:
-        """Writes what `local/` loads."""
-        student.network.save_pretrained(self.result)
-        model.processor.save_pretrained(self.result)
+            train_stage(stage, student, samples, folder, **reports)
 
     def _measured(self, heldout: Heldout, journal: Journal) -> dict[str, Any]:
-        """The figures on one held-out source."""
+        """The figures on one held-out source; a network of its own has none before, since random weights never serve."""
         judged = read_groups(heldout.source, self.data, self.cache)
         reranker = heldout.rerank or self.recipe.stages[-1].reranker
         folder = self.out / "heldout"
         folder.mkdir(exist_ok=True)
         systems = {}
-        for name, model in ((AFTER, f"local/{self.result}"), (BEFORE, self.backend)):
-            backend = open_backend(model, cache=self.cache / "answers" if name == BEFORE else None)
+        models = {BEFORE: self.backend, AFTER: f"local/{self.result}"} if self.backend else {AFTER: ""}
+        for name, model in models.items():
+            backend = open_backend(model, cache=self.cache / "answers" if name == BEFORE else None) if model else None
             file = folder / f"{heldout.name}-{name}.jsonl"
-            systems[name] = orders(judged, reranker, backend, heldout.depth, file, self.watch(f"{heldout.name}, {name}"))
-        result = figures(judged, heldout.measures, {name: systems[name] for name in (BEFORE, AFTER)})
+            part = make(self._trained_name(reranker), station="rerankers", backend=backend)
+            systems[name] = orders(judged, part, heldout.depth, file, self.watch(f"{heldout.name}, {name}"))
+        result = figures(judged, heldout.measures, systems)
         journal.note(f"{heldout.name}: measured on {result['queries']} queries")
         return {"name": heldout.name, "depth": heldout.depth, "reranker": reranker, "measured_by": list(heldout.measures), **result}
+
+
+def _check_model(recipe: Recipe, backend: str) -> None:
+    """That the recipe names one thing to train, and that there is such a thing."""
+    if recipe.model.network:
+        if backend:
+            raise InputError(f"the recipe {recipe.name!r} trains a network of its own and takes no backend")
+        from mmrerank.training.trainee import check_network
+
+        check_network(recipe.model.network)
+    elif backend:
+        check_name(backend, station="backends")
+    else:
+        raise InputError(f"the recipe {recipe.name!r} names no model", hint="Pass backend='local/PATH'.")
 
 
 def _check(stage: Stage) -> None:

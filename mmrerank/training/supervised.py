@@ -2,7 +2,7 @@
 
 The order of the data is written down before the first step: step n sees the same groups whatever happened before it, so that a run that
 was killed goes on with the data that it would have seen. Checkpoints hold the trained weights alone, optimiser, schedule and the state of
-chance. Several GPUs, mixed precision and accumulation are the Trainer's, through accelerate (`accelerate launch -m mmrerank train ...`).
+chance. Several GPUs, mixed precision and accumulation are the Trainer's, by `accelerate launch -m mmrerank.cli train ...`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from mmrerank.errors import DamagedData, InputError, MMRerankError
 from mmrerank.text_files import read_json
-from mmrerank.training.collate import Collator, Rows, Sample
+from mmrerank.training.collate import Sample
 from mmrerank.training.data import Group, drawn
 from mmrerank.training.losses import Loss, named_loss
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Draw, Stage
+from mmrerank.training.trainee import Collated, Trainee
 
 WEIGHTS = "trained.safetensors"
 Tell = Callable[[dict[str, Any]], None]
@@ -38,7 +39,7 @@ class Schedule(Sequence[Sample]):
 
     def __init__(self, groups: Sequence[Group], draw: Draw, count: int, *, seed: int, name: str) -> None:
         """Raises InputError where no group has right and wrong candidates."""
-        self._groups = [group for group in groups if group.is_mixed]
+        self._groups = [group for group in groups if group.is_mixed or group.is_text]
         if not self._groups:
             raise InputError(f"none of {len(groups)} queries has right and wrong candidates")
         self._draw, self._count, self._key = draw, count, f"{seed}/{name}"
@@ -72,7 +73,7 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is not followed
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """The loss of one batch."""
-        return self._own_loss(**model(inputs["rows"]))
+        return self._own_loss(**model(inputs["batch"], wanted=self._own_loss.tensors))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.args.should_save:
@@ -82,13 +83,13 @@ class _Trainer(Trainer):  # type: ignore[misc]  # transformers is not followed
         load_weights(self.model, Path(resume_from_checkpoint))
 
 
-def save_weights(student: Student, folder: Path) -> None:
+def save_weights(student: Trainee, folder: Path) -> None:
     """Writes the trained weights."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: weight.detach().contiguous().cpu() for name, weight in student.trained.items()}, folder / WEIGHTS)
 
 
-def load_weights(student: Student, folder: Path) -> None:
+def load_weights(student: Trainee, folder: Path) -> None:
     """Puts the trained weights of a folder into the student.
 
     Raises:
@@ -119,11 +120,10 @@ class _Telling(TrainerCallback):  # type: ignore[misc]
 
 def train_stage(
     stage: Stage,
-    student: Student,
+    student: Trainee,
     samples: Sequence[Sample],
     folder: Path,
     *,
-    collate: Collator,
     seed: int,
     tell: Tell = lambda _: None,
     advance: Callable[[int, int], None] = lambda done, steps: None,
@@ -134,18 +134,22 @@ def train_stage(
         samples: as many as the stage sees.
         tell: gets what is logged, a record every few steps.
         advance: gets steps done and expected.
+
+    Raises:
+        InputError: no group can be learnt from, or the stage asks for what the student cannot do.
+        UnknownName: there is no such loss, or option of it.
     """
     if stage.checkpointing:
+        if not isinstance(student, Student):
+            raise InputError("networks of their own keep their activations", hint="Leave checkpointing out.")
         student.gradient_checkpointing_enable()
-    loss = named_loss(stage.loss, stage.options)
-    student.sees_noise = "noisy_logits" in loss.tensors
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
         train_dataset=_Listed(samples),
-        data_collator=partial(_collated, collate),
+        data_collator=partial(_collated, student.collator(stage)),
         callbacks=[_Telling(tell, advance)],
-        loss=loss,
+        loss=named_loss(stage.loss, stage.options),
     )
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
@@ -180,11 +184,11 @@ class _Listed(torch.utils.data.Dataset[Sample]):
         return self._samples[position]
 
 
-def _collated(collate: Collator, samples: Sequence[Sample]) -> dict[str, Rows]:
-    return {"rows": collate(samples)}
+def _collated(collate: Collated, samples: Sequence[Sample]) -> dict[str, Any]:
+    return {"batch": collate(samples)}
 
 
-def _arguments(stage: Stage, folder: Path, seed: int, student: Student) -> TrainingArguments:
+def _arguments(stage: Stage, folder: Path, seed: int, student: Trainee) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=stage.steps,

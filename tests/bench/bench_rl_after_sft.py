@@ -113,7 +113,7 @@ def main() -> None:
     measure("shipped")
     stage = Stage(name="sft", reranker=RERANKER, loss="language", answer="described_ids", steps=options.steps, groups=4, learning_rate=3e-4)
     start = time.process_time()
-    train_stage(stage, student, samples, options.out / "sft", collate=Collator(RERANKER, backend, answer="described_ids"), seed=0)
+    train_stage(stage, student, samples, options.out / "sft", seed=0)
     measure("sft", steps=options.steps, cpu_s=round(time.process_time() - start, 1))
     begun = copy.deepcopy(student.network.state_dict())
     later = [samples[n] for n in range(4 * options.steps, len(samples))]
@@ -121,7 +121,7 @@ def main() -> None:
         name="grpo", reranker=RERANKER, method="reinforce", rewards=("rank", "format"), steps=1000, groups=2, learning_rate=5e-5,
         schedule="constant_with_warmup", warmup=0.0, options={"answers": 4, "updates": 2, "max_tokens": 128},
     )  # fmt: skip
-    work = Reinforcement(reinforced, student, options.out / "grpo", backend=backend, seed=0)
+    work = Reinforcement(reinforced, student, options.out / "grpo", seed=0)
     log: list[dict[str, float]] = []
     steps, seconds = for_seconds(options.seconds, lambda n: log.append(work.advance(later[2 * n : 2 * n + 2])))
     measure("sft, then grpo", steps=steps, cpu_s=seconds, log=[{key: round(value, 4) for key, value in row.items()} for row in log])

@@ -56,18 +56,17 @@ def groups_of(root: Path, split: str, count: int, cache: Path) -> tuple[Group, .
     return read_groups(Source(layout="card", options=options), root, cache).groups
 
 
-def new_student() -> tuple[Student, Any]:
-    backend = make("mini(device=cpu)", station="backends")
-    return Student(backend, Model(), seed=0), backend
+def new_student() -> Student:
+    return Student(make("mini(device=cpu)", station="backends"), Model(), seed=0)
 
 
 def trained(loss: str, options: Mapping[str, Any], train: Sequence[Group], steps: int, rate: float, work: Path) -> Student:
     """The network after so many steps of four queries."""
-    student, backend = new_student()
+    student = new_student()
     stage = Stage(name="arm", reranker=RERANKER, loss=loss, options=options, steps=steps, groups=4, learning_rate=rate, save_every=10_000)
     draw = Draw(positives=1, negatives=(Band(last=DEPTH, count=4),), fresh=True)
     samples = Schedule(train, draw, 4 * steps, seed=0, name="arm")  # the same for every arm
-    train_stage(stage, student, samples, work, collate=Collator(RERANKER, backend), seed=0)
+    train_stage(stage, student, samples, work, seed=0)
     return student
 
 
@@ -105,7 +104,7 @@ def arms(
     first = [float(group.grade(group.candidates[0]) > 0) for group in held]
     reach = [float(any(map(group.grade, group.candidates))) for group in held]
     yield "first stage", {"R@1": interval(first), f"R@{DEPTH}": interval(reach), "hits": first}
-    yield "untrained", row_of(hits(new_student()[0], held), first, 0.0)
+    yield "untrained", row_of(hits(new_student(), held), first, 0.0)
     for n, name in enumerate(names):
         start = time.process_time()
         student = trained(*ARMS[name], train, steps, rate, out / "arms" / str(n))

@@ -43,6 +43,12 @@ def test_every_prompt_and_all_of_the_small_models_are_in_it(names: list[str]) ->
 
 
 def test_nothing_that_makes_what_ships_is_in_it(names: list[str]) -> None:
-    assert not [name for name in names if "curves" in name or "grpo" in name or "tools" in name.split("/")]
-    training = [name.removeprefix("mmrerank/training/") for name in names if name.startswith("mmrerank/training/")]
-    assert training == ["__init__.py", "rewards.py"]
+    makers = {path.name for path in (ROOT / "tools").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert {"mini_clip", "mini_mllm", "peptides"} <= makers
+    assert not [name for name in names if {*makers, "tools"} & set(name.split("/"))]
+
+
+def test_every_recipe_of_training_is_in_it(names: list[str]) -> None:
+    recipes = sorted((PACKAGE / "training" / "recipes").glob("*.toml"))
+    assert "query_likelihood.toml" in {path.name for path in recipes}
+    assert {str(path.relative_to(ROOT)) for path in recipes} <= set(names)

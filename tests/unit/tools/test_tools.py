@@ -19,7 +19,6 @@ MAKERS = (
     "mini_clip.evaluate",
     "mini_mllm.train",
     "mini_mllm.evaluate",
-    "mini_mllm.grpo",
     "peptides.make",
     "peptides.train",
     "real_models.make",

@@ -14,6 +14,7 @@ from mmrerank import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.training.data import Group, drawn, read_groups
 from mmrerank.training.recipe import Band, Draw, Source
+from mmrerank.training.supervised import Schedule
 from mmrerank.types import Candidate, Item, Query
 
 
@@ -51,6 +52,15 @@ def test_lists_are_ordered_by_the_first_stage(tmp_path: Path) -> None:
     assert judged.first_stage.startswith("bm25")
     assert [one.candidates[0].item.item_id for one in judged.groups[:2]] == ["q0-0", "q1-1"]
     assert judged.groups[0].file_order == tuple(f"q0-{n}" for n in range(5))
+
+
+def test_texts_alone_are_what_a_language_is_learnt_from(tmp_path: Path) -> None:
+    (tmp_path / "words.jsonl").write_text('{"text": "eins zwei"}\n{"text": "drei"}\n', encoding="utf-8")
+    groups = read_groups(Source(layout="texts", options={"files": "words.jsonl"}), tmp_path, tmp_path).groups
+    assert {sample.query.text for sample in Schedule(groups, Draw(), 2, seed=0, name="s")} == {"eins zwei", "drei"}
+    (tmp_path / "words.jsonl").write_text('{"txt": "eins"}\n', encoding="utf-8")
+    with pytest.raises(FormatError, match="expected"):
+        read_groups(Source(layout="texts", options={"files": "words.jsonl"}), tmp_path, tmp_path)
 
 
 def test_pairs_are_read(tmp_path: Path) -> None:

@@ -85,8 +85,7 @@ def test_a_batch_is_also_passed_with_noise_where_the_loss_asks_for_it() -> None:
     student = Student(make("mini(device=cpu)", station="backends"), Model(), seed=0)
     rows = _rows(student, image=True)([_sample()])
     assert "noisy_logits" not in student(rows)
-    student.sees_noise = True
-    tensors = student(rows)
+    tensors = student(rows, {"noisy_logits"})
     assert tensors["noisy_logits"].shape == tensors["token_logits"].shape
     assert not tensors["noisy_logits"].requires_grad
     assert not torch.allclose(tensors["noisy_logits"], tensors["token_logits"])
@@ -95,6 +94,5 @@ def test_a_batch_is_also_passed_with_noise_where_the_loss_asks_for_it() -> None:
 
 def test_noise_over_texts_is_refused() -> None:
     student = Student(make("mini(device=cpu)", station="backends"), Model(), seed=0)
-    student.sees_noise = True
     with pytest.raises(InputError, match="pictures"):
-        student(_rows(student, image=False)([_sample()]))
+        student(_rows(student, image=False)([_sample()]), {"noisy_logits"})

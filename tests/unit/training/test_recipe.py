@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmrerank.errors import FormatError, InputError, UnknownName
-from mmrerank.training.recipe import Band, read_recipe
+from mmrerank.training.data import read_groups
+from mmrerank.training.recipe import Band, Source, read_recipe
 from mmrerank.training.run import Training
 
 RECIPE = """
@@ -109,3 +110,19 @@ def test_what_moves_the_weights_is_in_the_digest(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, RECIPE))
     assert replace(recipe, seed=1).digest != recipe.digest
     assert replace(recipe, title="other").digest == recipe.digest
+
+
+def test_a_network_of_its_own_is_named_in_place_of_a_backend(tmp_path: Path) -> None:
+    network = RECIPE.replace('backend = "mini"', 'network = "mpv"')
+    with pytest.raises(UnknownName, match="network"):
+        Training.of(read_recipe(written(tmp_path, network)), tmp_path / "out", cache=tmp_path)
+    with pytest.raises(InputError, match="takes no backend"):
+        Training.of(read_recipe(written(tmp_path, network)), tmp_path / "out", backend="mini", cache=tmp_path)
+
+
+def test_a_stage_may_have_data_of_its_own(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, RECIPE + '[stages.data]\nlayout = "texts"\nfiles = ["words.jsonl"]\n'))
+    assert recipe.stages[0].data is not None
+    assert recipe.stages[0].data.layout == "texts"
+    with pytest.raises(UnknownName, match="layout"):
+        read_groups(Source(layout="text"), tmp_path, tmp_path)

@@ -84,15 +84,14 @@ def test_the_first_gradient_is_that_of_the_policy() -> None:
 # ------------------------------------------------------------------ whole stages
 
 
-def _picture_student() -> tuple[Student, local.Local]:
-    backend = mini.tiny()
-    return Student(backend, Model(), seed=0), backend
+def _picture_student() -> Student:
+    return Student(mini.tiny(), Model(), seed=0)
 
 
-def _text_student(folder: Path, lora: Lora | None = Lora(rank=2, alpha=4, modules=("q_proj", "v_proj"))) -> tuple[Student, local.Local]:  # noqa: B008
+def _text_student(folder: Path, lora: Lora | None = Lora(rank=2, alpha=4, modules=("q_proj", "v_proj"))) -> Student:  # noqa: B008
     save_tiny(folder, "qwen2", seed=0)
     backend = local.build(local.Options(model=str(folder), device="cpu"))
-    return Student(backend, Model(lora=lora), seed=0), backend
+    return Student(backend, Model(lora=lora), seed=0)
 
 
 EARLY = {"early": Reward(function=lambda answers: [float(one.text[:1].lower() <= "m") for one in answers])}  # some earn it by chance
@@ -103,14 +102,14 @@ def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on(tmp_path: Path, p
     ends, logs = [], []
     own = stage(reranker="ragllava" if pictures else "ragllava(modality=text)")
     for name in ("whole", "again", "stopped"):
-        student, backend = _picture_student() if pictures else _text_student(tmp_path / "tiny")
+        student = _picture_student() if pictures else _text_student(tmp_path / "tiny")
         begun, told = weights(student), []
         if name == "stopped":
-            work = Reinforcement(own, student, tmp_path / name, backend=backend, seed=5, rewards=EARLY)
+            work = Reinforcement(own, student, tmp_path / name, seed=5, rewards=EARLY)
             told.append({"step": 1, "steps": 2, **work.advance(samples(1, pictures=pictures))})
             work.save()
-            student, backend = _picture_student() if pictures else _text_student(tmp_path / "tiny")
-        more = {"backend": backend, "seed": 5, "tell": told.append, "rewards": EARLY}
+            student = _picture_student() if pictures else _text_student(tmp_path / "tiny")
+        more = {"seed": 5, "tell": told.append, "rewards": EARLY}
         reinforce_stage(own, student, samples(2, pictures=pictures), tmp_path / name, **more)
         ends.append(weights(student))
         logs.append(told)
@@ -120,18 +119,18 @@ def test_equal_seeds_give_equal_runs_and_a_stopped_one_goes_on(tmp_path: Path, p
 
 
 def test_what_earns_more_becomes_likelier(tmp_path: Path) -> None:
-    student, backend = _text_student(tmp_path / "tiny", lora=None)
+    student = _text_student(tmp_path / "tiny", lora=None)
     options = {"answers": 8, "max_tokens": 1, "rows": 32, "kl_weight": 0.0}
     own = stage(reranker="ragllava(modality=text)", steps=12, learning_rate=1e-2, warmup=0.0, options=options)
-    work = Reinforcement(own, student, tmp_path / "r", backend=backend, seed=1, rewards=EARLY)
+    work = Reinforcement(own, student, tmp_path / "r", seed=1, rewards=EARLY)
     rewards = [work.advance(samples(2, pictures=False))["reward"] for _ in range(12)]
     assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.4
 
 
 def test_answers_of_one_query_are_ranked_together(tmp_path: Path) -> None:
-    student, backend = _picture_student()
+    student = _picture_student()
     own = stage(reranker="erank", rewards=("reciprocal_rank",), options={"answers": 2, "max_tokens": 6})
-    values = Reinforcement(own, student, tmp_path / "r", backend=backend, seed=0).advance(samples(1, pictures=True))
+    values = Reinforcement(own, student, tmp_path / "r", seed=0).advance(samples(1, pictures=True))
     assert -2 <= values["reciprocal_rank"] <= 1
     assert values["tokens"] <= 6
 
@@ -144,11 +143,11 @@ def test_wrong_options_are_refused() -> None:
 
 
 def test_what_only_supervised_stages_have_is_refused(tmp_path: Path) -> None:
-    student, backend = _text_student(tmp_path / "tiny")
+    student = _text_student(tmp_path / "tiny")
     with pytest.raises(InputError, match="accumulate"):
-        Reinforcement(stage(accumulate=2), student, tmp_path / "r", backend=backend, seed=0)
+        Reinforcement(stage(accumulate=2), student, tmp_path / "r", seed=0)
     with pytest.raises(InputError, match="rewarded"):
-        askings(samples(1, pictures=False)[0], "e2rank(no_thought=False, end='')", backend)
+        askings(samples(1, pictures=False)[0], "e2rank(no_thought=False, end='')", student.backend)
 
 
 # ------------------------------------------------------------------ why prompts are written here

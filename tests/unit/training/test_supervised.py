@@ -32,8 +32,6 @@ class Killed(Exception):
 
 def trained(llama: Path, folder: Path, *, seed: int = 0, stop_at: int | None = None, dropout: float = 0.2) -> tuple[Weights, list[str]]:
     """The weights after the stage, and the queries that were seen; stopped behind a step where one is named."""
-    backend = model(llama)
-    student = Student(backend, Model(lora=Lora(dropout=dropout)), seed=seed)
     seen: list[str] = []
 
     class Seeing(Collator):
@@ -41,12 +39,17 @@ def trained(llama: Path, folder: Path, *, seed: int = 0, stop_at: int | None = N
             seen.extend(f"{one.query.query_id} {[c.item.item_id for c in one.candidates]}" for one in samples)  # type: ignore[attr-defined]
             return super().__call__(samples)  # type: ignore[arg-type]
 
+    class Watched(Student):
+        def collator(self, stage: Stage) -> Collator:
+            return Seeing(stage.reranker, self.backend)
+
     def advance(done: int, steps: int) -> None:
         if done == stop_at:
             raise Killed
 
+    student = Watched(model(llama), Model(lora=Lora(dropout=dropout)), seed=seed)
     samples = Schedule([group(n) for n in range(5)], DRAW, STAGE.steps * STAGE.groups, seed=seed, name="s")
-    train_stage(STAGE, student, samples, folder, collate=Seeing(STAGE.reranker, backend), seed=seed, advance=advance)
+    train_stage(STAGE, student, samples, folder, seed=seed, advance=advance)
     return {name: weight.detach().clone() for name, weight in student.trained.items()}, seen
 
 
@@ -105,9 +108,7 @@ def test_a_wrong_loss_is_told(llama: Path, tmp_path: Path) -> None:
     backend = model(llama)
     stage = replace(STAGE, loss="infonse")
     with pytest.raises(UnknownName, match="Did you mean 'infonce'"):
-        train_stage(
-            stage, Student(backend, Model(lora=Lora()), seed=0), [], tmp_path, collate=Collator("query_likelihood", backend), seed=0
-        )
+        train_stage(stage, Student(backend, Model(lora=Lora()), seed=0), [], tmp_path, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -118,5 +119,5 @@ def test_ways_to_save_memory_train_too(changes: dict[str, object], llama: Path, 
     student = Student(backend, Model(lora=Lora()), seed=0)
     before = {name: weight.detach().clone() for name, weight in student.trained.items()}
     samples = Schedule([group(n) for n in range(5)], DRAW, 4, seed=0, name="s")
-    train_stage(replace(stage, warmup=0.0), student, samples, tmp_path, collate=Collator("query_likelihood", backend), seed=0)
+    train_stage(replace(stage, warmup=0.0), student, samples, tmp_path, seed=0)
     assert any(not torch.equal(weight, before[name]) for name, weight in student.trained.items())
