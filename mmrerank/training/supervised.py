@@ -28,7 +28,7 @@ from mmrerank.training.data import Group, drawn
 from mmrerank.training.losses import Loss, named_loss
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Draw, Stage
-from mmrerank.training.trainee import Collated, Trainee
+from mmrerank.training.trainee import Collated, StagedTrainee, Trainee
 
 WEIGHTS = "trained.safetensors"
 Tell = Callable[[dict[str, Any]], None]
@@ -143,6 +143,9 @@ def train_stage(
         if not isinstance(student, Student):
             raise InputError("networks of their own keep their activations", hint="Leave checkpointing out.")
         student.gradient_checkpointing_enable()
+    checkpoint = last_checkpoint(folder)
+    if isinstance(student, StagedTrainee):
+        student.begin(stage, samples, resumes=checkpoint is not None)
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
@@ -155,7 +158,9 @@ def train_stage(
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(type(callback))
     with _quiet():
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        trainer.train(resume_from_checkpoint=checkpoint)
+    if isinstance(student, StagedTrainee):
+        student.finish(stage, samples)
 
 
 def last_checkpoint(folder: Path) -> str | None:

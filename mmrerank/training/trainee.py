@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -61,6 +61,24 @@ class Trainee(Protocol):
 
     def save(self, folder: Path) -> None:
         """Writes what a reranker loads."""
+        ...
+
+
+@runtime_checkable
+class StagedTrainee(Protocol):
+    """A trainee that does something of its own before the first step of a stage and after its last."""
+
+    def begin(self, stage: Stage, samples: Sequence[Sample], *, resumes: bool) -> None:
+        """Makes ready for a stage.
+
+        Args:
+            samples: what the stage sees, in its order.
+            resumes: whether the stage goes on from a checkpoint, whose weights are put in place next.
+        """
+        ...
+
+    def finish(self, stage: Stage, samples: Sequence[Sample]) -> None:
+        """Does what follows the last step, before the weights of the stage are saved."""
         ...
 
 

@@ -27,7 +27,7 @@ from torch import nn
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
 from mmrerank.errors import InputError
-from mmrerank.training.networks.modular_clir import hidden_pieces, segments
+from mmrerank.training.networks.modular_clir import with_masked_pieces, segments
 from tools.annotations.make import SEEN, UNSEEN
 
 PIECES, TOKENS = 3000, 40
@@ -87,7 +87,7 @@ def batches(texts: Sequence[str], steps: int, seed: int) -> Iterator[list[str]]:
 def loss_of(network: Any, tokenizer: Any, texts: Sequence[str], chance: torch.Generator) -> torch.Tensor:
     """The mean cross entropy of the masked pieces of some texts."""
     inputs = segments(tokenizer, texts, TOKENS)
-    ids, labels = hidden_pieces(inputs["input_ids"], tokenizer, SHARE, chance)
+    ids, labels = with_masked_pieces(inputs["input_ids"], tokenizer, SHARE, chance)
     states = network.bert(**{**inputs, "input_ids": ids}).last_hidden_state[labels >= 0]  # (n_masked, D)
     return nn.functional.cross_entropy(network.cls.predictions(states), labels[labels >= 0])
 
@@ -107,7 +107,7 @@ def train(data: Path, out: Path, steps: int, seed: int = 0) -> list[float]:
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     network.save_pretrained(out)
     tokenizer.save_pretrained(out)
     return losses

@@ -1,0 +1,91 @@
+"""What the networks of their own share: a BERT to begin with, layers that stay, what is wanted of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from mmrerank.errors import InputError
+from mmrerank.training.collate import Sample
+from mmrerank.training.recipe import Model, Stage, check_keys
+
+Table = TypeVar("Table")
+
+
+def checked_options(model: Model, record: type[Table]) -> Table:
+    """The options of a network's table.
+
+    Raises:
+        UnknownName: an option that there is none of.
+        InputError: one is of another kind, or adapters are asked for.
+    """
+    if model.lora is not None:
+        raise InputError(f"{model.network} is trained whole, without adapters", hint="Leave [model.lora] out.")
+    check_keys(f"option of {model.network}", model.options, list(record.__dataclass_fields__))  # type: ignore[attr-defined]
+    try:
+        return TypeAdapter(record).validate_python(dict(model.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"option {'.'.join(map(str, first['loc']))} of {model.network}: {first['msg']}") from error
+
+
+def loaded_bert(model: Model, root: Path) -> tuple[Any, Any]:
+    """The BERT that a recipe names, without its pooler, and its tokenizer.
+
+    Raises:
+        InputError: none is named, it cannot be loaded, or weights are missing.
+    """
+    from transformers import AutoTokenizer, BertModel
+
+    if not model.base:
+        raise InputError(f"{model.network} begins with a BERT", hint="Name it in [model] base: a folder below the data, or on the hub.")
+    place = root / model.base
+    name = str(place) if place.is_dir() else model.base
+    try:
+        encoder, report = BertModel.from_pretrained(name, add_pooling_layer=False, output_loading_info=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise InputError(f"{model.base!r} is no BERT below {root}, and the hub did not give one: {why}") from error
+    if missing := sorted(report.get("missing_keys") or ()):
+        raise InputError(f"{name} lacks weights: {', '.join(missing[:3])}", hint="Name a BERT (model_type bert).")
+    return encoder, tokenizer
+
+
+def frozen_below(encoder: Any, layers: int) -> None:
+    """Takes the embeddings and so many layers of a BERT from below out of what is trained; all is trained where it is 0.
+
+    Raises:
+        InputError: it has not so many.
+    """
+    if layers > len(encoder.encoder.layer):
+        raise InputError(f"frozen_layers is at most {len(encoder.encoder.layer)}, the encoder's layers; got {layers}")
+    for module in (encoder.embeddings, *encoder.encoder.layer[:layers]) if layers else ():
+        module.requires_grad_(False)
+
+
+def plain(stage: Stage) -> None:
+    """InputError where a stage asks for what only a language model can do."""
+    for key in ("answer", "beside"):
+        if getattr(stage, key):
+            raise InputError(f"[[stages]] {stage.name}: {key} is for language models", hint="Leave it out.")
+
+
+def weights_of(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by name."""
+    return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+def by_group(samples: Sequence[Sample], device: Any) -> dict[str, Tensor]:
+    """`targets` and `mask` of some lists, and `teacher` where there is one, each (n_groups, n_candidates)."""
+    rows = {"targets": [one.grades for one in samples], "mask": [[1.0] * len(one.grades) for one in samples]}
+    if samples[0].teacher:
+        rows["teacher"] = [one.teacher for one in samples]
+    tensors = {name: nn.utils.rnn.pad_sequence([torch.tensor(one) for one in some], batch_first=True) for name, some in rows.items()}
+    tensors["mask"] = tensors["mask"].bool()
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
