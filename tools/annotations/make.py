@@ -6,7 +6,7 @@
     {dev,test}-LANGUAGE.jsonl     the same emoji and candidates, asked for in another language
     corpus.jsonl                  English names of dev and test
     texts-LANGUAGE.jsonl          `text` is what the language says of an emoji of train, and on a line of its own the name once more
-    pairs.jsonl                   the same with the name in each of the languages that are seen, so that texts stand beside their translation
+    pairs.jsonl                   the same with the name in each of the languages that are seen: texts beside their translation
 
 Which emoji are whose is drawn with a seed; those of man, woman and person doing the same are drawn together. Nothing in texts and pairs is
 of an emoji of dev or test. Dutch and Ukrainian have no line in pairs: no training sees them but that of their own module.
@@ -150,9 +150,9 @@ def build(out: Path, *, folder: Path = FOLDER) -> dict[str, int]:
     of = {split: [emoji for emoji, value in sorted(splits.items()) if value == split] for split in ("train", "dev", "test")}
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, Iterable[Mapping[str, Any]]] = {"train-en": lists(of["train"], known["en"], known["en"])}
-    for language, annotations in known.items():
-        files |= {f"{split}-{language}": lists(of[split], annotations, known["en"]) for split in ("dev", "test")}
-        files[f"texts-{language}"] = texts(of["train"], annotations, annotations)
+    for language, own in known.items():
+        files |= {f"{split}-{language}": lists(of[split], own, known["en"]) for split in ("dev", "test")}
+        files[f"texts-{language}"] = texts(of["train"], own, own)
     files["pairs"] = [line for one in SEEN for two in SEEN for line in texts(of["train"], known[one], known[two])]
     files["corpus"] = [{"id": code(emoji), "text": known["en"][emoji].name} for split in ("dev", "test") for emoji in of[split]]
     return {name: _write(out / f"{name}.jsonl", rows) for name, rows in files.items()}

@@ -3,9 +3,9 @@
     python -m tools.annotations.make --out data/annotations
     python -m tools.annotations.train --data data/annotations --out data/annotations/base
 
-Masked language modelling over pairs.jsonl: an emoji's words in one language are the first segment, its name in another the second, so that a
-word that is masked can be read from its translation. The word pieces are those of the languages that are seen; of the others their letters
-alone are in the vocabulary. The pooler, which this training does not reach, is the identity. Interrupted, it begins anew.
+Masked language modelling over pairs.jsonl: an emoji's words in one language are the first segment, its name in another the second, so that
+a word that is masked can be read from its translation. The word pieces are those of the languages that are seen; of the others their
+letters alone are in the vocabulary. The pooler, which this training does not reach, is the identity. Interrupted, it begins anew.
 
 Source: BERT (Devlin et al. 2019), the pairs as XLM has them (Lample & Conneau 2019). Ours: .3 of the pieces are chosen, no dropout, batches
 of about the same length. Cost: a quarter of a second a step on one core.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from torch import nn
 from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
 
 from mmrerank.errors import InputError
-from mmrerank.training.networks.modular_clir import with_masked_pieces, segments
+from mmrerank.training.networks.modular_clir import segments, with_masked_pieces
 from tools.annotations.make import SEEN, UNSEEN
 
 PIECES, TOKENS = 3000, 40
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
     losses = train(arguments.data, arguments.out, arguments.steps)
-    print(f"loss of the last 50 steps {sum(losses[-50:]) / len(losses[-50:]):.3f}")
+    sys.stdout.write(f"loss of the last 50 steps {sum(losses[-50:]) / len(losses[-50:]):.3f}\n")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,9 @@ class ModularTrainee(nn.Module):
         else:
             route = Route(query=routes[asked.route][0], document=routes[asked.route][1], coupled=asked.couplings)
         for language in {route.query, route.document} - {None, *self._options.languages}:
-            raise InputError(f"[[stages]] {stage.name}: {language!r} is none of {list(self._options.languages)}", hint="Add it to languages.")
+            raise InputError(
+                f"[[stages]] {stage.name}: {language!r} is none of {list(self._options.languages)}", hint="Add it to languages."
+            )
         return route
 
     def begin(self, stage: Stage, samples: Sequence[Sample], *, resumes: bool) -> None:
@@ -217,7 +219,10 @@ class ModularTrainee(nn.Module):
             return {**by_group(batch.samples, device), "scores": nn.utils.rnn.pad_sequence(list(scores), batch_first=True)}
         labels = batch.labels.to(device)
         states = output.last_hidden_state[labels != IGNORED]  # (n_masked, D)
-        if batch.route.document in self.network.languages and (coupling := self.network.languages[batch.route.document].coupling) is not None:
+        if (
+            batch.route.document in self.network.languages
+            and (coupling := self.network.languages[batch.route.document].coupling) is not None
+        ):
             states = coupling.inverse(states)
         return {"token_logits": self.naming(states)[None], "labels": labels[labels != IGNORED][None]}
 
@@ -297,7 +302,9 @@ def build(model: Model, root: Path, seed: int) -> ModularTrainee:
 
     options = checked_options(model, Options)
     if not model.base:
-        raise InputError("modular_clir begins with a pretrained BERT", hint="Name it in [model] base: a folder below the data, or on the hub.")
+        raise InputError(
+            "modular_clir begins with a pretrained BERT", hint="Name it in [model] base: a folder below the data, or on the hub."
+        )
     place = root / model.base
     name = str(place) if place.is_dir() else model.base
     try:

@@ -198,7 +198,9 @@ def test_a_language_without_a_module_a_base_without_a_head_and_an_unknown_option
 def small(name: str) -> Recipe:
     """A shipped recipe with two steps a stage, of the languages English and Ukrainian alone."""
     recipe = read_recipe(name)
-    some = [stage for stage in recipe.stages if stage.loss != "language" or "language=en" in stage.reranker or "language=uk" in stage.reranker]
+    some = [
+        stage for stage in recipe.stages if stage.loss != "language" or "language=en" in stage.reranker or "language=uk" in stage.reranker
+    ]
     stages = tuple(replace(stage, steps=2, groups=2, save_every=1) for stage in some)
     return replace(recipe, stages=stages, heldout=())
 
