@@ -129,11 +129,19 @@ class ModularEncoder(nn.Module):
             InputError: the route names a language that there is no module of.
         """
         self.check(route)
-        self._route, self._types = route, types
         self._add(route)
-        pooled = self.encoder(input_ids=ids, attention_mask=mask, token_type_ids=types).pooler_output
-        scores: Tensor = self.head(pooled)[:, 0]
+        scores: Tensor = self.head(self.states(ids, mask, types, route).pooler_output)[:, 0]
         return scores
+
+    def states(self, ids: Tensor, mask: Tensor, types: Tensor, route: Route, weights: Mapping[str, Tensor] | None = None) -> Any:
+        """What the encoder makes of (n, L) tokens, as transformers gives it, through the adapters of a route.
+
+        Args:
+            weights: in place of the encoder's own of these names; gradients reach what they were made of.
+        """
+        self._route, self._types = route, types
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        return torch.func.functional_call(self.encoder, dict(weights or {}), kwargs=inputs)
 
     @property
     def known(self) -> frozenset[str]:
@@ -352,7 +360,15 @@ def save_stack(stack: Stack, folder: Path, *, head: nn.Linear | None = None) -> 
         tensors[key] = value.contiguous()
     save_file(tensors, folder / ADAPTER_FILES[0])
     if head is not None:
-        save_file({name: value.contiguous() for name, value in head.state_dict().items()}, folder / HEAD_FILES[0])
+        save_head(head, folder)
+
+
+def save_head(head: nn.Linear, folder: Path) -> None:
+    """Writes head.safetensors."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in head.state_dict().items()}, folder / HEAD_FILES[0])
 
 
 def parameters_of(parts: Sequence[nn.Module]) -> int:

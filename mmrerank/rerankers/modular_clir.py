@@ -107,14 +107,20 @@ class ModularClir:
     def _batch(self, query: str, texts: list[str], route: Route) -> Array:
         import torch
 
-        pairs = ([query] * len(texts), texts)
-        limit = {"truncation": "longest_first", "max_length": self._options.tokens}
-        inputs = self._tokenizer(*pairs, **limit, padding=True, return_tensors="pt", return_token_type_ids=True, split_special_tokens=True)
+        inputs = pairs_of(self._tokenizer, [query] * len(texts), texts, self._options.tokens)
         device = self._network.head.weight.device
         ids, mask, types = (inputs[name].to(device) for name in ("input_ids", "attention_mask", "token_type_ids"))
         with torch.inference_mode():
             scores: Array = self._network(ids, mask, types, route).float().cpu().numpy()
         return scores
+
+
+def pairs_of(tokenizer: Any, queries: Sequence[str], texts: Sequence[str], tokens: int) -> Any:
+    """What the network reads of pairs: `input_ids`, `attention_mask` and `token_type_ids`, each (n, L) with L at most `tokens`."""
+    limit = {"truncation": "longest_first", "max_length": tokens}
+    return tokenizer(
+        list(queries), list(texts), **limit, padding=True, return_tensors="pt", return_token_type_ids=True, split_special_tokens=True
+    )
 
 
 def _with_text(item: Item) -> Item:

@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 MAKERS = (
+    "annotations.make",
+    "annotations.train",
     "claims.make",
     "emoji.make",
     "emoji.sample",
