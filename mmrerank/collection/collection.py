@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrerank.collection.encoders import Encoders, Loader, encoder_of, entry_of_ready, name_of
+from mmrerank.collection.field_cache import FolderFieldCache
 from mmrerank.collection.folder import STAGING, TABLE, check_name, check_vacant, path_from, read_consistent
 from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
@@ -160,7 +161,7 @@ class Collection:
         """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
         with self._lock:
             if self._version is None:
-                self._version = CollectionVersion(self.path, self.manifest, self.table.snapshot(), self._encoders)
+                self._version = CollectionVersion(self.path, self.manifest, self.table.snapshot(FolderFieldCache(self.path / "indexes")), self._encoders)
             return self._version
 
     def refresh(self) -> None:

@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mmrerank.collection.index_files import Stamp, checked, read_state, save_there, saved, write_state
 from mmrerank.errors import DamagedData, MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
@@ -55,9 +53,8 @@ def check_once(snapshot: Snapshot) -> None:
     Raises:
         DamagedData: some do.
     """
-    doubled = int((np.diff(snapshot.keys) == 0).sum())
-    if doubled:
-        raise DamagedData(f"{doubled} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
+    if snapshot.repeats:
+        raise DamagedData(f"{snapshot.repeats} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
 
 
 def _empty() -> Bm25Index:

@@ -251,7 +251,7 @@ class CollectionVersion:
     @property
     def has_pages(self) -> bool:
         """Whether pages with words are among the items."""
-        return bool(self._once("pages", lambda: self.snapshot.any("page_number IS NOT NULL") and self.snapshot.any(PAGES)))
+        return bool(self._once("pages", lambda: self.snapshot.has("page_number") and self.snapshot.any(PAGES)))
 
     def _once(self, what: str, opened: Callable[[], Any]) -> Any:
         if what not in self._opened:

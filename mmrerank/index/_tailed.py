@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmrerank.index._exact import merged
+from mmrerank.index._positions import difference
 from mmrerank.index.flat import Flat, Options
 from mmrerank.protocols import Index, MeasuredIndex
 from mmrerank.types import Array, Keys, Neighbours
@@ -39,7 +40,12 @@ class TailedIndex:
     @property
     def ids(self) -> Keys:
         """(n,) ascending."""
-        return np.sort(np.concatenate([self.base.ids, self.tail.ids])) if len(self.tail) else self.base.ids
+        ids = self.base.ids
+        return np.insert(ids, np.searchsorted(ids, self.tail.ids), self.tail.ids) if len(self.tail) else ids
+
+    def lacking(self, ids: Keys) -> Keys:
+        """Those of ascending ids that it does not hold."""
+        return difference(difference(ids, self.base.ids), self.tail.ids)
 
     @property
     def gone(self) -> Keys:
