@@ -38,7 +38,7 @@ class Rescoring:
 RESCORING = {
     "fp32": Rescoring(),
     "fp16": Rescoring(),
-    "sq8": Rescoring(floor=64, times=2),
+    "sq8": Rescoring(floor=32, times=2),
     "rabitq4": Rescoring(floor=64, times=4),
     "rabitq2": Rescoring(floor=256, times=8),
     "rabitq1": Rescoring(floor=1024, times=16, promise=0.85),

@@ -376,8 +376,9 @@ class Snapshot:
     def __init__(self, dataset: Any, cache: FieldCache | None = None) -> None:
         self._dataset = dataset
         self.version = int(dataset.version)
-        self._scalars = [name for name in dataset.schema.names if _is_readable(name)]
-        self._types = {name: dataset.schema.field(name).type for name in self._scalars}
+        self._schema = dataset.schema  # which Lance makes anew each time it is asked
+        self._scalars = [name for name in self._schema.names if _is_readable(name)]
+        self._types = {name: self._schema.field(name).type for name in self._scalars}
         self._short = ShortFields(dataset, [name for name in self._scalars if name not in _OF_FILES and name != "text"], cache)
         self._matching = lru_cache(maxsize=32)(self._keys_where)
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
@@ -489,7 +490,7 @@ class Snapshot:
             InputError: one of them has none of this encoder.
         """
         names = (TOKENS + slug, PREFIX + slug)
-        columns = self._take(keys, list(names)) if names[0] in self._dataset.schema.names else None
+        columns = self._take(keys, list(names)) if names[0] in self._schema.names else None
         if columns is None or columns[names[0]].null_count:
             raise InputError(f"some of {len(keys)} items have no token vectors of {slug!r}", hint="Index them with that encoder.")
         width = columns[names[1]].type.list_size
@@ -524,7 +525,7 @@ class Snapshot:
         row_ids = self._short.row_ids(keys)
         order = np.argsort(row_ids, kind="stable")
         valid = np.empty(len(keys), np.bool_)
-        rows = np.empty((len(keys), self._dataset.schema.field(PREFIX + slug).type.list_size), np.float32)
+        rows = np.empty((len(keys), self._schema.field(PREFIX + slug).type.list_size), np.float32)
         for start in range(0, len(keys), SCAN_ROWS):  # what Lance hands over is held once more, so it comes in pieces
             some = slice(start, start + SCAN_ROWS)
             column = self._dataset._take_rows(row_ids[order[some]].tolist(), columns=[PREFIX + slug])[PREFIX + slug]
@@ -610,7 +611,7 @@ class Snapshot:
 
     def _take(self, keys: Keys, columns: list[str]) -> pa.Table:
         if len(keys) == 0:
-            return self._dataset.schema.empty_table().select(columns)
+            return self._schema.empty_table().select(columns)
         return self._dataset._take_rows(self._short.row_ids(keys).tolist(), columns=columns)
 
 
