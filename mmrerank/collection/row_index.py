@@ -60,7 +60,7 @@ class RowsState:
     rows: int  # that the index was built of
     items: int  # that it holds with what came and went since
     keys: int = 0  # that the table had
-    files: Mapping[str, str] = field(default_factory=dict)  # of the table: number -> what tells its content
+    data_files: Mapping[str, str] = field(default_factory=dict)  # of the table: number -> what tells its content
     data: Stamp
     tail: Stamp | None = None
     since: Stamp | None = None
@@ -225,7 +225,7 @@ class RowIndex:
                 return False
             changes: dict[str, Any] = self._stamps(present, built=built, texts=texts)
             snapshot = self._snapshot
-            table = {"version": snapshot.version, "keys": len(snapshot), "files": dict(snapshot.files)}
+            table = {"version": snapshot.version, "keys": len(snapshot), "data_files": dict(snapshot.data_files)}
             present.state = replace(present.state, items=len(present.index), **table, **changes)
             write_state(self._place, present.state)
             return True
@@ -256,10 +256,10 @@ class RowIndex:
         if present is None:
             return self._snapshot.seen(self._slug), _NONE
         state, index = present.state, present.index
-        recent, others = self._snapshot.outside(state.files)
+        recent, others = self._snapshot.outside(state.data_files)
         new = difference(index.lacking(recent), present.without)
         # Of the files that changed, all items that they had are there still where as many are known; else every key is looked at.
-        if state.files and len(recent) - len(new) == state.keys - others:
+        if state.data_files and len(recent) - len(new) == state.keys - others:
             return self._snapshot.seen(self._slug, among=new), _NONE
         present.without = np.intersect1d(present.without, self._snapshot.keys)
         return self._snapshot.seen(self._slug, among=new), difference(index.ids, self._snapshot.keys)

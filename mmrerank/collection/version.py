@@ -16,6 +16,7 @@ import numpy as np
 
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
+from mmrerank.collection.folder import INDEXES
 from mmrerank.collection.index_cache import text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
@@ -230,7 +231,7 @@ class CollectionVersion:
 
     def row_index(self, entry: EncoderEntry) -> RowIndex:
         """What is kept on disk to search the descriptors of one encoder by."""
-        return RowIndex(self.path / "indexes", self.manifest.index, self.snapshot, entry.slug, entry.dimension)
+        return RowIndex(self.path / INDEXES, self.manifest.index, self.snapshot, entry.slug, entry.dimension)
 
     def bring_up_indexes(self) -> list[str]:
         """Has what is kept on disk follow this version, for the one who writes it; returns what there is to say of it."""
@@ -246,7 +247,7 @@ class CollectionVersion:
     @property
     def text(self) -> Any:
         """The BM25 index over the texts."""
-        return self._once("text", lambda: text_index(self.path / "indexes", self.snapshot))
+        return self._once("text", lambda: text_index(self.path / INDEXES, self.snapshot))
 
     @property
     def has_pages(self) -> bool:

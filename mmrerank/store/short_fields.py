@@ -50,7 +50,7 @@ class FieldCache(Protocol):
         """A new folder that `write` has filled; None where there can be none."""
 
 
-def files_of(dataset: Any) -> dict[str, str]:
+def data_files_of(dataset: Any) -> dict[str, str]:
     """Number of each file of a version of the table -> what tells its content, deleted rows included."""
     return {str(file.fragment_id): _digest(json.dumps(file.metadata.to_json(), sort_keys=True)) for file in dataset.get_fragments()}
 
@@ -63,7 +63,7 @@ def _digest(text: str) -> str:
 class _Span:
     """Where the items of one file stand among those of a part."""
 
-    content: str  # as `files_of` tells it
+    content: str  # as `data_files_of` tells it
     start: int
     count: int
 
@@ -133,11 +133,11 @@ class ShortFields:
         Args:
             names: of the fields; `key` is among them.
         """
-        self.files = files_of(dataset)
+        self.data_files = data_files_of(dataset)
         self._dataset, self._names = dataset, list(names)
         mapped = None if cache is None or dataset.count_rows() <= SMALL else self._mapped(cache)
         rest = self._rest(mapped)
-        read = [_read(dataset, self._names, rest, self.files)] if rest or mapped is None else []
+        read = [_read(dataset, self._names, rest, self.data_files)] if rest or mapped is None else []
         self._parts = read if mapped is None else [mapped, *read]  # of what is mapped no key stands twice
 
     def __len__(self) -> int:
@@ -190,11 +190,11 @@ class ShortFields:
         return rows
 
     def outside(self, files: Mapping[str, str]) -> tuple[Keys, int]:
-        """The ascending keys of the items in other files than these, told by `files_of`, and how many items are in these."""
+        """The ascending keys of the items in other files than these, told by `data_files_of`, and how many items are in these."""
         keys = [_NONE]
         for part in self._parts:
             spans = part.spans.items()
-            keys += [part.keys_in(span) for number, span in spans if span.content == self.files.get(number) != files.get(number)]
+            keys += [part.keys_in(span) for number, span in spans if span.content == self.data_files.get(number) != files.get(number)]
         some = np.sort(np.concatenate(keys))
         return some, len(self) - len(some)
 
@@ -207,7 +207,7 @@ class ShortFields:
     def _rest(self, part: _Part | None) -> list[Any]:
         """The files of the table whose items are not in a part."""
         spans = {} if part is None else part.spans
-        there = {number for number, span in spans.items() if span.content == self.files.get(number)}
+        there = {number for number, span in spans.items() if span.content == self.data_files.get(number)}
         return [file for file in self._dataset.get_fragments() if str(file.fragment_id) not in there]
 
     def _mapped(self, cache: FieldCache) -> _Part | None:
@@ -241,7 +241,7 @@ class ShortFields:
             batches=[reader.get_batch(n) for n in range(reader.num_record_batches)],
             ends=np.array(contents["ends"], np.int64),
             spans=spans,
-            gone=np.array([int(number) for number, span in spans.items() if span.content != self.files.get(number)], np.int64),
+            gone=np.array([int(number) for number, span in spans.items() if span.content != self.data_files.get(number)], np.int64),
             has_texts=contents["has_texts"],
             **arrays,
         )
@@ -258,7 +258,7 @@ class ShortFields:
                 row_ids.append(rows)
                 counts.append(len(rows))
         ordered, places = _in_order(np.concatenate(keys))
-        spans = _spans(np.concatenate(row_ids), self.files)
+        spans = _spans(np.concatenate(row_ids), self.data_files)
         for name, array in {"keys": ordered, "places": places, "row_ids": np.concatenate(row_ids)}.items():
             np.save(folder / f"{name}.npy", array)
         contents = {

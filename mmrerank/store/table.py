@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -26,7 +26,7 @@ from mmrerank.store.filters import explained, for_engine
 from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
-from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields
+from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields, data_files_of
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,16 @@ class Table:
     def metadata_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self._dataset.schema.names if name not in FIXED.names and _is_readable(name))
 
+    @property
+    def row_count(self) -> int:
+        """Of items and of what could not be read."""
+        return int(self._dataset.count_rows())
+
+    @property
+    def data_files(self) -> Mapping[str, str]:
+        """Number of each file of the table -> what tells its content."""
+        return data_files_of(self._dataset)
+
     def dimension(self, slug: str) -> int | None:
         """Of the descriptors of one encoder; None when the table has none of it."""
         name = PREFIX + slug
@@ -129,11 +139,35 @@ class Table:
         if self.dimension(slug) is None:
             self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
 
-    def known(self, under: str = "") -> list[dict[str, Any]]:
-        """The bookkeeping fields of every row whose file id begins with `under`, and its notes where any row has one."""
+    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]:
+        """The bookkeeping fields of every row whose file id begins with `under`, and its notes where any row has one.
+
+        Args:
+            is_wanted: tells of a file id whether its rows are; asked once a file. Of large tables no more than these are read.
+        """
         columns = [*_KNOWN, *(name for name in ("text_note", "picture_note") if name in self._dataset.schema.names)]
-        rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
-        return list(rows.to_pylist())
+        return list(self._of_files(columns, under, is_wanted).to_pylist())
+
+    def _of_files(self, columns: list[str], under: str, is_wanted: Callable[[str], bool] | None) -> pa.Table:
+        """Some columns of the rows whose file id begins with `under`, and is wanted."""
+        where = f"starts_with(file, {_quoted(under)})" if under else None
+        if is_wanted is not None:
+            rows = self._dataset.to_table(columns=["file"], filter=where, with_row_id=True)
+            names = pa.array([name for name in rows["file"].unique().to_pylist() if is_wanted(name)], pa.string())
+            wanted = rows["_rowid"].filter(pc.is_in(rows["file"], value_set=names)).to_pylist()
+            if len(wanted) < len(rows):
+                pieces = [wanted[start : start + ROWS_A_FILE] for start in range(0, len(wanted), ROWS_A_FILE)] or [[]]
+                return pa.concat_tables([self._dataset._take_rows(piece, columns=columns) for piece in pieces])
+        return self._dataset.to_table(columns=columns, filter=where)
+
+    def has_files(self, under: str) -> bool:
+        """Whether a file id begins with `under`."""
+        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {_quoted(under)})", limit=1)))
+
+    def file_sizes(self) -> dict[str, int]:
+        """File id -> the bytes of the file when it was looked at."""
+        rows = self._dataset.to_table(columns=["file", "file_size"])
+        return dict(zip(rows["file"].to_pylist(), rows["file_size"].to_pylist(), strict=True))
 
     def widen(self, rows: Rows) -> None:
         """Makes the columns that these rows need, in the types that they need; writes none of them."""
@@ -166,10 +200,10 @@ class Table:
         parts = (item_ids[start : start + 1000] for start in range(0, len(item_ids), 1000))
         return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
 
-    def files(self) -> pa.Table:
-        """Of every file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
+    def files(self, is_wanted: Callable[[str], bool]) -> pa.Table:
+        """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
         keys = ["file", "file_size", "file_mtime_ns", "file_items", "reader", "state", "encoders"]
-        rows = self._dataset.to_table(columns=[*keys, "seen_ns"])
+        rows = self._of_files([*keys, "seen_ns"], "", is_wanted)
         counts = rows.group_by(keys).aggregate([("seen_ns", "min"), ("seen_ns", "count")])
         return counts.rename_columns([{"seen_ns_min": "seen_ns", "seen_ns_count": "rows"}.get(name, name) for name in counts.column_names])
 
@@ -397,13 +431,13 @@ class Snapshot:
         return self._short.repeats
 
     @property
-    def files(self) -> Mapping[str, str]:
+    def data_files(self) -> Mapping[str, str]:
         """Number of each file of the table -> what tells its content."""
-        return self._short.files
+        return self._short.data_files
 
-    def outside(self, files: Mapping[str, str]) -> tuple[Keys, int]:
-        """The ascending keys of the items in other files than these `files` of another version, and how many items are in these."""
-        return self._short.outside(files)
+    def outside(self, data_files: Mapping[str, str]) -> tuple[Keys, int]:
+        """The ascending keys of the items in other files than these `data_files` of another version, and how many items are in these."""
+        return self._short.outside(data_files)
 
     @property
     def fields(self) -> tuple[str, ...]:
