@@ -162,7 +162,8 @@ class Collection:
         """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
         with self._lock:
             if self._version is None:
-                self._version = CollectionVersion(self.path, self.manifest, self.table.snapshot(FolderFieldCache(self.path / INDEXES)), self._encoders)
+                snapshot = self.table.snapshot(FolderFieldCache(self.path / INDEXES))
+                self._version = CollectionVersion(self.path, self.manifest, snapshot, self._encoders)
             return self._version
 
     def reopen(self) -> None:

@@ -47,14 +47,23 @@ def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
     return index
 
 
+def is_behind(folder: Path, snapshot: Snapshot) -> bool:
+    """Whether an index over texts is kept below `folder`, since somebody searched by words, and is of another version."""
+    try:
+        raw = read_state(folder / "text")
+    except (OSError, ValueError):
+        return False
+    return raw is not None and raw.get("version") != snapshot.version
+
+
 def check_once(snapshot: Snapshot) -> None:
     """Passes where no row stands twice.
 
     Raises:
         DamagedData: some do.
     """
-    if snapshot.repeats:
-        raise DamagedData(f"{snapshot.repeats} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
+    if count := snapshot.repeats:
+        raise DamagedData(f"{count} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
 
 
 def _empty() -> Bm25Index:

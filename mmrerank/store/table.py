@@ -201,7 +201,7 @@ class Table:
         return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
 
     def files(self, is_wanted: Callable[[str], bool]) -> pa.Table:
-        """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
+        """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps they agree in."""
         keys = ["file", "file_size", "file_mtime_ns", "file_items", "reader", "state", "encoders"]
         rows = self._of_files([*keys, "seen_ns"], "", is_wanted)
         counts = rows.group_by(keys).aggregate([("seen_ns", "min"), ("seen_ns", "count")])
@@ -552,7 +552,8 @@ class Snapshot:
         """The keys of all items that have a descriptor of this encoder with those descriptors, in the order they are stored in, some
         thousand at a time: (n,) and (n, dimension) float32."""
         for batch in self.described_batches(slug, ["key"]):
-            yield batch["key"].to_numpy().copy(), _vectors(batch[PREFIX + slug])  # a view of the keys alone would keep the vectors in memory
+            keys = batch["key"].to_numpy().copy()  # a view would keep the vectors in memory
+            yield keys, _vectors(batch[PREFIX + slug])
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
