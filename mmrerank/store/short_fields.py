@@ -7,8 +7,9 @@
     FOLDER/contents.json    which files of the table that is, and how many items are in each batch
 
 Ten rows of seven columns cost Lance 4 ms where they lie in sixteen files, and mapped ones a tenth of it; reading and sorting the keys of a
-million items costs .1 s at each opening. So a large table has them beside it, as they were at one version. A file of a table never changes:
-of a later version the files that are new are read, into memory, and what stood in files that are gone is passed over.
+million items costs .1 s at each opening. So a large table has them beside it, as they were at one version. A file of a table never changes,
+only rows in it go: of a later version the files that are new are read, into memory, and what stood in files or rows that are gone is passed
+over.
 """
 
 from __future__ import annotations
@@ -51,12 +52,22 @@ class FieldCache(Protocol):
 
 
 def data_files_of(dataset: Any) -> dict[str, str]:
-    """Number of each file of a version of the table -> what tells its content, deleted rows included."""
-    return {str(file.fragment_id): _digest(json.dumps(file.metadata.to_json(), sort_keys=True)) for file in dataset.get_fragments()}
+    """Number of each file of a version of the table -> what tells its content, and behind a dash, where rows were deleted, which."""
+    return {str(file.fragment_id): _content(file.metadata.to_json()) for file in dataset.get_fragments()}
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def _content(metadata: dict[str, Any]) -> str:
+    deleted = metadata.pop("deletion_file", None)
+    return "-".join(_digest(part) for part in (metadata, deleted) if part)
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _are_one(content: str, other: str | None) -> bool:
+    """Whether two contents of files are one, but for rows that were deleted."""
+    return other is not None and content.partition("-")[0] == other.partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +90,17 @@ class _Part:
     places: Keys  # of each of these keys in the order they are stored in
     spans: Mapping[str, _Span]  # by the number of the file
     gone: Keys  # numbers of files that the table has no more
+    dead: Keys  # row ids, ascending, that were deleted in those that it has
     has_texts: bool  # whether any item has a text, which is no short field
 
     def __len__(self) -> int:
-        return len(self.keys) - sum(self.spans[str(number)].count for number in self.gone.tolist())
+        return len(self.keys) - len(self.dead) - sum(self.spans[str(number)].count for number in self.gone.tolist())
 
     def alive(self, places: Keys) -> npt.NDArray[np.bool_]:
-        """Which of these places are in files that the table has."""
-        return np.isin(self.row_ids[places] >> _FILE_BITS, self.gone, invert=True)
+        """Which of these places are in rows that the table has."""
+        rows = self.row_ids[places]
+        in_files = np.isin(rows >> _FILE_BITS, self.gone, invert=True)
+        return in_files & np.isin(rows, self.dead, invert=True) if len(self.dead) else in_files
 
     def lookup(self, keys: Keys) -> tuple[Keys, Keys]:
         """Which of (n,) keys it has, by number, and the place of each."""
@@ -100,7 +114,7 @@ class _Part:
 
     def all_keys(self) -> Keys:
         """(n,) ascending; read-only where they are in a file."""
-        return self.keys[self.alive(self.places)] if len(self.gone) else self.keys
+        return self.keys[self.alive(self.places)] if len(self.gone) or len(self.dead) else self.keys
 
     def rows(self, places: Keys) -> list[dict[str, Any]]:
         """The fields of the items at these places, in their order."""
@@ -114,14 +128,14 @@ class _Part:
         return rows
 
     def keys_in(self, span: _Span) -> Keys:
-        """(count,) the keys of the items of one file, in the order they are stored in."""
+        """(n,) the keys of the items of one file that the table has, in the order they are stored in."""
         if not span.count:
             return _NONE
         end = span.start + span.count
         first, last = np.searchsorted(self.ends, [span.start, end - 1], side="right").tolist()
         keys = np.concatenate([self.batches[number]["key"].to_numpy() for number in range(first, last + 1)])
         start = span.start - (int(self.ends[first - 1]) if first else 0)
-        return keys[start : start + span.count]
+        return keys[start : start + span.count][self.alive(np.arange(span.start, end))]
 
 
 class ShortFields:
@@ -193,8 +207,8 @@ class ShortFields:
         """The ascending keys of the items in other files than these, told by `data_files_of`, and how many items are in these."""
         keys = [_NONE]
         for part in self._parts:
-            spans = part.spans.items()
-            keys += [part.keys_in(span) for number, span in spans if span.content == self.data_files.get(number) != files.get(number)]
+            live = [(number, span) for number, span in part.spans.items() if _are_one(span.content, self.data_files.get(number))]
+            keys += [part.keys_in(span) for number, span in live if not _are_one(span.content, files.get(number))]
         some = np.sort(np.concatenate(keys))
         return some, len(self) - len(some)
 
@@ -207,7 +221,7 @@ class ShortFields:
     def _rest(self, part: _Part | None) -> list[Any]:
         """The files of the table whose items are not in a part."""
         spans = {} if part is None else part.spans
-        there = {number for number, span in spans.items() if span.content == self.data_files.get(number)}
+        there = {number for number, span in spans.items() if _are_one(span.content, self.data_files.get(number))}
         return [file for file in self._dataset.get_fragments() if str(file.fragment_id) not in there]
 
     def _mapped(self, cache: FieldCache) -> _Part | None:
@@ -241,10 +255,23 @@ class ShortFields:
             batches=[reader.get_batch(n) for n in range(reader.num_record_batches)],
             ends=np.array(contents["ends"], np.int64),
             spans=spans,
-            gone=np.array([int(number) for number, span in spans.items() if span.content != self.data_files.get(number)], np.int64),
+            gone=np.array(
+                [int(number) for number, span in spans.items() if not _are_one(span.content, self.data_files.get(number))], np.int64
+            ),
+            dead=self._deleted(spans, arrays["row_ids"]),
             has_texts=contents["has_texts"],
             **arrays,
         )
+
+    def _deleted(self, spans: Mapping[str, _Span], row_ids: Keys) -> Keys:
+        """(n,) ascending, of these row ids, those in files that lost rows since."""
+        deleted = [_NONE]
+        for file in self._dataset.get_fragments():
+            content, span = self.data_files[str(file.fragment_id)], spans.get(str(file.fragment_id))
+            if span is not None and span.content != content and _are_one(span.content, content):
+                rows = self._dataset.scanner(columns=[], with_row_id=True, fragments=[file]).to_table()["_rowid"].to_numpy()
+                deleted.append(np.setdiff1d(row_ids[span.start : span.start + span.count], rows.astype(np.int64), assume_unique=True))
+        return np.sort(np.concatenate(deleted))
 
     def _write(self, folder: Path) -> None:
         """Fills a new folder; in memory are one batch, and 40 bytes an item."""
@@ -286,6 +313,7 @@ def _read(dataset: Any, names: list[str], files: list[Any], contents: Mapping[st
         places=places,
         spans=_spans(row_ids, {str(file.fragment_id): contents[str(file.fragment_id)] for file in files}),
         gone=_NONE,
+        dead=_NONE,
         has_texts=bool(files) and _has_texts(dataset, files),
     )
 

@@ -106,11 +106,16 @@ def test_what_came_went_or_changed_since_is_read_from_the_table(table: Table, ca
     assert_alike(table.snapshot(cache), table.snapshot())
     assert cache.count == 1
     assert len(before) == len(before.keys) == sum(n % 7 > 0 for n in range(200)), "an open version stays what it was"
-    table.remove([record(5, "1", {}).item_id])  # of the file with all the others, which are read anew
+    table.remove([record(5, "1", {}).item_id])  # of the file with all the others
     table.refresh()
     write(table, [8, 9], content="2", new=False)
     assert_alike(table.snapshot(cache), table.snapshot())
-    assert cache.count == 2
+    assert table.snapshot(cache).outside(before.data_files)[0].tolist() == np.setdiff1d(table.snapshot().keys, before.keys).tolist()
+    assert cache.count == 1
+    table.remove([record(n, "1", {}).item_id for n in range(20, 50)])
+    table.refresh()
+    assert_alike(table.snapshot(cache), table.snapshot())
+    assert cache.count == 2, "many went"
 
 
 def test_joined_files_are_read_anew(table: Table, cache: CountingCache) -> None:
