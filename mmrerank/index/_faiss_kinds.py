@@ -22,7 +22,7 @@ MANY_LISTS = 2048  # from here on lists grow as 2 * sqrt(n), since k-means and e
 SEED = 1234
 QUERY_BITS = 8  # RaBitQ compares whole numbers of so many bits; with unrounded queries a search takes ten times as long
 FOUR = 4  # numbers of a row that one 4-bit code of the product quantiser stands for
-OPQ_ITERATIONS = 10
+OPQ_ITERATIONS, OPQ_ROWS = 10, 16_384  # 32 rows a number of 512; more cost as much time again and again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ def _turned(faiss: Any, options: Shape, dimension: int) -> Any:
     if options.storage == "pq":
         turn, codes = faiss.OPQMatrix(dimension, dimension // FOUR), faiss.ProductQuantizer(dimension, dimension // FOUR, 4)
         codes.cp.min_points_per_centroid = 1
-        turn.pq, turn.niter = codes, OPQ_ITERATIONS
+        turn.pq, turn.niter, turn.max_train_points = codes, OPQ_ITERATIONS, OPQ_ROWS
         turn.codes = codes  # FAISS holds its address only
         return turn
     return None
