@@ -120,8 +120,20 @@ def _inverted(faiss: Any, options: Shape, dimension: int, sample: Array, n_rows:
     lists_index.cp.seed = SEED
     turned = _turned(faiss, options, dimension)
     index = lists_index if turned is None else faiss.IndexPreTransform(turned, lists_index)
+    if options.storage == "rabitq":
+        _place_centroids(faiss, lists_index, turned, sample)
+        sample = sample[:lists]
     index.train(sample)
     return index
+
+
+def _place_centroids(faiss: Any, lists_index: Any, turned: Any, sample: Array) -> None:
+    """Gives lists that are turned the centroids of a sample that is not. A turn changes no distance, so they are what FAISS would find; it
+    would hold the sample twice more for it, once turned and once as what lies between rows and centroids."""
+    clustering = faiss.Clustering(lists_index.d, lists_index.nlist, lists_index.cp)
+    clustering.train(sample, faiss.IndexFlatIP(lists_index.d))
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(lists_index.nlist, lists_index.d)
+    lists_index.quantizer.add(turned.apply(centroids))
 
 
 def _lists(faiss: Any, options: Shape, dimension: int, lists: int) -> Any:
