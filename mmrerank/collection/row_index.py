@@ -225,7 +225,7 @@ class RowIndex:
                 return False
             changes: dict[str, Any] = self._stamps(present, built=built, texts=texts)
             snapshot = self._snapshot
-            table = {"version": snapshot.version, "keys": len(snapshot), "data_files": dict(snapshot.data_files)}
+            table: dict[str, Any] = {"version": snapshot.version, "keys": len(snapshot), "data_files": dict(snapshot.data_files)}
             present.state = replace(present.state, items=len(present.index), **table, **changes)
             write_state(self._place, present.state)
             return True
