@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrerank.collection.encoders import Encoders, Loader, encoder_of, entry_of_ready, name_of
-from mmrerank.collection.folder import STAGING, TABLE, check_name, check_vacant, path_from, read_consistent
+from mmrerank.collection.field_cache import FolderFieldCache
+from mmrerank.collection.folder import INDEXES, STAGING, TABLE, check_name, check_vacant, path_from, read_consistent
 from mmrerank.collection.moving import placed, recognised
 from mmrerank.collection.removal import chosen
+from mmrerank.collection.unique_ids import is_unique, note_unique
 from mmrerank.collection.version import CollectionVersion, check_texts
 from mmrerank.errors import InputError
 from mmrerank.index import AUTO, rows_index_name
@@ -160,8 +162,14 @@ class Collection:
         """The newest version as this process has seen it; its own writes move it, `refresh` looks for those of others."""
         with self._lock:
             if self._version is None:
-                self._version = CollectionVersion(self.path, self.manifest, self.table.snapshot(), self._encoders)
+                snapshot = self.table.snapshot(FolderFieldCache(self.path / INDEXES))
+                self._version = CollectionVersion(self.path, self.manifest, snapshot, self._encoders)
             return self._version
+
+    def reopen(self) -> None:
+        """Lets go of the version that was opened; it, or a newer one that is known, is opened anew at the next use."""
+        with self._lock:
+            self._version = None
 
     def refresh(self) -> None:
         """Looks for what other processes wrote; where that is nothing, what was opened stays open."""
@@ -241,10 +249,10 @@ class Collection:
             check_workers(workers)
         with self._writing():
             repairs = self.table.repair()
-            if doubles := self.table.drop_doubles():
+            if not is_unique(self.path / INDEXES, self.table) and (doubles := self.table.drop_doubles()):
                 repairs.append(f"{doubles} rows that stood twice were dropped")
             known = self._placed(places, moved_from, repairs)
-            roots = with_roots(places, known, taken=lambda prefix: bool(self.table.known(prefix)))
+            roots = with_roots(places, known, taken=self.table.has_files)
             patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
             files = list_files(places, roots, readers(as_tuple(read_with)), exclude=patterns, earlier=listing)
             ready = self._ready(files, dict(zip(named, as_tuple(encoders), strict=True)), progress)
@@ -259,6 +267,7 @@ class Collection:
             report = sum(reports[1:], reports[0])
             if report.added + report.updated + report.removed > 0:
                 self.table.compact()
+            note_unique(self.path / INDEXES, self.table)
             repairs += self._indexes_brought_up()
         return replace(report, notes=(*report.notes, *repairs))
 
@@ -295,8 +304,7 @@ class Collection:
 
     def _indexes_brought_up(self) -> list[str]:
         """Has the indexes on disk follow what was written, so that no search waits for it; under the lock."""
-        with self._lock:
-            self._version = None
+        self.reopen()
         return self.version.bring_up_indexes()
 
     def _placed(self, places: Sequence[Path], moved_from: str | Path | None, notes: list[str]) -> tuple[Root, ...]:
@@ -304,7 +312,7 @@ class Collection:
         roots = self.manifest.roots
         if moved_from is None and all(Path(root.path).is_dir() for root in roots):
             return roots
-        files = {row["file"]: int(row["file_size"]) for row in self.table.known()}
+        files = self.table.file_sizes()
         if moved_from is None:
             roots, moves = recognised(roots, [place for place in places if place.exists()], files)
             notes += moves
@@ -337,8 +345,11 @@ class Collection:
         with self._writing():
             self.table.repair()
             gone = chosen(self.version, ids=names, paths=places, filter=condition)
+            was_unique = is_unique(self.path / INDEXES, self.table)
             self.table.remove(sorted({str(row["item_id"]) for row in gone}))
             self.table.refresh()
+            if was_unique:
+                note_unique(self.path / INDEXES, self.table)
         return sum(row["state"] == "ready" for row in gone)
 
     # ------------------------------------------------------------------ search

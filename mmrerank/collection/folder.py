@@ -14,6 +14,7 @@ from mmrerank.store.reading import FOLDER as READING
 from mmrerank.texts import is_clean, printable
 
 TABLE = "items.lance"
+INDEXES = "indexes"  # what is made of the table, and made anew where it is missing
 STAGING = "staging"  # what workers made and nobody sees yet
 State = TypeVar("State")
 

@@ -11,8 +11,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mmrerank.collection.index_files import Stamp, checked, read_state, save_there, saved, write_state
 from mmrerank.errors import DamagedData, MMRerankError
 from mmrerank.index.bm25_index import Bm25Index
@@ -49,15 +47,23 @@ def text_index(folder: Path, snapshot: Snapshot) -> Bm25Index:
     return index
 
 
+def is_behind(folder: Path, snapshot: Snapshot) -> bool:
+    """Whether an index over texts is kept below `folder`, since somebody searched by words, and is of another version."""
+    try:
+        raw = read_state(folder / "text")
+    except (OSError, ValueError):
+        return False
+    return raw is not None and raw.get("version") != snapshot.version
+
+
 def check_once(snapshot: Snapshot) -> None:
     """Passes where no row stands twice.
 
     Raises:
         DamagedData: some do.
     """
-    doubled = int((np.diff(snapshot.keys) == 0).sum())
-    if doubled:
-        raise DamagedData(f"{doubled} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
+    if count := snapshot.repeats:
+        raise DamagedData(f"{count} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
 
 
 def _empty() -> Bm25Index:

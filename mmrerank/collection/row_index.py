@@ -34,6 +34,7 @@ from mmrerank.index import (
     Sink,
     TailedIndex,
     chosen,
+    difference,
     in_words,
     load_sealed,
     map_sealed,
@@ -58,6 +59,8 @@ class RowsState:
     version: int  # of the table, which all files together are of
     rows: int  # that the index was built of
     items: int  # that it holds with what came and went since
+    keys: int = 0  # that the table had
+    data_files: Mapping[str, str] = field(default_factory=dict)  # of the table: number -> what tells its content
     data: Stamp
     tail: Stamp | None = None
     since: Stamp | None = None
@@ -152,7 +155,7 @@ class RowIndex:
             stamps = (present.state.data, present.state.tail, present.state.since, present.state.questions)
             whole = all(checksum(self._place / stamp.name) == stamp.checksum for stamp in stamps if stamp is not None)
             new = np.intersect1d(new, wanted)  # in the rest there was nothing to describe
-            if whole and np.array_equal(np.sort(np.concatenate([_difference(present.index.ids, gone), new])), wanted):
+            if whole and np.array_equal(np.sort(np.concatenate([difference(present.index.ids, gone), new])), wanted):
                 return False
         del present
         is_there = (self._place / STATE).exists()
@@ -221,7 +224,9 @@ class RowIndex:
             if not self._is_next(present.state, built=built):
                 return False
             changes: dict[str, Any] = self._stamps(present, built=built, texts=texts)
-            present.state = replace(present.state, version=self._snapshot.version, items=len(present.index), **changes)
+            snapshot = self._snapshot
+            table: dict[str, Any] = {"version": snapshot.version, "keys": len(snapshot), "data_files": dict(snapshot.data_files)}
+            present.state = replace(present.state, items=len(present.index), **table, **changes)
             write_state(self._place, present.state)
             return True
 
@@ -250,9 +255,14 @@ class RowIndex:
         """The ascending keys of items that the index does not know, and of those it holds that are no more."""
         if present is None:
             return self._snapshot.seen(self._slug), _NONE
-        ids, there = present.index.ids, self._snapshot.keys
-        known = np.sort(np.concatenate([ids, present.without])) if len(present.without) else ids
-        return self._snapshot.seen(self._slug, among=_difference(there, known)), _difference(ids, there)
+        state, index = present.state, present.index
+        recent, others = self._snapshot.outside(state.data_files)
+        new = difference(index.lacking(recent), present.without)
+        # Of the files that changed, all items that they had are there still where as many are known; else every key is looked at.
+        if state.data_files and len(recent) - len(new) == state.keys - others:
+            return self._snapshot.seen(self._slug, among=new), _NONE
+        present.without = np.intersect1d(present.without, self._snapshot.keys)
+        return self._snapshot.seen(self._slug, among=new), difference(index.ids, self._snapshot.keys)
 
     def _catch_up(self, present: _Opened, new: Keys, gone: Keys) -> None:
         if len(gone):
@@ -260,7 +270,8 @@ class RowIndex:
         keys, rows = self._snapshot.some_described(new, self._slug)
         if len(keys):
             present.index.add(keys, rows)
-        present.without = np.union1d(present.without, _difference(new, np.sort(keys)))
+        if len(keys) < len(new):
+            present.without = np.union1d(present.without, difference(new, np.sort(keys)))
         if self._snapshot.version > present.state.version:
             self._save(present)
 
@@ -273,7 +284,7 @@ class RowIndex:
         exact = {kind: ExactScores(some) for kind, some in questions.items()}
         self._fill(index, count, exact)
         recall = measured(index, self._snapshot, self._slug, questions, exact) if isinstance(index, MeasuredIndex) else {}
-        without = _difference(self._snapshot.seen(self._slug), index.ids) if len(index) < count else _NONE
+        without = difference(self._snapshot.seen(self._slug), index.ids) if len(index) < count else _NONE
         state = RowsState(
             index=name if self._name == AUTO else index.name,
             version=self._snapshot.version,
@@ -349,12 +360,3 @@ def _put(path: Path, parts: Mapping[str, Any]) -> None:
             sink.put(name, array)
 
     save_sealed(path, {"parts": list(parts)}, fill)
-
-
-def _difference(keys: Keys, others: Keys) -> Keys:
-    """Those of ascending keys that are not among ascending others."""
-    if not len(others):
-        return keys
-    places = np.minimum(np.searchsorted(others, keys), len(others) - 1)
-    rest: Keys = keys[others[places] != keys]
-    return rest

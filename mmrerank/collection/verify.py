@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from mmrerank.collection import Collection
+from mmrerank.collection.field_cache import FolderFieldCache
+from mmrerank.collection.folder import INDEXES
 from mmrerank.collection.index_cache import REPAIR
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import entries_once
@@ -75,12 +77,15 @@ def check(collection: Collection, *, content: bool = False) -> dict[str, Any]:
         table and were made anew; `recall` measures again what the indexes find that may miss something; `files` tells which sources
         changed or went since they were indexed.
     """
-    problems = _check_rows(collection)
     rebuilt: list[str] = []
+    if FolderFieldCache(collection.path / INDEXES).drop_damaged():
+        collection.reopen()
+        rebuilt.append("the fields beside the table were not what was written there, and are made anew")
+    problems = _check_rows(collection)
     for entry in collection.manifest.encoders:
         problems += _check_descriptors(collection, entry.slug, entry.name, entry.dimension)
     if not problems:
-        rebuilt = _check_caches(collection)
+        rebuilt += _check_caches(collection)
     return {
         "collection": str(collection.path),
         "items": len(collection),

@@ -16,7 +16,8 @@ import numpy as np
 
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
-from mmrerank.collection.index_cache import text_index
+from mmrerank.collection.folder import INDEXES
+from mmrerank.collection.index_cache import is_behind, text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
 from mmrerank.collection.recall import text_questions
@@ -230,13 +231,15 @@ class CollectionVersion:
 
     def row_index(self, entry: EncoderEntry) -> RowIndex:
         """What is kept on disk to search the descriptors of one encoder by."""
-        return RowIndex(self.path / "indexes", self.manifest.index, self.snapshot, entry.slug, entry.dimension)
+        return RowIndex(self.path / INDEXES, self.manifest.index, self.snapshot, entry.slug, entry.dimension)
 
     def bring_up_indexes(self) -> list[str]:
         """Has what is kept on disk follow this version, for the one who writes it; returns what there is to say of it."""
         notes = []
         for entry in self.manifest.encoders:
             notes += self.row_index(entry).bring_up(partial(self._text_questions, entry))
+        if is_behind(self.path / INDEXES, self.snapshot):
+            self._once("text", self._text_index)
         return notes
 
     def _text_questions(self, entry: EncoderEntry) -> Questions | None:
@@ -246,12 +249,15 @@ class CollectionVersion:
     @property
     def text(self) -> Any:
         """The BM25 index over the texts."""
-        return self._once("text", lambda: text_index(self.path / "indexes", self.snapshot))
+        return self._once("text", self._text_index)
+
+    def _text_index(self) -> Any:
+        return text_index(self.path / INDEXES, self.snapshot)
 
     @property
     def has_pages(self) -> bool:
         """Whether pages with words are among the items."""
-        return bool(self._once("pages", lambda: self.snapshot.any("page_number IS NOT NULL") and self.snapshot.any(PAGES)))
+        return bool(self._once("pages", lambda: self.snapshot.has("page_number") and self.snapshot.any(PAGES)))
 
     def _once(self, what: str, opened: Callable[[], Any]) -> Any:
         if what not in self._opened:

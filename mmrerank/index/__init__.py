@@ -6,6 +6,7 @@ from mmrerank.index._exact import nearest
 from mmrerank.index._files import Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._idf import idf_of
 from mmrerank.index._page_names import pages_named
+from mmrerank.index._positions import difference
 from mmrerank.index._question import subject
 from mmrerank.index._recall import RECALL_K, ExactScores, Questions, in_words, without_own
 from mmrerank.index._recipes import read_recipe, rows_index_name, shipped_recipes
@@ -21,6 +22,7 @@ __all__ = [
     "Sink",
     "TailedIndex",
     "chosen",
+    "difference",
     "english",
     "idf_of",
     "in_words",

@@ -22,7 +22,7 @@ MANY_LISTS = 2048  # from here on lists grow as 2 * sqrt(n), since k-means and e
 SEED = 1234
 QUERY_BITS = 8  # RaBitQ compares whole numbers of so many bits; with unrounded queries a search takes ten times as long
 FOUR = 4  # numbers of a row that one 4-bit code of the product quantiser stands for
-OPQ_ITERATIONS = 10
+OPQ_ITERATIONS, OPQ_ROWS = 10, 16_384  # 32 rows a number of 512; more cost as much time again and again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Rescoring:
 RESCORING = {
     "fp32": Rescoring(),
     "fp16": Rescoring(),
-    "sq8": Rescoring(floor=64, times=2),
+    "sq8": Rescoring(floor=32, times=2),
     "rabitq4": Rescoring(floor=64, times=4),
     "rabitq2": Rescoring(floor=256, times=8),
     "rabitq1": Rescoring(floor=1024, times=16, promise=0.85),
@@ -120,8 +120,20 @@ def _inverted(faiss: Any, options: Shape, dimension: int, sample: Array, n_rows:
     lists_index.cp.seed = SEED
     turned = _turned(faiss, options, dimension)
     index = lists_index if turned is None else faiss.IndexPreTransform(turned, lists_index)
+    if options.storage == "rabitq":
+        _place_centroids(faiss, lists_index, turned, sample)
+        sample = sample[:lists]
     index.train(sample)
     return index
+
+
+def _place_centroids(faiss: Any, lists_index: Any, turned: Any, sample: Array) -> None:
+    """Gives lists that are turned the centroids of a sample that is not. A turn changes no distance, so they are what FAISS would find; it
+    would hold the sample twice more for it, once turned and once as what lies between rows and centroids."""
+    clustering = faiss.Clustering(lists_index.d, lists_index.nlist, lists_index.cp)
+    clustering.train(sample, faiss.IndexFlatIP(lists_index.d))
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(lists_index.nlist, lists_index.d)
+    lists_index.quantizer.add(turned.apply(centroids))
 
 
 def _lists(faiss: Any, options: Shape, dimension: int, lists: int) -> Any:
@@ -159,7 +171,7 @@ def _turned(faiss: Any, options: Shape, dimension: int) -> Any:
     if options.storage == "pq":
         turn, codes = faiss.OPQMatrix(dimension, dimension // FOUR), faiss.ProductQuantizer(dimension, dimension // FOUR, 4)
         codes.cp.min_points_per_centroid = 1
-        turn.pq, turn.niter = codes, OPQ_ITERATIONS
+        turn.pq, turn.niter, turn.max_train_points = codes, OPQ_ITERATIONS, OPQ_ROWS
         turn.codes = codes  # FAISS holds its address only
         return turn
     return None

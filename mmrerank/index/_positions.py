@@ -36,6 +36,15 @@ class Choice:
         return np.arange(self.positions, dtype=np.int64) if self.mask is None else np.flatnonzero(self.mask).astype(np.int64, copy=False)
 
 
+def difference(ids: Keys, others: Keys) -> Keys:
+    """Those of ascending ids that are not among ascending others."""
+    if not len(others):
+        return ids
+    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    rest: Keys = ids[others[places] != ids]
+    return rest
+
+
 class Positions:
     """Ids by position, with tombstones. No two living positions have one id."""
 
@@ -72,9 +81,11 @@ class Positions:
 
     @property
     def ids(self) -> Keys:
-        """(n,) those that are alive, ascending; read-only where they lie in a file."""
+        """(n,) those that are alive, ascending; read-only."""
         ids, order = self._in_order()
-        return ids if self._alive is None else ids[self._alive[order]]
+        living = ids.view() if self._alive is None else ids[self._alive[order]]
+        living.flags.writeable = False
+        return living
 
     def check(self, ids: Keys) -> None:
         """Whether `ids` can be appended.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmrerank.index._exact import merged
+from mmrerank.index._positions import difference
 from mmrerank.index.flat import Flat, Options
 from mmrerank.protocols import Index, MeasuredIndex
 from mmrerank.types import Array, Keys, Neighbours
@@ -26,6 +27,7 @@ class TailedIndex:
 
     def __init__(self, base: Index, dimension: int) -> None:
         self.base, self.tail = base, Flat(Options(), dimension)
+        self._measured = base if isinstance(base, MeasuredIndex) else None  # asked once: a protocol's check costs .05 ms
         self._built = len(base)
         self._gone: list[Keys] = []
 
@@ -39,7 +41,12 @@ class TailedIndex:
     @property
     def ids(self) -> Keys:
         """(n,) ascending."""
-        return np.sort(np.concatenate([self.base.ids, self.tail.ids])) if len(self.tail) else self.base.ids
+        ids = self.base.ids
+        return np.insert(ids, np.searchsorted(ids, self.tail.ids), self.tail.ids) if len(self.tail) else ids
+
+    def lacking(self, ids: Keys) -> Keys:
+        """Those of ascending ids that it does not hold."""
+        return difference(difference(ids, self.base.ids), self.tail.ids)
 
     @property
     def gone(self) -> Keys:
@@ -49,11 +56,11 @@ class TailedIndex:
     @property
     def promise(self) -> float:
         """See `MeasuredIndex`; 1 for an index that says nothing, which is taken to be exact."""
-        return self.base.promise if isinstance(self.base, MeasuredIndex) else 1.0
+        return 1.0 if self._measured is None else self._measured.promise
 
     def proposals(self, k: int) -> int:
         """See `MeasuredIndex`."""
-        return self.base.proposals(k) if isinstance(self.base, MeasuredIndex) else k
+        return k if self._measured is None else self._measured.proposals(k)
 
     @property
     def changed(self) -> int:

@@ -8,7 +8,7 @@
     storage bytes a number   kinds           what the k best of its proposals need
     fp32    4                all             nothing
     fp16    2                all             nothing
-    sq8     1                hnsw, ivf       64 proposals scored again on the rows
+    sq8     1                hnsw, ivf       32 proposals scored again on the rows
     rabitq  1/8 a bit        ivf             4 bits 64, 2 bits 256, 1 bit 1,024; turned rows, queries of 8 bits
     pq      1/8              ivf             512: OPQ and 4-bit codes, read by FastScan; where memory is shortest
 
@@ -102,8 +102,8 @@ class FaissIndex:
 
     @property
     def ids(self) -> Keys:
-        """(n,) ascending."""
-        return self._positions.ids.copy()
+        """(n,) ascending; read-only."""
+        return self._positions.ids
 
     @property
     def needs_rebuild(self) -> bool:

@@ -47,8 +47,8 @@ class Flat:
 
     @property
     def ids(self) -> Keys:
-        """(n,) ascending."""
-        return self._positions.ids.copy()
+        """(n,) ascending; read-only."""
+        return self._positions.ids
 
     @property
     def needs_rebuild(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +33,7 @@ class Unread(Failure):
 class KnowsRows(Protocol):
     """As much of a table as is asked here."""
 
-    def known(self, under: str = "") -> list[dict[str, Any]]: ...
+    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]: ...
 
 
 def rows_by_file(table: KnowsRows, listing: Listing) -> dict[str, dict[str, Row]]:
@@ -44,9 +44,8 @@ def rows_by_file(table: KnowsRows, listing: Listing) -> dict[str, dict[str, Row]
         starts = {""}
     is_listed = below(listing.places, listing.roots)
     for start in sorted(starts):
-        for row in table.known(start):
-            if is_listed(row["file"]):
-                rows[row["file"]][row["item_id"]] = row
+        for row in table.known(start, is_listed):
+            rows[row["file"]][row["item_id"]] = row
     return rows
 
 

@@ -132,7 +132,7 @@ class EmbeddingIngest:
         self._table, self._listing, self._parts, self._entry = table, listing, parts, entry
         self._slug = entry.slug
         check_dimension(parts, entry.name, entry.dimension)
-        self._known = _known_files(table)
+        self._known = _known_files(table, listing)
         self.news = [part for part in parts if not self._is_current(part, self._known.get(part.file.file_id, []))]
         self._notes: list[str] = []
         self._tally = _Tally(failed=list(failures))
@@ -336,9 +336,11 @@ class EmbeddingIngest:
         )
 
 
-def _known_files(table: Table) -> dict[str, list[Mapping[str, Any]]]:
+def _known_files(table: Table, listing: Listing) -> dict[str, list[Mapping[str, Any]]]:
+    """File id -> what the table has of it, for the files at or below the listed places."""
     known: dict[str, list[Mapping[str, Any]]] = {}
-    for row in table.files().to_pylist():
+    here, is_listed = {file.file_id for file in listing.embeddings}, below(listing.embedding_places, listing.roots)
+    for row in table.files(lambda name: name in here or is_listed(name)).to_pylist():
         known.setdefault(row["file"], []).append(row)
     return known
 

@@ -8,7 +8,7 @@ lies below a folder is told by the places of files and never by how their ids be
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -236,16 +236,19 @@ def path_of(file_id: str, roots: Sequence[Root]) -> Path:
 def below(places: Iterable[Path], roots: Sequence[Root]) -> Callable[[str], bool]:
     """Tells of a file id whether its file is one of these places or lies below one."""
     whole = frozenset(places)
-    folders = frozenset(place.parent for place in whole)
+    names: dict[Path, set[str]] = {}
+    for place in whole:
+        names.setdefault(place.parent, set()).add(place.name)
 
     @lru_cache(maxsize=4096)
-    def extent(folder: str) -> tuple[bool, bool]:  # whether all in it is meant, whether something in it may be
+    def extent(folder: str) -> tuple[bool, Collection[str]]:  # whether all in it is meant, and the names in it that are
         place = path_of(folder, roots)
-        return place in whole or not whole.isdisjoint(place.parents), place in folders
+        return place in whole or not whole.isdisjoint(place.parents), names.get(place, ())
 
     def is_below(file_id: str) -> bool:
-        everything, something = extent(file_id[: file_id.rfind("/") + 1])
-        return everything or (something and path_of(file_id, roots) in whole)
+        end = file_id.rfind("/") + 1
+        everything, some = extent(file_id[:end])
+        return everything or file_id[end:] in some
 
     return is_below
 

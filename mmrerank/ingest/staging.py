@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -46,9 +46,10 @@ class StagedTable:
         self._fills: list[pa.Table] = []
         self._removed: list[str] = []
 
-    def known(self, under: str = "") -> list[dict[str, Any]]:
+    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]:
         """The rows; as of long ago, since whoever shared out the files has found each to have changed."""
-        return [{**row, "seen_ns": 0} for row in self._rows if row["file"].startswith(under)]
+        rows = [row for row in self._rows if row["file"].startswith(under)]
+        return [{**row, "seen_ns": 0} for row in rows if is_wanted is None or is_wanted(row["file"])]
 
     def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Keeps rows; the fields are fitted to the columns when all workers are done, so that nothing is to be said of them yet."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -26,6 +26,7 @@ from mmrerank.store.filters import explained, for_engine
 from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
+from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields, data_files_of
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ REPAIR = "index any of the folders of the collection again: that repairs it."
 SMALL_FILES = 8  # from so many on they are joined
 ROWS_A_FILE = 65_536  # a file of as many is never written again for being small
 TAG = "reading-"  # before the number of a version that somebody reads
-ITEMS_IN_MEMORY = 100_000  # up to here the short fields are held in memory, some 200 bytes an item; above, 16 bytes are
 SCAN_ROWS, SCAN_BYTES = 2048, 8 << 20  # of a batch, and read ahead: a scan holds some 100 MB then, and 250 with batches of 8,192
 _KNOWN = [
     "item_id",
@@ -116,6 +116,16 @@ class Table:
     def metadata_fields(self) -> tuple[str, ...]:
         return tuple(name for name in self._dataset.schema.names if name not in FIXED.names and _is_readable(name))
 
+    @property
+    def row_count(self) -> int:
+        """Of items and of what could not be read."""
+        return int(self._dataset.count_rows())
+
+    @property
+    def data_files(self) -> Mapping[str, str]:
+        """Number of each file of the table -> what tells its content."""
+        return data_files_of(self._dataset)
+
     def dimension(self, slug: str) -> int | None:
         """Of the descriptors of one encoder; None when the table has none of it."""
         name = PREFIX + slug
@@ -129,11 +139,35 @@ class Table:
         if self.dimension(slug) is None:
             self._dataset.add_columns(pa.field(PREFIX + slug, pa.list_(pa.float32(), dimension)))
 
-    def known(self, under: str = "") -> list[dict[str, Any]]:
-        """The bookkeeping fields of every row whose file id begins with `under`, and its notes where any row has one."""
+    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]:
+        """The bookkeeping fields of every row whose file id begins with `under`, and its notes where any row has one.
+
+        Args:
+            is_wanted: tells of a file id whether its rows are; asked once a file. Of large tables no more than these are read.
+        """
         columns = [*_KNOWN, *(name for name in ("text_note", "picture_note") if name in self._dataset.schema.names)]
-        rows = self._dataset.to_table(columns=columns, filter=f"starts_with(file, {_quoted(under)})" if under else None)
-        return list(rows.to_pylist())
+        return list(self._of_files(columns, under, is_wanted).to_pylist())
+
+    def _of_files(self, columns: list[str], under: str, is_wanted: Callable[[str], bool] | None) -> pa.Table:
+        """Some columns of the rows whose file id begins with `under`, and is wanted."""
+        where = f"starts_with(file, {_quoted(under)})" if under else None
+        if is_wanted is not None:
+            rows = self._dataset.to_table(columns=["file"], filter=where, with_row_id=True)
+            names = pa.array([name for name in rows["file"].unique().to_pylist() if is_wanted(name)], pa.string())
+            wanted = rows["_rowid"].filter(pc.is_in(rows["file"], value_set=names)).to_pylist()
+            if len(wanted) < len(rows):
+                pieces = [wanted[start : start + ROWS_A_FILE] for start in range(0, len(wanted), ROWS_A_FILE)] or [[]]
+                return pa.concat_tables([self._dataset._take_rows(piece, columns=columns) for piece in pieces])
+        return self._dataset.to_table(columns=columns, filter=where)
+
+    def has_files(self, under: str) -> bool:
+        """Whether a file id begins with `under`."""
+        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {_quoted(under)})", limit=1)))
+
+    def file_sizes(self) -> dict[str, int]:
+        """File id -> the bytes of the file when it was looked at."""
+        rows = self._dataset.to_table(columns=["file", "file_size"])
+        return dict(zip(rows["file"].to_pylist(), rows["file_size"].to_pylist(), strict=True))
 
     def widen(self, rows: Rows) -> None:
         """Makes the columns that these rows need, in the types that they need; writes none of them."""
@@ -166,10 +200,10 @@ class Table:
         parts = (item_ids[start : start + 1000] for start in range(0, len(item_ids), 1000))
         return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
 
-    def files(self) -> pa.Table:
-        """Of every file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps that they agree in."""
+    def files(self, is_wanted: Callable[[str], bool]) -> pa.Table:
+        """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps they agree in."""
         keys = ["file", "file_size", "file_mtime_ns", "file_items", "reader", "state", "encoders"]
-        rows = self._dataset.to_table(columns=[*keys, "seen_ns"])
+        rows = self._of_files([*keys, "seen_ns"], "", is_wanted)
         counts = rows.group_by(keys).aggregate([("seen_ns", "min"), ("seen_ns", "count")])
         return counts.rename_columns([{"seen_ns_min": "seen_ns", "seen_ns_count": "rows"}.get(name, name) for name in counts.column_names])
 
@@ -321,21 +355,25 @@ class Table:
                 self._dataset.tags.create(f"{TAG}{version}", version)
             self._dataset.cleanup_old_versions(older_than=timedelta(0), error_if_tagged_old_versions=False)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, cache: FieldCache | None = None) -> Snapshot:
         """A view of the version that was opened or written last, which later writes do not change; of a table that needs `repair`, of the
-        newest that does not. Writers keep the version for as long as the view lives."""
-        return reading(self.path.parent, self._snapshot, lambda snapshot: snapshot.version)
+        newest that does not. Writers keep the version for as long as the view lives.
 
-    def _snapshot(self) -> Snapshot:
+        Args:
+            cache: where the short fields of a large table are; without one they are read into memory, some 100 bytes an item.
+        """
+        return reading(self.path.parent, lambda: self._snapshot(cache), lambda snapshot: snapshot.version)
+
+    def _snapshot(self, cache: FieldCache | None) -> Snapshot:
         try:
             dataset = lance.dataset(self.uri, version=self._dataset.version)
         except (OSError, ValueError):  # a writer dropped that version while nobody read it
             self.refresh()
             dataset = lance.dataset(self.uri, version=self._dataset.version)
         if not any(map(OF_ENGINE.fullmatch, dataset.schema.names)):
-            return Snapshot(dataset)
+            return Snapshot(dataset, cache)
         logger.warning("the table %s has a column that its engine cannot read; %s", self.uri, REPAIR)
-        return Snapshot(self._newest_readable())
+        return Snapshot(self._newest_readable(), cache)
 
     def _newest_readable(self) -> Any:
         for entry in reversed(self._dataset.versions()):
@@ -369,26 +407,37 @@ class Table:
 class Snapshot:
     """One version of the table, for reading; rows are addressed by key."""
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, cache: FieldCache | None = None) -> None:
         self._dataset = dataset
         self.version = int(dataset.version)
-        self._scalars = [name for name in dataset.schema.names if _is_readable(name)]
-        self._types = {name: dataset.schema.field(name).type for name in self._scalars}
-        of_items = [name for name in self._scalars if name not in _OF_FILES]
-        short_fields = [name for name in of_items if name != "text"] if dataset.count_rows() <= ITEMS_IN_MEMORY else ["key"]
-        rows = dataset.to_table(columns=short_fields, filter="state = 'ready'", with_row_id=True)
-        order = np.argsort(rows["key"].to_numpy(), kind="stable")
-        rows = rows.take(pa.array(order)).combine_chunks()
-        self.keys: Keys = rows["key"].to_numpy()  # ascending
-        self._row_ids = rows["_rowid"].to_numpy()
-        # Reading ten rows of twenty columns costs Lance milliseconds, so the short fields stay in memory where they fit.
-        self._short_fields = rows.drop_columns(["_rowid"]) if len(short_fields) > 1 else None
-        self._stored = ["text"] if len(short_fields) > 1 else [name for name in of_items if name != "fragment"]
+        self._schema = dataset.schema  # which Lance makes anew each time it is asked
+        self._scalars = [name for name in self._schema.names if _is_readable(name)]
+        self._types = {name: self._schema.field(name).type for name in self._scalars}
+        self._short = ShortFields(dataset, [name for name in self._scalars if name not in _OF_FILES and name != "text"], cache)
         self._matching = lru_cache(maxsize=32)(self._keys_where)
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._short)
+
+    @property
+    def keys(self) -> Keys:
+        """(n,) ascending; read-only where they are in a file."""
+        return self._short.keys
+
+    @property
+    def repeats(self) -> int:
+        """How many rows have the key of another."""
+        return self._short.repeats
+
+    @property
+    def data_files(self) -> Mapping[str, str]:
+        """Number of each file of the table -> what tells its content."""
+        return self._short.data_files
+
+    def outside(self, data_files: Mapping[str, str]) -> tuple[Keys, int]:
+        """The ascending keys of the items in other files than these `data_files` of another version, and how many items are in these."""
+        return self._short.outside(data_files)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -445,16 +494,12 @@ class Snapshot:
         Returns:
             (n) dicts; (n, dimension) float32, or (n, 0) without a slug.
         """
-        stored = self._take(keys, [*self._stored, *([PREFIX + slug] if slug else [])])
-        vectors = _matrix(stored[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
-        fields = stored.select(self._stored).to_pylist()
-        if self._short_fields is not None:
-            short_fields = self._short_fields.take(pa.array(self._places(keys))).to_pylist()
-            fields = [light | row for light, row in zip(short_fields, fields, strict=True)]
-        else:  # a column that is mostly empty costs Lance as much as all the others, and the id says what it holds
-            fields = [row | {"fragment": row["item_id"][len(row["file"]) :]} for row in fields]
+        stored = [*(["text"] if self._short.has_texts else []), *([PREFIX + slug] if slug else [])]
+        columns = self._take(keys, stored) if stored else {}
+        texts = columns["text"].to_pylist() if self._short.has_texts else [None] * len(keys)
+        fields = [row | {"text": text} for row, text in zip(self._short.rows(keys), texts, strict=True)]
         self._remember(fields)
-        return fields, vectors
+        return fields, _matrix(columns[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
 
     def _remember(self, fields: list[dict[str, Any]]) -> None:
         if len(self._recent) > 100_000:
@@ -479,7 +524,7 @@ class Snapshot:
             InputError: one of them has none of this encoder.
         """
         names = (TOKENS + slug, PREFIX + slug)
-        columns = self._take(keys, list(names)) if names[0] in self._dataset.schema.names else None
+        columns = self._take(keys, list(names)) if names[0] in self._schema.names else None
         if columns is None or columns[names[0]].null_count:
             raise InputError(f"some of {len(keys)} items have no token vectors of {slug!r}", hint="Index them with that encoder.")
         width = columns[names[1]].type.list_size
@@ -506,26 +551,16 @@ class Snapshot:
     def scan(self, slug: str) -> Iterator[tuple[Keys, Array]]:
         """The keys of all items that have a descriptor of this encoder with those descriptors, in the order they are stored in, some
         thousand at a time: (n,) and (n, dimension) float32."""
-        name = PREFIX + slug
-        batches = self._dataset.to_batches(
-            columns=["key", name],
-            filter="state = 'ready'",
-            batch_size=SCAN_ROWS,
-            io_buffer_size=SCAN_BYTES,
-            batch_readahead=1,
-            fragment_readahead=1,
-        )
-        for batch in batches:
-            rows = batch if not batch[name].null_count else batch.filter(pc.is_valid(batch[name]))
-            if len(rows):
-                yield rows["key"].to_numpy().copy(), _vectors(rows[name])  # a view of the keys alone would keep the vectors in memory
+        for batch in self.described_batches(slug, ["key"]):
+            keys = batch["key"].to_numpy().copy()  # a view would keep the vectors in memory
+            yield keys, _vectors(batch[PREFIX + slug])
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
-        row_ids = self._row_ids[self._places(keys)]
+        row_ids = self._short.row_ids(keys)
         order = np.argsort(row_ids, kind="stable")
         valid = np.empty(len(keys), np.bool_)
-        rows = np.empty((len(keys), self._dataset.schema.field(PREFIX + slug).type.list_size), np.float32)
+        rows = np.empty((len(keys), self._schema.field(PREFIX + slug).type.list_size), np.float32)
         for start in range(0, len(keys), SCAN_ROWS):  # what Lance hands over is held once more, so it comes in pieces
             some = slice(start, start + SCAN_ROWS)
             column = self._dataset._take_rows(row_ids[order[some]].tolist(), columns=[PREFIX + slug])[PREFIX + slug]
@@ -542,6 +577,10 @@ class Snapshot:
         described = self.described(slug)  # only few have one
         return self.some_described(generator.choice(described, min(size, len(described)), replace=False), slug)
 
+    def has(self, name: str) -> bool:
+        """Whether a field that is short may have a value in any item; false where it has none."""
+        return self._short.has(name)
+
     def any(self, condition: str) -> bool:
         """Whether an SQL condition holds for any item."""
         rows = self._dataset.to_table(columns=["key"], filter=f"state = 'ready' AND ({condition})", limit=1)
@@ -549,35 +588,39 @@ class Snapshot:
 
     def count_described(self, slug: str, condition: str | None = None) -> int:
         """How many items have a descriptor of this encoder, among those that a condition holds for."""
-        where = self._described_where(slug, condition)
+        where = f"{self._ready_where(condition)} AND `{PREFIX + slug}` IS NOT NULL"
         with explained(condition or "", self._types):
             return int(self._dataset.count_rows(filter=where))
 
-    def described_batches(self, slug: str, columns: Sequence[str], condition: str | None = None, size: int = 8192) -> Iterator[Any]:
-        """Some columns of these items with their descriptors, in the order they are stored in, as Arrow batches."""
-        where, names = self._described_where(slug, condition), [*columns, self.vector_column(slug)]
-        yield from self._dataset.to_batches(columns=names, filter=where, batch_size=size, batch_readahead=2, fragment_readahead=1)
+    def described_batches(self, slug: str, columns: Sequence[str], condition: str | None = None) -> Iterator[Any]:
+        """Some columns of these items with their descriptors, in the order they are stored in, as Arrow batches of some thousand."""
+        name = PREFIX + slug
+        batches = self._dataset.to_batches(
+            columns=[*columns, name],
+            filter=self._ready_where(condition),
+            batch_size=SCAN_ROWS,
+            io_buffer_size=SCAN_BYTES,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        for batch in batches:
+            rows = batch if not batch[name].null_count else batch.filter(pc.is_valid(batch[name]))
+            if len(rows):
+                yield rows
 
     def vector_column(self, slug: str) -> str:
         """The column in which the descriptors of an encoder stand."""
         return PREFIX + slug
 
-    def _described_where(self, slug: str, condition: str | None) -> str:
-        among = "" if condition is None else f" AND ({for_engine(condition, self._types)})"
-        return f"state = 'ready' AND `{PREFIX + slug}` IS NOT NULL{among}"
+    def _ready_where(self, condition: str | None) -> str:
+        return "state = 'ready'" + ("" if condition is None else f" AND ({for_engine(condition, self._types)})")
 
     def with_text(self) -> Keys:
         """The ascending keys of the items that have text."""
-        return self._keys_where("text IS NOT NULL AND text <> ''")
+        return self._keys_where(WITH_TEXT)
 
     def texts(self, keys: Keys) -> list[str]:
         return [text or "" for text in self._take(keys, ["text"])["text"].to_pylist()]
-
-    def batches(self, keys: Keys, slug: str, size: int = 8192) -> Iterator[tuple[Keys, Array]]:
-        """Keys with their descriptors, some thousand at a time."""
-        for start in range(0, len(keys), size):
-            some = keys[start : start + size]
-            yield some, self.descriptors(some, slug)
 
     def table(self, columns: Sequence[str], condition: str | None = None) -> list[dict[str, Any]]:
         """Some columns of every row, failed ones included."""
@@ -603,17 +646,8 @@ class Snapshot:
 
     def _take(self, keys: Keys, columns: list[str]) -> pa.Table:
         if len(keys) == 0:
-            return self._dataset.schema.empty_table().select(columns)
-        return self._dataset._take_rows(self._row_ids[self._places(keys)].tolist(), columns=columns)
-
-    def _places(self, keys: Keys) -> Keys:
-        """(n,) where these keys stand among the ascending keys of the snapshot."""
-        if len(keys) == 0:
-            return np.empty(0, dtype=np.int64)
-        places = np.searchsorted(self.keys, keys)
-        if places.max() >= len(self.keys) or not np.array_equal(self.keys[places], keys):
-            raise InputError("a key is not in this version of the collection")
-        return places
+            return self._schema.empty_table().select(columns)
+        return self._dataset._take_rows(self._short.row_ids(keys).tolist(), columns=columns)
 
 
 def _is_table(path: Path, uri: str) -> bool:

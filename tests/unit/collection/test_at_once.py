@@ -21,6 +21,7 @@ from mmrerank.collection import Collection, version
 from mmrerank.collection import folder as folder_module
 from mmrerank.collection.verify import check
 from mmrerank.errors import DamagedData, InputError
+from mmrerank.index.bm25_index import Bm25Index
 from mmrerank.store.lock import writing
 from mmrerank.store.manifest import FILE
 from mmrerank.store.table import Table
@@ -203,6 +204,18 @@ def test_a_killed_save_of_a_cache_leaves_nothing_for_long(collection: Collection
     collection.add([pages])
     assert collection.search("eels").hits
     assert sorted(path.name.split("-")[0] for path in place.iterdir()) == [".lock", "cache.json", "data"]
+
+
+def test_whoever_writes_brings_up_the_index_of_texts_that_searches_have_used(
+    collection: Collection, pages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.add([pages])
+    assert not (collection.path / "indexes" / "text").exists(), "nobody has searched by words"
+    collection.search("tides")
+    table_of(pages, ["tides", "eels"])
+    collection.add([pages])
+    monkeypatch.setattr(Bm25Index, "fit", lambda *_: pytest.fail("a search that waits builds the index"))
+    assert Collection.open(collection.path).search("eels").hits[0].item.item_id == "pages.jsonl::eels"
 
 
 def doubled(collection: Collection) -> Collection:

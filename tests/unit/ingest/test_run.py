@@ -222,7 +222,7 @@ def test_many_single_files_are_looked_up_in_one_pass(
     assert collection.add(files[1:]).added == len(files) - 1
     asked: list[str] = []
     known = collection.table.known
-    monkeypatch.setattr(collection.table, "known", lambda under="": asked.append(under) or known(under))
+    monkeypatch.setattr(collection.table, "known", lambda under="", is_wanted=None: asked.append(under) or known(under, is_wanted))
     report = collection.add(files)
     assert (report.added, report.unchanged, set(asked)) == (1, len(files) - 1, {""})
     files[0].unlink()

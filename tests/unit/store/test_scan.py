@@ -69,14 +69,6 @@ def test_a_sample_is_of_described_rows_and_the_same_for_the_same_seed(table: Tab
     assert not {key(n) for n in range(0, 300, 10)} & set(one[0].tolist())
 
 
-def test_large_tables_read_the_fields_of_items_when_they_are_asked_for(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = table.snapshot().records(np.array([key(3), key(4)]))[0]
-    monkeypatch.setattr(table_module, "ITEMS_IN_MEMORY", 10)
-    large = table.snapshot().records(np.array([key(3), key(4)]))[0]
-    assert [{**row} for row in large] == [{**row} for row in small]
-    assert large[0]["fragment"] == "#page=3"
-
-
 def test_whether_any_item_is_so(table: Table) -> None:
     assert table.snapshot().any("item_id = 'f004'")
     assert not table.snapshot().any("page_number IS NOT NULL")
