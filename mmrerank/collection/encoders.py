@@ -98,7 +98,7 @@ def entry_of_ready(collection: str, entries: Sequence[EncoderEntry], named: Sequ
     have = ", ".join(f"{entry.name!r} ({entry.dimension})" for entry in entries) or "none"
     raise InputError(
         f"these are ready embeddings of {width} numbers, and nobody says which encoder made them; collection {collection!r} has {have}.",
-        hint="Name it: encoders=['openclip/ViT-B-32.laion2b_s34b_b79k@224'], or whichever it was.",
+        hint="Name it, such as --encoder openclip/ViT-B-32.laion2b_s34b_b79k@224; in Python encoders=[...].",
     )
 
 

@@ -92,7 +92,7 @@ def check_dimension(parts: Sequence[ReadyPart], encoder: str, dimension: int) ->
         if part.source.dimension != dimension:
             raise ShapeError(
                 f"{part.file.file_id} holds rows of {part.source.dimension} numbers; those of {encoder!r} have {dimension}.",
-                hint="Name the encoder that made them, as encoders=..., or index them into a collection of their own.",
+                hint="Name the encoder that made them (--encoder), or index them into a collection of their own.",
             )
 
 
@@ -351,18 +351,19 @@ def checked_against(parts: Sequence[ReadyPart], name: str, encoder: Callable[[],
 
     Args:
         name: of the encoder.
-        encoder: loads it; called where there is something to encode. None where it is not on this machine.
+        encoder: loads it. None where it is not on this machine.
 
     Raises:
+        ShapeError: the rows are of another length than the encoder's.
         ManifestError: the rows are not the encoder's.
     """
     if encoder is None:
         return f"the rows were not checked against {name!r}: it is not on this machine"
+    part = encoder()
+    check_dimension(parts, name, part.dimension)
     samples = list(_samples(parts))
     if not samples:
         return f"the rows were not checked against {name!r}: no picture or text of those looked at is within reach"
-    part = encoder()
-    check_dimension([sample.part for sample in samples], name, part.dimension)
     compared = [(sample, made) for sample in samples if (made := _encoded(part, sample)) is not None]
     if not compared:
         return f"the rows were not checked against {name!r}: none of {len(samples)} has what it reads"

@@ -343,6 +343,8 @@ class Vectors:
 
 def vectors_at(path: Path, by_suffix: Mapping[str, Reader]) -> tuple[VectorReader | None, tuple[Path, ...]]:
     """The files of ready vectors at a path, and what reads them; (None, ()) where something else is there."""
+    if (path / FILE).exists():  # a collection's own table is no source
+        return None, ()
     own = reader_of(path, by_suffix) if path.is_file() else None
     if own is not None and not isinstance(own, VectorReader) and own.name != _plainly(own).name:
         return None, ()

@@ -58,14 +58,14 @@ def _of_folder(folder: Path) -> tuple[Path, ...]:
             files.append(Path(entry.path))
     if matrices := [file for file in files if file.suffix.lower() == NPY]:
         return _sorted(matrices)
-    tables = [file for file in files if file.suffix.lower() in PARQUETS]
-    return _sorted(tables) if tables and all(map(has_vectors, tables)) else ()
+    tables = [file for file in files if file.suffix.lower() in PARQUETS] or [file for file in files if is_lance(file)]
+    return _sorted(tables) if tables and all(is_lance(table) or has_vectors(table) for table in tables) else ()
 
 
 def _belongs(path: Path) -> bool:
     """Whether it can lie in a folder of ready vectors."""
     if path.is_dir():
-        return path.name == DESCRIBED
+        return path.name == DESCRIBED or is_lance(path)
     return path.suffix.lower() in (NPY, *PARQUETS, *_BESIDE) or path.stem.upper() in _NOTES
 
 

@@ -19,7 +19,7 @@ from mmrerank.collection.encoders import name_of
 from mmrerank.collection.verify import check, describe
 from mmrerank.errors import FormatError, InputError, ManifestError, ShapeError
 from mmrerank.ingest.changes import TICK_NS
-from mmrerank.ingest.files import list_files, readers, with_roots
+from mmrerank.ingest.files import list_files, readers, vectors_at, with_roots
 from mmrerank.ingest.run import IngestReport
 from mmrerank.parts import module, names
 from mmrerank.testing.samples import structured
@@ -95,7 +95,7 @@ def test_an_index_that_may_miss_something_is_tested_without_an_encoder_that_is_n
     assert recall["items"] > 0.9
 
 
-@pytest.mark.parametrize("layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "one file"])
+@pytest.mark.parametrize("layout", ["npy alone", "npy with tables beside", "parquet", "data folder", "lance", "in a folder", "one file"])
 def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> None:
     folder = tmp_path / "e"
     if layout.startswith("npy"):
@@ -104,9 +104,10 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
             np.save(folder / f"part_{part}.npy", some)
             if "tables" in layout:
                 pq.write_table(pa.table({"id": [f"{part}-{n}" for n in range(10)]}), folder / f"meta_{part}.parquet")
-    elif layout == "lance":
+    elif layout in ("lance", "in a folder"):
         folder.mkdir()
-        folder = in_lance(folder, ROWS)
+        table = in_lance(folder, ROWS)
+        folder = table if layout == "lance" else folder
     elif layout == "one file":
         folder = in_parquet(folder, np.concatenate([ROWS, ROWS])) / "train-00000-of-00002.parquet"
     else:
@@ -118,6 +119,13 @@ def test_layouts_are_told_by_what_lies_there(tmp_path: Path, layout: str) -> Non
     assert collection.add([folder]).unchanged == 20
     assert check(collection, content=True)["ok"]
     assert not check(collection, content=True)["files"]
+
+
+def test_a_collection_is_no_folder_of_ready_embeddings(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "e", ROWS)
+    make(tmp_path).add([tmp_path / "e"], encoders=[FAR])
+    assert vectors_at(tmp_path / "collection" / "items.lance", readers())[1], "its table has such a column"
+    assert vectors_at(tmp_path / "collection", readers()) == (None, ())
 
 
 def test_a_second_run_reads_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +268,14 @@ def test_pictures_that_the_table_names_outside_of_their_folder_are_none(tmp_path
     report = collection.add([folder], encoders=[colour])
     assert "no picture or text of those looked at is within reach" in report.notes[0]
     assert all(item.image is None for item in collection)
+
+
+def test_rows_of_another_length_are_refused_where_nothing_can_be_encoded_too(tmp_path: Path, colour: ColourEncoder) -> None:
+    write_embeddings(tmp_path / "e", structured(12, 32, seed=9), image_path=["/nowhere/0.png"] * 12)
+    collection = make(tmp_path)
+    with pytest.raises(ShapeError, match="rows of 32 numbers; those of 'colour' have 48"):
+        collection.add([tmp_path / "e"], encoders=[colour])
+    assert len(collection) == 0
 
 
 def rows_of_another_encoder(tmp_path: Path, colour: ColourEncoder) -> Path:
