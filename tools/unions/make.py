@@ -1,6 +1,8 @@
 """Writes the union of three first stages for each question of a card, as `mmrerank train ranknovo_union` reads it.
 
-    python -m tools.unions.make datasets/mmlongbench_pages.toml --data DATA/mmlongbench --encoder MINILM --out DATA/unions/mmlongbench.jsonl
+    python -m tools.unions.make datasets/handbook/card.toml --encoder MINILM --out DATA/unions/handbook.jsonl
+    python -m tools.unions.make datasets/mmlongbench_pages.toml --data DATA/mmlongbench --encoder MINILM --read-with "pdf(ocr=never)" \\
+        --pages 50 --out DATA/unions/mmlongbench.jsonl
 
     lexical    BM25 with the openings and captions of pages, as in a collection
     dense      cosine of the question with the best passage of a page, passages of 126 tokens
@@ -10,7 +12,7 @@ The encoder of the last two is any BERT of sentences, such as all-MiniLM-L6-v2; 
 that of a passage. A page is read up to two passages. A line is {"id", "query", "candidates": [{"id", "metadata": {"stages"}, "score"}],
 "qrels"}; the candidates stand in the order of reciprocal rank fusion. Questions without an answer are left out.
 
-Cost: encoding, some 3 minutes of one core for the 1,568 pages of MMLongBench-Doc's dev half.
+Cost: reading the documents, and encoding, some .1 s a page.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +116,8 @@ def line(query: Query, stages: Mapping[str, Ranked], grades: Mapping[str, int]) 
     return {"id": query.query_id, "query": query.text, "candidates": candidates, "qrels": dict(grades)}
 
 
-def lines(benchmark: Benchmark, collection: Collection, sentences: Sentences) -> Iterator[dict[str, Any]]:
-    """The judged questions, those that are searched in the same pages together."""
+def lines(benchmark: Benchmark, collection: Collection, sentences: Sentences, most: int) -> Iterator[dict[str, Any]]:
+    """The judged questions, those that are searched in the same pages together; those searched in more than `most` are left out."""
     version = collection.version
     lexical = version.retriever("lexical")
     by_pages = sorted(
@@ -122,7 +125,10 @@ def lines(benchmark: Benchmark, collection: Collection, sentences: Sentences) ->
     )
     groups = [(key, list(some)) for key, some in itertools.groupby(by_pages, key=lambda one: one.filter)]
     for key, some in track(groups, "documents", console=Console(stderr=True)):
-        pages = Pages(list(version.items(key)), sentences)
+        items = list(version.items(key))
+        if len(items) > most:
+            continue
+        pages = Pages(items, sentences)
         for query in some:
             words = [(one.item.item_id, float(one.score or 0)) for one in lexical.retrieve(query, DEPTH).candidates]
             question = sentences.states(sentences.passages(query.text or "")[:1])[0]
@@ -136,15 +142,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the card's files, where they do not ship with it")
     parser.add_argument("--split")
     parser.add_argument("--encoder", required=True, help="folder of a BERT of sentences")
+    parser.add_argument("--read-with", action="append", default=[], help="a reader with options")
+    parser.add_argument("--pages", type=int, default=10_000, help="questions searched in more pages are left out")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines")
     arguments = parser.parse_args()
     benchmark = open_benchmark(arguments.card, arguments.data, arguments.split)
+    benchmark = replace(benchmark, read_with=(*benchmark.read_with, *arguments.read_with))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, arguments.out.open("w", encoding="utf-8") as file:
         collection, _ = collection_for(benchmark, Path(folder))
         if collection is None:
             raise InputError(f"the card {benchmark.name!r} names no files to search", hint="Take one of documents.")
-        file.writelines(json.dumps(one) + "\n" for one in lines(benchmark, collection, Sentences(arguments.encoder)))
+        file.writelines(json.dumps(one) + "\n" for one in lines(benchmark, collection, Sentences(arguments.encoder), arguments.pages))
 
 
 if __name__ == "__main__":
