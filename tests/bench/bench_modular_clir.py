@@ -75,10 +75,12 @@ def by_network(folder: Path, options: str) -> Order:
 
 
 def systems_for(language: str, groups: Sequence[Group], runs: Path, route: str) -> dict[str, Order]:
-    """Name -> what orders a list."""
-    systems: dict[str, Order] = {"letters": Letters.of(groups).order, "full": by_network(runs / "full" / "model", "route=none")}
-    for kind in ("adapters", "masks"):
-        folder = runs / kind / "model"
+    """Name -> what orders a list, of the networks that are there."""
+    systems: dict[str, Order] = {"letters": Letters.of(groups).order}
+    if (runs / "full" / "model").is_dir():
+        systems["full"] = by_network(runs / "full" / "model", "route=none")
+    for folder in (runs / kind / "model" for kind in ("adapters", "masks") if (runs / kind / "model").is_dir()):
+        kind = folder.parent.name
         systems[f"{kind} unswapped"] = by_network(folder, "query_language=en, route=query")
         systems[f"{kind} swapped"] = by_network(folder, f"query_language={language}, route={route}")
     return systems
@@ -97,7 +99,7 @@ def span(values: Any, sign: str = "") -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, required=True, help="folder with adapters, masks and full, as recipes leave them")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with adapters, masks and full, or some of them")
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--route", choices=("query", "both"), default="query", help="whose modules a swapped network goes through")
     parser.add_argument("--languages", nargs="+", default=[*SEEN, *UNSEEN])

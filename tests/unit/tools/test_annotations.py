@@ -10,6 +10,7 @@ import pytest
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.evaluation.benchmark import open_benchmark
+from tools.annotations import train as trainer
 from tools.annotations.make import SEEN, UNSEEN, Annotation, assign_splits, build, family, read_annotations
 from tools.annotations.train import batches, train
 
@@ -114,7 +115,30 @@ def test_the_base_is_trained_and_loads(data: Path, tmp_path: Path) -> None:
 
     losses = train(data, tmp_path / "base", 12)
     assert losses[-1] < losses[0]
+    assert not (tmp_path / "base.checkpoint").exists()
     _, report = BertForPreTraining.from_pretrained(tmp_path / "base", output_loading_info=True)
     assert not report["missing_keys"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     assert tokenizer.unk_token not in tokenizer.tokenize("nl beast 3, uk animal")
+
+
+def test_a_base_that_was_stopped_goes_on_to_the_same_weights(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
+    train(data, tmp_path / "whole", 5)
+    (tmp_path / "stopped").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "stopped" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    own, count = trainer.loss_of, iter(range(4))
+
+    def stops(*arguments: Any) -> Any:
+        next(count)
+        return own(*arguments)
+
+    with monkeypatch.context() as once:
+        once.setattr(trainer, "loss_of", stops)
+        with pytest.raises(StopIteration):
+            train(data, tmp_path / "stopped", 5)
+    assert (tmp_path / "stopped.checkpoint").is_file()
+    assert len(train(data, tmp_path / "stopped", 5)) == 5
+    files = [tmp_path / name / "model.safetensors" for name in ("whole", "stopped")]
+    assert files[0].read_bytes() == files[1].read_bytes()
