@@ -102,8 +102,8 @@ class FaissIndex:
 
     @property
     def ids(self) -> Keys:
-        """(n,) ascending; read-only."""
-        return self._positions.ids
+        """(n,) ascending."""
+        return self._positions.ids.copy()
 
     @property
     def needs_rebuild(self) -> bool:
