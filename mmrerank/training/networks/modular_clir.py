@@ -212,8 +212,8 @@ class ModularTrainee(nn.Module):
     def forward(self, batch: Batch, wanted: Collection[str] = ()) -> dict[str, Tensor | None]:
         """Of lists `scores`, `targets` and `mask`; of texts `token_logits` (1, n_masked, vocabulary) and `labels` (1, n_masked)."""
         device = self.network.head.weight.device
-        tokens = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
-        output = self.network.states(*tokens, batch.route, self._weights(batch.route))
+        ids, attention, types = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
+        output = self.network.states(ids, attention, types, batch.route, self._weights(batch.route))
         if batch.labels is None:
             scores = self.network.head(output.pooler_output)[:, 0].split([len(one.candidates) for one in batch.samples])
             return {**by_group(batch.samples, device), "scores": nn.utils.rnn.pad_sequence(list(scores), batch_first=True)}
