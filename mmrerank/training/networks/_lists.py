@@ -83,7 +83,8 @@ def weights_of(network: nn.Module) -> dict[str, nn.Parameter]:
 
 def by_group(samples: Sequence[Sample], device: Any) -> dict[str, Tensor]:
     """`targets` and `mask` of some lists, and `teacher` where there is one, each (n_groups, n_candidates)."""
-    rows = {"targets": [one.grades for one in samples], "mask": [[1.0] * len(one.grades) for one in samples]}
+    rows: dict[str, list[Sequence[float]]] = {"targets": [one.grades for one in samples]}
+    rows["mask"] = [[1.0] * len(one.grades) for one in samples]
     if samples[0].teacher:
         rows["teacher"] = [one.teacher for one in samples]
     tensors = {name: nn.utils.rnn.pad_sequence([torch.tensor(one) for one in some], batch_first=True) for name, some in rows.items()}
