@@ -111,7 +111,7 @@ def code(emoji: str) -> str:
     return " ".join(f"U+{ord(letter):04X}" for letter in emoji)
 
 
-def lists(split: Sequence[str], asked: Mapping[str, Annotation], names: Mapping[str, Annotation]) -> list[dict[str, Any]]:
+def lists(split: Sequence[str], words: Mapping[str, Annotation], names: Mapping[str, Annotation]) -> list[dict[str, Any]]:
     """A line for each emoji of a split: its keywords in one language, and its name in another among those of the same split.
 
     The names beside it, and their order, are the same in every language.
@@ -124,7 +124,7 @@ def lists(split: Sequence[str], asked: Mapping[str, Annotation], names: Mapping[
         candidates = [
             {"id": code(one), "text": names[one].name, "grade": int(one == emoji), "score": 1 / rank} for rank, one in enumerate(pool, 1)
         ]
-        lines.append({"id": code(emoji), "query": asked[emoji].query, "candidates": candidates, "qrels": {code(emoji): 1}})
+        lines.append({"id": code(emoji), "query": words[emoji].query, "candidates": candidates, "qrels": {code(emoji): 1}})
     return lines
 
 

@@ -6,8 +6,8 @@
 Masked language modelling over pairs.jsonl: an emoji's words in one language are the first segment, its name in another the second, so that
 a word that is masked can be read from its translation. The word pieces are those of the languages that are seen; of the others their
 letters alone are in the vocabulary. The pooler, which this training does not reach, is the identity. Interrupted, it goes on from its last
-checkpoint. A tokenizer that lies in the folder already is taken: ties among pieces are broken otherwise each time, so that a vocabulary made
-anew differs by some pieces.
+checkpoint. A tokenizer that lies in the folder already is taken: ties among pieces are broken otherwise each time, so that a vocabulary
+made anew differs by some pieces.
 
 Source: BERT (Devlin et al. 2019), the pairs as XLM has them (Lample & Conneau 2019). Ours: .3 of the pieces are chosen, no dropout, batches
 of about the same length. Cost: a step is 64 texts of at most 40 pieces through four layers; on one core some thousand take minutes.

@@ -152,26 +152,26 @@ class ModularTrainee(nn.Module):
             InputError: there is no module of the language, or the stage asks for what only a language model can do.
         """
         plain(stage)
-        asked, route = options_of(stage.reranker, RerankerOptions), self._route(stage)
+        options, route = options_of(stage.reranker, RerankerOptions), self._route(stage)
 
         def texts(samples: Sequence[Sample]) -> Batch:
-            return self._masked(samples, asked.tokens, route, stage.name)
+            return self._masked(samples, options.tokens, route, stage.name)
 
         def lists(samples: Sequence[Sample]) -> Batch:
             queries = [one.query.text or "" for one in samples for _ in one.candidates]
-            inputs = pairs_of(self._tokenizer, queries, [text for one in samples for text in one.texts], asked.tokens)
+            inputs = pairs_of(self._tokenizer, queries, [text for one in samples for text in one.texts], options.tokens)
             return Batch(**_tokens(inputs), route=route, samples=tuple(samples))
 
         return texts if _is_of_texts(stage) else lists
 
     def _route(self, stage: Stage) -> Route:
-        asked = options_of(stage.reranker, RerankerOptions)
-        query, document = asked.query_language, asked.document_language
+        options = options_of(stage.reranker, RerankerOptions)
+        query, document = options.query_language, options.document_language
         routes = {"document": (document, document), "query": (query, query), "both": (query, document), "none": (None, None)}
         if _is_of_texts(stage):
             route = Route(query=document, document=document, ranked=False, coupled=True)
         else:
-            route = Route(query=routes[asked.route][0], document=routes[asked.route][1], coupled=asked.couplings)
+            route = Route(query=routes[options.route][0], document=routes[options.route][1], coupled=options.couplings)
         for language in {route.query, route.document} - {None, *self._options.languages}:
             raise InputError(
                 f"[[stages]] {stage.name}: {language!r} is none of {list(self._options.languages)}", hint="Add it to languages."
@@ -212,8 +212,8 @@ class ModularTrainee(nn.Module):
     def forward(self, batch: Batch, wanted: Collection[str] = ()) -> dict[str, Tensor | None]:
         """Of lists `scores`, `targets` and `mask`; of texts `token_logits` (1, n_masked, vocabulary) and `labels` (1, n_masked)."""
         device = self.network.head.weight.device
-        tokens = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
-        output = self.network.states(*tokens, batch.route, self._weights(batch.route))
+        ids, attention, types = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
+        output = self.network.states(ids, attention, types, batch.route, self._weights(batch.route))
         if batch.labels is None:
             scores = self.network.head(output.pooler_output)[:, 0].split([len(one.candidates) for one in batch.samples])
             return {**by_group(batch.samples, device), "scores": nn.utils.rnn.pad_sequence(list(scores), batch_first=True)}
