@@ -216,14 +216,14 @@ def _item(entry: Any, name: str, folder: Path) -> Item:
     return Item(item_id=str(entry.get("id", name)), text=text, image=picture, metadata=metadata)
 
 
-def pairs(root: Path, files: Sequence[str], first_stage: str = "bm25", depth: int | None = None, queries: int | None = None) -> Judged:
-    """Questions with right and wrong texts in JSON lines; options as of `lists`.
+def pairs(root: Path, files: Sequence[str], first_stage: str, depth: int | None = None, queries: int | None = None) -> Judged:
+    """Questions with right and wrong texts in JSON lines; options as of `lists`, and a first stage, since the file gives no order.
 
     Raises:
         InputError: the order of the file is to be the first stage: right texts stand first in it.
     """
     if first_stage == FILE_ORDER:
-        raise InputError("pairs come without an order: the right texts would stand first", hint="Take first_stage = 'bm25', or lists.")
+        raise InputError("pairs come without an order: the right texts would stand first", hint="Name a reranker that needs no model.")
     groups = [_paired(row, f"{path.stem}-{line}", path, line) for path in _files(root, files) for line, row in json_lines(path)]
     judged = _ordered(groups if queries is None else evenly(groups, queries), first_stage, depth)
     return replace(judged, groups=tuple(replace(one, file_order=()) for one in judged.groups))

@@ -66,11 +66,13 @@ def test_texts_alone_are_what_a_language_is_learnt_from(tmp_path: Path) -> None:
 
 def test_pairs_are_read(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"query": "a", "positive": "b", "negative": ["c", "d"]}) + "\n", encoding="utf-8")
-    judged = read_groups(Source(layout="pairs", options={"files": "pairs.jsonl"}), tmp_path, tmp_path)
+    judged = read_groups(Source(layout="pairs", options={"files": "pairs.jsonl", "first_stage": "bm25"}), tmp_path, tmp_path)
     (one,) = judged.groups
     assert judged.first_stage.startswith("bm25")
     assert {c.item.text: one.grade(c) for c in one.candidates} == {"b": 1, "c": 0, "d": 0}
     assert not one.file_order
+    with pytest.raises(InputError, match="needs first_stage"):
+        read_groups(Source(layout="pairs", options={"files": "pairs.jsonl"}), tmp_path, tmp_path)
     with pytest.raises(InputError, match="right texts would stand first"):
         read_groups(Source(layout="pairs", options={"files": "pairs.jsonl", "first_stage": "given"}), tmp_path, tmp_path)
 
