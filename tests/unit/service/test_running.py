@@ -62,7 +62,12 @@ def test_a_port_that_is_taken_or_an_address_that_is_elsewhere_is_said() -> None:
         bound("192.0.2.1", 0)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+BY_NOHUP = pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="these tests were started by nohup, as a service may be"
+)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=BY_NOHUP)])
 def test_a_thread_that_is_stuck_does_not_keep_the_process(stop: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT

@@ -24,6 +24,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "listnet": [{}, {"by": "inverse_rank", "temperature": 0.8}],
     "distil": [{}, {"ranking": "soft_ranknet"}],
     "query_likelihood": [{}, {"mean": True}],
+    "mvp": [{}, {"twice": True}],
 }
 
 
@@ -58,6 +59,9 @@ def tensors(seed: int, groups: int = GROUPS, count: int = COUNT) -> dict[str, Te
         "noisy_logits": draw(groups, TOKENS, WORDS),
         "labels": labels,
         "anchors": draw(groups, 3, 6),
+        **{name: draw(groups, 2) for name in ("overlaps", "rouge")},
+        **{name: draw(groups) for name in ("distances", "true_distances", "offsets", "true_offsets")},
+        "drift": draw(1)[0].square(),
     }
 
 
@@ -205,7 +209,7 @@ def test_noise_weights_are_constants() -> None:
 def test_the_order_of_candidates_and_groups_does_not_matter(name: str, options: Mapping[str, Any]) -> None:
     loss, batch = named_loss(name, options), tensors(1)
     groups, places = torch.tensor([2, 0, 1]), torch.tensor([3, 1, 4, 0, 2])
-    turned = {n: value[groups][:, places] if n in LISTS else value[groups] for n, value in batch.items()}
+    turned = {n: value[groups][:, places] if n in LISTS else value[groups] if value.ndim else value for n, value in batch.items()}
     assert number(loss(**turned)) == pytest.approx(number(loss(**batch)), abs=1e-12)
 
 
