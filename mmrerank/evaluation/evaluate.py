@@ -157,11 +157,19 @@ def evaluate(
         return evaluated
     if composed(benchmark) and len(own_sides) < len(SIDES):
         parts = setting if sides == "all" else replace(setting, rerank=())
-        try:
-            own_sides = _sides_of(parts, collection, depth, progress)
-        except InputError as error:
-            evaluated.result["notes"].append(f"no composition gap: one side alone cannot be searched: {error.message}")
+        own_sides = _searched_sides(evaluated, parts, collection, depth, progress) or own_sides
     return _with_gap(evaluated, own_sides)
+
+
+def _searched_sides(
+    evaluated: Evaluated, setting: Setting, collection: Collection, depth: int, progress: Progress | None
+) -> dict[Side, tuple[System, ...]]:
+    """What each side alone finds; none, and a note, where a side cannot be searched."""
+    try:
+        return _sides_of(setting, collection, depth, progress)
+    except InputError as error:
+        evaluated.result["notes"].append(f"no composition gap: one side alone cannot be searched: {error.message}")
+        return {}
 
 
 def _sides_of(setting: Setting, collection: Collection, depth: int, progress: Progress | None) -> dict[Side, tuple[System, ...]]:
