@@ -338,6 +338,13 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class Prepares(Protocol):
+    """An encoder with CPU work of its own for each input, as all have that ship; others encode what they are given."""
+
+    def prepare(self, value: Image | str) -> Any: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """As much of an encoder as tells it from what is none."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mmrerank.encoders import prepared
 from mmrerank.index import RECALL_K as K
 from mmrerank.index import ExactScores, Questions, without_own
 from mmrerank.protocols import Encoder, MeasuredIndex, QueryEncoder, QueryTokenEncoder, RowSearcher
@@ -37,7 +38,7 @@ def text_questions(snapshot: Snapshot, encoder: Encoder) -> Questions | None:
     texts = [text[:MOST_CHARACTERS] for text in snapshot.texts(some) if text.strip()][:SIZE]
     texts = texts if len(texts) >= FEWEST_TEXTS else WORDS.split()
     encode = encoder.encode_queries if isinstance(encoder, QueryEncoder) else encoder.encode
-    rows: Array = encode([encoder.prepare(text) for text in texts], normalise=True)
+    rows: Array = encode([prepared(encoder, text) for text in texts], normalise=True)
     return Questions(rows=rows)
 
 

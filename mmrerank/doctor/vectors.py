@@ -16,6 +16,7 @@ import numpy as np
 
 from mmrerank.doctor.findings import Finding, guarded
 from mmrerank.doctor.pairs import COLOURS, picture_cases, square, text_cases
+from mmrerank.encoders import prepared
 from mmrerank.protocols import Encoder, QueryEncoder
 from mmrerank.types import Array
 
@@ -112,7 +113,7 @@ def _pictures() -> list[Any]:
 def _rows(encoder: Encoder, values: Sequence[Any], *, queries: bool = False) -> Array:
     """(n, dimension) rows; of questions as what is asked, where the encoder tells that apart."""
     encode = encoder.encode_queries if queries and isinstance(encoder, QueryEncoder) else encoder.encode
-    return np.asarray(encode([encoder.prepare(value) for value in values]), dtype=np.float32)
+    return np.asarray(encode([prepared(encoder, value) for value in values]), dtype=np.float32)
 
 
 def cosine(rows: Array, others: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmrerank.encoders._server_keys import use_server_keys as use_server_keys
 from mmrerank.errors import InputError, ShapeError
-from mmrerank.protocols import Encoder, FusingEncoder, QueryEncoder
+from mmrerank.protocols import Encoder, FusingEncoder, Prepares, QueryEncoder
 from mmrerank.texts import is_blank
 from mmrerank.types import Array, EncodedPart, Item
 
@@ -39,8 +39,13 @@ def prepared_item(encoder: Encoder, item: Item, opened: Callable[[], Image] | No
         parts: list[EncodedPart] = [*([picture()] if picture else []), *([text] if text else [])]
         return encoder.prepare_fused(parts) if parts else None
     if encoder.reads == "text":
-        return encoder.prepare(text) if text else None
-    return encoder.prepare(picture()) if picture else None
+        return prepared(encoder, text) if text else None
+    return prepared(encoder, picture()) if picture else None
+
+
+def prepared(encoder: Encoder, value: EncodedPart) -> Any:
+    """What the encoder prepares of a value; one of somebody else's that prepares nothing encodes the value itself."""
+    return encoder.prepare(value) if isinstance(encoder, Prepares) else value
 
 
 def rows_of(encoder: Encoder, inputs: Sequence[Any]) -> Array:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from mmrerank.encoders import prepared_item, rows_of
+from mmrerank.encoders import prepared, prepared_item, rows_of
 from mmrerank.errors import FormatError, InputError, ManifestError, ShapeError
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import TICK_NS, deleted_files
@@ -415,9 +415,9 @@ def _encoded(encoder: Encoder, sample: _Sample) -> Any:
     """(dimension,) what the encoder makes of the picture or text of a row; None where it cannot."""
     try:
         if sample.part.source.of_texts:
-            return encoder.encode([encoder.prepare(sample.text or "")])[0] if "text" in encoder.takes else None
+            return encoder.encode([prepared(encoder, sample.text or "")])[0] if "text" in encoder.takes else None
         item = Item(item_id="sample", image=sample.image, text=sample.text)
-        prepared = prepared_item(encoder, item)
-        return None if prepared is None else rows_of(encoder, [prepared])[0]
+        inputs = prepared_item(encoder, item)
+        return None if inputs is None else rows_of(encoder, [inputs])[0]
     except (FormatError, InputError):
         return None

@@ -76,6 +76,20 @@ def test_the_query_gets_the_row_that_a_first_stage_searches_with(tmp_path: Path,
     assert np.allclose(EncodedOnTheFly(encoder, candidates()).of_query(query), own, atol=1e-6)
 
 
+def test_an_encoder_of_somebody_elses_need_not_prepare() -> None:
+    class Plain:
+        name, dimension, takes, reads = "plain", 4, frozenset({"text"}), "text"
+
+        def encode(self, values: Sequence[str], *, normalise: bool = True) -> Array:
+            return np.eye(4, dtype=np.float32)[[len(value) % 4 for value in values]]
+
+    texts = [Candidate(item=Item(item_id=text, text=text)) for text in ("oak", "tide gauge")]
+    rows = EncodedOnTheFly(Plain(), texts)  # type: ignore[arg-type]
+    ranking = make("superglobal", descriptors=rows).rerank(Query(text="gauge"), texts)
+    assert sorted(ranking.item_ids) == ["oak", "tide gauge"]
+    assert np.allclose(rows.of_query(Query(text="gauge")), np.eye(4)[1])
+
+
 class Broken:
     def open(self) -> Any:
         raise FormatError("is broken", path="p")
