@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from mmrerank.backends._packing import PASS_TOKENS, packed
 from mmrerank.errors import BackendError
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32_768}  # of a batch, padding included; what its activations need grows with them
@@ -15,22 +16,23 @@ _ALLOCATORS = ("out of memory", "not enough memory", "can't allocate memory", "c
 class TokenBudget:
     """How many tokens go through a model at once."""
 
-    def __init__(self, name: str, tokens: int) -> None:
-        self.tokens = tokens
+    def __init__(self, name: str, tokens: int, pass_tokens: int = PASS_TOKENS["cpu"]) -> None:
+        self.tokens, self.pass_tokens = tokens, pass_tokens
         self._name = name
 
-    def run(self, extents: Sequence[int], size: int, batch: Callable[[list[int]], None]) -> None:
+    def run(self, extents: Sequence[int], size: int, batch: Callable[[list[int]], None], *, passes: int = 1) -> None:
         """Calls `batch` with positions until each had its turn, shortest prompts first.
 
         Args:
             extents: how long each prompt is, in tokens.
             size: prompts of one batch at most.
+            passes: that a batch takes: as many as tokens are written.
             batch: gets positions in order of length; one that runs out of memory is called again with the halves of them.
 
         Raises:
             BackendError: there is not even memory for one prompt.
         """
-        waiting = self.batches(extents, size)[::-1]
+        waiting = self.batches(extents, size, passes)[::-1]
         while waiting:
             positions = waiting.pop()
             if self._has_room(positions, batch):
@@ -41,17 +43,18 @@ class TokenBudget:
                 raise BackendError(f"{self._name}: there is not enough memory for one prompt of about {longest} tokens", hint=hint)
             self.tokens = min(self.tokens, max(longest * (len(positions) // 2), 1))
             rest = [n for later in reversed(waiting) for n in later]
-            batches = self.batches([extents[n] for n in (*positions, *rest)], size)
+            batches = self.batches([extents[n] for n in (*positions, *rest)], size, passes)
             waiting = [[(*positions, *rest)[n] for n in members] for members in reversed(batches)]
 
-    def batches(self, extents: Sequence[int], size: int) -> list[list[int]]:
+    def batches(self, extents: Sequence[int], size: int, passes: int = 1) -> list[list[int]]:
         """Positions in batches of like length, so that little is padding and none is too large."""
-        batches: list[list[int]] = []
-        for n in sorted(range(len(extents)), key=extents.__getitem__):
-            if not batches or len(batches[-1]) >= size or (len(batches[-1]) + 1) * extents[n] > self.tokens:
-                batches.append([])
-            batches[-1].append(n)
-        return batches
+        order = sorted(range(len(extents)), key=extents.__getitem__)
+
+        def fits(count: int, width: int, beginning: int) -> bool:
+            return count <= size and count * width <= self.tokens
+
+        runs = packed([extents[n] for n in order], fits, pass_tokens=self.pass_tokens * passes)
+        return [[order[place] for place in run] for run in runs]
 
     @staticmethod
     def _has_room(positions: list[int], batch: Callable[[list[int]], None]) -> bool:

@@ -16,7 +16,7 @@ from typing import Protocol
 from mmrerank.backends._prefix_store import Reuse, Symbols, shared
 
 LEAST_SAVED = 128  # tokens that a family saves: a pass of its own for one prompt costs about that
-LEAST_SHARED = 0.1  # of the prompts' tokens
+LEAST_SHARED = 0.05  # of the prompts' tokens
 
 
 class Member(Protocol):

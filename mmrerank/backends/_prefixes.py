@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ import torch
 from mmrerank.backends._budget import TokenBudget
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._packing import packed
 from mmrerank.backends._prefix_families import Leaders, shared_ending
 from mmrerank.backends._prefix_store import Beginning, Call, PrefixStore, Reuse, Source, Symbols
 from mmrerank.backends._prefix_tensors import (
@@ -52,6 +53,7 @@ from mmrerank.types import Array, Cost, Prompt, opened
 logger = logging.getLogger(__name__)
 LOGIT_BYTES = 256 << 20  # of a pass in which every token of a choice has a row of the vocabulary
 TRIAL = 12  # tokens
+ALIKE = 16  # tokens by which beginnings of a batch may differ for the sake of like tails: they cost attention only
 LEAST_REUSED = 0.125  # of a prompt's tokens; below that a pass over all of it is as quick
 LEAST_NEW, LEAST_SHARE = 16, 0.25  # symbols beyond what is at hand that are worth being kept, and their share of all
 
@@ -75,7 +77,13 @@ class Row:
     floor: int = 0  # symbols up to and with the last one
     extent: int = 0  # tokens; an estimate where there are pictures
     keep: int = 0  # symbols to be kept
+    leads: bool = False  # others of the call follow it
     reuse: Reuse | None = None
+
+    @property
+    def at_hand(self) -> int:
+        """Tokens that are."""
+        return self.reuse.length if self.reuse is not None else 0
 
     @property
     def tail(self) -> Symbols:
@@ -159,6 +167,7 @@ class ChoicePass:
         leaders = Leaders([row for row in rows if row.symbols])
         for row in rows:
             row.keep = max(row.keep - ending, row.floor, leaders.lengths.get(row.place, 0))
+            row.leads = row.place in leaders.lengths
         followers = [row for row in rows if row.place in leaders.followers]
         scores = self._round([row for row in rows if row.place not in leaders.followers], choices, size, call)
         for row in followers:
@@ -189,7 +198,7 @@ class ChoicePass:
             prepared = self._prepare([row.prompt for row in batch], longer=1 + _further(choices))
             scores.update(self._run(lambda: self._whole(batch, prepared, choices, call), choices, call))
 
-        for batch in whole_batches(rows, self._most(size, choices), most):
+        for batch in whole_batches(rows, self._most(size, choices), most, self._budget.pass_tokens):
             self._within_budget(batch, [row.extent for row in batch], run)
         return scores
 
@@ -217,12 +226,13 @@ class ChoicePass:
         """What is left of prompts whose beginnings are at hand."""
         scores: dict[int, Scored] = {}
         for row in rows:
-            self._prepare.check_context(len(row.tail) + (row.reuse.length if row.reuse is not None else 0), 1 + _further(choices))
+            self._prepare.check_context(len(row.tail) + row.at_hand, 1 + _further(choices))
 
         def run(batch: Sequence[Row]) -> None:
             scores.update(self._run(lambda: self._tails(batch), choices, call))
 
-        for batch in tail_batches(rows, self._most(size, choices), self._budget.tokens, self._work_tokens, _further(choices)):
+        limits = (self._most(size, choices), self._budget.tokens, self._work_tokens, _further(choices), self._budget.pass_tokens)
+        for batch in tail_batches(rows, *limits):
             self._within_budget(batch, [len(row.tail) for row in batch], run)
         return scores
 
@@ -266,7 +276,7 @@ class ChoicePass:
                 calls=1,
                 prompt_tokens=work.lengths[n],
                 image_tokens=work.image_lengths[n],
-                reused_tokens=row.reuse.length if row.reuse is not None else 0,
+                reused_tokens=row.at_hand,
                 seconds=seconds,
             )
             scores[row.place] = Scored(logprobs=values[n], cost=cost)
@@ -327,7 +337,7 @@ class ChoicePass:
 
     def _is_worth_it(self, row: Row) -> bool:
         new = row.keep - (row.reuse.symbols if row.reuse is not None else 0)
-        return bool(row.symbols) and new >= min(LEAST_NEW, row.keep) and new >= LEAST_SHARE * row.keep
+        return row.leads or (bool(row.symbols) and new >= min(LEAST_NEW, row.keep) and new >= LEAST_SHARE * row.keep)
 
     # the trial --------------------------------------------------------
 
@@ -377,38 +387,31 @@ class ChoicePass:
         return (size, "") if gap <= tolerance else (0, f"a prompt in two pieces scores {gap:.2g} beside the whole one")
 
 
-def whole_batches(rows: Sequence[Row], size: int, most: int) -> Iterator[list[Row]]:
-    """Prompts in batches of like length, so that little is padding: at most `size` of them and `most` tokens, or one that is longer."""
-    batch: list[Row] = []
-    for row in sorted(rows, key=lambda row: row.extent):
-        if batch and (len(batch) >= size or (len(batch) + 1) * row.extent > most):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def whole_batches(rows: Sequence[Row], size: int, most: int, pass_tokens: int) -> list[list[Row]]:
+    """Prompts in batches of like length: at most `size` of them and `most` tokens, or one that is longer."""
+    order = sorted(rows, key=lambda row: row.extent)
+
+    def fits(count: int, width: int, beginning: int) -> bool:
+        return count <= size and count * width <= most
+
+    return [[order[n] for n in run] for run in packed([row.extent for row in order], fits, pass_tokens=pass_tokens)]
 
 
-def tail_batches(rows: Sequence[Row], size: int, most: int, most_cached: int, further: int) -> Iterator[list[Row]]:
-    """Prompts whose beginnings are at hand, in batches of like beginnings.
+def tail_batches(rows: Sequence[Row], size: int, most: int, most_cached: int, further: int, pass_tokens: int) -> list[list[Row]]:
+    """Prompts whose beginnings are at hand, in batches of like beginnings, and of like tails where those are equal.
 
     Args:
         size: prompts of a batch.
         most: tokens of a batch that the model runs over, padding included.
         most_cached: tokens of a batch whose keys and values are in memory: beginnings, tails, and `further` ones of a choice.
     """
-    batch: list[Row] = []
-    prefix = tail = 0
-    for row in sorted(rows, key=lambda row: (row.reuse.length if row.reuse is not None else 0, row.place)):
-        length = row.reuse.length if row.reuse is not None else 0
-        wider, longer, count = max(prefix, length), max(tail, len(row.tail)), len(batch) + 1
-        if batch and (count > size or count * longer > most or count * (wider + longer + further) > most_cached):
-            yield batch
-            batch, wider, longer = [], length, len(row.tail)
-        batch.append(row)
-        prefix, tail = wider, longer
-    if batch:
-        yield batch
+    order = sorted(rows, key=lambda row: (row.at_hand // ALIKE, len(row.tail), row.at_hand, row.place))
+
+    def fits(count: int, width: int, beginning: int) -> bool:
+        return count <= size and count * width <= most and count * (beginning + width + further) <= most_cached
+
+    widths, beginnings = [len(row.tail) for row in order], [row.at_hand for row in order]
+    return [[order[n] for n in run] for run in packed(widths, fits, pass_tokens=pass_tokens, beginnings=beginnings)]
 
 
 def _further(choices: Sequence[Sequence[int]]) -> int:
@@ -431,8 +434,7 @@ def _agrees(row: Row, tokens: list[int]) -> bool:
 
 def _columns(work: Work, n: int, length: int) -> list[slice]:
     """Where the first `length` tokens of a prompt stand in a batch's cache."""
-    reused = work.rows[n].reuse
-    at_hand = reused.length if reused is not None else 0
+    at_hand = work.rows[n].at_hand
     start = work.prefix + work.width - (work.lengths[n] - at_hand)
     beginning = [slice(work.prefix - at_hand, work.prefix)] if at_hand else []
     return [*beginning, slice(start, start + length - at_hand)]

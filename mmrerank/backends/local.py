@@ -43,6 +43,7 @@ from mmrerank.backends._checkpoint import Source, device_of, file_text, load, we
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._packing import PASS_TOKENS
 from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
 from mmrerank.backends._prefixes import ChoicePass
 from mmrerank.errors import InputError
@@ -92,7 +93,8 @@ class Local:
         self._network = Network(self._model, sees=self._prepare.sees)
         self._batch_size = options.batch_size or PROMPTS_AT_ONCE
         self._options = options
-        self._budget = TokenBudget(self.name, TOKENS_AT_ONCE.get(self.device.type, TOKENS_AT_ONCE["cpu"]))
+        kind = self.device.type if self.device.type in TOKENS_AT_ONCE else "cpu"
+        self._budget = TokenBudget(self.name, TOKENS_AT_ONCE[kind], PASS_TOKENS[kind])
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
         self._choose = ChoicePass(
             self._network, self._prepare, budget=self._budget, lock=self._lock, most_bytes=options.prefix_bytes, source=self._folder
@@ -189,7 +191,8 @@ class Local:
             prepared = self._prepare([prompts[n] for n in positions], longer=1)
             answers.update(zip(positions, self._generated(prepared, decoding), strict=True))
 
-        self._budget.run(self._prepare.extents(prompts), self._batch_size if decoding.temperature == 0 else 1, batch)
+        size = self._batch_size if decoding.temperature == 0 else 1
+        self._budget.run(self._prepare.extents(prompts), size, batch, passes=decoding.max_tokens)
         return [answers[n] for n in range(len(prompts))]
 
     def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:

@@ -24,12 +24,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Iterator
 from functools import cache, lru_cache
+from itertools import groupby
 
 WORDS_VERSION = 3  # goes up when texts come to have other terms, so that an index of the former ones is made anew
 _HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
 CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # Chinese and Japanese
 _UNSPACED = f"{CJK}\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u108f\u1780-\u17d3"  # and Thai, Lao, Burmese, Khmer
-_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))  # vowel signs and such
+_MARK_CODES = [code for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc")]  # vowel signs and such
+_MARK_RUNS = [[code for _, code in run] for _, run in groupby(enumerate(_MARK_CODES), lambda pair: pair[1] - pair[0])]
+_MARKS = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in _MARK_RUNS)  # as ranges, which are read faster than 1,300 letters
 _POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")  # Hebrew, Arabic: mostly not written
 _BREAK = r"(?:[ \t]*\r?\n[ \t]*)?"
 _WORD = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"  # to Python a mark is no part of a word
@@ -44,7 +47,6 @@ _SPACED_NUMBER = re.compile(r"(?<![\d.,] )(?<![\d.,])\d{1,3}(?: \d{3}){1,3}(?! ?
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?")
 _GROUPED_BY_POINTS = re.compile(r"\d{1,3}(?:\.\d{3})+(?:,\d+)?")
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
-_DIGITS = {code: str(unicodedata.decimal(chr(code))) for code in range(0x660, 0x11000) if unicodedata.category(chr(code)) == "Nd"}
 _UNACCENTED = str.maketrans(
     {
         "ł": "l",
@@ -93,7 +95,7 @@ def normal(text: str) -> str:
     >>> normal("ＴＧ‑204 Straße")
     'tg‐204 strasse'
     """
-    text = _GROUP_MARK.sub(",", text if text.isascii() else text.translate(_DIGITS))
+    text = _GROUP_MARK.sub(",", text if text.isascii() else text.translate(_digits()))
     text = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     return _POINTS.sub("", _SPACED_NUMBER.sub(lambda match: match[0].replace(" ", ","), text))
 
@@ -109,6 +111,13 @@ def unaccented(word: str) -> tuple[str, ...]:
     spellings = (word.translate(table) for table in (_UNACCENTED, _SPELT_OUT))
     others = (_ACCENTED_LETTER.sub(lambda match: _bare(match[0]), spelling) for spelling in spellings)
     return tuple(dict.fromkeys(other for other in others if other != word))
+
+
+@cache
+def _digits() -> dict[int, str]:
+    """The digits of other scripts and what they are in ours."""
+    codes = range(0x660, 0x11000)
+    return {code: str(unicodedata.decimal(chr(code))) for code in codes if unicodedata.category(chr(code)) == "Nd"}
 
 
 def _bare(letter: str) -> str:
