@@ -87,6 +87,19 @@ def test_prompts_of_one_call_that_begin_alike_share_a_pass(backend: Local, plain
     assert gap(scores.logprobs, single(plain, prompts)) < EQUAL
 
 
+def test_short_candidates_behind_a_long_question_all_wait_for_the_one_that_goes_first(backend: Local, plain: Local) -> None:
+    """Of two questions over the same candidates, what is at hand of the first must not keep the second from going first by itself."""
+    task = "the task is to say which of these is what was asked for and what it says of it at some length, or not " * 2
+    asked = [f"{task} {query}" for query in ("is the first image relevant? ", "what is the second image for? ")]
+    first, second = ([user(question, f"{n}") for n in range(40)] for question in asked)
+    backend.choice_logprobs(first, CHOICES)
+    scores = backend.choice_logprobs(second, CHOICES)
+    symbols = sorted(backend._prepare.symbols(second))
+    common = next(n for n, (one, other) in enumerate(zip(symbols[0], symbols[-1], strict=False)) if one != other)
+    assert sum(cost.reused_tokens >= common for cost in scores.costs) >= len(second) - 1
+    assert gap(scores.logprobs, plain.choice_logprobs(second, CHOICES).logprobs) < EQUAL
+
+
 def test_memory_stays_within_the_budget_and_scores_stay_right_after_eviction(folder: Path, plain: Local) -> None:
     roomy = opened_backend(folder)
     roomy.choice_logprobs(prompts_for(roomy, QUERIES[0]), CHOICES)
