@@ -80,10 +80,8 @@ def evaluate(
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
-    from mmrerank.evaluation.guarding import halved
     from mmrerank.evaluation.out_folder import check_folder
     from mmrerank.evaluation.query_lists import only_listed
-    from mmrerank.evaluation.running import limited
     from mmrerank.evaluation.runs import read_run
 
     if collection is not None and (encoder or text_encoder):
@@ -93,19 +91,12 @@ def evaluate(
     if out is not None:
         check_folder(out)
     whole, listed = (open_benchmark(card, data, split), []) if only is None else only_listed(open_benchmark(card, data, split), only)
-    benchmark = _encoded(limited(whole, limit), encoder, text_encoder)
-    benchmark = benchmark if half is None else halved(benchmark, half.value)
-    benchmark = benchmark if below_zero is None else replace(benchmark, junk=below_zero is BelowZero.removed)
+    benchmark = _encoded(_part(whole, limit, half, below_zero), encoder, text_encoder)
     model, stages = _backend.stages([*(rerank or ()), *(beside or ())], backend, no_cache=no_cache)
     rerankers, alternatives = stages[: len(rerank or ())], stages[len(rerank or ()) :]
     first_run = None if run is None else read_run(run, run_order.value)
     others = [read_run(path, run_order.value) for path in compare or ()]
-    options: dict[str, Any] = {
-        "retriever": retriever,
-        "rerank": rerankers,
-        "run": first_run,
-        "variant": variant,
-    }
+    options: dict[str, Any] = {"retriever": retriever, "rerank": rerankers, "run": first_run, "variant": variant}
     opened = _collection(benchmark, collection, model, {**options, "rerank": stages})
     if estimate:
         return _estimate(benchmark, opened, stages, retriever=retriever, backend=model, depth=depth, json=json)
@@ -135,6 +126,16 @@ def _tell(evaluated: Evaluated, collection: Collection | None, out: Path | None,
         _output.emit(evaluated.result)
     else:
         _show(evaluated.result, written)
+
+
+def _part(benchmark: Benchmark, limit: int | None, half: Half | None, below_zero: BelowZero | None) -> Benchmark:
+    """As much of the benchmark as is asked for."""
+    from mmrerank.evaluation.guarding import halved
+    from mmrerank.evaluation.running import limited
+
+    part = limited(benchmark, limit)
+    part = part if half is None else halved(part, half.value)
+    return part if below_zero is None else replace(part, junk=below_zero is BelowZero.removed)
 
 
 def _encoded(benchmark: Benchmark, encoder: str | None, text_encoder: str | None) -> Benchmark:

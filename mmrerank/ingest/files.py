@@ -282,45 +282,67 @@ def list_files(
     """
     if earlier is not None and earlier.is_of(paths, roots, by_suffix, exclude):
         return earlier
-    files: dict[str, SourceFile] = {}
-    failures: list[Failure] = []
-    passed_over: dict[str, str] = {}
-    linked: list[Path] = []
-    exclusions = Exclusions(patterns=tuple(exclude))
+    walk = _Walk(roots=tuple(roots), by_suffix=by_suffix, exclusions=Exclusions(patterns=tuple(exclude)))
     vectors = Vectors(roots, by_suffix)
     for path in paths:
-        if vectors.take(path):
-            continue
-        whole = path.resolve() if path.is_dir() else located(path).parent
-        below_it = _below(path, roots, failures, linked, exclusions, passed_over) if path.is_dir() else [located(path)]
-        for file in below_it:
-            reader = reader_of(file, by_suffix)
-            if reader is None and not path.is_dir():
-                raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(by_suffix))}")
-            why = _why_passed_over(file, reader, exclusions.below(file.relative_to(whole)), in_folder=path.is_dir())
-            if reader is None or why:
-                passed_over[printable(str(path / file.relative_to(whole) if path.is_dir() else path))] = why
-                continue
-            file_id = _id_of(file, roots)
-            if not is_clean(file_id):
-                failures.append(Failure(path=printable(file_id), reason=NOT_UTF8))
-                continue
-            if path_of(file_id, roots) != file:
-                failures.append(Failure(path=file_id, reason="its id belongs to another indexed folder; rename one of the two folders"))
-                continue
-            files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
+        if not vectors.take(path):
+            walk.through(path)
     return Listing(
-        files=tuple(files.values()),
+        files=tuple(walk.files.values()),
         places=tuple(place for place in map(located, paths) if place not in vectors.places),
         embeddings=tuple(vectors.files.values()),
         embedding_places=tuple(vectors.places),
         notes=tuple(vectors.notes),
-        roots=tuple(roots),
-        failures=tuple(failures),
-        passed_over=passed_over,
-        linked=tuple(printable(str(link)) for link in linked),
-        exclusions=exclusions,
+        roots=walk.roots,
+        failures=tuple(walk.failures),
+        passed_over=walk.passed_over,
+        linked=tuple(printable(str(link)) for link in walk.linked),
+        exclusions=walk.exclusions,
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """The files below the paths that it went through, and what was not taken of them."""
+
+    roots: tuple[Root, ...]
+    by_suffix: Mapping[str, Reader]
+    exclusions: Exclusions
+    files: dict[str, SourceFile] = field(default_factory=dict)  # by their ids
+    failures: list[Failure] = field(default_factory=list)
+    passed_over: dict[str, str] = field(default_factory=dict)  # path -> why
+    linked: list[Path] = field(default_factory=list)
+
+    def through(self, path: Path) -> None:
+        """Takes what lies below a folder, or a file that is named itself.
+
+        Raises:
+            InputError: a named file has a suffix that no reader takes.
+        """
+        is_folder, place = path.is_dir(), located(path)
+        whole = path.resolve() if is_folder else place.parent
+        files = _below(path, self.roots, self.failures, self.linked, self.exclusions, self.passed_over) if is_folder else [place]
+        for file in files:
+            below = file.relative_to(whole)
+            reader = reader_of(file, self.by_suffix)
+            if reader is None and not is_folder:
+                raise InputError(f"no reader takes {path}", hint=f"Known suffixes: {' '.join(sorted(self.by_suffix))}")
+            why = _why_passed_over(file, reader, self.exclusions.below(below), in_folder=is_folder)
+            if reader is None or why:
+                self.passed_over[printable(str(path / below if is_folder else path))] = why
+            else:
+                self._take(file, reader)
+
+    def _take(self, file: Path, reader: Reader) -> None:
+        """Takes a file whose id is a name in UTF-8 and its own."""
+        file_id = _id_of(file, self.roots)
+        if not is_clean(file_id):
+            self.failures.append(Failure(path=printable(file_id), reason=NOT_UTF8))
+        elif path_of(file_id, self.roots) != file:
+            reason = "its id belongs to another indexed folder; rename one of the two folders"
+            self.failures.append(Failure(path=file_id, reason=reason))
+        else:
+            self.files[file_id] = SourceFile(path=file, file_id=file_id, reader=reader)
 
 
 class Vectors:

@@ -91,43 +91,51 @@ def pointwise(
         ShapeError: the judge gives other than one score for each that it was shown.
     """
     announce(backend, len(candidates))
-    raw = np.full(len(candidates), np.nan)
-    reasons: dict[int, str] = {}
-    obstacles: dict[int, str] = {}
-    messages: list[str] = []
-    explanations: dict[int, Explanation | None] = {}
-    cost = Cost()
+    verdicts = _Verdicts(raw=np.full(len(candidates), np.nan))
     for start in range(0, len(candidates), at_once):
         exhibits, missing = gather(candidates, show, range(start, min(start + at_once, len(candidates))))
-        obstacles |= missing
+        verdicts.obstacles |= missing
         if exhibits:
-            exhibits, scores, missing = _judged(exhibits, judge)
-            obstacles |= missing
-            raw[list(exhibits)] = _one_each(scores.raw, len(exhibits))
-            reasons |= dict(zip(exhibits, scores.reasons, strict=False))
-            messages += scores.messages
-            explanations |= dict(zip(exhibits, scores.explanations, strict=False))
-            cost += scores.cost
+            verdicts.take(exhibits, judge)
+    raw, obstacles = verdicts.raw, verdicts.obstacles
     silent = {n: NO_SCORE for n in range(len(candidates)) if n not in obstacles and not np.isfinite(raw[n])}
     notices, why = obstacle_notes(candidates, obstacles, unshown)
     order = [*_best_first(raw, rounding), *silent, *obstacles]
     ranked = tuple(_scored(candidates[n], raw[n], to_score) for n in order)
-    reasons = {n: _reason(c, reasons.get(n, ""), label, threshold) for n, c in zip(order, ranked, strict=True)} | why | silent
+    reasons = {n: _reason(c, verdicts.reasons.get(n, ""), label, threshold) for n, c in zip(order, ranked, strict=True)} | why | silent
     irrelevant = [c for c in ranked if c.score is not None and c.score < threshold]
+    unscored = [f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent]
     notes = Notes(
-        status=_status(len(candidates), len(obstacles), len(silent), mended=bool(messages)),
-        messages=(
-            *notices,
-            *messages,
-            *(f"{candidates[n].item.item_id}: {NO_SCORE}" for n in silent),
-            *_nothing(ranked, irrelevant, label, threshold),
-        ),
+        status=_status(len(candidates), len(obstacles), len(silent), mended=bool(verdicts.messages)),
+        messages=(*notices, *verdicts.messages, *unscored, *_nothing(ranked, irrelevant, label, threshold)),
         reasons={candidates[n].item.item_id: reasons[n] for n in order},
         irrelevant=frozenset(c.item.item_id for c in irrelevant),
-        cost=cost,
-        explanations={candidates[n].item.item_id: one for n, one in explanations.items() if one is not None},
+        cost=verdicts.cost,
+        explanations={candidates[n].item.item_id: one for n, one in verdicts.explanations.items() if one is not None},
     )
     return Ranking(query_id=query.query_id, candidates=ranked, notes=notes)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Verdicts:
+    """What was judged so far, by the candidates' positions."""
+
+    raw: npt.NDArray[np.float64]  # (n,), NaN where there is no score
+    reasons: dict[int, str] = field(default_factory=dict)
+    obstacles: dict[int, str] = field(default_factory=dict)  # why one was not shown
+    messages: list[str] = field(default_factory=list)
+    explanations: dict[int, Explanation | None] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+
+    def take(self, exhibits: dict[int, T], judge: Callable[[Sequence[T]], Scores]) -> None:
+        """Judges what is shown."""
+        exhibits, scores, missing = _judged(exhibits, judge)
+        self.obstacles |= missing
+        self.raw[list(exhibits)] = _one_each(scores.raw, len(exhibits))
+        self.reasons |= dict(zip(exhibits, scores.reasons, strict=False))
+        self.messages += scores.messages
+        self.explanations |= dict(zip(exhibits, scores.explanations, strict=False))
+        self.cost += scores.cost
 
 
 def _judged(exhibits: dict[int, T], judge: Callable[[Sequence[T]], Scores]) -> tuple[dict[int, T], Scores, dict[int, str]]:
