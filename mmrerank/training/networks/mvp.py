@@ -24,7 +24,7 @@ from mmrerank.parts import options_of
 from mmrerank.rerankers.mvp import Options as RerankerOptions
 from mmrerank.rerankers.mvp import question_of, text_of
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import by_group, checked_options, frozen_below, loaded_bert, plain, weights_of
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, checked_options, frozen_below, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -45,17 +45,8 @@ class Lists:
     sequences: tuple[tuple[int, ...], ...]  # of all samples, one after the other
 
 
-class MvpTrainee(nn.Module):
+class MvpTrainee(NetworkTrainee):
     """The network with what its loss reads: scores and anchors."""
-
-    def __init__(self, network: EncoderViews, origin: str) -> None:
-        super().__init__()
-        self.network, self.origin = network, origin
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
-        return weights_of(self.network)
 
     def collator(self, stage: Stage) -> Collated:
         """Pairs as the stage's reranker reads them."""
@@ -76,10 +67,6 @@ class MvpTrainee(nn.Module):
         views = nn.utils.rnn.pad_sequence(list(lists), batch_first=True)  # (n_groups, n, m, D)
         anchors = self.network.anchors(views, tensors["mask"]).float()
         return {**tensors, "scores": by_anchors(views.float(), anchors).mean(dim=1), "anchors": anchors}
-
-    def save(self, folder: Path) -> None:
-        """Writes what `mvp/FOLDER` loads."""
-        self.network.save(folder)
 
 
 def build(model: Model, root: Path, seed: int) -> MvpTrainee:
