@@ -100,6 +100,12 @@ def plain(stage: Stage) -> None:
             raise InputError(f"[[stages]] {stage.name}: {key} is for language models", hint="Leave it out.")
 
 
+def by_list(rows: Tensor, samples: Sequence[Sample]) -> Tensor:
+    """Rows of all candidates, (n, ...), as (n_groups, n_candidates, ...), with zeros behind shorter lists."""
+    lists = rows.split([len(one.candidates) for one in samples])
+    return nn.utils.rnn.pad_sequence(list(lists), batch_first=True)
+
+
 def by_group(samples: Sequence[Sample], device: Any) -> dict[str, Tensor]:
     """`targets` and `mask` of some lists, and `teacher` where there is one, each (n_groups, n_candidates)."""
     rows: dict[str, list[Sequence[float]]] = {"targets": [one.grades for one in samples]}

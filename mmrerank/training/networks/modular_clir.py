@@ -38,7 +38,7 @@ from mmrerank.rerankers.modular_clir import Options as RerankerOptions
 from mmrerank.rerankers.modular_clir import modules_of, pairs_of
 from mmrerank.training.collate import Sample
 from mmrerank.training.losses import IGNORED
-from mmrerank.training.networks._lists import NetworkTrainee, by_group, checked_options, loaded_bert, plain
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, by_list, checked_options, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -132,10 +132,12 @@ class ModularTrainee(NetworkTrainee):
         config, own = self.network.encoder.config, self._options
         reduction, coupled = (own.ranking_reduction, False) if name == RANKING else (own.reduction, own.couplings)
         inner = max(1, config.hidden_size // reduction)
-        self._stacks(name)[name] = Stack(config.hidden_size, inner, config.num_hidden_layers, coupled=coupled)
+        stacks = self.network.ranking if name == RANKING else self.network.languages
+        stacks[name] = Stack(config.hidden_size, inner, config.num_hidden_layers, coupled=coupled)
 
-    def _stacks(self, name: str) -> Any:
-        return self.network.ranking if name == RANKING else self.network.languages
+    def _module(self, name: str) -> Any:
+        """The stack or the differences of a language, or of the ranking."""
+        return next(part[name] for part in (self.differences, self.network.languages, self.network.ranking) if name in part)
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -181,16 +183,13 @@ class ModularTrainee(NetworkTrainee):
         Raises:
             InputError: there is no module of the language.
         """
-        module = self._route(stage).document if _is_of_texts(stage) else RANKING
+        is_ranking = not _is_of_texts(stage)
+        module = self._module(RANKING if is_ranking else self._route(stage).document or "")
         self.requires_grad_(False)
-        if self._options.kind == "adapters":
-            self._stacks(module)[module].requires_grad_(True)
-        else:
-            differences = self.differences[module]
-            differences.requires_grad_(True)
-            if not differences.is_new:
-                differences.draw_ticket(self._options.ranking_share if module == RANKING else self._options.share)
-        self.network.head.requires_grad_(module == RANKING)
+        module.requires_grad_(True)
+        if isinstance(module, Differences) and not module.is_new:
+            module.draw_ticket(self._options.ranking_share if is_ranking else self._options.share)
+        self.network.head.requires_grad_(is_ranking)
 
     def finish(self, stage: Stage, samples: Sequence[Sample]) -> None:
         """Nothing moves until another stage begins."""
@@ -212,8 +211,8 @@ class ModularTrainee(NetworkTrainee):
         ids, attention, types = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
         output = self.network.states(ids, attention, types, batch.route, self._weights(batch.route))
         if batch.labels is None:
-            scores = self.network.head(output.pooler_output)[:, 0].split([len(one.candidates) for one in batch.samples])
-            return {**by_group(batch.samples, device), "scores": nn.utils.rnn.pad_sequence(list(scores), batch_first=True)}
+            scores = by_list(self.network.head(output.pooler_output)[:, 0], batch.samples)
+            return {**by_group(batch.samples, device), "scores": scores}
         labels = batch.labels.to(device)
         states = self.network.uncoupled(output.last_hidden_state[labels != IGNORED], batch.route)  # (n_masked, D)
         return {"token_logits": self.naming(states)[None], "labels": labels[labels != IGNORED][None]}
@@ -233,17 +232,11 @@ class ModularTrainee(NetworkTrainee):
         """Writes what `modular_clir/FOLDER` loads: the BERT as it was, each language's module that a stage moved, and the ranking's."""
         self.network.encoder.save_pretrained(folder / "encoder")
         self._tokenizer.save_pretrained(folder / "encoder")
-        for name in self._options.languages:
-            place = folder / "languages" / name
-            if name in self.differences and not self.differences[name].is_new:
-                save_mask(self.differences[name].mask(), place)
-            elif name in self.network.languages and not self.network.languages[name].is_new:
-                save_stack(self.network.languages[name], place)
-        if RANKING in self.differences:
-            save_mask(self.differences[RANKING].mask(), folder / RANKING)
-            save_head(self.network.head, folder / RANKING)
-        else:
-            save_stack(self.network.ranking[RANKING], folder / RANKING, head=self.network.head)
+        for name in (*self._options.languages, RANKING):
+            module, place = self._module(name), folder / RANKING if name == RANKING else folder / "languages" / name
+            if name == RANKING or not module.is_new:
+                save_mask(module.mask(), place) if isinstance(module, Differences) else save_stack(module, place)
+        save_head(self.network.head, folder / RANKING)
 
 
 def _is_of_texts(stage: Stage) -> bool:

@@ -31,7 +31,7 @@ from mmrerank.parts import options_of
 from mmrerank.rerankers.mtm import Options as RerankerOptions
 from mmrerank.rerankers.mtm import sentences_of
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import NetworkTrainee, by_group, checked_options, frozen_below, loaded_bert, plain
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, by_list, checked_options, frozen_below, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 from mmrerank.types import Array
@@ -110,10 +110,8 @@ class MtmTrainee(NetworkTrainee):
             ids, mask, types, _ = self.network.pairs(batch.texts)
             rouge = torch.tensor(batch.rouge, device=self.network.device)
             return {"overlaps": self.rouge(ids, mask, types), "rouge": rouge, "drift": self.rouge.anchor()}
-        logits = self._logits(batch)
-        lists = torch.split(logits, [len(one.candidates) for one in batch.samples])
-        both = nn.utils.rnn.pad_sequence([one.flip(-1) for one in lists], batch_first=True)  # (n_groups, n_candidates, 2): yes, no
-        return {**by_group(batch.samples, logits.device), "logits": both, "scores": both[..., 0] - both[..., 1]}
+        both = by_list(self._logits(batch).flip(-1), batch.samples)  # (n_groups, n_candidates, 2): yes, no
+        return {**by_group(batch.samples, both.device), "logits": both, "scores": both[..., 0] - both[..., 1]}
 
     def articles(self, samples: Sequence[Sample], most: int) -> Articles:
         """A batch of lists; what is read of each article is chosen by the memory as it is now.
