@@ -18,7 +18,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,17 @@ def loss_of(network: Any, tokenizer: Any, texts: Sequence[str], chance: torch.Ge
     return nn.functional.cross_entropy(network.cls.predictions(states), labels[labels >= 0])
 
 
+def resumed(parts: Mapping[str, Any], checkpoint: Path) -> list[float]:
+    """Puts a checkpoint into network, optimiser and schedule where there is one; returns the losses of the steps so far."""
+    if not checkpoint.is_file():
+        return []
+    state = torch.load(checkpoint, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    losses: list[float] = state["losses"]
+    return losses
+
+
 def train(data: Path, out: Path, steps: int, seed: int = 0) -> list[float]:
     """Trains for so many steps and writes network and tokenizer; goes on where a checkpoint lies beside them. Returns each step's loss."""
     torch.manual_seed(seed)
@@ -109,12 +120,8 @@ def train(data: Path, out: Path, steps: int, seed: int = 0) -> list[float]:
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    checkpoint, losses = out.with_suffix(".checkpoint"), list[float]()
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        losses = state.pop("losses")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+    checkpoint = out.with_suffix(".checkpoint")
+    losses = resumed(parts, checkpoint)
     some = islice(batches(read_texts(data / "pairs.jsonl"), steps, seed), len(losses), None)
     for texts in track(some, "steps", steps - len(losses), console=Console(stderr=True)):
         loss = loss_of(network, tokenizer, texts, torch.Generator().manual_seed(seed + len(losses)))
