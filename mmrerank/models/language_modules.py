@@ -89,6 +89,11 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Adapter(width, inner) for _ in range(layers))
         self.coupling = Coupling(width) if coupled else None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it changes nothing yet in any layer."""
+        return not any(bool(one.up.weight.any()) for one in self.layers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -190,6 +195,12 @@ class ModularEncoder(nn.Module):
             coupling = self.languages[language].coupling if language in self.languages else None
             results.append(embedded if coupling is None else coupling(embedded))
         result: Tensor = torch.where(self._types[..., None] == 0, results[0], results[1])
+        return result
+
+    def uncoupled(self, states: Tensor, route: Route) -> Tensor:
+        """(..., D) states of a document as they were before the coupling of its language, where it has one."""
+        coupling = self.languages[route.document].coupling if route.document in self.languages else None
+        result: Tensor = states if coupling is None else coupling.inverse(states)
         return result
 
     # ------------------------------------------------------------------ masks

@@ -12,21 +12,20 @@ missing change nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmrerank.errors import FormatError, InputError
+from mmrerank.errors import InputError
+from mmrerank.models import _folder
 from mmrerank.models.axial import AxialLayer, SelfLayer, waves
 from mmrerank.models.peptides import PROTON, WATER, Spectrum, masses
 from mmrerank.types import Array
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLS, GAP = "<cls>", "-"
 FINEST, COARSEST = 0.05, 4000.0  # Da: wavelengths of the encodings of masses
 SCALES = (0.02, 0.1, 0.5)  # Da: how near a peak is to where a cut would put it
@@ -188,11 +187,7 @@ class RankNovoNetwork(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes config.json and model.safetensors."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps({"model": "ranknovo", **asdict(self.config)}, indent=2) + "\n", encoding="utf-8")
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS)
+        _folder.save(self, "ranknovo", folder)
 
     @classmethod
     def load(cls, folder: Path) -> RankNovoNetwork:
@@ -201,17 +196,4 @@ class RankNovoNetwork(nn.Module):
         Raises:
             FormatError: it is none, or its weights are not all there.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            if settings.pop("model", None) != "ranknovo":
-                raise ValueError("its config.json is another model's")
-            network = cls(RankNovoConfig(**settings))
-            network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-            why = " ".join(str(error).split())[:300]
-            hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, as `mmrerank train` writes it."
-            raise FormatError(f"no network of RankNovo: {why}", path=folder, hint=hint) from error
-        return network.eval()
+        return _folder.load(folder, "ranknovo", lambda settings: cls(RankNovoConfig(**settings)))

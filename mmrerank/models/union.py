@@ -13,9 +13,8 @@ ranks and scores as numbers with absence marked. Ours: the rest. Rows are not to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,11 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmrerank.errors import FormatError
+from mmrerank.models import _folder
 from mmrerank.models.axial import AxialLayer, waves
 from mmrerank.types import Array
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLS, OTHER = 0, 1  # tokens: of the whole candidate, of a stage whose name training did not see
 Sightings: TypeAlias = Mapping[str, tuple[int, float]]  # name of a stage -> the rank of a candidate there, from 1, and its score
 
@@ -126,11 +124,7 @@ class UnionNetwork(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes config.json and model.safetensors."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps({"model": "ranknovo_union", **asdict(self.config)}, indent=2) + "\n", encoding="utf-8")
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS)
+        _folder.save(self, "ranknovo_union", folder)
 
     @classmethod
     def load(cls, folder: Path) -> UnionNetwork:
@@ -139,20 +133,7 @@ class UnionNetwork(nn.Module):
         Raises:
             FormatError: it is none, or its weights are not all there.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            if settings.pop("model", None) != "ranknovo_union":
-                raise ValueError("its config.json is another model's")
-            network = cls(UnionConfig(**{**settings, "stages": tuple(settings["stages"])}))
-            network.load_state_dict(load_file(folder / WEIGHTS))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-            why = " ".join(str(error).split())[:300]
-            hint = f"Expected a folder with {CONFIG} and {WEIGHTS}, as `mmrerank train` writes it."
-            raise FormatError(f"no network over unions: {why}", path=folder, hint=hint) from error
-        return network.eval()
+        return _folder.load(folder, "ranknovo_union", lambda own: cls(UnionConfig(**{**own, "stages": tuple(own["stages"])})))
 
 
 def to_unit(scores: Sequence[float]) -> Array:

@@ -97,11 +97,10 @@ class ModularClir:
 
         options = self._options
         language = item.metadata.get("language")
-        query, document = options.query_language, language if isinstance(language, str) and language else options.document_language
-        wanted = {"document": (document, document), "query": (query, query), "both": (query, document), "none": (None, None)}
+        wanted = modules_of(options, language if isinstance(language, str) and language else options.document_language)
         known = self._network.known
-        lost |= {language for language in wanted[options.route] if language is not None and language not in known}
-        ours, theirs = (language if language in known else None for language in wanted[options.route])
+        lost |= {language for language in wanted if language is not None and language not in known}
+        ours, theirs = (language if language in known else None for language in wanted)
         return Route(query=ours, document=theirs, coupled=options.couplings)
 
     def _batch(self, query: str, texts: list[str], route: Route) -> Array:
@@ -113,6 +112,12 @@ class ModularClir:
         with torch.inference_mode():
             scores: Array = self._network(ids, mask, types, route).float().cpu().numpy()
         return scores
+
+
+def modules_of(options: Options, document: str) -> tuple[str | None, str | None]:
+    """The languages whose modules tokens of the query and of a document go through, by the route; None where none."""
+    query = options.query_language
+    return {"document": (document, document), "query": (query, query), "both": (query, document), "none": (None, None)}[options.route]
 
 
 def pairs_of(tokenizer: Any, queries: Sequence[str], texts: Sequence[str], tokens: int) -> Any:

@@ -14,7 +14,9 @@ Cost per query: one forward pass over candidates x stages, a few milliseconds; n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -74,6 +76,8 @@ def stages_of(candidate: Candidate, place: int) -> Sightings:
     stages: Any = candidate.item.metadata.get(STAGES)
     if stages is None:
         return {ORDER: (place, 0.0 if candidate.score is None else candidate.score)}
+    with suppress(ValueError):  # of a table, in which nested values are JSON
+        stages = json.loads(stages) if isinstance(stages, str) else stages
     if (
         not isinstance(stages, Mapping)
         or not stages

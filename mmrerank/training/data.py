@@ -115,14 +115,14 @@ def _taught(groups: Iterable[Group], teacher: str, root: Path) -> tuple[Group, .
     """The groups with scores of a teacher: a TREC run, or a reranker that is asked here.
 
     Raises:
-        InputError: it gives no scores for a query.
+        InputError: it gives no scores for a query, or for none of its candidates.
     """
     scores_of = _run_scores(_there(root, teacher)) if teacher.endswith(".trec") else _reranker_scores(teacher)
     taught = []
     for group in groups:
         known = scores_of(group)
-        if not known:
-            raise InputError(f"the teacher {teacher} has no scores for query {group.query.query_id!r}")
+        if known.keys().isdisjoint(_ids(group)):
+            raise InputError(f"the teacher {teacher} has no scores for the candidates of query {group.query.query_id!r}")
         least = min(known.values())
         taught.append(replace(group, teacher={item_id: known.get(item_id, least) for item_id in _ids(group)}))
     return tuple(taught)
@@ -133,7 +133,8 @@ def _run_scores(path: Path) -> Callable[[Group], dict[str, float]]:
 
     def scores(group: Group) -> dict[str, float]:
         ids, values = run.rankings.get(group.query.query_id, ()), run.scores.get(group.query.query_id) or ()
-        return {one: float(value) for one, value in zip(ids, values, strict=False) if value is not None}
+        own = [one if one in _ids(group) else one.rpartition("::")[2] for one in ids]  # rows of a table are named behind it
+        return {one: float(value) for one, value in zip(own, values, strict=False) if value is not None}
 
     return scores
 

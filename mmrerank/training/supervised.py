@@ -43,6 +43,7 @@ class Schedule(Sequence[Sample]):
         if not self._groups:
             raise InputError(f"none of {len(groups)} queries has right and wrong candidates")
         self._draw, self._count, self._key = draw, count, f"{seed}/{name}"
+        self._orders: dict[int, list[int]] = {}  # the epoch that was met last -> places of its groups
 
     def __len__(self) -> int:
         return self._count
@@ -51,8 +52,9 @@ class Schedule(Sequence[Sample]):
         if not 0 <= position < self._count:
             raise IndexError(position)
         epoch, place = divmod(position, len(self._groups))
-        order = random.Random(f"{self._key}/{epoch}").sample(range(len(self._groups)), len(self._groups))
-        group = self._groups[order[place]]
+        if epoch not in self._orders:  # of many thousand groups it takes as long as a step
+            self._orders = {epoch: random.Random(f"{self._key}/{epoch}").sample(range(len(self._groups)), len(self._groups))}
+        group = self._groups[self._orders[epoch][place]]
         key = f"{self._key}/{group.query.query_id}" + (f"/{epoch}" if self._draw.fresh else "")
         return sample_of(group, drawn(group, self._draw, random.Random(key)))
 

@@ -6,10 +6,11 @@
     {dev,test}-LANGUAGE.jsonl     the same emoji and candidates, asked for in another language
     corpus.jsonl                  English names of dev and test
     texts-LANGUAGE.jsonl          `text` is what the language says of an emoji of train, and on a line of its own the name once more
+    pairs-LANGUAGE.jsonl          the same with the name in English
     pairs.jsonl                   the same with the name in each of the languages that are seen: texts beside their translation
 
 Which emoji are whose is drawn with a seed; those of man, woman and person doing the same are drawn together. Nothing in texts and pairs is
-of an emoji of dev or test. Dutch and Ukrainian have no line in pairs: no training sees them but that of their own module.
+of an emoji of dev or test. Dutch and Ukrainian have no line in pairs.jsonl: no training sees them but that of their own module.
 
 Source: Unicode CLDR 41, common/annotations (Debian package unicode-cldr-core, Unicode licence). Cost: seconds on one core.
 """
@@ -152,7 +153,7 @@ def build(out: Path, *, folder: Path = FOLDER) -> dict[str, int]:
     files: dict[str, Iterable[Mapping[str, Any]]] = {"train-en": lists(of["train"], known["en"], known["en"])}
     for language, own in known.items():
         files |= {f"{split}-{language}": lists(of[split], own, known["en"]) for split in ("dev", "test")}
-        files[f"texts-{language}"] = texts(of["train"], own, own)
+        files |= {f"{kind}-{language}": texts(of["train"], own, names) for kind, names in (("texts", own), ("pairs", known["en"]))}
     files["pairs"] = [line for one in SEEN for two in SEEN for line in texts(of["train"], known[one], known[two])]
     files["corpus"] = [{"id": code(emoji), "text": known["en"][emoji].name} for split in ("dev", "test") for emoji in of[split]]
     return {name: _write(out / f"{name}.jsonl", rows) for name, rows in files.items()}

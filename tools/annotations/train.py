@@ -6,8 +6,7 @@
 Masked language modelling over pairs.jsonl: an emoji's words in one language are the first segment, its name in another the second, so that
 a word that is masked can be read from its translation. The word pieces are those of the languages that are seen; of the others their
 letters alone are in the vocabulary. The pooler, which this training does not reach, is the identity. Interrupted, it goes on from its last
-checkpoint. A tokenizer that lies in the folder already is taken: ties among pieces are broken otherwise each time, so that a vocabulary
-made anew differs by some pieces.
+checkpoint. The same data and seed give the same tokenizer; one that lies in the folder already is taken.
 
 Source: BERT (Devlin et al. 2019), the pairs as XLM has them (Lample & Conneau 2019). Ours: .3 of the pieces are chosen, no dropout, batches
 of about the same length. Cost: a step is 64 texts of at most 40 pieces through four layers; on one core some thousand take minutes.
@@ -19,7 +18,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,14 @@ def tokenizer_of(data: Path) -> Any:
 
     texts = {language: read_texts(data / f"texts-{language}.jsonl") for language in (*SEEN, *UNSEEN)}
     letters = sorted({letter for some in texts.values() for text in some for letter in text.lower() if not letter.isspace()})
-    within = [f"{letter}{letter}" for letter in letters]  # so that each is a piece within a word too: else a word that has it is unknown
-    pieces = BertWordPieceTokenizer(lowercase=True, strip_accents=False)
-    seen = [text for language in SEEN for text in texts[language]]
-    options = {"initial_alphabet": letters, "limit_alphabet": len(letters), "show_progress": False}
-    pieces.train_from_iterator([*seen, *within], vocab_size=PIECES, min_frequency=2, **options)
     marks = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
+    within = [f"##{letter}" for letter in letters]  # pieces within words have no place otherwise until they are met, and ties go by place
+    cleaning = {"lowercase": True, "strip_accents": False}
+    learner = BertWordPieceTokenizer(**cleaning)
+    options = {"initial_alphabet": letters, "limit_alphabet": len(letters), "special_tokens": [*marks.values(), *within]}
+    seen = [text for language in SEEN for text in texts[language]]
+    learner.train_from_iterator(seen, vocab_size=PIECES, min_frequency=2, show_progress=False, **options)
+    pieces = BertWordPieceTokenizer(learner.get_vocab(), **cleaning)
     return PreTrainedTokenizerFast(tokenizer_object=pieces._tokenizer, **marks)
 
 
@@ -98,6 +99,17 @@ def loss_of(network: Any, tokenizer: Any, texts: Sequence[str], chance: torch.Ge
     return nn.functional.cross_entropy(network.cls.predictions(states), labels[labels >= 0])
 
 
+def resumed(parts: Mapping[str, Any], checkpoint: Path) -> list[float]:
+    """Puts a checkpoint into network, optimiser and schedule where there is one; returns the losses of the steps so far."""
+    if not checkpoint.is_file():
+        return []
+    state = torch.load(checkpoint, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    losses: list[float] = state["losses"]
+    return losses
+
+
 def train(data: Path, out: Path, steps: int, seed: int = 0) -> list[float]:
     """Trains for so many steps and writes network and tokenizer; goes on where a checkpoint lies beside them. Returns each step's loss."""
     torch.manual_seed(seed)
@@ -108,12 +120,8 @@ def train(data: Path, out: Path, steps: int, seed: int = 0) -> list[float]:
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    checkpoint, losses = out.with_suffix(".checkpoint"), list[float]()
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        losses = state.pop("losses")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+    checkpoint = out.with_suffix(".checkpoint")
+    losses = resumed(parts, checkpoint)
     some = islice(batches(read_texts(data / "pairs.jsonl"), steps, seed), len(losses), None)
     for texts in track(some, "steps", steps - len(losses), console=Console(stderr=True)):
         loss = loss_of(network, tokenizer, texts, torch.Generator().manual_seed(seed + len(losses)))

@@ -10,7 +10,9 @@
 
 The encoder of the last two is any BERT of sentences, such as all-MiniLM-L6-v2; its last states are the vectors of tokens, their mean
 that of a passage. A page is read up to two passages. A line is {"id", "query", "candidates": [{"id", "metadata": {"stages"}, "score"}],
-"qrels"}; the candidates stand in the order of reciprocal rank fusion. Questions without an answer are left out.
+"qrels"}; the candidates stand in the order of reciprocal rank fusion. Questions without an answer are left out. Where the stages have a
+page is of one question, so that an id is QUESTION/PAGE. Beside handbook.jsonl stands handbook.corpus.jsonl, the same candidates as a table
+of {"id", "text": the page, "stages"}, by which `mmrerank evaluate datasets/unions.toml` measures.
 
 Cost: reading the documents, and encoding, some .1 s a page.
 """
@@ -112,8 +114,16 @@ def line(query: Query, stages: Mapping[str, Ranked], grades: Mapping[str, int]) 
         for rank, (item_id, score) in enumerate(ranked, 1):
             seen.setdefault(item_id, {})[name] = (rank, score)
     fused = reciprocal_rank_fusion([[item_id for item_id, _ in ranked] for ranked in stages.values()])
-    candidates = [{"id": item_id, "metadata": {"stages": seen[item_id]}, "score": score} for item_id, score in fused]
-    return {"id": query.query_id, "query": query.text, "candidates": candidates, "qrels": dict(grades)}
+    own = f"{query.query_id}/"
+    candidates = [{"id": own + item_id, "metadata": {"stages": seen[item_id]}, "score": score} for item_id, score in fused]
+    qrels = {own + item_id: grade for item_id, grade in grades.items()}
+    return {"id": query.query_id, "query": query.text, "candidates": candidates, "qrels": qrels}
+
+
+def table(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The candidates of a line as rows of a table."""
+    names = [(one, one["id"].removeprefix(f"{row['id']}/")) for one in row["candidates"]]
+    return [{"id": one["id"], "text": name, "stages": one["metadata"]["stages"]} for one, name in names]
 
 
 def lines(benchmark: Benchmark, collection: Collection, sentences: Sentences, most: int) -> Iterator[dict[str, Any]]:
@@ -136,6 +146,11 @@ def lines(benchmark: Benchmark, collection: Collection, sentences: Sentences, mo
             yield line(query, stages, benchmark.qrels[query.query_id])
 
 
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("card", type=Path)
@@ -149,11 +164,13 @@ def main() -> None:
     benchmark = open_benchmark(arguments.card, arguments.data, arguments.split)
     benchmark = replace(benchmark, read_with=(*benchmark.read_with, *arguments.read_with))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, arguments.out.open("w", encoding="utf-8") as file:
+    with tempfile.TemporaryDirectory() as folder:
         collection, _ = collection_for(benchmark, Path(folder))
         if collection is None:
             raise InputError(f"the card {benchmark.name!r} names no files to search", hint="Take one of documents.")
-        file.writelines(json.dumps(one) + "\n" for one in lines(benchmark, collection, Sentences(arguments.encoder), arguments.pages))
+        rows = list(lines(benchmark, collection, Sentences(arguments.encoder), arguments.pages))
+    write(arguments.out, rows)
+    write(arguments.out.with_suffix(".corpus.jsonl"), [one for row in rows for one in table(row)])
 
 
 if __name__ == "__main__":

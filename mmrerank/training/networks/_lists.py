@@ -1,4 +1,4 @@
-"""What the networks of their own share: a BERT to begin with, layers that stay, what is wanted of lists."""
+"""What the networks of their own share: the ends of a trainee, a BERT to begin with, layers that stay, what is wanted of lists."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ from mmrerank.training.collate import Sample
 from mmrerank.training.recipe import Model, Stage, check_keys
 
 Table = TypeVar("Table")
+
+
+class NetworkTrainee(nn.Module):
+    """A network that any stage trains as far as it is open; `collator` and `forward` are of each."""
+
+    def __init__(self, network: Any, origin: str) -> None:
+        """
+        Args:
+            network: with a `save` of its own.
+        """
+        super().__init__()
+        self.network, self.origin = network, origin
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The weights that are trained, by name."""
+        return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
+
+    def save(self, folder: Path) -> None:
+        """Writes what the reranker of the network's name loads."""
+        self.network.save(folder)
 
 
 def checked_options(model: Model, record: type[Table]) -> Table:
@@ -34,26 +55,29 @@ def checked_options(model: Model, record: type[Table]) -> Table:
         raise InputError(f"option {'.'.join(map(str, first['loc']))} of {model.network}: {first['msg']}") from error
 
 
-def loaded_bert(model: Model, root: Path) -> tuple[Any, Any]:
-    """The BERT that a recipe names, without its pooler, and its tokenizer.
+def loaded_bert(model: Model, root: Path, *, with_heads: bool = False) -> tuple[Any, Any]:
+    """The BERT that a recipe names, without its pooler or as it was pretrained, and its tokenizer.
 
     Raises:
         InputError: none is named, it cannot be loaded, or weights are missing.
     """
-    from transformers import AutoTokenizer, BertModel
+    from transformers import AutoTokenizer, BertForPreTraining, BertModel
 
     if not model.base:
         raise InputError(f"{model.network} begins with a BERT", hint="Name it in [model] base: a folder below the data, or on the hub.")
     place = root / model.base
     name = str(place) if place.is_dir() else model.base
     try:
-        encoder, report = BertModel.from_pretrained(name, add_pooling_layer=False, output_loading_info=True, dtype=torch.float32)
+        kind, options = (BertForPreTraining, {}) if with_heads else (BertModel, {"add_pooling_layer": False})
+        encoder, report = kind.from_pretrained(name, output_loading_info=True, dtype=torch.float32, **options)
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:300]
         raise InputError(f"{model.base!r} is no BERT below {root}, and the hub did not give one: {why}") from error
     if missing := sorted(report.get("missing_keys") or ()):
-        raise InputError(f"{name} lacks weights: {', '.join(missing[:3])}", hint="Name a BERT (model_type bert).")
+        raise InputError(
+            f"{name} lacks weights: {', '.join(missing[:3])}", hint="Name a BERT, with its heads where pieces are to be named."
+        )
     return encoder, tokenizer
 
 
@@ -76,9 +100,10 @@ def plain(stage: Stage) -> None:
             raise InputError(f"[[stages]] {stage.name}: {key} is for language models", hint="Leave it out.")
 
 
-def weights_of(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by name."""
-    return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+def by_list(rows: Tensor, samples: Sequence[Sample]) -> Tensor:
+    """Rows of all candidates, (n, ...), as (n_groups, n_candidates, ...), with zeros behind shorter lists."""
+    lists = rows.split([len(one.candidates) for one in samples])
+    return nn.utils.rnn.pad_sequence(list(lists), batch_first=True)
 
 
 def by_group(samples: Sequence[Sample], device: Any) -> dict[str, Tensor]:

@@ -35,10 +35,10 @@ from mmrerank.errors import InputError
 from mmrerank.models.language_modules import Mask, ModularEncoder, Route, Stack, largest, mask_of, save_head, save_mask, save_stack
 from mmrerank.parts import options_of
 from mmrerank.rerankers.modular_clir import Options as RerankerOptions
-from mmrerank.rerankers.modular_clir import pairs_of
+from mmrerank.rerankers.modular_clir import modules_of, pairs_of
 from mmrerank.training.collate import Sample
 from mmrerank.training.losses import IGNORED
-from mmrerank.training.networks._lists import by_group, checked_options, plain
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, by_list, checked_options, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -110,7 +110,7 @@ class Differences(nn.Module):
         return mask_of({name: torch.zeros_like(value) for name, value in values.items()}, values)
 
 
-class ModularTrainee(nn.Module):
+class ModularTrainee(NetworkTrainee):
     """The network with its modules, of which one is trained at a time."""
 
     def __init__(self, network: ModularEncoder, naming: nn.Module, tokenizer: Any, options: Options, *, origin: str, seed: int) -> None:
@@ -119,9 +119,8 @@ class ModularTrainee(nn.Module):
             naming: states -> logits of the pieces.
             tokenizer: with a mask token.
         """
-        super().__init__()
-        self.network, self.naming, self.origin = network, naming, origin
-        self._tokenizer, self._options, self._seed = tokenizer, options, seed
+        super().__init__(network, origin)
+        self.naming, self._tokenizer, self._options, self._seed = naming, tokenizer, options, seed
         self.differences: Any = nn.ModuleDict()
         for name in (*options.languages, RANKING):
             if options.kind == "adapters":
@@ -130,11 +129,15 @@ class ModularTrainee(nn.Module):
                 self.differences[name] = Differences(network.encoder, _maskable(network.encoder, name))
 
     def _add_stack(self, name: str) -> None:
-        config = self.network.encoder.config
-        of_language = name != RANKING
-        inner = config.hidden_size // (self._options.reduction if of_language else self._options.ranking_reduction)
-        stack = Stack(config.hidden_size, max(1, inner), config.num_hidden_layers, coupled=of_language and self._options.couplings)
-        (self.network.languages if of_language else self.network.ranking)[name] = stack
+        config, own = self.network.encoder.config, self._options
+        reduction, coupled = (own.ranking_reduction, False) if name == RANKING else (own.reduction, own.couplings)
+        inner = max(1, config.hidden_size // reduction)
+        stacks = self.network.ranking if name == RANKING else self.network.languages
+        stacks[name] = Stack(config.hidden_size, inner, config.num_hidden_layers, coupled=coupled)
+
+    def _module(self, name: str) -> Any:
+        """The stack or the differences of a language, or of the ranking."""
+        return next(part[name] for part in (self.differences, self.network.languages, self.network.ranking) if name in part)
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -166,17 +169,13 @@ class ModularTrainee(nn.Module):
 
     def _route(self, stage: Stage) -> Route:
         options = options_of(stage.reranker, RerankerOptions)
-        query, document = options.query_language, options.document_language
-        routes = {"document": (document, document), "query": (query, query), "both": (query, document), "none": (None, None)}
-        if _is_of_texts(stage):
-            route = Route(query=document, document=document, ranked=False, coupled=True)
-        else:
-            route = Route(query=routes[options.route][0], document=routes[options.route][1], coupled=options.couplings)
-        for language in {route.query, route.document} - {None, *self._options.languages}:
-            raise InputError(
-                f"[[stages]] {stage.name}: {language!r} is none of {list(self._options.languages)}", hint="Add it to languages."
-            )
-        return route
+        own = options.document_language
+        query, document = (own, own) if _is_of_texts(stage) else modules_of(options, own)
+        for language in {query, document} - {None, *self._options.languages}:
+            known = list(self._options.languages)
+            raise InputError(f"[[stages]] {stage.name}: {language!r} is none of {known}", hint="Add it to languages.")
+        is_ranked = not _is_of_texts(stage)
+        return Route(query=query, document=document, ranked=is_ranked, coupled=options.couplings or not is_ranked)
 
     def begin(self, stage: Stage, samples: Sequence[Sample], *, resumes: bool) -> None:
         """Lets the weights of the stage's module move, and of the ranking's the head; of a mask that was trained before, its ticket.
@@ -184,16 +183,13 @@ class ModularTrainee(nn.Module):
         Raises:
             InputError: there is no module of the language.
         """
-        module = self._route(stage).document if _is_of_texts(stage) else RANKING
+        is_ranking = not _is_of_texts(stage)
+        module = self._module(RANKING if is_ranking else self._route(stage).document or "")
         self.requires_grad_(False)
-        if self._options.kind == "adapters":
-            (self.network.ranking if module == RANKING else self.network.languages)[module].requires_grad_(True)
-        else:
-            differences = self.differences[module]
-            differences.requires_grad_(True)
-            if not differences.is_new:
-                differences.draw_ticket(self._options.ranking_share if module == RANKING else self._options.share)
-        self.network.head.requires_grad_(module == RANKING)
+        module.requires_grad_(True)
+        if isinstance(module, Differences) and not module.is_new:
+            module.draw_ticket(self._options.ranking_share if is_ranking else self._options.share)
+        self.network.head.requires_grad_(is_ranking)
 
     def finish(self, stage: Stage, samples: Sequence[Sample]) -> None:
         """Nothing moves until another stage begins."""
@@ -215,15 +211,10 @@ class ModularTrainee(nn.Module):
         ids, attention, types = (one.to(device) for one in (batch.ids, batch.attention, batch.types))
         output = self.network.states(ids, attention, types, batch.route, self._weights(batch.route))
         if batch.labels is None:
-            scores = self.network.head(output.pooler_output)[:, 0].split([len(one.candidates) for one in batch.samples])
-            return {**by_group(batch.samples, device), "scores": nn.utils.rnn.pad_sequence(list(scores), batch_first=True)}
+            scores = by_list(self.network.head(output.pooler_output)[:, 0], batch.samples)
+            return {**by_group(batch.samples, device), "scores": scores}
         labels = batch.labels.to(device)
-        states = output.last_hidden_state[labels != IGNORED]  # (n_masked, D)
-        if (
-            batch.route.document in self.network.languages
-            and (coupling := self.network.languages[batch.route.document].coupling) is not None
-        ):
-            states = coupling.inverse(states)
+        states = self.network.uncoupled(output.last_hidden_state[labels != IGNORED], batch.route)  # (n_masked, D)
         return {"token_logits": self.naming(states)[None], "labels": labels[labels != IGNORED][None]}
 
     def _weights(self, route: Route) -> dict[str, Tensor]:
@@ -241,17 +232,11 @@ class ModularTrainee(nn.Module):
         """Writes what `modular_clir/FOLDER` loads: the BERT as it was, each language's module that a stage moved, and the ranking's."""
         self.network.encoder.save_pretrained(folder / "encoder")
         self._tokenizer.save_pretrained(folder / "encoder")
-        for name in self._options.languages:
-            place = folder / "languages" / name
-            if name in self.differences and not self.differences[name].is_new:
-                save_mask(self.differences[name].mask(), place)
-            elif name in self.network.languages and any(bool(one.up.weight.any()) for one in self.network.languages[name].layers):
-                save_stack(self.network.languages[name], place)
-        if RANKING in self.differences:
-            save_mask(self.differences[RANKING].mask(), folder / RANKING)
-            save_head(self.network.head, folder / RANKING)
-        else:
-            save_stack(self.network.ranking[RANKING], folder / RANKING, head=self.network.head)
+        for name in (*self._options.languages, RANKING):
+            module, place = self._module(name), folder / RANKING if name == RANKING else folder / "languages" / name
+            if name == RANKING or not module.is_new:
+                save_mask(module.mask(), place) if isinstance(module, Differences) else save_stack(module, place)
+        save_head(self.network.head, folder / RANKING)
 
 
 def _is_of_texts(stage: Stage) -> bool:
@@ -298,25 +283,10 @@ def build(model: Model, root: Path, seed: int) -> ModularTrainee:
         InputError: no base is named, it is no pretrained BERT, or an option is of another kind.
         UnknownName: an option that there is none of.
     """
-    from transformers import AutoTokenizer, BertForPreTraining
-
     options = checked_options(model, Options)
-    if not model.base:
-        raise InputError(
-            "modular_clir begins with a pretrained BERT", hint="Name it in [model] base: a folder below the data, or on the hub."
-        )
-    place = root / model.base
-    name = str(place) if place.is_dir() else model.base
-    try:
-        pretrained, report = BertForPreTraining.from_pretrained(name, output_loading_info=True, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise InputError(f"{model.base!r} is no BERT below {root}, and the hub did not give one: {why}") from error
-    if missing := sorted(report.get("missing_keys") or ()):
-        raise InputError(f"{name} lacks weights: {', '.join(missing[:3])}", hint="Name a BERT as it was pretrained.")
+    pretrained, tokenizer = loaded_bert(model, root, with_heads=True)
     if tokenizer.mask_token_id is None:
-        raise InputError(f"the tokenizer of {name} has no mask", hint="Name a BERT as it was pretrained.")
+        raise InputError(f"the tokenizer of {model.base} has no mask", hint="Name a BERT as it was pretrained.")
     torch.manual_seed(seed)
     network = ModularEncoder(pretrained.bert, nn.Linear(pretrained.config.hidden_size, 1))
     return ModularTrainee(network, pretrained.cls.predictions, tokenizer, options, origin=model.base, seed=seed)

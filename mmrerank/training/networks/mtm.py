@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +31,7 @@ from mmrerank.parts import options_of
 from mmrerank.rerankers.mtm import Options as RerankerOptions
 from mmrerank.rerankers.mtm import sentences_of
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import by_group, checked_options, frozen_below, loaded_bert, plain
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, by_list, checked_options, frozen_below, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 from mmrerank.types import Array
@@ -67,19 +66,18 @@ class Articles:
     chosen: tuple[KeySentences, ...]
 
 
-class MtmTrainee(nn.Module):
+class MtmTrainee(NetworkTrainee):
     """The network with what its losses read."""
 
     def __init__(self, network: MtmNetwork, origin: str, frozen_layers: int) -> None:
-        super().__init__()
-        self.network, self.origin = network, origin
+        super().__init__(network, origin)
         self.rouge = RougeTransformer(network.encoder)
         self._frozen_layers = max(1, frozen_layers)
 
     @property
     def trained(self) -> dict[str, Any]:
         """What any of the stages changes, by name; the memory too, which no gradient moves."""
-        return dict(chain(self.named_parameters(), (("network.memory", self.network.memory),)))
+        return {**dict(self.named_parameters()), "network.memory": self.network.memory}
 
     def collator(self, stage: Stage) -> Collated:
         """Pairs or articles, by the sentences that the stage's reranker looks at."""
@@ -90,8 +88,7 @@ class MtmTrainee(nn.Module):
     def begin(self, stage: Stage, samples: Sequence[Sample], *, resumes: bool) -> None:
         """Opens the weights that the stage trains, and makes the memory before the first stage over articles."""
         quotes = stage.loss == OVERLAP
-        for weight in self.parameters():
-            weight.requires_grad_(not quotes)
+        self.requires_grad_(not quotes)
         if quotes:
             for weight in (*self.rouge.taught().values(), *self.rouge.pooler.parameters(), *self.rouge.head.parameters()):
                 weight.requires_grad_(True)
@@ -113,14 +110,8 @@ class MtmTrainee(nn.Module):
             ids, mask, types, _ = self.network.pairs(batch.texts)
             rouge = torch.tensor(batch.rouge, device=self.network.device)
             return {"overlaps": self.rouge(ids, mask, types), "rouge": rouge, "drift": self.rouge.anchor()}
-        logits = self._logits(batch)
-        lists = torch.split(logits, [len(one.candidates) for one in batch.samples])
-        both = nn.utils.rnn.pad_sequence([one.flip(-1) for one in lists], batch_first=True)  # (n_groups, n_candidates, 2): yes, no
-        return {**by_group(batch.samples, logits.device), "logits": both, "scores": both[..., 0] - both[..., 1]}
-
-    def save(self, folder: Path) -> None:
-        """Writes what `mtm/FOLDER` loads."""
-        self.network.save(folder)
+        both = by_list(self._logits(batch).flip(-1), batch.samples)  # (n_groups, n_candidates, 2): yes, no
+        return {**by_group(batch.samples, both.device), "logits": both, "scores": both[..., 0] - both[..., 1]}
 
     def articles(self, samples: Sequence[Sample], most: int) -> Articles:
         """A batch of lists; what is read of each article is chosen by the memory as it is now.
@@ -128,13 +119,10 @@ class MtmTrainee(nn.Module):
         Raises:
             InputError: an article has no text.
         """
-        claims, read, chosen = [], [], []
-        for claim, sentences in _texts(samples, most):
-            some = self.network.selected(claim, sentences)
-            claims.append(claim)
-            read.append(tuple(sentences[place] for place in some.places))
-            chosen.append(some)
-        return Articles(samples=tuple(samples), claims=tuple(claims), read=tuple(read), chosen=tuple(chosen))
+        texts = tuple(_texts(samples, most))
+        chosen = tuple(self.network.selected(claim, sentences) for claim, sentences in texts)
+        read = tuple(tuple(sentences[n] for n in some.places) for (_, sentences), some in zip(texts, chosen, strict=True))
+        return Articles(samples=tuple(samples), claims=tuple(claim for claim, _ in texts), read=read, chosen=chosen)
 
     def _pairs(self, samples: Sequence[Sample], most: int) -> Pairs:
         config, tokens = self.network.config, self.network.tokens
@@ -146,9 +134,8 @@ class MtmTrainee(nn.Module):
         return Pairs(texts=tuple(pairs.values()), rouge=tuple(pairs))
 
     def _logits(self, batch: Articles) -> Tensor:
-        result: Tensor = self.network(
-            batch.claims, batch.read, [one.weights for one in batch.chosen], [one.patterns for one in batch.chosen]
-        )
+        weights, patterns = ([getattr(one, name) for one in batch.chosen] for name in ("weights", "patterns"))
+        result: Tensor = self.network(batch.claims, batch.read, weights, patterns)
         return result
 
     def _remember(self, samples: Sequence[Sample], most: int) -> None:
@@ -206,11 +193,9 @@ def _texts(samples: Sequence[Sample], most: int) -> Iterator[tuple[str, list[str
 
 
 def _right(sample: Sample) -> Sample:
-    """The sample with its right articles alone."""
-    places = [n for n, grade in enumerate(sample.grades) if grade > 0]
-    return replace(
-        sample, candidates=tuple(sample.candidates[n] for n in places), grades=tuple(sample.grades[n] for n in places), teacher=()
-    )
+    """The sample with its right articles alone, for their texts."""
+    candidates = tuple(one for one, grade in zip(sample.candidates, sample.grades, strict=True) if grade > 0)
+    return replace(sample, candidates=candidates, grades=(1.0,) * len(candidates), teacher=())
 
 
 def build(model: Model, root: Path, seed: int) -> MtmTrainee:

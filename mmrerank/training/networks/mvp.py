@@ -17,14 +17,14 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmrerank.models.mvp import EncoderViews, by_anchors
 from mmrerank.parts import options_of
 from mmrerank.rerankers.mvp import Options as RerankerOptions
 from mmrerank.rerankers.mvp import question_of, text_of
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import by_group, checked_options, frozen_below, loaded_bert, plain, weights_of
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, by_list, checked_options, frozen_below, loaded_bert, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -45,17 +45,8 @@ class Lists:
     sequences: tuple[tuple[int, ...], ...]  # of all samples, one after the other
 
 
-class MvpTrainee(nn.Module):
+class MvpTrainee(NetworkTrainee):
     """The network with what its loss reads: scores and anchors."""
-
-    def __init__(self, network: EncoderViews, origin: str) -> None:
-        super().__init__()
-        self.network, self.origin = network, origin
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
-        return weights_of(self.network)
 
     def collator(self, stage: Stage) -> Collated:
         """Pairs as the stage's reranker reads them."""
@@ -71,15 +62,9 @@ class MvpTrainee(nn.Module):
     def forward(self, batch: Lists, wanted: Collection[str] = ()) -> dict[str, Tensor | None]:
         """Scores (n_groups, n_candidates), anchors (n_groups, n_views, width), and what is wanted of them."""
         tensors = by_group(batch.samples, self.network.device)
-        states = self.network.states(batch.sequences, PAIRS_AT_ONCE)  # (n_pairs, m, D)
-        lists = torch.split(states, [len(one.candidates) for one in batch.samples])
-        views = nn.utils.rnn.pad_sequence(list(lists), batch_first=True)  # (n_groups, n, m, D)
+        views = by_list(self.network.states(batch.sequences, PAIRS_AT_ONCE), batch.samples)  # (n_groups, n, m, D)
         anchors = self.network.anchors(views, tensors["mask"]).float()
         return {**tensors, "scores": by_anchors(views.float(), anchors).mean(dim=1), "anchors": anchors}
-
-    def save(self, folder: Path) -> None:
-        """Writes what `mvp/FOLDER` loads."""
-        self.network.save(folder)
 
 
 def build(model: Model, root: Path, seed: int) -> MvpTrainee:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmrerank.errors import InputError
 from mmrerank.models.peptides import Spectrum, peptide_distance, prefix_offsets, read_spectrum, tokens_of, weights
-from mmrerank.models.ranknovo import RankNovoConfig, RankNovoNetwork
+from mmrerank.models.ranknovo import GAP, RankNovoConfig, RankNovoNetwork
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import checked_options, plain, weights_of
+from mmrerank.training.networks._lists import NetworkTrainee, checked_options, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -41,17 +41,8 @@ class Spectra:
     offsets: Tensor  # (n_residues,) of all proposals, likewise
 
 
-class RankNovoTrainee(nn.Module):
+class RankNovoTrainee(NetworkTrainee):
     """The network with what its loss reads: distances and offsets, as guessed and as they are."""
-
-    def __init__(self, network: RankNovoNetwork, origin: str) -> None:
-        super().__init__()
-        self.network, self.origin = network, origin
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
-        return weights_of(self.network)
 
     def collator(self, stage: Stage) -> Collated:
         """Spectra with some of their proposals."""
@@ -61,21 +52,14 @@ class RankNovoTrainee(nn.Module):
     def forward(self, batch: Spectra, wanted: Collection[str] = ()) -> dict[str, Tensor | None]:
         """`distances` (n_proposals,) and `offsets` (n_residues,) as guessed; `true_distances` and `true_offsets` as they are."""
         stacks = self.network.stacks(batch.spectra, batch.proposals)
-        residues = torch.zeros_like(stacks.tokens, dtype=torch.bool)
-        for b, some in enumerate(batch.proposals):
-            for n, one in enumerate(some):
-                residues[b, n, 1 : len(one) + 1] = True
+        residues = stacks.tokens[..., 1:] != self.network.vocabulary[GAP]  # behind <cls>
         distances, offsets = self.network(stacks)
         return {
             "distances": distances[stacks.rows],
             "true_distances": batch.distances.to(distances),
-            "offsets": offsets[residues],
+            "offsets": offsets[..., 1:][residues],
             "true_offsets": batch.offsets.to(offsets),
         }
-
-    def save(self, folder: Path) -> None:
-        """Writes what `ranknovo/FOLDER` loads."""
-        self.network.save(folder)
 
 
 def batch_of(samples: Sequence[Sample]) -> Spectra:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmrerank.errors import InputError
 from mmrerank.models.union import Sightings, UnionConfig, UnionNetwork
 from mmrerank.rerankers.ranknovo_union import stages_of
 from mmrerank.training.collate import Sample
-from mmrerank.training.networks._lists import by_group, checked_options, plain, weights_of
+from mmrerank.training.networks._lists import NetworkTrainee, by_group, checked_options, plain
 from mmrerank.training.recipe import Model, Stage
 from mmrerank.training.trainee import Collated
 
@@ -34,17 +34,8 @@ class Lists:
     stages: tuple[tuple[Sightings, ...], ...]
 
 
-class UnionTrainee(nn.Module):
+class UnionTrainee(NetworkTrainee):
     """The network with what its losses read: distances and offsets, and scores."""
-
-    def __init__(self, network: UnionNetwork) -> None:
-        super().__init__()
-        self.network, self.origin = network, "new weights"
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
-        return weights_of(self.network)
 
     def collator(self, stage: Stage) -> Collated:
         """Lists with their first stages."""
@@ -63,10 +54,6 @@ class UnionTrainee(nn.Module):
         regression = {"distances": distances[unions.rows], "true_distances": true[unions.rows]}
         regression |= {"offsets": offsets[sightings], "true_offsets": wrong[sightings]}
         return {**tensors, **regression, "scores": -distances.masked_fill(~unions.rows, 0.0)}
-
-    def save(self, folder: Path) -> None:
-        """Writes what `ranknovo_union/FOLDER` loads."""
-        self.network.save(folder)
 
 
 def batch_of(samples: Sequence[Sample]) -> Lists:
@@ -93,4 +80,4 @@ def build(model: Model, root: Path, seed: int) -> UnionTrainee:
     if model.base:
         raise InputError("ranknovo_union begins with new weights", hint="Leave base out of [model].")
     torch.manual_seed(seed)
-    return UnionTrainee(UnionNetwork(options))
+    return UnionTrainee(UnionNetwork(options), "new weights")

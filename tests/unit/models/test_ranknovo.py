@@ -231,5 +231,5 @@ def test_what_is_no_network_is_refused(damage: str, tmp_path: Path) -> None:
         weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     else:
         config.write_text(json.dumps({**settings, "layers": 3}))
-    with pytest.raises(FormatError, match="no network of RankNovo"):
+    with pytest.raises(FormatError, match="no network of ranknovo"):
         RankNovoNetwork.load(tmp_path)

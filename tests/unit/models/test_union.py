@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mmrerank.errors import FormatError
-from mmrerank.models.union import CONFIG, OTHER, Sightings, UnionNetwork, to_unit
+from mmrerank.models._folder import CONFIG
+from mmrerank.models.union import OTHER, Sightings, UnionNetwork, to_unit
 from mmrerank.rerankers.ranknovo_union import _tiny
 
 LIST: list[Sightings] = [
@@ -73,5 +74,5 @@ def test_what_is_no_network_is_refused(damage: str, network: UnionNetwork, tmp_p
         (tmp_path / "model.safetensors").unlink()
     else:
         (tmp_path / CONFIG).write_text(json.dumps(settings | changed), encoding="utf-8")
-    with pytest.raises(FormatError, match="no network over unions"):
+    with pytest.raises(FormatError, match="no network of ranknovo_union"):
         UnionNetwork.load(tmp_path)

@@ -62,5 +62,5 @@ def test_a_query_that_is_no_spectrum_is_refused(ranknovo: RankNovo) -> None:
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="no network of RankNovo"):
+    with pytest.raises(FormatError, match="no network of ranknovo"):
         make(f"ranknovo/{tmp_path}", station="rerankers")

@@ -83,7 +83,7 @@ def test_a_list_has_one_right_name_and_the_same_candidates_in_every_language(dat
 
 
 def test_nothing_that_is_learnt_from_is_of_dev_or_test_and_no_pair_is_of_a_language_that_is_unseen(data: Path) -> None:
-    learnt = {line["text"].rpartition(" ")[2] for path in [*data.glob("texts-*.jsonl"), data / "pairs.jsonl"] for line in lines(path)}
+    learnt = {line["text"].rpartition(" ")[2] for path in [*data.glob("texts-*.jsonl"), *data.glob("pairs*.jsonl")] for line in lines(path)}
     names = {line["text"].removeprefix("en ") for line in lines(data / "corpus.jsonl")}
     assert learnt
     assert names
@@ -122,12 +122,18 @@ def test_the_base_is_trained_and_loads(data: Path, tmp_path: Path) -> None:
     assert tokenizer.unk_token not in tokenizer.tokenize("nl beast 3, uk animal")
 
 
+def test_ties_among_pieces_are_broken_the_same_each_time(tmp_path: Path) -> None:
+    words = [f"{one}{other}{one}{other}" for one in "abcdefgh" for other in "ijklmnop"]  # every pair of letters as often as any other
+    for language in (*SEEN, *UNSEEN):
+        (tmp_path / f"texts-{language}.jsonl").write_text("".join(json.dumps({"text": f"{one} {one}"}) + "\n" for one in words))
+    vocabularies = [trainer.tokenizer_of(tmp_path).get_vocab() for _ in range(4)]
+    assert all(one == vocabularies[0] for one in vocabularies)
+    assert len(vocabularies[0]) > len(words)
+
+
 def test_a_base_that_was_stopped_goes_on_to_the_same_weights(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY", 2)
     train(data, tmp_path / "whole", 5)
-    (tmp_path / "stopped").mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / "stopped" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
     own, count = trainer.loss_of, iter(range(4))
 
     def stops(*arguments: Any) -> Any:

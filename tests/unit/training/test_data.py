@@ -118,6 +118,15 @@ def test_a_run_is_a_teacher(tmp_path: Path) -> None:
     assert teacher["q1-4"] == 7  # as little as the least that the run has
 
 
+def test_a_run_over_a_table_is_a_teacher_and_one_of_other_items_is_refused(tmp_path: Path) -> None:
+    lines = [f"q{n} Q0 corpus.jsonl::q{n}-{k} {k + 1} {9 - k} other\n" for n in range(5) for k in range(3)]
+    (written(tmp_path) / "teacher.trec").write_text("".join(lines), encoding="utf-8")
+    assert read_groups(source(teacher="teacher.trec"), tmp_path, tmp_path).groups[1].teacher["q1-1"] == 8
+    (tmp_path / "teacher.trec").write_text("".join(line.replace("::q", "::p") for line in lines), encoding="utf-8")
+    with pytest.raises(InputError, match="no scores for the candidates of query 'q0'"):
+        read_groups(source(teacher="teacher.trec"), tmp_path, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection of six texts."""

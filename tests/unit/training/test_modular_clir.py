@@ -191,7 +191,7 @@ def test_a_language_without_a_module_a_base_without_a_head_and_an_unknown_option
         begun(tmp_path)
     with pytest.raises(UnknownName, match="langages"):
         begun(root, langages=["en"])
-    with pytest.raises(InputError, match="begins with a pretrained BERT"):
+    with pytest.raises(InputError, match="modular_clir begins with a BERT"):
         build(Model(network="modular_clir"), root, 0)
 
 
