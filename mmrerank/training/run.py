@@ -23,7 +23,7 @@ from mmrerank.parts import check_name, make
 from mmrerank.protocols import Weighted
 from mmrerank.provenance import made_by
 from mmrerank.text_files import read_json, read_text, write_text
-from mmrerank.training.data import Judged, read_groups
+from mmrerank.training.data import ANSWERS, Judged, read_groups
 from mmrerank.training.journal import Journal, write_card
 from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
 from mmrerank.training.recipe import Heldout, Recipe, Stage
@@ -205,7 +205,7 @@ class Training:
         systems = {}
         models = {BEFORE: self.backend, AFTER: f"local/{self.result}"} if self.backend else {AFTER: ""}
         for name, model in models.items():
-            backend = open_backend(model, cache=self.cache / "answers" if name == BEFORE else None) if model else None
+            backend = open_backend(model, cache=self.cache / ANSWERS if name == BEFORE else None) if model else None
             file = folder / f"{heldout.name}-{name}.jsonl"
             part = make(self._trained_name(reranker), station="rerankers", backend=backend)
             systems[name] = orders(judged, part, heldout.depth, file, self.watch(f"{heldout.name}, {name}"))
