@@ -101,9 +101,8 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         """Trains, measures, and returns the card."""
-        judged = read_groups(self.recipe.data, self.data, self.cache)
         journal = Journal(self.out)
-        facts = self._trained(judged, journal)
+        facts = self._trained(journal)
         journal.draw()
         results = [self._measured(heldout, journal) for heldout in self.recipe.heldout]
         card = {"recipe": self.recipe.name, **facts, "heldout": results, "made_by": read_json(self.out / "run.json")["made_by"]}
@@ -118,28 +117,21 @@ class Training:
         """The folder that `local/` loads."""
         return self.out / ("adapter" if self.recipe.model.lora else "model")
 
-    def _trained(self, judged: Judged, journal: Journal) -> dict[str, Any]:
+    def _trained(self, journal: Journal) -> dict[str, Any]:
         """Runs the stages that are left; returns what the card says of the training."""
         facts = self.out / "facts.json"
         if facts.is_file():
             return dict(read_json(facts))
-        from mmrerank.training.supervised import load_weights, save_weights
         from mmrerank.training.trainee import open_trainee, weights_hash
 
+        judged = read_groups(self.recipe.data, self.data, self.cache)
         student = open_trainee(self.recipe.model, self.backend, self.data, self.recipe.seed)
         weights = student.weights_hash if isinstance(student, Weighted) else weights_hash(student)
         self._sign(judged, weights)
         count = sum(weight.numel() for weight in student.trained.values())
         journal.note(f"{self.recipe.name}: {count:,} weights of {self._base}, {len(judged.groups)} queries, {judged.first_stage}")
         for number, stage in enumerate(self.recipe.stages, 1):
-            folder = self.out / "stages" / f"{number}-{stage.name}"
-            done = folder / "done"
-            if (done / "trained.safetensors").is_file():
-                load_weights(student, done)
-                continue
-            self._stage(stage, student, judged, folder, journal)
-            save_weights(student, done)
-            journal.draw()
+            self._stage(stage, student, judged, self.out / "stages" / f"{number}-{stage.name}", journal)
         student.save(self.result)
         card = {
             "base": Path(student.origin).name,  # a card goes to other machines, and the hash beside it tells which weights they were
@@ -177,8 +169,13 @@ class Training:
         write_text(self.out / "run.json", json.dumps({"digest": self.digest, "made_by": origin}, indent=1) + "\n")
 
     def _stage(self, stage: Stage, student: Any, judged: Judged, folder: Path, journal: Journal) -> None:
-        from mmrerank.training.supervised import Schedule, train_stage
+        """Trains the student by one stage, or gives it the weights of one that is done."""
+        from mmrerank.training.supervised import WEIGHTS, Schedule, load_weights, save_weights, train_stage
 
+        done = folder / "done"
+        if (done / WEIGHTS).is_file():
+            load_weights(student, done)
+            return
         count = stage.steps * stage.groups * stage.accumulate
         source = stage.data or self.recipe.data
         groups = judged.groups if stage.data is None else read_groups(source, self.data, self.cache).groups
@@ -195,6 +192,8 @@ class Training:
             reinforce_stage(stage, student, samples, folder, **reports)
         else:
             train_stage(stage, student, samples, folder, **reports)
+        save_weights(student, done)
+        journal.draw()
 
     def _measured(self, heldout: Heldout, journal: Journal) -> dict[str, Any]:
         """The figures on one held-out source; a network of its own has none before, since random weights never serve."""
