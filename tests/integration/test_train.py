@@ -117,9 +117,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(whole: dict[str, object], fol
     assert orders[0] == orders[1]
 
 
-def test_a_done_training_is_not_repeated_nor_its_data_read(
-    whole: dict[str, object], folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_done_training_reads_no_data_again(whole: dict[str, object], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = folder / "whole" / "adapter" / "adapter_model.safetensors"
     before, data = weights.stat().st_mtime_ns, folder / "train.jsonl"
     data.rename(folder / "aside.jsonl")
