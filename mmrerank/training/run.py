@@ -67,7 +67,7 @@ class Training:
 
         Raises:
             InputError: no model is named, or one beside a network; a method is no reranker; the folder holds another training.
-            UnknownName: a network, loss, measure, answer or option that there is none of.
+            UnknownName: a network, loss, reward, measure, answer or option that there is none of.
             MissingExtra: a library is missing.
         """
         model = backend or recipe.model.backend
@@ -237,9 +237,15 @@ def _check(stage: Stage) -> None:
     except ImportError as error:
         raise MissingExtra.of("peft", "train", "training") from error
     from mmrerank.training.answers import answers_for
+    from mmrerank.training.reinforce import options_of
+    from mmrerank.training.rewards import named_reward
 
     if stage.method == "supervised":
         named_loss(stage.loss, stage.options)
+    else:
+        options_of(stage)
+        for reward in stage.rewards:
+            named_reward(reward)
     if stage.answer:
         answers_for(stage.answer)
 

@@ -76,12 +76,23 @@ def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_recipe(tmp_path / "gone.toml")
 
 
+REINFORCED = 'method = "reinforce"\nrewards = ["rank"]'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
         ('loss = "query_likelihood"', 'loss = "infonse"', UnknownName, "Did you mean 'infonce'"),
         ('loss = "query_likelihood"', 'loss = "infonce"\noptions = { heat = 1 }', UnknownName, "option of the loss 'infonce'"),
         ('loss = "query_likelihood"', 'loss = "language"\nanswer = "ordre"', UnknownName, "Did you mean 'order'"),
+        ('loss = "query_likelihood"', REINFORCED.replace("rank", "ranks"), UnknownName, "Did you mean 'rank'"),
+        (
+            'loss = "query_likelihood"',
+            f"{REINFORCED}\noptions = {{ anwers = 4 }}",
+            UnknownName,
+            "Did you mean 'answers'",
+        ),
+        ('loss = "query_likelihood"', f"{REINFORCED}\naccumulate = 2", InputError, "accumulate"),
         ('reranker = "query_likelihood"', 'reranker = "query_likelyhood"', UnknownName, "Did you mean 'query_likelihood'"),
         ('backend = "mini"', 'backend = "minni"', UnknownName, "Did you mean 'mini'"),
         ('backend = "mini"', "", InputError, "names no model"),
