@@ -86,22 +86,32 @@ def read_groups(source: Source, root: Path, cache: Path) -> Judged:
         InputError: a file is missing, or no group is left.
         FormatError: a file is not of the layout.
     """
-    if source.layout not in LAYOUTS:
-        raise UnknownName.among("layout of data", source.layout, LAYOUTS)
+    check_source(source)
     layout = LAYOUTS[source.layout]
-    parameters = inspect.signature(layout).parameters
-    known = [name for name in parameters if name not in ("root", "cache", "teacher")]
-    check_keys(f"key of the layout {source.layout!r}", source.options, [*known, "teacher"])
-    needed = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in source.options]
-    if needed:
-        raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
     options = {key: value for key, value in source.options.items() if key != "teacher"}
-    judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in parameters else {}))
+    judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in inspect.signature(layout).parameters else {}))
     groups = tuple(group for group in judged.groups if _belongs(group, source))
     if not groups:
         raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and heldout_share.")
     teacher = source.options.get("teacher")
     return replace(judged, groups=groups if teacher is None else _taught(groups, teacher, root, cache))
+
+
+def check_source(source: Source) -> None:
+    """What of a source can be checked before its files are read.
+
+    Raises:
+        UnknownName: no such layout, or no such key of it.
+        InputError: a key is missing.
+    """
+    if source.layout not in LAYOUTS:
+        raise UnknownName.among("layout of data", source.layout, LAYOUTS)
+    parameters = inspect.signature(LAYOUTS[source.layout]).parameters
+    keys = [name for name in parameters if name not in ("root", "cache")]
+    check_keys(f"key of the layout {source.layout!r}", source.options, [*keys, "teacher"])
+    needed = [name for name in keys if parameters[name].default is inspect.Parameter.empty and name not in source.options]
+    if needed:
+        raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
 
 
 def _belongs(group: Group, source: Source) -> bool:

@@ -23,7 +23,7 @@ from mmrerank.parts import check_name, make
 from mmrerank.protocols import Weighted
 from mmrerank.provenance import made_by
 from mmrerank.text_files import read_json, read_text, write_text
-from mmrerank.training.data import ANSWERS, Judged, read_groups
+from mmrerank.training.data import ANSWERS, Judged, check_source, read_groups
 from mmrerank.training.journal import Journal, write_card
 from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
 from mmrerank.training.recipe import Heldout, Recipe, Stage
@@ -67,11 +67,13 @@ class Training:
 
         Raises:
             InputError: no model is named, or one beside a network; a method is no reranker; the folder holds another training.
-            UnknownName: a network, loss, reward, measure, answer or option that there is none of.
+            UnknownName: a network, layout, loss, reward, measure, answer or option that there is none of.
             MissingExtra: a library is missing.
         """
         model = backend or recipe.model.backend
         _check_model(recipe, model)
+        for source in (recipe.data, *(one.data for one in recipe.stages if one.data), *(one.source for one in recipe.heldout)):
+            check_source(source)
         for stage in recipe.stages:
             for name in filter(None, (stage.reranker, stage.beside)):
                 check_name(name, station="rerankers")

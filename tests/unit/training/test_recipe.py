@@ -44,6 +44,14 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert recipe.stages[0].name == "stage-1"
 
 
+def test_depth_is_of_the_data_that_are_read_and_of_the_reranking_that_is_measured(tmp_path: Path) -> None:
+    text = RECIPE.replace('layout = "lists"', 'layout = "lists"\ndepth = 7')
+    recipe = read_recipe(written(tmp_path, f'{text}\n[[heldout]]\nlayout = "lists"\nfiles = ["a.jsonl"]\ndepth = 3\n'))
+    assert recipe.data.options == {"files": ["a.jsonl"], "depth": 7}
+    assert recipe.heldout[0].source.options == {"files": ["a.jsonl"]}
+    assert recipe.heldout[0].depth == 3
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
@@ -96,6 +104,9 @@ REINFORCED = 'method = "reinforce"\nrewards = ["rank"]'
         ('reranker = "query_likelihood"', 'reranker = "query_likelyhood"', UnknownName, "Did you mean 'query_likelihood'"),
         ('backend = "mini"', 'backend = "minni"', UnknownName, "Did you mean 'mini'"),
         ('backend = "mini"', "", InputError, "names no model"),
+        ('layout = "lists"', 'layout = "list"', UnknownName, "Did you mean 'lists'"),
+        ('layout = "lists"', 'layout = "lists"\nmeasures = ["AP"]', UnknownName, "key of the layout 'lists'"),
+        ("[[stages]]", '[[heldout]]\nlayout = "pairs"\nfiles = ["a.jsonl"]\n[[stages]]', InputError, "needs first_stage"),
     ],
 )
 def test_what_there_is_none_of_is_told_before_a_model_is_loaded(
