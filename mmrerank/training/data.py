@@ -87,9 +87,8 @@ def read_groups(source: Source, root: Path, cache: Path) -> Judged:
         FormatError: a file is not of the layout.
     """
     check_source(source)
-    layout = LAYOUTS[source.layout]
     options = {key: value for key, value in source.options.items() if key != "teacher"}
-    judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in inspect.signature(layout).parameters else {}))
+    judged: Judged = LAYOUTS[source.layout](root, **options, **({"cache": cache} if "cache" in _parameters(source.layout) else {}))
     groups = tuple(group for group in judged.groups if _belongs(group, source))
     if not groups:
         raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and heldout_share.")
@@ -106,12 +105,17 @@ def check_source(source: Source) -> None:
     """
     if source.layout not in LAYOUTS:
         raise UnknownName.among("layout of data", source.layout, LAYOUTS)
-    parameters = inspect.signature(LAYOUTS[source.layout]).parameters
+    parameters = _parameters(source.layout)
     keys = [name for name in parameters if name not in ("root", "cache")]
     check_keys(f"key of the layout {source.layout!r}", source.options, [*keys, "teacher"])
     needed = [name for name in keys if parameters[name].default is inspect.Parameter.empty and name not in source.options]
     if needed:
         raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
+
+
+def _parameters(layout: str) -> Mapping[str, inspect.Parameter]:
+    """What the function of a layout takes."""
+    return inspect.signature(LAYOUTS[layout]).parameters
 
 
 def _belongs(group: Group, source: Source) -> bool:
