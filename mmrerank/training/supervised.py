@@ -146,7 +146,7 @@ def train_stage(
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
-        train_dataset=_Listed(samples),
+        train_dataset=samples,
         data_collator=partial(_collated, student.collator(stage)),
         callbacks=[_Telling(tell, advance)],
         loss=named_loss(stage.loss, stage.options),
@@ -177,19 +177,6 @@ def last_checkpoint(folder: Path) -> str | None:
             shutil.rmtree(path)
             whole = {step: one for step, one in whole.items() if one != path}
     return str(whole[max(whole)]) if whole else None
-
-
-class _Listed(torch.utils.data.Dataset[Sample]):
-    """A sequence as torch wants it."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, position: int) -> Sample:
-        return self._samples[position]
 
 
 def _collated(collate: Collated, samples: Sequence[Sample]) -> dict[str, Any]:
