@@ -52,10 +52,15 @@ def small(name: str, steps: int = 2) -> Recipe:
     """A shipped recipe over the tiny lists: so many steps a stage, and nothing frozen that a tiny model has not."""
     recipe = read_recipe(name)
     teacher = {"teacher": recipe.data.options["teacher"]} if "teacher" in recipe.data.options else {}
-    stages = tuple(replace(stage, steps=steps, groups=2, save_every=1, options=_short(stage)) for stage in recipe.stages)
+    stages = tuple(replace(stage, steps=steps, groups=2, save_every=1, options=_short(stage), data=_own(stage)) for stage in recipe.stages)
     frozen = min(recipe.model.frozen_layers, 1)
     model = replace(recipe.model, frozen_layers=frozen)
     return replace(recipe, data=replace(source(**teacher), draw=recipe.data.draw), stages=stages, heldout=(), model=model)
+
+
+def _own(stage: Stage) -> Source | None:
+    """The tiny lists where a stage has data of its own."""
+    return None if stage.data is None else replace(source(), draw=stage.data.draw)
 
 
 def _short(stage: Stage) -> dict[str, Any]:

@@ -64,12 +64,12 @@ def final_order(grades: Sequence[float]) -> str:
 
 
 def best(grades: Sequence[float]) -> str:
-    """The best by number, in tags: the SFT of Rank-R1.
+    """The best by number, in tags, behind an empty thought without which its reward is 0: Rank-R1.
 
     >>> best([0, 2, 1])
-    '<answer>[2]</answer>'
+    '<think></think><answer>[2]</answer>'
     """
-    return f"<answer>[{_best_first(grades)[0] + 1}]</answer>"
+    return f"<think></think><answer>[{_best_first(grades)[0] + 1}]</answer>"
 
 
 def ids(grades: Sequence[float]) -> str:
@@ -105,6 +105,15 @@ def grade(grades: Sequence[float]) -> list[str]:
     return [f"<answer>{one}</answer>" for one in _to_ten(grades)]
 
 
+def symbol(grades: Sequence[float]) -> list[str]:
+    """Of each candidate alone whether it is relevant: ProRank.
+
+    >>> symbol([0, 2])
+    ['0', '1']
+    """
+    return [str(int(one > 0)) for one in grades]
+
+
 def described_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
     """The whole order as a list, behind a line of what each shows in place of a teacher's reasoning: MM-R5.
 
@@ -116,7 +125,7 @@ def described_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
 
 
 FORMS: Mapping[str, Callable[[Sequence[float]], str | list[str]]] = {
-    form.__name__: form for form in (order, letters_begun, final_order, best, ids, grades_by_mark, grade)
+    form.__name__: form for form in (order, letters_begun, final_order, best, ids, grades_by_mark, grade, symbol)
 }
 DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {"described_ids": described_ids}  # of what candidates say, too
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmrerank.backends import open_backend
 from mmrerank.collection import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
 from mmrerank.evaluation.benchmark import Benchmark, open_benchmark
@@ -30,13 +31,14 @@ from mmrerank.evaluation.running import first_stage as first_stage_of
 from mmrerank.evaluation.runs import read_run
 from mmrerank.evaluation.sampling import evenly
 from mmrerank.json_io import picture_from
-from mmrerank.parts import make
+from mmrerank.parts import make, stage_of
 from mmrerank.protocols import Retriever
 from mmrerank.text_files import json_lines, read_text
 from mmrerank.training.recipe import Draw, Source, check_keys
 from mmrerank.types import Candidate, Item, Query
 
 FILE_ORDER = "given"  # the order of the file as the first stage
+ANSWERS = "answers"  # folder in the cache: of models that are not trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,29 +79,43 @@ def read_groups(source: Source, root: Path, cache: Path) -> Judged:
 
     Args:
         root: folder that its paths are below.
-        cache: folder in which the collection of a card is made where there is none.
+        cache: folder in which the collection of a card is made where there is none, and in which a teacher's model keeps its answers.
 
     Raises:
         UnknownName: no such layout, or no such key of it.
         InputError: a file is missing, or no group is left.
         FormatError: a file is not of the layout.
     """
-    if source.layout not in LAYOUTS:
-        raise UnknownName.among("layout of data", source.layout, LAYOUTS)
-    layout = LAYOUTS[source.layout]
-    parameters = inspect.signature(layout).parameters
-    known = [name for name in parameters if name not in ("root", "cache", "teacher")]
-    check_keys(f"key of the layout {source.layout!r}", source.options, [*known, "teacher"])
-    needed = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in source.options]
-    if needed:
-        raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
+    check_source(source)
     options = {key: value for key, value in source.options.items() if key != "teacher"}
-    judged: Judged = layout(root, **options, **({"cache": cache} if "cache" in parameters else {}))
+    judged: Judged = LAYOUTS[source.layout](root, **options, **({"cache": cache} if "cache" in _parameters(source.layout) else {}))
     groups = tuple(group for group in judged.groups if _belongs(group, source))
     if not groups:
         raise InputError(f"no query is left of the {len(judged.groups)} of {source.options}", hint="Look at part and heldout_share.")
     teacher = source.options.get("teacher")
-    return replace(judged, groups=groups if teacher is None else _taught(groups, teacher, root))
+    return replace(judged, groups=groups if teacher is None else _taught(groups, teacher, root, cache))
+
+
+def check_source(source: Source) -> None:
+    """What of a source can be checked before its files are read.
+
+    Raises:
+        UnknownName: no such layout, or no such key of it.
+        InputError: a key is missing.
+    """
+    if source.layout not in LAYOUTS:
+        raise UnknownName.among("layout of data", source.layout, LAYOUTS)
+    parameters = _parameters(source.layout)
+    keys = [name for name in parameters if name not in ("root", "cache")]
+    check_keys(f"key of the layout {source.layout!r}", source.options, [*keys, "teacher"])
+    needed = [name for name in keys if parameters[name].default is inspect.Parameter.empty and name not in source.options]
+    if needed:
+        raise InputError(f"the layout {source.layout!r} needs {', '.join(needed)}")
+
+
+def _parameters(layout: str) -> Mapping[str, inspect.Parameter]:
+    """What the function of a layout takes."""
+    return inspect.signature(LAYOUTS[layout]).parameters
 
 
 def _belongs(group: Group, source: Source) -> bool:
@@ -111,13 +127,13 @@ def _belongs(group: Group, source: Source) -> bool:
     return is_apart == (source.part == "held_out")
 
 
-def _taught(groups: Iterable[Group], teacher: str, root: Path) -> tuple[Group, ...]:
+def _taught(groups: Iterable[Group], teacher: str, root: Path, cache: Path) -> tuple[Group, ...]:
     """The groups with scores of a teacher: a TREC run, or a reranker that is asked here.
 
     Raises:
         InputError: it gives no scores for a query, or for none of its candidates.
     """
-    scores_of = _run_scores(_there(root, teacher)) if teacher.endswith(".trec") else _reranker_scores(teacher)
+    scores_of = _run_scores(_there(root, teacher)) if teacher.endswith(".trec") else _reranker_scores(teacher, cache)
     taught = []
     for group in groups:
         known = scores_of(group)
@@ -139,9 +155,11 @@ def _run_scores(path: Path) -> Callable[[Group], dict[str, float]]:
     return scores
 
 
-def _reranker_scores(name: str) -> Callable[[Group], dict[str, float]]:
-    """Its raw scores; of one that gives an order alone, each place less than the one before."""
-    part = make(name, station="rerankers")
+def _reranker_scores(name: str, cache: Path) -> Callable[[Group], dict[str, float]]:
+    """Its raw scores; of one that gives an order alone, each place less than the one before. A training that goes on after a kill reads
+    its data again, and asks the teacher's model nothing twice."""
+    stage = stage_of(name)
+    part = make(stage, **({"backend": open_backend(stage.backend, cache=cache / ANSWERS)} if stage.backend else {}))
 
     def scores(group: Group) -> dict[str, float]:
         ranked = part.rerank(group.query, list(group.candidates)).candidates

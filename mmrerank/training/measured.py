@@ -15,6 +15,7 @@ from typing import Any
 from mmrerank.errors import InputError
 from mmrerank.evaluation.comparison import gains, intervals
 from mmrerank.fusion import reciprocal_rank_fusion
+from mmrerank.measures.names import parse_measure
 from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.protocols import Reranker
 from mmrerank.text_files import json_lines
@@ -95,8 +96,6 @@ def _span(value: Mapping[str, float], sign: str) -> str:
 
 def check_measurable(measures: Sequence[str]) -> None:
     """UnknownName or InputError for a measure that there is none of."""
-    from mmrerank.measures.names import parse_measure
-
     if not measures:
         raise InputError("held-out queries are measured by something", hint="Set measures in [[heldout]].")
     for name in measures:

@@ -25,12 +25,12 @@ from torch import Tensor
 from mmrerank.errors import InputError, MissingExtra
 from mmrerank.protocols import TrainableBackend, Weighted
 from mmrerank.training.collate import Collator, Rows
+from mmrerank.training.losses import IGNORED
 from mmrerank.training.noise import diffused
 from mmrerank.training.recipe import Lora, Model, Stage
 from mmrerank.types import Prompt
 
 ROWS_AT_ONCE = 8  # of texts in one pass: more is padded more, and no faster on a CPU
-IGNORED = -100  # as the losses mark labels that are not learnt
 STATE_BYTES = 2 << 30
 HALF = 2e-2  # how far logits may move through half precision of kept states, times their size
 PER_TOKEN = ("mm_token_type_ids", "token_type_ids")  # inputs beside ids and mask that grow with a prompt
@@ -251,21 +251,13 @@ def with_adapters(backend: TrainableBackend, lora: Lora, frozen_layers: int) -> 
         raise MissingExtra.of("peft", "train", "training a LoRA adapter") from error
     if not backend.origin:
         raise InputError("an adapter over a merged adapter would not say what it changes", hint="Save the merged model, and name that.")
-    network = backend.network
-    layers = list(range(frozen_layers, len(_layers(network)))) if frozen_layers else None
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.modules),
-        layers_to_transform=layers,
-        layers_pattern="layers" if layers else None,
-        task_type="CAUSAL_LM",
-    )
+    layers = list(range(frozen_layers, len(_layers(backend.network)))) if frozen_layers else None
+    options = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout, "target_modules": list(lora.modules)}
+    above = {"layers_to_transform": layers, "layers_pattern": "layers"} if layers else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.24 by a name that is to go
-            model = get_peft_model(network, config)
+            model = get_peft_model(backend.network, LoraConfig(**options, **above, task_type="CAUSAL_LM"))
     except ValueError as error:
         raise InputError(f"no adapter can be put into this model: {error}", hint="Look at modules in [model.lora].") from error
     place = Path(backend.origin)

@@ -28,7 +28,8 @@ Table = TypeVar("Table")
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Whole: TypeAlias = Annotated[int, Field(ge=0)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-COMMON = ("layout", "part", "heldout_share", "measures", "name", "rerank", "depth", "draw")  # keys that every layout has
+OF_SOURCES = ("layout", "part", "heldout_share")  # keys that every layout has
+OF_HELDOUT = ("name", "rerank", "measures", "depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +211,8 @@ def _model(values: Mapping[str, Any], path: Path) -> Model:
 
 def _source(values: Mapping[str, Any], where: str, path: Path) -> Source:
     """A table of data: what every layout has, and the rest as options of the layout."""
-    own = {key: values[key] for key in ("layout", "part", "heldout_share") if key in values}
-    options = {key: value for key, value in values.items() if key not in COMMON}
+    own = {key: values[key] for key in OF_SOURCES if key in values}
+    options = {key: value for key, value in values.items() if key not in (*OF_SOURCES, "draw")}
     if "layout" not in own:
         raise FormatError(f"[{where}] lacks layout", path=path)
     return _table(Source, {**own, "options": options, "draw": _draw(values.get("draw", {}), f"[{where}.draw]", path)}, f"[{where}]", path)
@@ -238,6 +239,7 @@ def _stage(values: Mapping[str, Any], number: int, path: Path) -> Stage:
 
 
 def _heldout(values: Mapping[str, Any], number: int, path: Path) -> Heldout:
-    own = {key: values[key] for key in ("name", "rerank", "measures", "depth") if key in values}
+    own = {key: values[key] for key in OF_HELDOUT if key in values}
+    rest = {key: value for key, value in values.items() if key not in OF_HELDOUT}
     where = "[[heldout]]"
-    return _table(Heldout, {"name": f"heldout-{number}", **own, "source": _source(values, "heldout", path)}, where, path)
+    return _table(Heldout, {"name": f"heldout-{number}", **own, "source": _source(rest, "heldout", path)}, where, path)

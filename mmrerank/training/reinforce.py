@@ -55,21 +55,25 @@ class Options:
     max_tokens: Annotated[int, Field(ge=1)] = 192  # of an answer
     rows: Annotated[int, Field(ge=1)] = 16  # answers in one pass
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Options:
-        """The options of a stage.
 
-        Raises:
-            UnknownName, InputError: a name that there is none of, or a value of another kind.
-        """
-        for name in values:
-            if name not in cls.__dataclass_fields__:
-                raise UnknownName.among("option of reinforcement", name, cls.__dataclass_fields__)
-        try:
-            return TypeAdapter(cls).validate_python(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InputError(f"options of reinforcement, {first['loc'][0]}: {first['msg']}; got {first['input']!r:.60}") from error
+def options_of(stage: Stage) -> Options:
+    """The options of a stage, checked before a model is loaded.
+
+    Raises:
+        UnknownName: an option that there is none of.
+        InputError: a value of another kind, or what only supervised stages have.
+    """
+    for name in stage.options:
+        if name not in Options.__dataclass_fields__:
+            raise UnknownName.among("option of reinforcement", name, Options.__dataclass_fields__)
+    if stage.accumulate > 1 or stage.checkpointing:
+        hint = "Set rows in options: so many answers go through in one pass, and the weights move after all of them."
+        raise InputError("reinforcement has neither accumulate nor checkpointing", hint=hint)
+    try:
+        return TypeAdapter(Options).validate_python(dict(stage.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"options of reinforcement, {first['loc'][0]}: {first['msg']}; got {first['input']!r:.60}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +119,7 @@ class Reinforcement:
         self.stage, self.student, self._folder, self._seed = stage, student, folder, seed
         processor = student.backend.processor
         self._tokenizer = processor if isinstance(processor, PreTrainedTokenizerBase) else processor.tokenizer
-        self.options = Options.of(stage.options)
-        if stage.accumulate > 1 or stage.checkpointing:
-            hint = "Set rows in options: so many answers go through in one pass, and the weights move after all of them."
-            raise InputError("reinforcement has neither accumulate nor checkpointing", hint=hint)
+        self.options = options_of(stage)
         self.rewards = rewards or {name: named_reward(name) for name in stage.rewards}
         weights = list(student.trained.values())
         self.optimizer = torch.optim.AdamW(weights, lr=stage.learning_rate, weight_decay=stage.weight_decay)

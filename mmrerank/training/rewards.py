@@ -15,7 +15,6 @@ from 7 on as relevant, ties in mean, 0 for a candidate without a grade.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,11 +62,6 @@ def format_reward(text: str, count: int) -> float:
         return 0.0
     nearness = (count - abs(len(ids) - count)) / count
     return nearness * sum(1 <= mark <= count for mark in ids) / len(ids)
-
-
-def total_reward(text: str, positives: Collection[int], count: int) -> float:
-    """The sum of both."""
-    return rank_reward(text, positives) + format_reward(text, count)
 
 
 # ------------------------------------------------------------------ Rank-R1 and ProRank: a label, a symbol
@@ -144,17 +138,6 @@ def reciprocal_rank_rewards(
         return above if rank < last else 1 - ((grade - reference[n]) / highest) ** 2
 
     return [[reward(n, *pair) for pair in zip(row, ranks[n], strict=True)] for n, row in enumerate(grades)]
-
-
-def share_of_best_gain(grades: Grades, positives: Collection[int]) -> float:
-    """nDCG of the pooled answers: the discounts at the positives' places over the best that so many answers could have.
-
-    >>> round(share_of_best_gain([[9, 6], [7, 3], [2, 6]], {0}), 5)
-    0.91972
-    """
-    ranks = [rank for n in positives for rank in places(grades)[n]]
-    best = sum(1 / math.log2(place + 1) for place in range(1, len(ranks) + 1))
-    return sum(1 / math.log2(rank + 1) for rank in ranks if rank is not None) / best if best else 0.0
 
 
 # ------------------------------------------------------------------ GroupRank: a grade for each of a group

@@ -23,7 +23,7 @@ from mmrerank.parts import check_name, make
 from mmrerank.protocols import Weighted
 from mmrerank.provenance import made_by
 from mmrerank.text_files import read_json, read_text, write_text
-from mmrerank.training.data import Judged, read_groups
+from mmrerank.training.data import ANSWERS, Judged, check_source, read_groups
 from mmrerank.training.journal import Journal, write_card
 from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
 from mmrerank.training.recipe import Heldout, Recipe, Stage
@@ -67,11 +67,13 @@ class Training:
 
         Raises:
             InputError: no model is named, or one beside a network; a method is no reranker; the folder holds another training.
-            UnknownName: a network, loss, measure, answer or option that there is none of.
+            UnknownName: a network, layout, loss, reward, measure, answer or option that there is none of.
             MissingExtra: a library is missing.
         """
         model = backend or recipe.model.backend
         _check_model(recipe, model)
+        for source in (recipe.data, *(one.data for one in recipe.stages if one.data), *(one.source for one in recipe.heldout)):
+            check_source(source)
         for stage in recipe.stages:
             for name in filter(None, (stage.reranker, stage.beside)):
                 check_name(name, station="rerankers")
@@ -101,9 +103,8 @@ class Training:
 
     def run(self) -> dict[str, Any]:
         """Trains, measures, and returns the card."""
-        judged = read_groups(self.recipe.data, self.data, self.cache)
         journal = Journal(self.out)
-        facts = self._trained(judged, journal)
+        facts = self._trained(journal)
         journal.draw()
         results = [self._measured(heldout, journal) for heldout in self.recipe.heldout]
         card = {"recipe": self.recipe.name, **facts, "heldout": results, "made_by": read_json(self.out / "run.json")["made_by"]}
@@ -118,28 +119,21 @@ class Training:
         """The folder that `local/` loads."""
         return self.out / ("adapter" if self.recipe.model.lora else "model")
 
-    def _trained(self, judged: Judged, journal: Journal) -> dict[str, Any]:
+    def _trained(self, journal: Journal) -> dict[str, Any]:
         """Runs the stages that are left; returns what the card says of the training."""
         facts = self.out / "facts.json"
         if facts.is_file():
             return dict(read_json(facts))
-        from mmrerank.training.supervised import load_weights, save_weights
         from mmrerank.training.trainee import open_trainee, weights_hash
 
+        judged = read_groups(self.recipe.data, self.data, self.cache)
         student = open_trainee(self.recipe.model, self.backend, self.data, self.recipe.seed)
         weights = student.weights_hash if isinstance(student, Weighted) else weights_hash(student)
         self._sign(judged, weights)
         count = sum(weight.numel() for weight in student.trained.values())
         journal.note(f"{self.recipe.name}: {count:,} weights of {self._base}, {len(judged.groups)} queries, {judged.first_stage}")
         for number, stage in enumerate(self.recipe.stages, 1):
-            folder = self.out / "stages" / f"{number}-{stage.name}"
-            done = folder / "done"
-            if (done / "trained.safetensors").is_file():
-                load_weights(student, done)
-                continue
-            self._stage(stage, student, judged, folder, journal)
-            save_weights(student, done)
-            journal.draw()
+            self._stage(stage, student, judged, self.out / "stages" / f"{number}-{stage.name}", journal)
         student.save(self.result)
         card = {
             "base": Path(student.origin).name,  # a card goes to other machines, and the hash beside it tells which weights they were
@@ -177,8 +171,13 @@ class Training:
         write_text(self.out / "run.json", json.dumps({"digest": self.digest, "made_by": origin}, indent=1) + "\n")
 
     def _stage(self, stage: Stage, student: Any, judged: Judged, folder: Path, journal: Journal) -> None:
-        from mmrerank.training.supervised import Schedule, train_stage
+        """Trains the student by one stage, or gives it the weights of one that is done."""
+        from mmrerank.training.supervised import WEIGHTS, Schedule, load_weights, save_weights, train_stage
 
+        done = folder / "done"
+        if (done / WEIGHTS).is_file():
+            load_weights(student, done)
+            return
         count = stage.steps * stage.groups * stage.accumulate
         source = stage.data or self.recipe.data
         groups = judged.groups if stage.data is None else read_groups(source, self.data, self.cache).groups
@@ -195,6 +194,8 @@ class Training:
             reinforce_stage(stage, student, samples, folder, **reports)
         else:
             train_stage(stage, student, samples, folder, **reports)
+        save_weights(student, done)
+        journal.draw()
 
     def _measured(self, heldout: Heldout, journal: Journal) -> dict[str, Any]:
         """The figures on one held-out source; a network of its own has none before, since random weights never serve."""
@@ -205,7 +206,7 @@ class Training:
         systems = {}
         models = {BEFORE: self.backend, AFTER: f"local/{self.result}"} if self.backend else {AFTER: ""}
         for name, model in models.items():
-            backend = open_backend(model, cache=self.cache / "answers" if name == BEFORE else None) if model else None
+            backend = open_backend(model, cache=self.cache / ANSWERS if name == BEFORE else None) if model else None
             file = folder / f"{heldout.name}-{name}.jsonl"
             part = make(self._trained_name(reranker), station="rerankers", backend=backend)
             systems[name] = orders(judged, part, heldout.depth, file, self.watch(f"{heldout.name}, {name}"))
@@ -238,9 +239,15 @@ def _check(stage: Stage) -> None:
     except ImportError as error:
         raise MissingExtra.of("peft", "train", "training") from error
     from mmrerank.training.answers import answers_for
+    from mmrerank.training.reinforce import options_of
+    from mmrerank.training.rewards import named_reward
 
     if stage.method == "supervised":
         named_loss(stage.loss, stage.options)
+    else:
+        options_of(stage)
+        for reward in stage.rewards:
+            named_reward(reward)
     if stage.answer:
         answers_for(stage.answer)
 

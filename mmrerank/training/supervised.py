@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from mmrerank.errors import DamagedData, InputError, MMRerankError
 from mmrerank.text_files import read_json
@@ -141,28 +141,31 @@ def train_stage(
         InputError: no group can be learnt from, or the stage asks for what the student cannot do.
         UnknownName: there is no such loss, or option of it.
     """
-    if stage.checkpointing:
-        if not isinstance(student, Student):
-            raise InputError("networks of their own keep their activations", hint="Leave checkpointing out.")
-        student.gradient_checkpointing_enable()
+    _check_memory(stage, student)
     checkpoint = last_checkpoint(folder)
     if isinstance(student, StagedTrainee):
         student.begin(stage, samples, resumes=checkpoint is not None)
     trainer = _Trainer(
         model=student,
         args=_arguments(stage, folder, seed, student),
-        train_dataset=_Listed(samples),
+        train_dataset=samples,
         data_collator=partial(_collated, student.collator(stage)),
         callbacks=[_Telling(tell, advance)],
         loss=named_loss(stage.loss, stage.options),
     )
-    for callback in list(trainer.callback_handler.callbacks):
-        if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
-            trainer.remove_callback(type(callback))
+    trainer.remove_callback(PrinterCallback)  # what is logged goes to the journal
     with _quiet():
         trainer.train(resume_from_checkpoint=checkpoint)
     if isinstance(student, StagedTrainee):
         student.finish(stage, samples)
+
+
+def _check_memory(stage: Stage, student: Trainee) -> None:
+    """Has a language model compute activations again where the stage says so."""
+    if stage.checkpointing and not isinstance(student, Student):
+        raise InputError("networks of their own keep their activations", hint="Leave checkpointing out.")
+    if stage.checkpointing:
+        student.gradient_checkpointing_enable()
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -176,19 +179,6 @@ def last_checkpoint(folder: Path) -> str | None:
             shutil.rmtree(path)
             whole = {step: one for step, one in whole.items() if one != path}
     return str(whole[max(whole)]) if whole else None
-
-
-class _Listed(torch.utils.data.Dataset[Sample]):
-    """A sequence as torch wants it."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, position: int) -> Sample:
-        return self._samples[position]
 
 
 def _collated(collate: Collated, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ save_every = 1
 [[heldout]]
 name = "questions"
 layout = "lists"
-files = ["train.jsonl"]
+files = ["heldout.jsonl"]
 first_stage = "bm25"
 measures = ["AP", "R@1"]
 """
@@ -54,6 +54,7 @@ STEPS = 24
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("train")
+    written(place, "heldout.jsonl")
     (written(place) / "recipe.toml").write_text(RECIPE.format(steps=STEPS), encoding="utf-8")
     saved(place, "llama")
     return place
@@ -116,10 +117,12 @@ def test_a_killed_training_ends_as_an_unbroken_one(whole: dict[str, object], fol
     assert orders[0] == orders[1]
 
 
-def test_a_done_training_is_not_repeated(whole: dict[str, object], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_done_training_reads_no_data_again(whole: dict[str, object], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = folder / "whole" / "adapter" / "adapter_model.safetensors"
-    before = weights.stat().st_mtime_ns
+    before, data = weights.stat().st_mtime_ns, folder / "train.jsonl"
+    data.rename(folder / "aside.jsonl")
     assert main(command(folder, "whole")) == 0
+    (folder / "aside.jsonl").rename(data)
     assert json.loads(capsys.readouterr().out)["heldout"] == whole["heldout"]
     assert weights.stat().st_mtime_ns == before
 

@@ -80,7 +80,7 @@ TAUGHT = {
 }
 
 
-@pytest.mark.parametrize("form", [*FORMS, *DESCRIBED])
+@pytest.mark.parametrize("form", [form for form in (*FORMS, *DESCRIBED) if form != "symbol"])  # which is read as logits
 def test_what_is_taught_is_read_as_it_was_meant(form: str) -> None:
     one = group(3)
     grades = tuple(map(float, (0, 1, 0, 3, 2)))

@@ -13,10 +13,11 @@ from trained import group, source, written
 
 from mmrerank import Collection
 from mmrerank.errors import FormatError, InputError, UnknownName
+from mmrerank.testing.fakes import FakeBackend
 from mmrerank.training.data import Group, drawn, read_groups
 from mmrerank.training.recipe import Band, Draw, Source
 from mmrerank.training.supervised import Schedule
-from mmrerank.types import Candidate, Item, Notes, Query, Ranking
+from mmrerank.types import Candidate, ChoiceScores, Item, Notes, Prompt, Query, Ranking
 
 
 def long_group(count: int = 30) -> Group:
@@ -108,6 +109,26 @@ def test_a_teacher_that_gives_an_order_alone_teaches_its_places(tmp_path: Path, 
     monkeypatch.syspath_prepend(tmp_path)
     (one, *_) = read_groups(source(teacher="orderly:Backwards"), written(tmp_path), tmp_path).groups
     assert [one.teacher[c.item.item_id] for c in one.candidates] == [-5, -4, -3, -2, -1]
+
+
+class Counting(FakeBackend):
+    """Counts what it is asked."""
+
+    asked = 0
+
+    def choice_logprobs(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> ChoiceScores:
+        Counting.asked += len(prompts)
+        return super().choice_logprobs(prompts, choices)
+
+
+def test_a_teacher_is_asked_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "counted.py").write_text(f"from {__name__} import Counting\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    taught, cache = source(teacher="ragllava(modality=text)/counted:Counting"), tmp_path / "cache"
+    before, asked = read_groups(taught, written(tmp_path), cache), Counting.asked
+    assert asked == 25
+    assert read_groups(taught, tmp_path, cache) == before
+    assert Counting.asked == asked
 
 
 def test_a_run_is_a_teacher(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_a_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert recipe.stages[0].name == "stage-1"
 
 
+def test_depth_is_of_the_data_that_are_read_and_of_the_reranking_that_is_measured(tmp_path: Path) -> None:
+    text = RECIPE.replace('layout = "lists"', 'layout = "lists"\ndepth = 7')
+    recipe = read_recipe(written(tmp_path, f'{text}\n[[heldout]]\nlayout = "lists"\nfiles = ["a.jsonl"]\ndepth = 3\n'))
+    assert recipe.data.options == {"files": ["a.jsonl"], "depth": 7}
+    assert recipe.heldout[0].source.options == {"files": ["a.jsonl"]}
+    assert recipe.heldout[0].depth == 3
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
@@ -76,15 +84,29 @@ def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_recipe(tmp_path / "gone.toml")
 
 
+REINFORCED = 'method = "reinforce"\nrewards = ["rank"]'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
         ('loss = "query_likelihood"', 'loss = "infonse"', UnknownName, "Did you mean 'infonce'"),
         ('loss = "query_likelihood"', 'loss = "infonce"\noptions = { heat = 1 }', UnknownName, "option of the loss 'infonce'"),
         ('loss = "query_likelihood"', 'loss = "language"\nanswer = "ordre"', UnknownName, "Did you mean 'order'"),
+        ('loss = "query_likelihood"', REINFORCED.replace("rank", "ranks"), UnknownName, "Did you mean 'rank'"),
+        (
+            'loss = "query_likelihood"',
+            f"{REINFORCED}\noptions = {{ anwers = 4 }}",
+            UnknownName,
+            "Did you mean 'answers'",
+        ),
+        ('loss = "query_likelihood"', f"{REINFORCED}\naccumulate = 2", InputError, "accumulate"),
         ('reranker = "query_likelihood"', 'reranker = "query_likelyhood"', UnknownName, "Did you mean 'query_likelihood'"),
         ('backend = "mini"', 'backend = "minni"', UnknownName, "Did you mean 'mini'"),
         ('backend = "mini"', "", InputError, "names no model"),
+        ('layout = "lists"', 'layout = "list"', UnknownName, "Did you mean 'lists'"),
+        ('layout = "lists"', 'layout = "lists"\nmeasures = ["AP"]', UnknownName, "key of the layout 'lists'"),
+        ("[[stages]]", '[[heldout]]\nlayout = "pairs"\nfiles = ["a.jsonl"]\n[[stages]]', InputError, "needs first_stage"),
     ],
 )
 def test_what_there_is_none_of_is_told_before_a_model_is_loaded(

@@ -9,7 +9,10 @@ from trained import small, worded, written
 
 from mmrerank.backends import open_backend
 from mmrerank.parts import make, names
+from mmrerank.training.answers import answers_for
+from mmrerank.training.collate import Sample
 from mmrerank.training.recipe import read_recipe, shipped
+from mmrerank.training.rewards import Answered, named_reward
 from mmrerank.training.run import Training
 from mmrerank.types import Candidate, Item, Query
 
@@ -34,6 +37,24 @@ def test_a_recipe_says_what_it_is(name: str) -> None:
     assert recipe.title
     assert recipe.source
     assert all(make_name(stage.reranker) in names("rerankers") for stage in recipe.stages)
+
+
+BEST = {"label": 1.0, "symbol": 2.0, "group": 1.3, "rank": 1.0, "format": 1.0, "reciprocal_rank": 1.0}
+WARMED = [name for name in shipped() if {stage.method for stage in read_recipe(name).stages} == {"supervised", "reinforce"}]
+
+
+@pytest.mark.parametrize("name", WARMED)
+def test_what_a_warm_up_teaches_earns_the_rewards_that_follow(name: str) -> None:
+    recipe, grades = read_recipe(name), (0.0, 0.0, 1.0, 0.0)
+    form = next(stage.answer for stage in recipe.stages if stage.answer)
+    candidates = tuple(Candidate(item=Item(item_id=letter, text=letter)) for letter in "abcd")
+    taught = answers_for(form)(Sample(query=Query(query_id="q", text="which"), candidates=candidates, grades=grades), 1)
+    shown = [grades] if len(taught) == 1 else [(grade,) for grade in grades]
+    answers = [
+        Answered(query_id="q", prompt=n, text=text, grades=shown[n], reference="<answer>0</answer>") for n, text in enumerate(taught)
+    ]
+    for reward in next(stage.rewards for stage in recipe.stages if stage.rewards):
+        assert named_reward(reward).function(answers) == pytest.approx([BEST[reward]] * len(answers)), reward
 
 
 def make_name(reranker: str) -> str:

@@ -16,7 +16,7 @@ from mmrerank.pictures import picture
 from mmrerank.training.collate import Sample
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Lora, Model, Stage
-from mmrerank.training.reinforce import Options, Reinforcement, advantages, askings, clipped, reinforce_stage
+from mmrerank.training.reinforce import Reinforcement, advantages, askings, clipped, options_of, reinforce_stage
 from mmrerank.training.rewards import Reward
 from mmrerank.types import Candidate, Item, Message, Query
 
@@ -137,9 +137,9 @@ def test_answers_of_one_query_are_ranked_together(tmp_path: Path) -> None:
 
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(UnknownName, match="kl_weight"):
-        Options.of({"kl_weigth": 1})
+        options_of(stage(options={"kl_weigth": 1}))
     with pytest.raises(InputError, match="answers"):
-        Options.of({"answers": 1})
+        options_of(stage(options={"answers": 1}))
 
 
 def test_what_only_supervised_stages_have_is_refused(tmp_path: Path) -> None:
