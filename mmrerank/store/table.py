@@ -27,6 +27,7 @@ from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
 from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields, data_files_of
+from mmrerank.store.vectors import VectorReader, vectors_of
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -415,6 +416,7 @@ class Snapshot:
         self._types = {name: self._schema.field(name).type for name in self._scalars}
         self._short = ShortFields(dataset, [name for name in self._scalars if name not in _OF_FILES and name != "text"], cache)
         self._matching = lru_cache(maxsize=32)(self._keys_where)
+        self._vector_reader = lru_cache(maxsize=None)(lambda slug: VectorReader(dataset, PREFIX + slug))
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
     def __len__(self) -> int:
@@ -487,19 +489,12 @@ class Snapshot:
             keys.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
         return keys
 
-    def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
-        """The scalar fields of these items, but for what the bookkeeping of files is, and their descriptors of one encoder, in the order
-        of the keys.
-
-        Returns:
-            (n) dicts; (n, dimension) float32, or (n, 0) without a slug.
-        """
-        stored = [*(["text"] if self._short.has_texts else []), *([PREFIX + slug] if slug else [])]
-        columns = self._take(keys, stored) if stored else {}
-        texts = columns["text"].to_pylist() if self._short.has_texts else [None] * len(keys)
+    def records(self, keys: Keys) -> list[dict[str, Any]]:
+        """The scalar fields of these items, but for what the bookkeeping of files is, in the order of the keys."""
+        texts = self._take(keys, ["text"])["text"].to_pylist() if self._short.has_texts else [None] * len(keys)
         fields = [row | {"text": text} for row, text in zip(self._short.rows(keys), texts, strict=True)]
         self._remember(fields)
-        return fields, _matrix(columns[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
+        return fields
 
     def _remember(self, fields: list[dict[str, Any]]) -> None:
         if len(self._recent) > 100_000:
@@ -512,10 +507,12 @@ class Snapshot:
         Raises:
             InputError: one of them has no descriptor of this encoder.
         """
-        column = self._take(keys, [PREFIX + slug])[PREFIX + slug]
-        if column.null_count:
-            raise InputError(f"{column.null_count} of {len(keys)} items have no descriptor of {slug!r}")
-        return _matrix(column)
+        row_ids = self._short.row_ids(keys)
+        order = np.argsort(row_ids, kind="stable")
+        valid, rows = self._vector_reader(slug).take(row_ids[order])
+        if not valid.all():
+            raise InputError(f"{np.count_nonzero(~valid)} of {len(keys)} items have no descriptor of {slug!r}")
+        return np.asarray(rows[np.argsort(order)])
 
     def tokens(self, keys: Keys, slug: str) -> list[Array]:
         """The (n_tokens, dimension) float32 token vectors of each of these items, as exact as float16 keeps them.
@@ -553,18 +550,16 @@ class Snapshot:
         thousand at a time: (n,) and (n, dimension) float32."""
         for batch in self.described_batches(slug, ["key"]):
             keys = batch["key"].to_numpy().copy()  # a view would keep the vectors in memory
-            yield keys, _vectors(batch[PREFIX + slug])
+            yield keys, vectors_of(batch[PREFIX + slug])[1]
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
-        row_ids = self._short.row_ids(keys)
+        row_ids, reader = self._short.row_ids(keys), self._vector_reader(slug)
         order = np.argsort(row_ids, kind="stable")
-        valid = np.empty(len(keys), np.bool_)
-        rows = np.empty((len(keys), self._schema.field(PREFIX + slug).type.list_size), np.float32)
-        for start in range(0, len(keys), SCAN_ROWS):  # what Lance hands over is held once more, so it comes in pieces
+        valid, rows = np.empty(len(keys), np.bool_), np.empty((len(keys), reader.width), np.float32)
+        for start in range(0, len(keys), SCAN_ROWS):  # what is read is held once more, so it comes in pieces
             some = slice(start, start + SCAN_ROWS)
-            column = self._dataset._take_rows(row_ids[order[some]].tolist(), columns=[PREFIX + slug])[PREFIX + slug]
-            valid[some], rows[some] = column.is_valid().to_numpy(), _matrix(column)
+            valid[some], rows[some] = reader.take(row_ids[order[some]])
         return (keys[order], rows) if valid.all() else (keys[order][valid], rows[valid])
 
     def sample(self, slug: str, size: int, *, seed: int) -> tuple[Keys, Array]:
@@ -667,15 +662,3 @@ def _is_readable(name: str) -> bool:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _matrix(column: pa.ChunkedArray) -> Array:
-    array = column.combine_chunks()
-    return _vectors(array.chunk(0) if isinstance(array, pa.ChunkedArray) else array)
-
-
-def _vectors(array: pa.FixedSizeListArray) -> Array:
-    """(n, dimension) float32."""
-    width = array.type.list_size
-    values = array.values.slice(array.offset * width, len(array) * width)  # unlike flatten(), keeps the place of null rows
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), width)
