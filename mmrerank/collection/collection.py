@@ -350,6 +350,8 @@ class Collection:
             self.table.refresh()
             if was_unique:
                 note_unique(self.path / INDEXES, self.table)
+            self.reopen()
+            _ = self.version  # so that the fields beside a large table are written anew here, where too many went, and not by a search
         return sum(row["state"] == "ready" for row in gone)
 
     # ------------------------------------------------------------------ search

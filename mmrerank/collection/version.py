@@ -17,7 +17,7 @@ import numpy as np
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
 from mmrerank.collection.folder import INDEXES
-from mmrerank.collection.index_cache import is_behind, text_index
+from mmrerank.collection.index_cache import is_behind, new_text_index, text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
 from mmrerank.collection.recall import text_questions
@@ -239,7 +239,7 @@ class CollectionVersion:
         for entry in self.manifest.encoders:
             notes += self.row_index(entry).bring_up(partial(self._text_questions, entry))
         if is_behind(self.path / INDEXES, self.snapshot):
-            self._once("text", self._text_index)
+            self._once("text", lambda: new_text_index(self.path / INDEXES, self.snapshot))
         return notes
 
     def _text_questions(self, entry: EncoderEntry) -> Questions | None:
@@ -249,10 +249,7 @@ class CollectionVersion:
     @property
     def text(self) -> Any:
         """The BM25 index over the texts."""
-        return self._once("text", self._text_index)
-
-    def _text_index(self) -> Any:
-        return text_index(self.path / INDEXES, self.snapshot)
+        return self._once("text", lambda: text_index(self.path / INDEXES, self.snapshot))
 
     @property
     def has_pages(self) -> bool:
