@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, fitted
-from mmrerank.store.filters import explained, for_engine
+from mmrerank.store.filters import MOST_VALUES, conditions, explained, for_engine, quoted
 from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
@@ -151,7 +151,7 @@ class Table:
 
     def _of_files(self, columns: list[str], under: str, is_wanted: Callable[[str], bool] | None) -> pa.Table:
         """Some columns of the rows whose file id begins with `under`, and is wanted."""
-        where = f"starts_with(file, {_quoted(under)})" if under else None
+        where = f"starts_with(file, {quoted(under)})" if under else None
         if is_wanted is not None:
             rows = self._dataset.to_table(columns=["file"], filter=where, with_row_id=True)
             names = pa.array([name for name in rows["file"].unique().to_pylist() if is_wanted(name)], pa.string())
@@ -163,7 +163,7 @@ class Table:
 
     def has_files(self, under: str) -> bool:
         """Whether a file id begins with `under`."""
-        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {_quoted(under)})", limit=1)))
+        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {quoted(under)})", limit=1)))
 
     def file_sizes(self) -> dict[str, int]:
         """File id -> the bytes of the file when it was looked at."""
@@ -198,8 +198,7 @@ class Table:
 
     def has_any(self, item_ids: Sequence[str]) -> bool:
         """Whether a row has one of these ids."""
-        parts = (item_ids[start : start + 1000] for start in range(0, len(item_ids), 1000))
-        return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
+        return any(self._dataset.count_rows(filter=some) for some in conditions("item_id", item_ids))
 
     def files(self, is_wanted: Callable[[str], bool]) -> pa.Table:
         """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps they agree in."""
@@ -210,13 +209,13 @@ class Table:
 
     def of_file(self, file_id: str, columns: Sequence[str], state: str | None = None) -> pa.Table:
         """Some columns of the rows of one file, or of those in one state."""
-        among = "" if state is None else f" AND state = {_quoted(state)}"
-        return self._dataset.to_table(columns=list(columns), filter=f"file = {_quoted(file_id)}{among}")
+        among = "" if state is None else f" AND state = {quoted(state)}"
+        return self._dataset.to_table(columns=list(columns), filter=f"file = {quoted(file_id)}{among}")
 
     def remove_files(self, file_ids: Sequence[str]) -> None:
         """Removes all rows of these files."""
-        for start in range(0, len(file_ids), 1000):
-            self._dataset.delete(f"file IN ({', '.join(map(_quoted, file_ids[start : start + 1000]))})")
+        for some in conditions("file", file_ids):
+            self._dataset.delete(some)
 
     def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
@@ -307,9 +306,8 @@ class Table:
 
     def remove(self, item_ids: Sequence[str]) -> None:
         """Removes rows by id; ids that are not there are passed over."""
-        for start in range(0, len(item_ids), 1000):  # a bounded SQL text
-            some = ", ".join(_quoted(i) for i in item_ids[start : start + 1000])
-            self._dataset.delete(f"item_id IN ({some})")
+        for some in conditions("item_id", item_ids):
+            self._dataset.delete(some)
 
     def drop_doubles(self) -> int:
         """Removes all but the row seen last of each id that several rows have; returns how many rows went.
@@ -319,13 +317,12 @@ class Table:
         counts = self._dataset.to_table(columns=["item_id"])["item_id"].value_counts()
         doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
         doubles: list[int] = []
-        for start in range(0, len(doubled), 1000):
-            some = ", ".join(map(_quoted, doubled[start : start + 1000]))
-            rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=f"item_id IN ({some})", with_row_id=True).to_pylist()
+        for some in conditions("item_id", doubled):
+            rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=some, with_row_id=True).to_pylist()
             newest = {row["item_id"]: row["_rowid"] for row in sorted(rows, key=lambda row: int(row["seen_ns"]))}
             doubles += [row["_rowid"] for row in rows if row["_rowid"] != newest[row["item_id"]]]
-        for start in range(0, len(doubles), 1000):
-            self._dataset.delete(f"_rowid IN ({', '.join(map(str, doubles[start : start + 1000]))})")
+        for start in range(0, len(doubles), MOST_VALUES):
+            self._dataset.delete(f"_rowid IN ({', '.join(map(str, doubles[start : start + MOST_VALUES]))})")
         self.refresh()
         return len(doubles)
 
@@ -483,9 +480,8 @@ class Snapshot:
         recent = self._recent  # other threads add to it or begin another
         keys = {i: recent[i] for i in item_ids if i in recent}
         unknown = [i for i in item_ids if i not in keys]
-        for start in range(0, len(unknown), 1000):
-            some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
-            rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"item_id IN ({some}) AND state = 'ready'")
+        for some in conditions("item_id", unknown):
+            rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"{some} AND state = 'ready'")
             keys.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
         return keys
 
@@ -628,11 +624,8 @@ class Snapshot:
 
     def rows_of(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Some columns of the rows, failed ones included, of items or documents of these ids."""
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(ids), 1000):  # a bounded SQL text
-            some = ", ".join(map(_quoted, ids[start : start + 1000]))
-            rows += self.table(columns, f"item_id IN ({some}) OR document_id IN ({some})")
-        return rows
+        either = zip(conditions("item_id", ids), conditions("document_id", ids), strict=True)
+        return [row for some in either for row in self.table(columns, " OR ".join(some))]
 
     def documents(self) -> int:
         """How many documents the items come from."""
@@ -658,7 +651,3 @@ def _is_table(path: Path, uri: str) -> bool:
 def _is_readable(name: str) -> bool:
     """Whether a column is a fixed field or one that items brought along."""
     return not name.startswith((PREFIX, TOKENS, WIDER)) and not OF_ENGINE.fullmatch(name)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
