@@ -75,9 +75,10 @@ class VectorReader:
         """By number, where each file that has the column lies on this machine, and the number of the column in it."""
         if "://" in self._dataset.uri:
             return {}
+        folder = Path(self._dataset.uri).absolute() / "data"  # whoever uses it may go elsewhere
         number = next(field.id() for field in self._dataset.lance_schema.fields() if field.name() == self._column)
         return {
-            fragment.fragment_id: (Path(self._dataset.uri) / "data" / file.path, file.column_indices[file.fields.index(number)])
+            fragment.fragment_id: (folder / file.path, file.column_indices[file.fields.index(number)])
             for fragment in self._dataset.get_fragments()
             for file in fragment.metadata.files
             if number in file.fields

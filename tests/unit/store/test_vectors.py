@@ -111,6 +111,17 @@ def test_a_layout_that_sizes_alone_speak_for_is_not_believed(tmp_path: Path, mon
     layout_of.cache_clear()
 
 
+def test_a_table_that_was_opened_by_a_relative_path_is_read_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = written(Path("t"), [table_of(ROWS[:300]), table_of(ROWS[300:900])])
+    used, unused, ids = without_lance(dataset), VectorReader(dataset, "v"), row_ids(dataset)
+    used.take(ids[:5])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for reader in (used, unused):
+        assert np.array_equal(reader.take(ids)[1], ROWS[:900])
+
+
 def test_a_file_that_ends_too_early_is_damaged(tmp_path: Path) -> None:
     dataset = written(tmp_path / "t", [table_of(ROWS[:300])])
     reader, ids = VectorReader(dataset, "v"), row_ids(dataset)
