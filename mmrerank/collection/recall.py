@@ -1,4 +1,5 @@
-"""What an index is asked with to see how much it finds: rows that it holds, and texts as people would type them."""
+"""What an index is asked with to see how much it finds, and how wide it is to search for that: rows that it holds, and texts as people
+would type them."""
 
 from __future__ import annotations
 
