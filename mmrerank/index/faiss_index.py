@@ -183,7 +183,8 @@ class FaissIndex:
 
     def widen(self, width: int) -> None:
         """Reads so many lists, or walks that wide, from now on; see `mmrerank.protocols.WidenedIndex`."""
-        self._options = replace(self._options, **{"ivf": {"probes": width}, "hnsw": {"ef_search": width}, "flat": {}}[self._options.kind])
+        options = self._options
+        self._options = replace(options, probes=width) if options.kind == "ivf" else replace(options, ef_search=width)
         self._host = None if self._host is None else tuned(self._faiss, self._options, self._host)
         self._copy = None
 

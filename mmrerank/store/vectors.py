@@ -132,7 +132,7 @@ def _read(path: Path, layout: Layout, rows: Keys, width: int) -> Vectors:
     buffer = np.zeros((len(rows), 1 + NUMBER * width), np.uint8)  # the level of a row, and the row
     with path.open("rb", buffering=0) as file:
         _announce(file, starts, buffer.shape[1])
-        view, missing = memoryview(buffer).cast("B"), 0
+        view, missing = buffer.data.cast("B"), 0
         for n, (start, level) in enumerate(zip(starts.tolist(), levels.tolist(), strict=True)):
             piece = view[n * buffer.shape[1] + 1 - level : (n + 1) * buffer.shape[1]]
             file.seek(start)
