@@ -511,6 +511,20 @@ class MeasuredIndex(RowSearcher, Protocol):
         ...
 
 
+@runtime_checkable
+class WidenedIndex(MeasuredIndex, Protocol):
+    """An index that finds more where it searches wider, for more time a query, without being built anew."""
+
+    @property
+    def widths(self) -> Sequence[int]:
+        """How wide it may search, ascending; its own width comes first."""
+        ...
+
+    def widen(self, width: int) -> None:
+        """Searches that wide from now on."""
+        ...
+
+
 class EmbeddingSpace(Protocol):
     """One encoder of a collection with the index over its descriptors."""
 

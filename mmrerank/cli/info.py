@@ -54,5 +54,6 @@ def _index_in_words(index: dict[str, Any]) -> str:
 
     if index["kind"] is None:
         return "none yet; the next `mmrerank index` builds it"
+    width = f", {index['width']} wide" if index["width"] else ""
     measured = f", {in_words(index['recall@10'])}" if index["recall@10"] else ""
-    return f"{index['kind']}, {index['bytes'] / 1e6:.1f} MB{measured}"
+    return f"{index['kind']}{width}, {index['bytes'] / 1e6:.1f} MB{measured}"

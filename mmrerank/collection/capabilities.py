@@ -13,6 +13,7 @@ from mmrerank.errors import InputError
 from mmrerank.parts import make, module, names, requires
 from mmrerank.protocols import CorpusCapabilities, SelectiveRetriever
 from mmrerank.store.records import OFFERED
+from mmrerank.store.short_fields import WITH_TEXT
 
 Takes: TypeAlias = Literal["text", "image", "image+text"]
 
@@ -68,7 +69,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _has_text(version: CollectionVersion) -> bool:
-    return len(version.snapshot.with_text()) > 0
+    return version.snapshot.any(WITH_TEXT)
 
 
 def warm_up(version: CollectionVersion) -> None:

@@ -248,9 +248,7 @@ class Collection:
         if workers is not None:
             check_workers(workers)
         with self._writing():
-            repairs = self.table.repair()
-            if not is_unique(self.path / INDEXES, self.table) and (doubles := self.table.drop_doubles()):
-                repairs.append(f"{doubles} rows that stood twice were dropped")
+            repairs = self._repaired()
             known = self._placed(places, moved_from, repairs)
             roots = with_roots(places, known, taken=self.table.has_files)
             patterns = patterns_of(self.manifest.exclude, as_tuple(exclude))
@@ -270,6 +268,13 @@ class Collection:
             note_unique(self.path / INDEXES, self.table)
             repairs += self._indexes_brought_up()
         return replace(report, notes=(*report.notes, *repairs))
+
+    def _repaired(self) -> list[str]:
+        """Mends what a kill, two writers at once or an earlier version left of the table; returns what was done, in sentences."""
+        repairs = self.table.repair()
+        if not is_unique(self.path / INDEXES, self.table) and (doubles := self.table.drop_doubles()):
+            repairs.append(f"{doubles} rows that stood twice were dropped")
+        return repairs
 
     def _ingest(self, listing: Listing, workers: str | None, commit_items: int, how: Mapping[str, Any]) -> Ingest | RayIngest:
         """What brings the table up to date with files: this process, or workers."""
@@ -350,6 +355,8 @@ class Collection:
             self.table.refresh()
             if was_unique:
                 note_unique(self.path / INDEXES, self.table)
+            self.reopen()
+            _ = self.version  # so that the fields beside a large table are written anew here, where too many went, and not by a search
         return sum(row["state"] == "ready" for row in gone)
 
     # ------------------------------------------------------------------ search

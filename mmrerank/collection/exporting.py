@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
 from mmrerank.store.manifest import EncoderEntry
+from mmrerank.store.vectors import vectors_of
 
 Layout: TypeAlias = Literal["clip-retrieval", "parquet", "lance"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -161,13 +162,13 @@ def _npy_and_parquet(matrix: Path, table: Path, batches: Iterator[pa.RecordBatch
     rows, width, writer = 0, 0, None
     with matrix.open("wb") as file:
         for batch in batches:
-            vectors = _matrix(batch[VECTOR])
+            _, vectors = vectors_of(batch[VECTOR])
             described = batch.drop_columns([VECTOR])
             if writer is None:
                 width = vectors.shape[1]
                 _head(file, 0, width)
                 writer = pq.ParquetWriter(table, described.schema)
-            file.write(vectors.tobytes())
+            file.write(vectors.astype("<f4", copy=False).tobytes())
             writer.write_batch(described)
             rows += len(vectors)
         file.seek(0)
@@ -179,12 +180,6 @@ def _npy_and_parquet(matrix: Path, table: Path, batches: Iterator[pa.RecordBatch
 def _head(file: Any, rows: int, width: int) -> None:
     """The head of a `.npy` file of float32 rows, as long for any number of rows: numpy leaves room for the first dimension to grow."""
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
-
-
-def _matrix(column: pa.Array) -> Any:
-    width = column.type.list_size
-    values = column.values.slice(column.offset * width, len(column) * width)
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype="<f4").reshape(len(column), width)
 
 
 def _parquet(folder: Path, batches: Iterator[pa.RecordBatch], part_rows: int, parts: int) -> list[str]:

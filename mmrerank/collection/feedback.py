@@ -12,6 +12,7 @@ from typing import Any
 
 from mmrerank.collection.version import CollectionVersion
 from mmrerank.errors import InputError
+from mmrerank.store.filters import quoted
 from mmrerank.types import ImageHandle, Item, Query
 
 WORDS = 60  # of the text of a good item
@@ -59,5 +60,5 @@ def _words(item: Item) -> str:
 
 
 def _without(condition: str | None, item_ids: Sequence[str]) -> str:
-    ids = ", ".join("'" + item_id.replace("'", "''") + "'" for item_id in item_ids)
+    ids = ", ".join(map(quoted, item_ids))
     return f"item_id NOT IN ({ids})" + (f" AND ({condition})" if condition else "")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from mmrerank.store.filters import quoted
 from mmrerank.types import PageNames
 
 LABEL = "page_label"  # the field that holds what is printed on a page
@@ -29,13 +30,13 @@ def condition_of(names: PageNames, last: Callable[[], Mapping[str, int]], *, has
     """
     ways = [f"page_number IN ({_listed(map(str, names.numbers))})"] if names.numbers else []
     if names.labels and has_labels:
-        ways.append(f"lower({LABEL}) IN ({_listed(map(_quoted, names.labels))})")
+        ways.append(f"lower({LABEL}) IN ({_listed(map(quoted, names.labels))})")
     if names.from_end:
         ends = {(document, number - place) for document, number in last().items() for place in names.from_end}
-        ways += [f"(document_id = {_quoted(document)} AND page_number = {number})" for document, number in sorted(ends) if number > 0]
+        ways += [f"(document_id = {quoted(document)} AND page_number = {number})" for document, number in sorted(ends) if number > 0]
     pages = " OR ".join(ways) or "false"
     documents = meant(names.document, last()) if names.document else []
-    return f"({pages}) AND document_id IN ({_listed(map(_quoted, documents))})" if documents else pages
+    return f"({pages}) AND document_id IN ({_listed(map(quoted, documents))})" if documents else pages
 
 
 def meant(name: str, documents: Iterable[str]) -> list[str]:
@@ -60,7 +61,3 @@ def in_order(row: Mapping[str, Any], names: PageNames) -> tuple[str, bool, int]:
 
 def _listed(values: Iterable[str]) -> str:
     return ", ".join(sorted(values))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -30,7 +30,7 @@ def chosen(version: CollectionVersion, *, ids: Sequence[str], paths: Sequence[st
         is_meant = below([located(path)], version.manifest.roots)
         gone |= _some(f"item of {path}", [row for rows in snapshot.each(COLUMNS) for row in rows if is_meant(row["file"])])
     if filter is not None:
-        gone |= _by_id({**row, "state": "ready"} for row in snapshot.records(snapshot.where(filter))[0])
+        gone |= _by_id({**row, "state": "ready"} for row in snapshot.records(snapshot.where(filter)))
     return list(gone.values())
 
 

@@ -15,7 +15,7 @@ what is missing in memory; it builds only what is exact or small, and where ther
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,11 @@ import numpy as np
 
 from mmrerank.collection.index_cache import check_once
 from mmrerank.collection.index_files import STATE, Stamp, checked, checksum, read_state, save_there, saved, write_state
-from mmrerank.collection.recall import item_questions, measured
+from mmrerank.collection.recall import RecallTest, item_questions
 from mmrerank.collection.stored_rows import StoredRows
 from mmrerank.errors import ManifestError, MMRerankError
 from mmrerank.index import (
     AUTO,
-    ExactScores,
     Questions,
     Sink,
     TailedIndex,
@@ -42,9 +41,9 @@ from mmrerank.index import (
     save_sealed,
 )
 from mmrerank.parts import make, parse
-from mmrerank.protocols import Index, MappedIndex, MeasuredIndex, RowSearcher, ScannedIndex
+from mmrerank.protocols import Index, MappedIndex, MeasuredIndex, RowSearcher, ScannedIndex, WidenedIndex
 from mmrerank.store.table import Snapshot
-from mmrerank.types import Keys
+from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
 _NONE: Keys = np.empty(0, np.int64)
@@ -66,6 +65,7 @@ class RowsState:
     since: Stamp | None = None
     questions: Stamp | None = None
     recall: Mapping[str, float] = field(default_factory=dict)  # by what it was asked with
+    width: int = 0  # how wide it searches, where it chose that by its test; 0: as its name says
     promise: float = 1.0
 
 
@@ -172,11 +172,10 @@ class RowIndex:
         questions = item_questions(self._snapshot, self._slug, seed=self._snapshot.version)
         if state is not None and state.questions is not None:
             questions["texts"] = Questions(rows=load_sealed(checked(self._place, state.questions), {"parts": ["rows"]}).array("rows"))
-        exact = {kind: ExactScores(some) for kind, some in questions.items()}
-        for ids, rows in self._snapshot.scan(self._slug):
-            for scores in exact.values():
-                scores.take(ids, rows)
-        return measured(index, self._snapshot, self._slug, questions, exact), index.promise
+        test = self._test(questions)
+        for _ in test.watch(self._snapshot.scan(self._slug)):
+            pass
+        return test.recall(index), index.promise
 
     # ------------------------------------------------------------------ what is on disk
 
@@ -199,7 +198,10 @@ class RowIndex:
         name = state.index if self._name == AUTO else self._name
         if parse(name).part != parse(state.index).part:
             return None
-        index = TailedIndex(self._attached(self._empty(name), state.data), self._dimension)
+        base = self._attached(self._empty(name), state.data)
+        if state.width and self._name == AUTO and isinstance(base, WidenedIndex):
+            base.widen(state.width)
+        index = TailedIndex(base, self._dimension)
         without = gone = _NONE
         if state.tail is not None:
             self._attached(index.tail, state.tail)
@@ -281,9 +283,10 @@ class RowIndex:
         """The index over `count` rows or fewer, made anew, tested and saved."""
         index = self._empty(name)
         questions = self._questions(index, count, texts)
-        exact = {kind: ExactScores(some) for kind, some in questions.items()}
-        self._fill(index, count, exact)
-        recall = measured(index, self._snapshot, self._slug, questions, exact) if isinstance(index, MeasuredIndex) else {}
+        halves = [{kind: some.half(n) for kind, some in questions.items()} for n in (0, 1)] if self._name == AUTO else [{}, questions]
+        choosing, reporting = map(self._test, halves)  # what it is widened by, and what says then how much it finds
+        self._fill(index, count, choosing.watch(reporting.watch(self._snapshot.scan(self._slug))))
+        width = choosing.widen(index) if isinstance(index, WidenedIndex) else 0
         without = difference(self._snapshot.seen(self._slug), index.ids) if len(index) < count else _NONE
         state = RowsState(
             index=name if self._name == AUTO else index.name,
@@ -291,11 +294,12 @@ class RowIndex:
             rows=len(index),
             items=len(index),
             data=Stamp(name="", size=0, mtime_ns=0, checksum=""),
-            recall=recall,
+            recall=reporting.recall(index) if isinstance(index, MeasuredIndex) else {},
+            width=width,
             promise=index.promise if isinstance(index, MeasuredIndex) else 1.0,
         )
         present = _Opened(state=state, index=TailedIndex(index, self._dimension), without=without)
-        if self._save(present, built=True, texts=questions.get("texts")):
+        if self._save(present, built=True, texts=halves[1].get("texts")):
             return self._open() or present  # from its file, so that its memory is shared
         return present
 
@@ -306,11 +310,11 @@ class RowIndex:
         typed = None if texts is None else texts()
         return item_questions(self._snapshot, self._slug) | ({} if typed is None else {"texts": typed})
 
-    def _fill(self, index: Index, count: int, exact: Mapping[str, ExactScores]) -> None:
-        """Puts every described row into an empty index, by one scan."""
-        batches = self._snapshot.scan(self._slug)
-        for scores in exact.values():
-            batches = scores.watch(batches)
+    def _test(self, questions: Mapping[str, Questions]) -> RecallTest:
+        return RecallTest(questions, self._snapshot, self._slug)
+
+    def _fill(self, index: Index, count: int, batches: Iterable[tuple[Keys, Array]]) -> None:
+        """Puts the rows of all batches into an empty index."""
         if not isinstance(index, ScannedIndex):
             for keys, rows in batches:
                 index.add(keys, rows)
@@ -339,13 +343,11 @@ class RowIndex:
 
     def _notes(self, state: RowsState) -> list[str]:
         """What there is to say of an index that was built just now; nothing of one that is exact and was named."""
-        notes = (
-            [f"{state.rows} items are searched by {state.index}, as the recipe {AUTO!r} chooses"]
-            if self._name == AUTO and state.recall
-            else []
-        )
+        notes = []
+        if self._name == AUTO and state.recall:
+            notes.append(f"{state.rows} items are searched by {state.index}, as the recipe {AUTO!r} chooses")
         if state.recall:
-            notes.append(f"the index finds {in_words(state.recall)}")
+            notes.append(f"the index finds {in_words(state.recall)}" + (f", searching {state.width} wide" if state.width else ""))
             notes += [
                 f"that is below the {state.promise} that {state.index} is for: more `probes` or `ef_search`, or more bits, find more"
                 for low in [min(state.recall.values())]

@@ -84,6 +84,6 @@ class EncoderSpace:
         best = np.lexsort((keys, -scores))
         best = best[: max(k, np.searchsorted(-scores[best], -scores[best[min(k, len(best)) - 1]], side="right"))] if len(best) else best
         best = best[: k + SLACK]
-        fields, _ = self._snapshot.records(keys[best])
+        fields = self._snapshot.records(keys[best])
         order = sorted(range(len(best)), key=lambda n: (-scores[best[n]], fields[n]["item_id"]))[:k]
         return [Candidate(item=self._items.item(fields[n]), score=float(scores[best[n]])) for n in order]

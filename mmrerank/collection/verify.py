@@ -55,10 +55,11 @@ def _index_of(collection: Collection, entry: EncoderEntry) -> dict[str, Any]:
     """What is kept on disk to search by the descriptors of one encoder; kind None where there is nothing yet."""
     state = collection.version.row_index(entry).state()
     if state is None:
-        return {"encoder": entry.name, "kind": None, "bytes": 0, "recall@10": {}, "promise": None}
+        return {"encoder": entry.name, "kind": None, "bytes": 0, "width": None, "recall@10": {}, "promise": None}
     stamps = (state.data, state.tail, state.since, state.questions)
     size = sum(stamp.size for stamp in stamps if stamp is not None)
-    return {"encoder": entry.name, "kind": state.index, "bytes": size, "recall@10": dict(state.recall), "promise": state.promise}
+    measures = {"width": state.width or None, "recall@10": dict(state.recall), "promise": state.promise}
+    return {"encoder": entry.name, "kind": state.index, "bytes": size, **measures}
 
 
 def _bytes(folder: Path) -> int:

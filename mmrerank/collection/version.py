@@ -17,7 +17,7 @@ import numpy as np
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
 from mmrerank.collection.folder import INDEXES
-from mmrerank.collection.index_cache import is_behind, text_index
+from mmrerank.collection.index_cache import is_behind, new_text_index, text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
 from mmrerank.collection.recall import text_questions
@@ -133,7 +133,7 @@ class CollectionVersion:
     def matching(self, text: str, k: int, *, filter: str | None = None) -> list[Candidate]:
         """The k items whose text matches best by BM25, best first; items that share no term are left out."""
         neighbours = self.text.search(text, k, allowed=None if filter is None else self.snapshot.where(filter))
-        rows, _ = self.snapshot.records(neighbours.ids)
+        rows = self.snapshot.records(neighbours.ids)
         return [Candidate(item=self.reader.item(row), score=float(score)) for row, score in zip(rows, neighbours.scores, strict=True)]
 
     def idf(self, text: str) -> Mapping[str, float]:
@@ -145,7 +145,7 @@ class CollectionVersion:
         Of more than a thousand such pages it is the thousand that came first."""
         condition = condition_of(names, self._last_pages, has_labels=LABEL in self.snapshot.fields)
         keys = self.snapshot.where(condition if filter is None else f"({filter}) AND ({condition})")
-        rows, _ = self.snapshot.records(keys[: max(k, _MOST_NAMED)])
+        rows = self.snapshot.records(keys[: max(k, _MOST_NAMED)])
         return [self.reader.item(row) for row in sorted(rows, key=lambda row: in_order(row, names))[:k]]
 
     def _last_pages(self) -> Mapping[str, int]:
@@ -162,12 +162,12 @@ class CollectionVersion:
         Raises:
             InputError: it is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_id", [item_id])))
+        rows = self.snapshot.records(self.snapshot.keys_of(check_texts("item_id", [item_id])))
         return self.reader.item(rows[0])
 
     def items(self, filter: str | None = None) -> list[Item]:
         """All items, or those that a filter holds for, by id."""
-        rows, _ = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(*check_texts("filter", [filter])))
+        rows = self.snapshot.records(self.snapshot.keys if filter is None else self.snapshot.where(*check_texts("filter", [filter])))
         return [self.reader.item(row) for row in sorted(rows, key=lambda row: str(row["item_id"]))]
 
     def iterate(self, at_once: int = 512) -> Iterator[Item]:
@@ -175,7 +175,7 @@ class CollectionVersion:
         ids = sorted((str(row["item_id"]), int(row["key"])) for row in self.snapshot.table(["item_id", "key"], "state = 'ready'"))
         for start in range(0, len(ids), at_once):
             keys = np.array([key for _, key in ids[start : start + at_once]], dtype=np.int64)
-            yield from map(self.reader.item, self.snapshot.records(keys)[0])
+            yield from map(self.reader.item, self.snapshot.records(keys))
 
     def paths_of(self, item_ids: Sequence[str]) -> dict[str, Path]:
         """Where the file of each item lies.
@@ -183,7 +183,7 @@ class CollectionVersion:
         Raises:
             InputError: an item is not in the collection.
         """
-        rows, _ = self.snapshot.records(self.snapshot.keys_of(check_texts("item_ids", item_ids)))
+        rows = self.snapshot.records(self.snapshot.keys_of(check_texts("item_ids", item_ids)))
         return {row["item_id"]: self.reader.path(row) for row in rows}
 
     # ------------------------------------------------------------------ what is opened of it
@@ -239,7 +239,7 @@ class CollectionVersion:
         for entry in self.manifest.encoders:
             notes += self.row_index(entry).bring_up(partial(self._text_questions, entry))
         if is_behind(self.path / INDEXES, self.snapshot):
-            self._once("text", self._text_index)
+            self._once("text", lambda: new_text_index(self.path / INDEXES, self.snapshot))
         return notes
 
     def _text_questions(self, entry: EncoderEntry) -> Questions | None:
@@ -249,10 +249,7 @@ class CollectionVersion:
     @property
     def text(self) -> Any:
         """The BM25 index over the texts."""
-        return self._once("text", self._text_index)
-
-    def _text_index(self) -> Any:
-        return text_index(self.path / INDEXES, self.snapshot)
+        return self._once("text", lambda: text_index(self.path / INDEXES, self.snapshot))
 
     @property
     def has_pages(self) -> bool:

@@ -54,7 +54,7 @@ def unfindable(benchmark: Benchmark, collection: Collection) -> list[str]:
 
 def _strangers(benchmark: Benchmark, collection: Collection, right: Sequence[str]) -> InputError:
     snapshot = collection.version.snapshot
-    known = [str(row["item_id"]) for row in snapshot.records(snapshot.keys[:1])[0]]
+    known = [str(row["item_id"]) for row in snapshot.records(snapshot.keys[:1])]
     holds = f"it holds items such as {known[0]!r}" if known else "it is empty"
     message = (
         f"none of the {len(right)} right items of {benchmark.name}, such as {right[0]!r}, is in the collection {collection.path}; {holds}."

@@ -1,4 +1,5 @@
-"""The recipe `auto`: which index a number of rows is searched by. It moves up as rows are added, and back once half are gone."""
+"""The recipe `auto`: which index a number of rows is searched by. It moves up as rows are added, and back once half are gone. The width in
+a name is where it begins: whoever builds it widens it as its test asks for."""
 
 from __future__ import annotations
 

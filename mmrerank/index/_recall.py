@@ -20,6 +20,11 @@ class Questions:
     rows: Array  # (n, dimension) unit
     own: Keys | None = None  # (n,) the ids of these rows where they are of the index: nobody is asked to find itself
 
+    def half(self, first: int) -> Questions:
+        """Every second one, from the one of that number on, 0 or 1; all of them where there is one only."""
+        some = slice(first, None, 2) if len(self.rows) > 1 else slice(None)
+        return Questions(rows=self.rows[some], own=None if self.own is None else self.own[some])
+
 
 class ExactScores:
     """The best scores of questions over all rows that go by."""
@@ -39,15 +44,16 @@ class ExactScores:
         both = np.concatenate([self._best, scores], axis=1)
         self._best = -np.partition(-both, self._best.shape[1] - 1, axis=1)[:, : self._best.shape[1]]
 
-    def share(self, scores: Array) -> float:
-        """Which share of the k best these (n, m) exact scores of what was found are; -inf where nothing was.
+    def shares(self, scores: Array) -> Array:
+        """(n,) which share of the k best of each question these (n, m) exact scores of what was found are; -inf where nothing was.
 
         Of equal scores any will do.
         """
         worst = self._best.min(axis=1, where=np.isfinite(self._best), initial=np.inf)[:, None]  # of the k-th, or of the last that there is
         places = np.isfinite(self._best).sum(axis=1)
         hits = np.minimum((scores >= worst - NEAR).sum(axis=1), places)
-        return float(np.mean(hits / np.maximum(places, 1)))
+        shares: Array = hits / np.maximum(places, 1)
+        return shares
 
 
 def without_own(questions: Questions, scores: Array, ids: Keys) -> Array:

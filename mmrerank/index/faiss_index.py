@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, Literal
@@ -54,6 +54,7 @@ SPARE = 16  # rows fetched beyond k, so that ties at the edge are settled by id
 FEW = 2_048  # a filter that leaves no more rows than this is scanned exactly
 MANY = 20_000  # and never more than this, however large the index
 THIN = 0.5  # a choice that leaves less is filtered inside FAISS; above, fetching 1 / share as many is cheaper
+WIDER = (2, 4)  # times its own width that it may be widened to
 WORN_DEAD = 0.25  # share of tombstones that slow every search by as much
 WORN_GROWTH = 2  # an inverted file this many times its first size has the wrong lists
 Count = Annotated[int, Field(ge=1)]
@@ -168,6 +169,24 @@ class FaissIndex:
         """How many rows to ask for so that the k best by exact cosine are among them as often as promised."""
         rescoring = rescoring_of(self._options)
         return max(rescoring.floor, rescoring.times * k)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many lists it may read, or how wide it may walk; see `mmrerank.protocols.WidenedIndex`."""
+        options = self._options
+        if options.kind == "flat" or self._host is None:
+            return (1,)
+        own = options.probes if options.kind == "ivf" else options.ef_search
+        most = core(self._faiss, self._host).nlist if options.kind == "ivf" else len(self)
+        most = min(most, MOST_ON_GPU) if self._gpus else most
+        return (own, *(own * times for times in WIDER if own * times <= most))
+
+    def widen(self, width: int) -> None:
+        """Reads so many lists, or walks that wide, from now on; see `mmrerank.protocols.WidenedIndex`."""
+        options = self._options
+        self._options = replace(options, probes=width) if options.kind == "ivf" else replace(options, ef_search=width)
+        self._host = None if self._host is None else tuned(self._faiss, self._options, self._host)
+        self._copy = None
 
     def remove(self, ids: Keys) -> None:
         """Makes these ids unfindable; one that it does not hold is left aside."""

@@ -84,7 +84,7 @@ def with_wordless(result: AskResult, snapshot: Snapshot) -> AskResult:
     keys = snapshot.where(WORDLESS if condition is None else f"({condition}) AND {WORDLESS}")
     if not len(keys):
         return result
-    fields, _ = snapshot.records(keys[:LISTED])
+    fields = snapshot.records(keys[:LISTED])
     why = Counter(row[NOTE] for row in fields).most_common(1)[0][0]
     message = f"{_count(len(keys), 'page')} without words, so that no word finds them: {why} (`mmrerank info` names them)"
     notes = replace(result.answer.notes, messages=(*result.answer.notes.messages, message))

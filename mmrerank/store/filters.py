@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -12,10 +12,26 @@ from mmrerank.errors import InputError
 from mmrerank.store.fields import OF_ENGINE, TEXTS, column_name, words_for
 from mmrerank.store.records import FIXED, OFFERED
 
+MOST_VALUES = 1000
 _TOKEN = re.compile(r"""'(?:[^']|'')*'|"(?P<quoted>[^"]*)"|`(?P<ticked>[^`]*)`|(?P<bare>[^\W\d]\w*)""")
 _SOURCE = re.compile(r", /(?:[^/\s]+/)+[^/\s]+\.rs:\d+.*", re.DOTALL)  # a place in the engine's source, at the end of its messages
 _STATEMENT = re.compile(r"Error parsing statement: SELECT .* \(sql parser error: (.*)\)", re.DOTALL)  # what the engine made of the filter
 _ITS_FIELDS = re.compile(r"\s*Valid fields are .*?(?=\.?$)", re.DOTALL)  # the engine's list has its own columns among them
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it.
+
+    >>> quoted("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def conditions(column: str, values: Sequence[str]) -> Iterator[str]:
+    """That a column has one of these texts; one condition for each thousand of them, so that each is an SQL text of bounded length."""
+    for start in range(0, len(values), MOST_VALUES):
+        yield f"{column} IN ({', '.join(map(quoted, values[start : start + MOST_VALUES]))})"
 
 
 def for_engine(condition: str, types: Mapping[str, pa.DataType]) -> str:

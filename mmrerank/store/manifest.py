@@ -62,9 +62,6 @@ class Manifest:
     def with_root(self, root: Root) -> Manifest:
         return replace(self, roots=(*self.roots, root))
 
-    def with_encoder(self, entry: EncoderEntry) -> Manifest:
-        return replace(self, encoders=(*self.encoders, entry))
-
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the collection in `folder`.

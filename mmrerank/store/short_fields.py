@@ -29,6 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmrerank.errors import InputError
+from mmrerank.store.vectors import FILE_BITS
 from mmrerank.types import Keys
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ WITH_TEXT = "text IS NOT NULL AND text <> ''"
 SMALL = 20_000  # rows: a table of no more is read at each opening
 MOST_CHANGED = 0.05  # share of the items in files that came or went since, above which all are written anew
 BATCH = 65_536  # items
-_FILE_BITS = 32  # a row id is the number of a file, and below these bits the row in it
 _CONTENTS = "contents.json"
 _NONE: Keys = np.empty(0, np.int64)
 
@@ -99,7 +99,7 @@ class _Part:
     def alive(self, places: Keys) -> npt.NDArray[np.bool_]:
         """Which of these places are in rows that the table has."""
         rows = self.row_ids[places]
-        in_files = np.isin(rows >> _FILE_BITS, self.gone, invert=True)
+        in_files = np.isin(rows >> FILE_BITS, self.gone, invert=True)
         return in_files & np.isin(rows, self.dead, invert=True) if len(self.dead) else in_files
 
     def lookup(self, keys: Keys) -> tuple[Keys, Keys]:
@@ -339,7 +339,7 @@ def _in_order(keys: Keys) -> tuple[Keys, Keys]:
 
 def _spans(row_ids: Keys, contents: Mapping[str, str]) -> dict[str, _Span]:
     """Where the rows of each of these files stand, which follow one another; some may have none."""
-    files = row_ids >> _FILE_BITS
+    files = row_ids >> FILE_BITS
     starts = np.flatnonzero(np.diff(files, prepend=-1))
     ends = [*starts[1:].tolist(), len(files)]
     bounds = {str(files[start]): (start, end - start) for start, end in zip(starts.tolist(), ends, strict=False)}

@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 
 from mmrerank.errors import DamagedData, InputError
 from mmrerank.store.fields import OF_ENGINE, WIDER, Misfit, Renamed, column_name, fitted
-from mmrerank.store.filters import explained, for_engine
+from mmrerank.store.filters import MOST_VALUES, conditions, explained, for_engine, quoted
 from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
 from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields, data_files_of
+from mmrerank.store.vectors import VectorReader, vectors_of
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Table:
 
     def _of_files(self, columns: list[str], under: str, is_wanted: Callable[[str], bool] | None) -> pa.Table:
         """Some columns of the rows whose file id begins with `under`, and is wanted."""
-        where = f"starts_with(file, {_quoted(under)})" if under else None
+        where = f"starts_with(file, {quoted(under)})" if under else None
         if is_wanted is not None:
             rows = self._dataset.to_table(columns=["file"], filter=where, with_row_id=True)
             names = pa.array([name for name in rows["file"].unique().to_pylist() if is_wanted(name)], pa.string())
@@ -162,7 +163,7 @@ class Table:
 
     def has_files(self, under: str) -> bool:
         """Whether a file id begins with `under`."""
-        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {_quoted(under)})", limit=1)))
+        return bool(len(self._dataset.to_table(columns=["file"], filter=f"starts_with(file, {quoted(under)})", limit=1)))
 
     def file_sizes(self) -> dict[str, int]:
         """File id -> the bytes of the file when it was looked at."""
@@ -197,8 +198,7 @@ class Table:
 
     def has_any(self, item_ids: Sequence[str]) -> bool:
         """Whether a row has one of these ids."""
-        parts = (item_ids[start : start + 1000] for start in range(0, len(item_ids), 1000))
-        return any(self._dataset.count_rows(filter=f"item_id IN ({', '.join(map(_quoted, some))})") for some in parts)
+        return any(self._dataset.count_rows(filter=some) for some in conditions("item_id", item_ids))
 
     def files(self, is_wanted: Callable[[str], bool]) -> pa.Table:
         """Of each wanted file its rows by state, reader and encoders: `rows`, `seen_ns` (the earliest), and the stamps they agree in."""
@@ -209,13 +209,13 @@ class Table:
 
     def of_file(self, file_id: str, columns: Sequence[str], state: str | None = None) -> pa.Table:
         """Some columns of the rows of one file, or of those in one state."""
-        among = "" if state is None else f" AND state = {_quoted(state)}"
-        return self._dataset.to_table(columns=list(columns), filter=f"file = {_quoted(file_id)}{among}")
+        among = "" if state is None else f" AND state = {quoted(state)}"
+        return self._dataset.to_table(columns=list(columns), filter=f"file = {quoted(file_id)}{among}")
 
     def remove_files(self, file_ids: Sequence[str]) -> None:
         """Removes all rows of these files."""
-        for start in range(0, len(file_ids), 1000):
-            self._dataset.delete(f"file IN ({', '.join(map(_quoted, file_ids[start : start + 1000]))})")
+        for some in conditions("file", file_ids):
+            self._dataset.delete(some)
 
     def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
         """Writes rows, replacing those of the same `item_id`, in one atomic commit; where it fails, the columns are what they were.
@@ -306,9 +306,8 @@ class Table:
 
     def remove(self, item_ids: Sequence[str]) -> None:
         """Removes rows by id; ids that are not there are passed over."""
-        for start in range(0, len(item_ids), 1000):  # a bounded SQL text
-            some = ", ".join(_quoted(i) for i in item_ids[start : start + 1000])
-            self._dataset.delete(f"item_id IN ({some})")
+        for some in conditions("item_id", item_ids):
+            self._dataset.delete(some)
 
     def drop_doubles(self) -> int:
         """Removes all but the row seen last of each id that several rows have; returns how many rows went.
@@ -318,13 +317,12 @@ class Table:
         counts = self._dataset.to_table(columns=["item_id"])["item_id"].value_counts()
         doubled = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
         doubles: list[int] = []
-        for start in range(0, len(doubled), 1000):
-            some = ", ".join(map(_quoted, doubled[start : start + 1000]))
-            rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=f"item_id IN ({some})", with_row_id=True).to_pylist()
+        for some in conditions("item_id", doubled):
+            rows = self._dataset.to_table(columns=["item_id", "seen_ns"], filter=some, with_row_id=True).to_pylist()
             newest = {row["item_id"]: row["_rowid"] for row in sorted(rows, key=lambda row: int(row["seen_ns"]))}
             doubles += [row["_rowid"] for row in rows if row["_rowid"] != newest[row["item_id"]]]
-        for start in range(0, len(doubles), 1000):
-            self._dataset.delete(f"_rowid IN ({', '.join(map(str, doubles[start : start + 1000]))})")
+        for start in range(0, len(doubles), MOST_VALUES):
+            self._dataset.delete(f"_rowid IN ({', '.join(map(str, doubles[start : start + MOST_VALUES]))})")
         self.refresh()
         return len(doubles)
 
@@ -415,6 +413,7 @@ class Snapshot:
         self._types = {name: self._schema.field(name).type for name in self._scalars}
         self._short = ShortFields(dataset, [name for name in self._scalars if name not in _OF_FILES and name != "text"], cache)
         self._matching = lru_cache(maxsize=32)(self._keys_where)
+        self._vector_reader = lru_cache(maxsize=None)(lambda slug: VectorReader(dataset, PREFIX + slug))
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
     def __len__(self) -> int:
@@ -481,25 +480,17 @@ class Snapshot:
         recent = self._recent  # other threads add to it or begin another
         keys = {i: recent[i] for i in item_ids if i in recent}
         unknown = [i for i in item_ids if i not in keys]
-        for start in range(0, len(unknown), 1000):
-            some = ", ".join(_quoted(i) for i in unknown[start : start + 1000])
-            rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"item_id IN ({some}) AND state = 'ready'")
+        for some in conditions("item_id", unknown):
+            rows = self._dataset.to_table(columns=["item_id", "key"], filter=f"{some} AND state = 'ready'")
             keys.update(zip(rows["item_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
         return keys
 
-    def records(self, keys: Keys, *, slug: str | None = None) -> tuple[list[dict[str, Any]], Array]:
-        """The scalar fields of these items, but for what the bookkeeping of files is, and their descriptors of one encoder, in the order
-        of the keys.
-
-        Returns:
-            (n) dicts; (n, dimension) float32, or (n, 0) without a slug.
-        """
-        stored = [*(["text"] if self._short.has_texts else []), *([PREFIX + slug] if slug else [])]
-        columns = self._take(keys, stored) if stored else {}
-        texts = columns["text"].to_pylist() if self._short.has_texts else [None] * len(keys)
+    def records(self, keys: Keys) -> list[dict[str, Any]]:
+        """The scalar fields of these items, but for what the bookkeeping of files is, in the order of the keys."""
+        texts = self._take(keys, ["text"])["text"].to_pylist() if self._short.has_texts else [None] * len(keys)
         fields = [row | {"text": text} for row, text in zip(self._short.rows(keys), texts, strict=True)]
         self._remember(fields)
-        return fields, _matrix(columns[PREFIX + slug]) if slug else np.empty((len(keys), 0), np.float32)
+        return fields
 
     def _remember(self, fields: list[dict[str, Any]]) -> None:
         if len(self._recent) > 100_000:
@@ -512,10 +503,12 @@ class Snapshot:
         Raises:
             InputError: one of them has no descriptor of this encoder.
         """
-        column = self._take(keys, [PREFIX + slug])[PREFIX + slug]
-        if column.null_count:
-            raise InputError(f"{column.null_count} of {len(keys)} items have no descriptor of {slug!r}")
-        return _matrix(column)
+        row_ids = self._short.row_ids(keys)
+        order = np.argsort(row_ids, kind="stable")
+        valid, rows = self._vector_reader(slug).take(row_ids[order])
+        if not valid.all():
+            raise InputError(f"{np.count_nonzero(~valid)} of {len(keys)} items have no descriptor of {slug!r}")
+        return np.asarray(rows[np.argsort(order)])
 
     def tokens(self, keys: Keys, slug: str) -> list[Array]:
         """The (n_tokens, dimension) float32 token vectors of each of these items, as exact as float16 keeps them.
@@ -553,18 +546,16 @@ class Snapshot:
         thousand at a time: (n,) and (n, dimension) float32."""
         for batch in self.described_batches(slug, ["key"]):
             keys = batch["key"].to_numpy().copy()  # a view would keep the vectors in memory
-            yield keys, _vectors(batch[PREFIX + slug])
+            yield keys, vectors_of(batch[PREFIX + slug])[1]
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
-        row_ids = self._short.row_ids(keys)
+        row_ids, reader = self._short.row_ids(keys), self._vector_reader(slug)
         order = np.argsort(row_ids, kind="stable")
-        valid = np.empty(len(keys), np.bool_)
-        rows = np.empty((len(keys), self._schema.field(PREFIX + slug).type.list_size), np.float32)
-        for start in range(0, len(keys), SCAN_ROWS):  # what Lance hands over is held once more, so it comes in pieces
+        valid, rows = np.empty(len(keys), np.bool_), np.empty((len(keys), reader.width), np.float32)
+        for start in range(0, len(keys), SCAN_ROWS):  # what is read is held once more, so it comes in pieces
             some = slice(start, start + SCAN_ROWS)
-            column = self._dataset._take_rows(row_ids[order[some]].tolist(), columns=[PREFIX + slug])[PREFIX + slug]
-            valid[some], rows[some] = column.is_valid().to_numpy(), _matrix(column)
+            valid[some], rows[some] = reader.take(row_ids[order[some]])
         return (keys[order], rows) if valid.all() else (keys[order][valid], rows[valid])
 
     def sample(self, slug: str, size: int, *, seed: int) -> tuple[Keys, Array]:
@@ -633,11 +624,8 @@ class Snapshot:
 
     def rows_of(self, ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Some columns of the rows, failed ones included, of items or documents of these ids."""
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(ids), 1000):  # a bounded SQL text
-            some = ", ".join(map(_quoted, ids[start : start + 1000]))
-            rows += self.table(columns, f"item_id IN ({some}) OR document_id IN ({some})")
-        return rows
+        either = zip(conditions("item_id", ids), conditions("document_id", ids), strict=True)
+        return [row for some in either for row in self.table(columns, " OR ".join(some))]
 
     def documents(self) -> int:
         """How many documents the items come from."""
@@ -663,19 +651,3 @@ def _is_table(path: Path, uri: str) -> bool:
 def _is_readable(name: str) -> bool:
     """Whether a column is a fixed field or one that items brought along."""
     return not name.startswith((PREFIX, TOKENS, WIDER)) and not OF_ENGINE.fullmatch(name)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _matrix(column: pa.ChunkedArray) -> Array:
-    array = column.combine_chunks()
-    return _vectors(array.chunk(0) if isinstance(array, pa.ChunkedArray) else array)
-
-
-def _vectors(array: pa.FixedSizeListArray) -> Array:
-    """(n, dimension) float32."""
-    width = array.type.list_size
-    values = array.values.slice(array.offset * width, len(array) * width)  # unlike flatten(), keeps the place of null rows
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(array), width)

@@ -218,6 +218,28 @@ def searching(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """256 vectors out of all files, at their places and as Lance takes them: the same, and CPU a reading."""
+    from mmrerank.store.vectors import VectorReader, vectors_of
+
+    collection = opened(options)
+    snapshot, entry = collection.version.snapshot, collection.manifest.encoders[0]
+    column = snapshot.vector_column(entry.slug)
+    reader, generator = VectorReader(snapshot._dataset, column), np.random.default_rng(3)
+    draws = [np.sort(snapshot._short.row_ids(generator.choice(snapshot.keys, 256, replace=False))) for _ in range(50)]
+    cpu_s = {"places": 0.0, "lance": 0.0}
+    reader.take(draws[0])
+    for row_ids in draws:
+        start = time.process_time()
+        _, rows = reader.take(row_ids)
+        middle = time.process_time()
+        _, others = vectors_of(snapshot._dataset._take_rows(row_ids.tolist(), columns=[column])[column])
+        cpu_s["places"] += middle - start
+        cpu_s["lance"] += time.process_time() - middle
+        assert np.array_equal(rows, others), "both read the same"
+    return {f"read_256_cpu_ms_{way}": round(1000 * value / len(draws), 2) for way, value in cpu_s.items()}
+
+
 def adding(options: argparse.Namespace) -> dict[str, Any]:
     """An addition of 1,000 rows, with all that follows it, and the next search."""
     from mmrerank import Query
@@ -259,7 +281,7 @@ def verifying(options: argparse.Namespace) -> dict[str, Any]:
     return {"verify_s": seconds, "verify_recall": {kind: round(value, 3) for kind, value in recall.items()}, "promise": promise}
 
 
-STEPS = {step.__name__: step for step in (write, build, first_search, searching, adding, verifying)}
+STEPS = {step.__name__: step for step in (write, build, first_search, searching, reading, adding, verifying)}
 
 
 def run(step: str, options: argparse.Namespace, rows: int, index: str = "auto") -> dict[str, Any]:

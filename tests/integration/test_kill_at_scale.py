@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from makers import write_embeddings, write_pictures, write_tar
 
+from mmrerank.collection import Collection
+
 KILLS = int(os.environ.get("MMRERANK_KILLS", "2"))
 COLOUR = "makers:ColourEncoder"
 ROWS, PARTS = 35_000, 4  # of 48 numbers each part: three commits
@@ -125,14 +127,14 @@ def address() -> Iterator[str]:
 
 
 @contextmanager
-def killing_workers(generator: random.Random) -> Iterator[list[int]]:
-    """Kills two workers, each at a random moment after it was first seen; gets those that died."""
+def killing_workers(generator: random.Random, latest: float) -> Iterator[list[int]]:
+    """Kills two workers, each at a random moment up to so many seconds after it was first seen; gets those that died."""
     ended, dead = threading.Event(), list[int]()
 
     def kill() -> None:
         while len(dead) < 2 and not ended.wait(0.05):
             left = [process for process in workers_of(os.getpid()) if process not in dead]
-            if left and not ended.wait(generator.uniform(0, 5)):
+            if left and not ended.wait(generator.uniform(0, latest)):
                 with suppress(ProcessLookupError):
                     os.kill(left[0], signal.SIGKILL)
                     dead.append(left[0])
@@ -154,7 +156,10 @@ def test_killed_in_workers_and_driver_the_next_run_ends_with_exactly_the_right_i
         assert result_of(server, *first)["added"] == 32
         wanted = newer_state(files)
         command = ["index", str(files), "--into", str(tmp_path / "c"), "--workers", "ray", "--commit-items", "4"]
-        generator, drivers, workers, latest = random.Random(2), 0, 0, 30.0
+        shutil.copytree(template, tmp_path / "alone")
+        result_of(server, "index", str(files), "--into", str(tmp_path / "alone"))
+        right = rows_of(tmp_path / "alone")
+        generator, drivers, workers, latest, longest = random.Random(2), 0, 0, 30.0, 5.0
         while min(drivers, workers) < KILLS:
             shutil.rmtree(tmp_path / "c", ignore_errors=True)
             shutil.copytree(template, tmp_path / "c")
@@ -164,14 +169,26 @@ def test_killed_in_workers_and_driver_the_next_run_ends_with_exactly_the_right_i
                 latest = latest if hurt["killed"] else min(latest, hurt["seconds"])
                 holds_all(result_of(server, *command), wanted)
             else:
-                with killing_workers(generator) as dead:
+                with killing_workers(generator, longest) as dead:
                     holds_all(result_of(server, *command), wanted)
                 workers += len(dead)
+                longest = longest if dead else longest / 2  # they were done before that
             print(f"{drivers} drivers and {workers} workers killed", flush=True)
             verified = result_of(server, "verify", str(tmp_path / "c"))
             assert (verified["ok"], verified["items"]) == (True, wanted)
             assert not (tmp_path / "c" / "staging").exists()
+            assert rows_of(tmp_path / "c") == right, "the rows are those of one process"
             assert result_of(server, *command)["unchanged"] == wanted
+
+
+def rows_of(folder: Path) -> dict[str, tuple[dict[str, Any], bytes]]:
+    """Item id -> its fields, but for when it was looked at, and its descriptor; failed ones too."""
+    with Collection.open(folder) as collection:
+        snapshot = collection.version.snapshot
+        keys, rows = snapshot.some_described(snapshot.keys, collection.manifest.encoders[0].slug)
+        descriptors = {key: row.tobytes() for key, row in zip(keys.tolist(), rows, strict=True)}
+        table = snapshot.table([name for name in snapshot.fields if name != "seen_ns"])
+        return {row["item_id"]: (row, descriptors.get(row["key"], b"")) for row in table}
 
 
 def holds_all(report: dict[str, Any], wanted: int) -> None:

@@ -27,7 +27,8 @@ def collection(tmp_path: Path, colour: ColourEncoder) -> Collection:
 
 def rows_of(collection: Collection) -> dict[str, Array]:
     entry = collection.manifest.encoders[0]
-    fields, rows = collection.version.snapshot.records(collection.version.snapshot.keys, slug=entry.slug)
+    snapshot = collection.version.snapshot
+    fields, rows = snapshot.records(snapshot.keys), snapshot.descriptors(snapshot.keys, entry.slug)
     return {field["item_id"]: row for field, row in zip(fields, rows, strict=True)}
 
 

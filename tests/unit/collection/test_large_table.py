@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from index_rows import structured
 from makers import ColourEncoder
 
 from mmrerank.collection import Collection, unique_ids
+from mmrerank.collection.field_cache import FolderFieldCache
 from mmrerank.collection.folder import INDEXES
 from mmrerank.collection.row_index import RowsState
 from mmrerank.collection.verify import check
@@ -96,6 +98,18 @@ def test_what_was_removed_leaves_the_index(collection: Collection) -> None:
     write(collection, range(400, 405))
     remove(collection, 401, 4)
     assert_right(collection, set(range(405)) - {3, 4, 7, 401})
+
+
+def test_no_search_writes_the_fields_anew_after_many_went(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection.remove(ids=[f"{n:05}.png" for n in range(100, 200)])
+
+    def renew(*_: Any) -> None:
+        raise AssertionError("written anew in front of a search")
+
+    monkeypatch.setattr(FolderFieldCache, "renew", renew)
+    space = collection.version.space_of(collection.manifest.encoders[0])
+    assert len(collection) == 300
+    assert [space.nearest(ROWS[n], 1)[0].item.item_id == f"{n:05}.png" for n in (50, 150, 250)] == [True, False, True]
 
 
 def test_what_the_encoder_found_nothing_in_may_go_and_come_again(collection: Collection) -> None:

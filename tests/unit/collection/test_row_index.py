@@ -9,17 +9,18 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from index_rows import structured
 from makers import ColourEncoder
 
-from mmrerank.collection import Collection, row_index
+from mmrerank.collection import Collection, recall, row_index
 from mmrerank.collection.row_index import RowIndex, RowsState
 from mmrerank.collection.stored_rows import StoredRows
 from mmrerank.collection.verify import check, describe
-from mmrerank.index import TailedIndex, _auto
+from mmrerank.index import Questions, TailedIndex, _auto
 from mmrerank.store.manifest import Root
 from mmrerank.store.records import Record, slug_of
 from mmrerank.types import Array
@@ -246,12 +247,58 @@ def test_auto_says_what_it_takes_and_moves_up(tmp_path: Path, monkeypatch: pytes
     assert nearest(again(collection), 450) == plainly(450, range(600))
 
 
+NARROW = 'faiss_index(kind="ivf", storage="sq8", probes=4, lists=25)'
+
+
+@pytest.mark.parametrize(("aim", "width"), [(0.5, 4), (0.85, 8), (2.0, 16)])
+def test_auto_searches_as_wide_as_half_of_the_test_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aim: float, width: int
+) -> None:
+    """Wider only for what is missing, never beyond four times the width of the recipe, and after it is opened again too."""
+    monkeypatch.setattr(_auto, "STEPS", ((0, NARROW),))
+    monkeypatch.setattr(recall, "AIM", aim)
+    monkeypatch.setattr(recall, "SLIGHT", 0.0)
+    collection = made(tmp_path / "c")
+    with collection._writing():
+        collection.table.write([record(n, ROWS[n]) for n in range(1500)], new=True)
+        notes = collection._indexes_brought_up()
+    state = state_of(again(collection))
+    assert (state.width, describe(collection)["indexes"][0]["width"]) == (width, width)
+    assert f"searching {width} wide" in notes[1]
+    index = again(collection).version.index_of(collection.manifest.encoders[0])
+    assert index.base._options.probes == width  # type: ignore[attr-defined]
+    collection.use_index(NARROW)
+    index = again(collection).version.index_of(collection.manifest.encoders[0])
+    assert index.base._options.probes == 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("shares", "width"), [({1: 0.5, 2: 0.93, 4: 0.932}, 2), ({1: 0.5, 2: 0.6, 4: 0.96}, 4), ({1: 0.96, 2: 0.975, 4: 1.0}, 2)]
+)
+def test_what_more_width_does_not_find_is_not_searched_wider_for(shares: dict[int, float], width: int) -> None:
+    """A row of shares for each width: the narrowest that finds nearly what the widest does."""
+
+    class Index:
+        widths, width = (1, 2, 4), 0
+
+        def widen(self, width: int) -> None:
+            self.width = width
+
+    class Test(recall.RecallTest):
+        def _shares(self, index: Any) -> dict[str, Array]:
+            return {"items": np.ones(8), "texts": np.full(8, shares[index.width])}
+
+    index = Index()
+    test = Test({"items": Questions(rows=ROWS[:1])}, None, "")  # type: ignore[arg-type]
+    assert (test.widen(index), index.width) == (width, width)  # type: ignore[arg-type]
+
+
 def test_an_index_below_its_promise_says_so(collection: Collection) -> None:
     collection.use_index('faiss_index(kind="ivf", probes=1, lists=25)')
     notes = collection.version.bring_up_indexes()
-    recall = state_of(collection).recall["items"]
-    assert recall < 0.95
-    assert f"recall@10 {recall:.3f}".replace("0.", ".") in notes[0]
+    share = state_of(collection).recall["items"]
+    assert share < 0.95
+    assert f"recall@10 {share:.3f}".replace("0.", ".") in notes[0]
     assert "below the 0.95" in notes[1]
     assert check(collection)["recall"][0] | {"promise": 0.95} == check(collection)["recall"][0]
 

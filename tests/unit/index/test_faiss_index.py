@@ -250,6 +250,36 @@ def test_search_options_may_change_between_save_and_load_and_build_options_may_n
             make(f"faiss_index({other})", dimension=24).load(tmp_path / "index")
 
 
+@pytest.mark.parametrize(
+    ("options", "widths"),
+    [
+        ('kind="flat"', (1,)),
+        ('kind="ivf", lists=40, probes=3', (3, 6, 12)),
+        ('kind="ivf", lists=40, probes=15', (15, 30)),
+        ('kind="ivf", storage="rabitq", lists=40, probes=41', (41,)),
+        ('kind="hnsw", ef_search=8', (8, 16, 32)),
+    ],
+)
+def test_it_may_be_widened_to_four_times_its_own_width(options: str, widths: tuple[int, ...]) -> None:
+    assert filled(options).widths == widths
+
+
+@pytest.mark.parametrize("options", ['kind="ivf", storage="rabitq", lists=40, probes=1', 'kind="hnsw", links=2, ef_search=2'])
+def test_a_wider_search_finds_more_of_the_same_index(options: str, tmp_path: Path) -> None:
+    index, expected = filled(options), plain().search(QUERIES, 5)
+    name = index.name
+    index.save(tmp_path / "index")
+    narrow = index.search(QUERIES, 5)
+    index.widen(index.widths[-1])
+    assert recall(index.search(QUERIES, 5), expected) > recall(narrow, expected)
+    assert index.name == name, "it is the same index"
+    opened = make(f"faiss_index({options})", station="index", dimension=24)
+    opened.open(tmp_path / "index")
+    assert all(same(one, other) for one, other in zip(opened.search(QUERIES, 5), narrow, strict=True))
+    opened.widen(index.widths[-1])
+    assert recall(opened.search(QUERIES, 5), expected) > recall(narrow, expected)
+
+
 def test_a_file_that_faiss_cannot_read_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = filled('kind="flat"')
     index.save(tmp_path / "index")

@@ -69,16 +69,16 @@ def test_recall_is_the_share_of_places_and_nobody_finds_itself() -> None:
     exact = ExactScores(Questions(rows=rows[:1], own=np.array([10])), k=2)
     for ids, some in exact.watch([(np.array([10, 11]), rows[:2]), (np.array([12, 13, 14]), rows[2:])]):
         assert len(ids) == len(some)
-    assert exact.share(np.array([[1.0, 0.0]])) == 1.0
-    assert exact.share(np.array([[0.0, 0.0]])) == 1.0  # of equal scores any will do: the second place is 0
-    assert exact.share(np.array([[1.0, -np.inf]])) == 0.5
+    assert exact.shares(np.array([[1.0, 0.0]])).tolist() == [1.0]
+    assert exact.shares(np.array([[0.0, 0.0]])).tolist() == [1.0]  # of equal scores any will do: the second place is 0
+    assert exact.shares(np.array([[1.0, -np.inf]])).tolist() == [0.5]
 
 
 def test_recall_with_fewer_rows_than_places_is_of_those_that_there_are() -> None:
     exact = ExactScores(Questions(rows=np.eye(2, dtype=np.float32)))
     exact.take(np.array([1]), np.eye(2, dtype=np.float32)[:1])
-    assert exact.share(np.array([[1.0], [0.0]])) == 1.0
-    assert exact.share(np.full((2, 1), -np.inf)) == 0.0
+    assert exact.shares(np.array([[1.0], [0.0]])).tolist() == [1.0, 1.0]
+    assert exact.shares(np.full((2, 1), -np.inf)).tolist() == [0.0, 0.0]
 
 
 def test_recall_in_words() -> None:

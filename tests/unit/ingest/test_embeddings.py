@@ -47,7 +47,7 @@ def stored(collection: Collection) -> dict[str, Any]:
     """Item id -> its row."""
     entry = collection.manifest.encoders[0]
     snapshot = collection.version.snapshot
-    fields, rows = snapshot.records(snapshot.keys, slug=entry.slug)
+    fields, rows = snapshot.records(snapshot.keys), snapshot.descriptors(snapshot.keys, entry.slug)
     return {field["item_id"]: row for field, row in zip(fields, rows, strict=True)}
 
 

@@ -71,7 +71,7 @@ def test_a_version_in_use_stays_until_its_reader_goes(table: Table) -> None:
     for n in range(2 * SMALL_FILES):
         table.write(records(50 + 5 * n, 5), new=True)
         table.compact()
-    assert len(snapshot.records(snapshot.keys, slug="e")[0]) == 50
+    assert len(snapshot.descriptors(snapshot.keys, "e")) == 50
     kept = len(list((table.path / "_versions").iterdir()))
     assert kept <= 4, "the one in use, the newest, and what the last write began with"
     del snapshot
@@ -89,7 +89,7 @@ from mmrerank.store.table import Table
 snapshot = Table.open(Path(sys.argv[1])).snapshot()
 print(snapshot.version, flush=True)
 sys.stdin.readline()
-print(len(snapshot.records(snapshot.keys, slug="e")[0]), flush=True)
+print(len(snapshot.descriptors(snapshot.keys, "e")), flush=True)
 sys.stdin.readline()
 """
 

@@ -42,7 +42,7 @@ def table(tmp_path: Path) -> Table:
 def test_what_was_written_is_read_back(table: Table) -> None:
     table.write([record("a", text="it's", page_number=3, metadata={"Skin tone": "dark", "n": 1}, descriptors={"e": row(1, 0)})])
     snapshot = table.snapshot()
-    fields, rows = snapshot.records(snapshot.keys, slug="e")
+    fields, rows = snapshot.records(snapshot.keys), snapshot.descriptors(snapshot.keys, "e")
     assert fields[0] | {"item_id": "a", "text": "it's", "page_number": 3, "skin_tone": "dark", "n": 1} == fields[0]
     assert rows.tolist() == [[1.0, 0.0]]
 
@@ -62,7 +62,7 @@ def test_a_snapshot_does_not_see_later_writes(table: Table) -> None:
     table.write([record("b")])
     table.remove(["a"])
     table.refresh()
-    assert snapshot.records(snapshot.keys)[0][0]["item_id"] == "a"
+    assert snapshot.records(snapshot.keys)[0]["item_id"] == "a"
     assert len(table.snapshot()) == 1
 
 
@@ -76,9 +76,9 @@ def test_rows_without_descriptor_keep_their_place(table: Table) -> None:
     table.write([record("a", descriptors={"e": None}), record("b", descriptors={"e": row(0, 1)})])
     snapshot = table.snapshot()
     assert snapshot.described("e").tolist() == [key_of("b", "1")]
-    fields, rows = snapshot.records(np.array([key_of("b", "1"), key_of("a", "1"), key_of("b", "1")]), slug="e")
-    assert [r["item_id"] for r in fields] == ["b", "a", "b"]
-    assert rows[0].tolist() == rows[2].tolist() == [0.0, 1.0]
+    assert [r["item_id"] for r in snapshot.records(np.array([key_of("b", "1"), key_of("a", "1"), key_of("b", "1")]))] == ["b", "a", "b"]
+    keys, rows = snapshot.some_described(np.array([key_of("a", "1"), key_of("b", "1")]), "e")
+    assert (keys.tolist(), rows.tolist()) == ([key_of("b", "1")], [[0.0, 1.0]])
     with pytest.raises(InputError, match="no descriptor"):
         snapshot.descriptors(snapshot.keys, "e")
 
@@ -192,7 +192,7 @@ def test_a_field_called_as_the_storage_calls_its_own_is_written_read_and_filtere
     table.compact()
     snapshot = Table.open(table.path).snapshot()
     (column,) = snapshot.metadata_fields
-    assert [fields.get(column) for fields in snapshot.records(np.array([key_of("a", "1"), key_of("b", "2")]))[0]] == [None, 19]
+    assert [fields.get(column) for fields in snapshot.records(np.array([key_of("a", "1"), key_of("b", "2")]))] == [None, 19]
     assert snapshot.where(f'"{column}" = 19').tolist() == [key_of("b", "2")]
     assert snapshot.descriptors(np.array([key_of("b", "2")]), "e").tolist() == [[0.0, 1.0]]
 
