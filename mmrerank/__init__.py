@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmrerank.pictures import picture
     from mmrerank.types import Candidate, Item, Query, Ranking
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 __all__ = ["Candidate", "Collection", "Item", "Query", "Ranking", "__version__", "make", "picture", "rerank"]
 
 
