@@ -12,6 +12,8 @@ import pytest
 
 from mmrerank.errors import DamagedData
 from mmrerank.store import vectors
+from mmrerank.store.records import Record
+from mmrerank.store.table import Table
 from mmrerank.store.vectors import VectorReader, layout_of
 
 WIDTH = 64  # shorter rows are packed otherwise
@@ -79,6 +81,29 @@ def test_deleted_rows_and_a_column_that_came_later_change_no_place(tmp_path: Pat
     valid, rows = without_lance(dataset).take(row_ids(dataset))
     assert (valid.all(), sorted(numbers.tolist())) == (True, left.tolist())
     assert np.array_equal(rows, ROWS[numbers])
+
+
+def test_what_a_collection_writes_is_written_plainly(tmp_path: Path) -> None:
+    """Appended, in place of others, with items that have no descriptor, and joined: no take of Lance's is needed for any file."""
+    table = Table.create(tmp_path / "items.lance")
+    table.add_encoder("e", WIDTH)
+    for start in range(0, 200, 20):
+        table.write([record(n, None if n % 9 == 0 else ROWS[n]) for n in range(start, start + 20)], new=True)
+    table.write([record(n, ROWS[n]) for n in range(150, 210)])
+    for _ in range(2):
+        reader = VectorReader(table._dataset, "descriptor:e")
+        assert reader._files
+        assert all(layout_of(*file, "descriptor:e", WIDTH) is not None for file in reader._files.values())
+        table.compact()
+    keys, rows = table.snapshot().some_described(table.snapshot().keys, "e")
+    wanted = {record(n, None).key: ROWS[n] for n in range(210) if n >= 150 or n % 9}
+    assert wanted.keys() == set(keys.tolist())
+    assert all(np.array_equal(wanted[int(key)], row) for key, row in zip(keys, rows, strict=True))
+
+
+def record(n: int, row: Any) -> Record:
+    same = {"reader": "images", "content_hash": "1", "file_size": 1, "file_mtime_ns": 1, "file_items": 1, "seen_ns": 1}
+    return Record(item_id=f"f{n}", file=f"f{n}", descriptors={"e": row}, **same)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("width", [8, 512])
