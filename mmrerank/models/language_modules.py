@@ -92,7 +92,7 @@ class Stack(nn.Module):
     @property
     def is_new(self) -> bool:
         """Whether it changes nothing yet in any layer."""
-        return not any(bool(one.up.weight.any()) for one in self.layers)
+        return not any(bool(value.any()) for name, value in self.layers.named_parameters() if name.endswith("up.weight"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,17 +23,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from mmrerank.errors import FormatError
 from mmrerank.types import Array
 
 Values = npt.NDArray[np.float64]
+Positive: TypeAlias = Annotated[int, Field(ge=1)]
 
 SETTINGS, HEAD = "mtm.json", "mtm.safetensors"
 EVENT, PATTERN = 0.6, 0.4  # what the two evidences weigh
@@ -46,10 +48,10 @@ TINY = 1e-8
 class MtmConfig:
     """Sizes and limits."""
 
-    sentences: int = 5  # of an article that are read
-    patterns: int = 20
-    claim_tokens: int = 180
-    sentence_tokens: int = 73
+    sentences: Positive = 5  # of an article that are read
+    patterns: Positive = 20
+    claim_tokens: Positive = 180
+    sentence_tokens: Positive = 73
     released: bool = False  # no GELU between the linear maps, and two behind the last
 
 

@@ -102,7 +102,7 @@ def plain(stage: Stage) -> None:
 
 def by_list(rows: Tensor, samples: Sequence[Sample]) -> Tensor:
     """Rows of all candidates, (n, ...), as (n_groups, n_candidates, ...), with zeros behind shorter lists."""
-    lists = rows.split([len(one.candidates) for one in samples])
+    lists = torch.split(rows, [len(one.candidates) for one in samples])
     return nn.utils.rnn.pad_sequence(list(lists), batch_first=True)
 
 

@@ -15,14 +15,13 @@ they count once in the data there; the better of the states before and after a m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmrerank.errors import InputError
@@ -38,14 +37,6 @@ from mmrerank.types import Array
 
 OVERLAP = "overlap"  # the loss of the first stage
 LOOKED_AT = 100  # queries of a stage by which the memory is moved
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    sentences: Annotated[int, Field(ge=1)] = 5
-    patterns: Annotated[int, Field(ge=1)] = 20
-    claim_tokens: Annotated[int, Field(ge=1)] = 180
-    sentence_tokens: Annotated[int, Field(ge=1)] = 73
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +131,8 @@ class MtmTrainee(NetworkTrainee):
 
     def _remember(self, samples: Sequence[Sample], most: int) -> None:
         """The first memory: clusters of what the sentences of right articles have beyond their claims."""
-        right = {one.query.query_id: _right(one) for one in samples}
-        parts = [self._residuals(claim, sentences) for claim, sentences in _texts([one for one in right.values() if one.candidates], most)]
-        residuals = np.concatenate(parts)
+        once = {one.query.query_id: one for one in samples}
+        residuals = np.concatenate([self._residuals(*texts) for texts in _texts(once.values(), most, right=True)])
         chosen = residuals[within_quantiles(np.linalg.norm(residuals, axis=1))]
         count = self.network.config.patterns
         if len(chosen) < count:
@@ -178,24 +168,20 @@ class MtmTrainee(NetworkTrainee):
         self.network.memory.copy_(torch.from_numpy(memory))
 
 
-def _texts(samples: Sequence[Sample], most: int) -> Iterator[tuple[str, list[str]]]:
-    """The claim and the sentences of each article.
+def _texts(samples: Iterable[Sample], most: int, *, right: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """The claim and the sentences of each article, or of each that is right.
 
     Raises:
         InputError: an article has no text.
     """
     for sample in samples:
-        for candidate in sample.candidates:
+        for candidate, grade in zip(sample.candidates, sample.grades, strict=True):
+            if right and grade <= 0:
+                continue
             sentences = sentences_of(candidate.item)[:most]
             if not sentences:
                 raise InputError(f"candidate {candidate.item.item_id!r} of query {sample.query.query_id!r} has no text")
             yield sample.query.text or "", sentences
-
-
-def _right(sample: Sample) -> Sample:
-    """The sample with its right articles alone, for their texts."""
-    candidates = tuple(one for one, grade in zip(sample.candidates, sample.grades, strict=True) if grade > 0)
-    return replace(sample, candidates=candidates, grades=(1.0,) * len(candidates), teacher=())
 
 
 def build(model: Model, root: Path, seed: int) -> MtmTrainee:
@@ -205,10 +191,10 @@ def build(model: Model, root: Path, seed: int) -> MtmTrainee:
         InputError: no base is named, or it is no BERT.
         UnknownName: an option that there is none of.
     """
-    options: Any = checked_options(model, Options)
+    config = checked_options(model, MtmConfig)
     encoder, tokenizer = loaded_bert(model, root)
     torch.manual_seed(seed)
-    network = MtmNetwork(encoder, tokenizer, MtmConfig(**vars(options)))
+    network = MtmNetwork(encoder, tokenizer, config)
     for weight in network.maps.parameters():
         if weight.ndim > 1:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")  # five maps of torch's own beginning let next to nothing through
