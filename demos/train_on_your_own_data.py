@@ -4,6 +4,8 @@ The collection are the shipped emoji, and the words are a shop's: "woman / firef
 queries: the first stage, the model as it was, the model as it is now. What is printed last serves the collection with the trained model.
 
 python demos/train_on_your_own_data.py --out demo-out [--queries 200 --steps 150]
+
+With `--judgements FILE.csv` it writes the judged queries and trains nothing: docs/guides/training.md goes on from there.
 """
 
 import argparse
@@ -91,7 +93,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     parser.add_argument("--queries", type=int, default=24)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--judgements", type=Path)
     options = parser.parse_args()
+    if options.judgements:
+        write(options.judgements, judgements(options.queries))
+        return
     folder = options.out / "training"
     shop = indexed(folder / "shop")
     judged = judgements(options.queries)

@@ -159,7 +159,7 @@ def _reranker_scores(name: str, cache: Path) -> Callable[[Group], dict[str, floa
     """Its raw scores; of one that gives an order alone, each place less than the one before. A training that goes on after a kill reads
     its data again, and asks the teacher's model nothing twice."""
     stage = stage_of(name)
-    part = make(stage, **({"backend": open_backend(stage.backend, cache=cache / ANSWERS)} if stage.backend else {}))
+    part = make(stage, backend=open_backend(stage.backend, cache=cache / ANSWERS)) if stage.backend else make(stage)
 
     def scores(group: Group) -> dict[str, float]:
         ranked = part.rerank(group.query, list(group.candidates)).candidates

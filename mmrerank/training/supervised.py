@@ -162,10 +162,11 @@ def train_stage(
 
 def _check_memory(stage: Stage, student: Trainee) -> None:
     """Has a language model compute activations again where the stage says so."""
-    if stage.checkpointing and not isinstance(student, Student):
+    if not stage.checkpointing:
+        return
+    if not isinstance(student, Student):
         raise InputError("networks of their own keep their activations", hint="Leave checkpointing out.")
-    if stage.checkpointing:
-        student.gradient_checkpointing_enable()
+    student.gradient_checkpointing_enable()
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -41,3 +41,13 @@ def test_a_script_runs(script: Path, out: Path) -> None:
     done = subprocess.run([sys.executable, str(script), *takes_out], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_judged_queries_are_written_alone_for_the_guide(tmp_path: Path) -> None:
+    script, file = next(path for path in SCRIPTS if path.stem == "train_on_your_own_data"), tmp_path / "judgements.csv"
+    subprocess.run([sys.executable, str(script), "--judgements", str(file), "--queries", "3"], check=True, cwd=tmp_path)
+    rows = file.read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "query,item_id"
+    assert len(rows) == 4
+    assert all("pictures.parquet::" in row for row in rows[1:])
+    assert list(tmp_path.iterdir()) == [file]
