@@ -80,6 +80,8 @@ class Training:
             _check(stage)
         for heldout in recipe.heldout:
             check_measurable(heldout.measures)
+            if heldout.rerank:
+                check_name(heldout.rerank, station="rerankers")
         training = cls(recipe=recipe, out=out, data=data or recipe.path.parent, backend=model, cache=cache, watch=watch)
         training._check_folder()
         return training

@@ -84,6 +84,7 @@ def test_a_recipe_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_recipe(tmp_path / "gone.toml")
 
 
+LISTS = '[[heldout]]\nlayout = "lists"\nfiles = ["a.jsonl"]\n'
 REINFORCED = 'method = "reinforce"\nrewards = ["rank"]'
 
 
@@ -107,6 +108,7 @@ REINFORCED = 'method = "reinforce"\nrewards = ["rank"]'
         ('layout = "lists"', 'layout = "list"', UnknownName, "Did you mean 'lists'"),
         ('layout = "lists"', 'layout = "lists"\nmeasures = ["AP"]', UnknownName, "key of the layout 'lists'"),
         ("[[stages]]", '[[heldout]]\nlayout = "pairs"\nfiles = ["a.jsonl"]\n[[stages]]', InputError, "needs first_stage"),
+        ("[[stages]]", f'{LISTS}rerank = "dear_listwise(window=5)"\n[[stages]]', InputError, "the step of windows"),
     ],
 )
 def test_what_there_is_none_of_is_told_before_a_model_is_loaded(

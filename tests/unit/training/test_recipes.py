@@ -8,7 +8,7 @@ import pytest
 from trained import small, worded, written
 
 from mmrerank.backends import open_backend
-from mmrerank.parts import make, names
+from mmrerank.parts import check_name, make
 from mmrerank.training.answers import answers_for
 from mmrerank.training.collate import Sample
 from mmrerank.training.recipe import read_recipe, shipped
@@ -36,7 +36,8 @@ def test_a_recipe_says_what_it_is(name: str) -> None:
     assert recipe.name == name
     assert recipe.title
     assert recipe.source
-    assert all(make_name(stage.reranker) in names("rerankers") for stage in recipe.stages)
+    for reranker in filter(None, (*(stage.reranker for stage in recipe.stages), *(heldout.rerank for heldout in recipe.heldout))):
+        check_name(reranker, station="rerankers")
 
 
 BEST = {"label": 1.0, "symbol": 2.0, "group": 1.3, "rank": 1.0, "format": 1.0, "reciprocal_rank": 1.0}
@@ -55,10 +56,6 @@ def test_what_a_warm_up_teaches_earns_the_rewards_that_follow(name: str) -> None
     ]
     for reward in next(stage.rewards for stage in recipe.stages if stage.rewards):
         assert named_reward(reward).function(answers) == pytest.approx([BEST[reward]] * len(answers)), reward
-
-
-def make_name(reranker: str) -> str:
-    return reranker.partition("(")[0].partition("/")[0]
 
 
 @pytest.mark.parametrize("name", TEXT)
