@@ -38,7 +38,9 @@ def test_what_no_stage_is_named_for_has_its_place_in_the_list() -> None:
     assert stages_of(candidate("a"), 1) == {"order": (1, 0.0)}
 
 
-@pytest.mark.parametrize("stages", [{}, [1], {"bm25": 1}, {"bm25": [0, 1.0]}, {"bm25": [True, 1.0]}, {"bm25": [1, "high"]}, {1: [1, 1.0]}])
+@pytest.mark.parametrize(
+    "stages", [{}, [1], {"bm25": 1}, {"bm25": [0, 1.0]}, {"bm25": [True, 1.0]}, {"bm25": [1, "high"]}, {1: [1, 1.0]}, "bm25", '{"bm25": 1}']
+)
 def test_stages_that_are_none_are_refused(stages: Any) -> None:
     with pytest.raises(InputError, match="mapping of names to rank and score"):
         tiny().rerank(Query(text="q"), [candidate("a", stages=stages)])
