@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 MAKERS = (
     "annotations.make",
+    "answers.make",
     "annotations.train",
     "claims.make",
     "emoji.make",
