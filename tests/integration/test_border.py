@@ -24,6 +24,9 @@ from mmrerank.cli import _downloads
 from mmrerank.errors import InputError
 
 ENCODER = ("--encoder", "openclip/mini")
+BY_SHELL = pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="these tests were started in the background of a shell, deaf to SIGINT"
+)
 NOT_UTF8 = os.fsdecode(b"stra\xdfe")  # as zips from other systems and old cameras leave it
 
 
@@ -147,7 +150,7 @@ def test_what_is_no_picture_file_says_what_it_is(
         assert (code, words in " ".join(answer["error"].values())) == (1, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=BY_SHELL), signal.SIGTERM])
 def test_indexing_that_is_stopped_says_what_stays_and_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
     write_pictures(tmp_path / "p", range(1500))
     command = [sys.executable, "-m", "mmrerank.cli", "index", str(tmp_path / "p"), "--into", str(tmp_path / "c"), *ENCODER]
