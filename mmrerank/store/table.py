@@ -27,7 +27,7 @@ from mmrerank.store.reading import dropping, reading
 from mmrerank.store.records import FIXED, PREFIX, TOKENS, Record
 from mmrerank.store.rows import Rows, rows_of, token_column, vector_column
 from mmrerank.store.short_fields import WITH_TEXT, FieldCache, ShortFields, data_files_of
-from mmrerank.store.vectors import VectorReader, vectors_of
+from mmrerank.store.vectors import StoredVectors, vectors_of
 from mmrerank.types import Array, Keys
 
 logger = logging.getLogger(__name__)
@@ -413,7 +413,7 @@ class Snapshot:
         self._types = {name: self._schema.field(name).type for name in self._scalars}
         self._short = ShortFields(dataset, [name for name in self._scalars if name not in _OF_FILES and name != "text"], cache)
         self._matching = lru_cache(maxsize=32)(self._keys_where)
-        self._vector_reader = lru_cache(maxsize=None)(lambda slug: VectorReader(dataset, PREFIX + slug))
+        self._stored_vectors = lru_cache(maxsize=None)(lambda slug: StoredVectors(dataset, PREFIX + slug))
         self._recent: dict[str, int] = {}  # item_id -> key of rows read lately, so that rerankers' look-ups need no scan
 
     def __len__(self) -> int:
@@ -505,7 +505,7 @@ class Snapshot:
         """
         row_ids = self._short.row_ids(keys)
         order = np.argsort(row_ids, kind="stable")
-        valid, rows = self._vector_reader(slug).take(row_ids[order])
+        valid, rows = self._stored_vectors(slug).take(row_ids[order])
         if not valid.all():
             raise InputError(f"{np.count_nonzero(~valid)} of {len(keys)} items have no descriptor of {slug!r}")
         return np.asarray(rows[np.argsort(order)])
@@ -550,7 +550,7 @@ class Snapshot:
 
     def some_described(self, keys: Keys, slug: str) -> tuple[Keys, Array]:
         """Of these items the ones that have a descriptor of this encoder, with it, in the order they are stored in."""
-        row_ids, reader = self._short.row_ids(keys), self._vector_reader(slug)
+        row_ids, reader = self._short.row_ids(keys), self._stored_vectors(slug)
         order = np.argsort(row_ids, kind="stable")
         valid, rows = np.empty(len(keys), np.bool_), np.empty((len(keys), reader.width), np.float32)
         for start in range(0, len(keys), SCAN_ROWS):  # what is read is held once more, so it comes in pieces

@@ -43,7 +43,7 @@ class Layout:
     levels: Keys  # (n_pages,) how many bytes before each row tell whether it is null: 0 or 1
 
 
-class VectorReader:
+class StoredVectors:
     """The vectors in one column of one version of a table."""
 
     def __init__(self, dataset: Any, column: str) -> None:

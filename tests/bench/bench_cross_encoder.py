@@ -9,7 +9,7 @@ candidate, the more is won. A picture behind such a beginning keeps it from that
     python tests/bench/bench_cross_encoder.py [--texts] [--kept] [--keep-nothing] [--layout question_first] [--side 72]
     python tests/bench/bench_cross_encoder.py --recipe qwen3_reranker --model FOLDER --passages FILE.jsonl
 
-Texts are of 5 to 60 words, drawn from names of emoji; with --passages, which takes lines with "docs", they are as they stand there.
+Texts are of 5 to 60 words, drawn from names of emoji; with --passages, a file of judged lists, they are the "text" of its candidates.
 One thread; ways in turn, ratios of rounds, in processor time. Wanted: at least twice the candidates a second.
 """
 

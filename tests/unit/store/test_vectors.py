@@ -14,7 +14,7 @@ from mmrerank.errors import DamagedData
 from mmrerank.store import vectors
 from mmrerank.store.records import Record
 from mmrerank.store.table import Table
-from mmrerank.store.vectors import VectorReader, layout_of
+from mmrerank.store.vectors import StoredVectors, layout_of
 
 WIDTH = 64  # shorter rows are packed otherwise
 ROWS = np.random.default_rng(1).standard_normal((40_000, WIDTH)).astype(np.float32)
@@ -36,13 +36,13 @@ def row_ids(dataset: Any) -> Any:
     return dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy().astype(np.int64)
 
 
-def without_lance(dataset: Any) -> VectorReader:
+def without_lance(dataset: Any) -> StoredVectors:
     """A reader that fails where it has to ask Lance for a row."""
 
     class Refusing:
         uri, schema, lance_schema, get_fragments = dataset.uri, dataset.schema, dataset.lance_schema, dataset.get_fragments
 
-    return VectorReader(Refusing(), "v")
+    return StoredVectors(Refusing(), "v")
 
 
 def test_rows_of_several_files_and_pages_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_a_collection_writes_is_written_plainly(tmp_path: Path) -> None:
         table.write([record(n, None if n % 9 == 0 else ROWS[n]) for n in range(start, start + 20)], new=True)
     table.write([record(n, ROWS[n]) for n in range(150, 210)])
     for _ in range(2):
-        reader = VectorReader(table._dataset, "descriptor:e")
+        reader = StoredVectors(table._dataset, "descriptor:e")
         assert reader._files
         assert all(layout_of(*file, "descriptor:e", WIDTH) is not None for file in reader._files.values())
         table.compact()
@@ -113,7 +113,7 @@ def test_whatever_the_layout_the_rows_are_right(tmp_path: Path, width: int, vers
     wide = np.random.default_rng(4).standard_normal((300, width)).astype(np.float32)
     absent = np.arange(300) % 10 == 0
     dataset = written(tmp_path / "t", [table_of(wide), table_of(wide, absent), table_of(wide, absent | True)], data_storage_version=version)
-    valid, rows = VectorReader(dataset, "v").take(row_ids(dataset))
+    valid, rows = StoredVectors(dataset, "v").take(row_ids(dataset))
     assert np.array_equal(valid, np.concatenate([np.ones(300, np.bool_), ~absent, np.zeros(300, np.bool_)]))
     assert np.array_equal(rows[valid], np.concatenate([wide, wide[~absent]]))
 
@@ -139,7 +139,7 @@ def test_a_layout_that_sizes_alone_speak_for_is_not_believed(tmp_path: Path, mon
 def test_a_table_that_was_opened_by_a_relative_path_is_read_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     dataset = written(Path("t"), [table_of(ROWS[:300]), table_of(ROWS[300:900])])
-    used, unused, ids = without_lance(dataset), VectorReader(dataset, "v"), row_ids(dataset)
+    used, unused, ids = without_lance(dataset), StoredVectors(dataset, "v"), row_ids(dataset)
     used.take(ids[:5])
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -149,7 +149,7 @@ def test_a_table_that_was_opened_by_a_relative_path_is_read_from_anywhere(tmp_pa
 
 def test_a_file_that_ends_too_early_is_damaged(tmp_path: Path) -> None:
     dataset = written(tmp_path / "t", [table_of(ROWS[:300])])
-    reader, ids = VectorReader(dataset, "v"), row_ids(dataset)
+    reader, ids = StoredVectors(dataset, "v"), row_ids(dataset)
     reader.take(ids)
     (place,) = (Path(dataset.uri) / "data").iterdir()
     place.write_bytes(place.read_bytes()[: 100 * WIDTH * 4])
