@@ -225,12 +225,12 @@ def searching(options: argparse.Namespace) -> dict[str, Any]:
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """256 vectors out of all files, at their places and as Lance takes them: the same, and CPU a reading."""
-    from mmrerank.store.vectors import VectorReader, vectors_of
+    from mmrerank.store.vectors import StoredVectors, vectors_of
 
     collection = opened(options)
     snapshot, entry = collection.version.snapshot, collection.manifest.encoders[0]
     column = snapshot.vector_column(entry.slug)
-    reader, generator = VectorReader(snapshot._dataset, column), np.random.default_rng(3)
+    reader, generator = StoredVectors(snapshot._dataset, column), np.random.default_rng(3)
     draws = [np.sort(snapshot._short.row_ids(generator.choice(snapshot.keys, 256, replace=False))) for _ in range(50)]
     ways = {"places": reader.take, "lance": lambda ids: vectors_of(snapshot._dataset._take_rows(ids.tolist(), columns=[column])[column])}
     assert all(np.array_equal(ways["places"](ids)[1], ways["lance"](ids)[1]) for ids in draws), "both read the same"
