@@ -112,8 +112,8 @@ def test_a_search_can_be_made_with_keys_alone(page: Any) -> None:
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#viewer dd >> nth=0").startswith(str(3 + columns))
     page.keyboard.press("Escape")
-    page.wait_for_function("() => !document.querySelector('#viewer').open")
-    assert page.evaluate(focused) == found[2 + columns], "the focus is where one left off"
+    where_one_left_off = f"id => !document.querySelector('#viewer').open && {focused} === id"
+    page.wait_for_function(where_one_left_off, arg=found[2 + columns])  # a dialog tells that it closed a moment after it did
     page.keyboard.press("+")
     page.keyboard.press("m")
     page.wait_for_url("**wanted=**")
@@ -504,9 +504,9 @@ def test_going_back_ends_a_search_that_is_still_running(page: Any) -> None:
         page.wait_for_selector("#progress:visible")
         page.go_back()
     assert "/v1/search" in failed.value.url
-    assert page.input_value("#text") == "pilot"
+    page.wait_for_function("() => document.querySelector('#text').value === 'pilot'")
+    page.wait_for_selector("#progress", state="hidden")
     assert ids(page) == found
-    assert page.locator("#progress").is_hidden()
 
 
 # ---------------------------------------------------------------- slow, broken, gone
