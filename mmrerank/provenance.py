@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "bm25s", "pypdfium2", "pillow")
+LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "pypdfium2", "pillow")
 
 
 def made_by(**more: Any) -> dict[str, Any]:

@@ -9,17 +9,20 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from mmrerank.errors import DamagedData, InputError
+from mmrerank.index import Sink, save_sealed
 from mmrerank.store.lock import if_free, writing
+from mmrerank.store.table import Snapshot
 
 logger = logging.getLogger(__name__)
 STATE = "cache.json"
+REPAIR = "Index any folder of the collection again: the newest row of each stays."
 T = TypeVar("T")
 
 
@@ -39,6 +42,16 @@ def saved(place: Path, kind: str, version: int, save: Callable[[Path], None]) ->
     save(path)
     size, mtime_ns = _measures(path)
     return Stamp(name=path.name, size=size, mtime_ns=mtime_ns, checksum=checksum(path))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays to a file of their own, for `mmrerank.index.map_sealed` to read as its parts."""
+
+    def fill(sink: Sink) -> None:
+        for name, array in arrays.items():
+            sink.put(name, array)
+
+    save_sealed(path, {"parts": list(arrays)}, fill)
 
 
 def checked(place: Path, stamp: Stamp) -> Path:
@@ -109,6 +122,16 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except OSError as error:  # what stays, as a file that a reader on Windows has open, is deleted by the next save
         logger.debug("%s stays for now: %s", path, error)
+
+
+def check_once(snapshot: Snapshot) -> None:
+    """Passes where no row stands twice.
+
+    Raises:
+        DamagedData: some do.
+    """
+    if count := snapshot.repeats:
+        raise DamagedData(f"{count} rows stand twice in the table of the collection, as two writers at once left it", hint=REPAIR)
 
 
 def save_there(place: Path, save: Callable[[], T], *, wait: bool = False) -> T | None:

@@ -22,15 +22,24 @@ from typing import Any
 
 import numpy as np
 
-from mmrerank.collection.index_cache import check_once
-from mmrerank.collection.index_files import STATE, Stamp, checked, checksum, read_state, save_there, saved, write_state
+from mmrerank.collection.index_files import (
+    STATE,
+    Stamp,
+    check_once,
+    checked,
+    checksum,
+    read_state,
+    save_arrays,
+    save_there,
+    saved,
+    write_state,
+)
 from mmrerank.collection.recall import RecallTest, item_questions
 from mmrerank.collection.stored_rows import StoredRows
 from mmrerank.errors import ManifestError, MMRerankError
 from mmrerank.index import (
     AUTO,
     Questions,
-    Sink,
     TailedIndex,
     chosen,
     difference,
@@ -38,7 +47,6 @@ from mmrerank.index import (
     load_sealed,
     map_sealed,
     rebuild_pays,
-    save_sealed,
 )
 from mmrerank.parts import make, parse
 from mmrerank.protocols import Index, MappedIndex, MeasuredIndex, RowSearcher, ScannedIndex, WidenedIndex
@@ -202,13 +210,13 @@ class RowIndex:
         if state.width and self._name == AUTO and isinstance(base, WidenedIndex):
             base.widen(state.width)
         index = TailedIndex(base, self._dimension)
-        without = gone = _NONE
-        if state.tail is not None:
-            self._attached(index.tail, state.tail)
+        without = _NONE
         if state.since is not None:
             since = map_sealed(checked(self._place, state.since), {"parts": ["without", "gone"]})
-            without, gone = since.array("without"), since.array("gone")
-        index.remove(gone)
+            without = since.array("without")
+            index.remove(since.array("gone"))
+        if state.tail is not None:  # after it: what went may have come again
+            self._attached(index.tail, state.tail)
         return _Opened(state=state, index=index, without=without)
 
     def _attached(self, index: Index, stamp: Stamp) -> Index:
@@ -244,11 +252,11 @@ class RowIndex:
         since, rows = {"without": present.without, "gone": index.gone}, {} if texts is None else {"rows": texts.rows}
         stamps: dict[str, Stamp | None] = {
             "tail": saved(self._place, "tail", version, index.tail.save) if len(index.tail) else None,
-            "since": saved(self._place, "since", version, lambda path: _put(path, since)),
+            "since": saved(self._place, "since", version, lambda path: save_arrays(path, since)),
         }
         if built:
             stamps["data"] = saved(self._place, "data", version, index.base.save)
-            stamps["questions"] = saved(self._place, "questions", version, lambda path: _put(path, rows)) if rows else None
+            stamps["questions"] = saved(self._place, "questions", version, lambda path: save_arrays(path, rows)) if rows else None
         return stamps
 
     # ------------------------------------------------------------------ what changed
@@ -354,11 +362,3 @@ class RowIndex:
                 if low < state.promise
             ]
         return notes
-
-
-def _put(path: Path, parts: Mapping[str, Any]) -> None:
-    def fill(sink: Sink) -> None:
-        for name, array in parts.items():
-            sink.put(name, array)
-
-    save_sealed(path, {"parts": list(parts)}, fill)

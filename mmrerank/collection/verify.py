@@ -13,7 +13,7 @@ import numpy as np
 from mmrerank.collection import Collection
 from mmrerank.collection.field_cache import FolderFieldCache
 from mmrerank.collection.folder import INDEXES
-from mmrerank.collection.index_cache import REPAIR
+from mmrerank.collection.index_files import REPAIR
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import entries_once
 from mmrerank.ingest.files import SourceFile, gone_for_good_or_moved, path_of

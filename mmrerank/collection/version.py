@@ -17,12 +17,12 @@ import numpy as np
 from mmrerank.backends import backend_of
 from mmrerank.collection.encoders import Encoders
 from mmrerank.collection.folder import INDEXES
-from mmrerank.collection.index_cache import is_behind, new_text_index, text_index
 from mmrerank.collection.items import ItemReader
 from mmrerank.collection.page_names import LABEL, condition_of, in_order, last_pages
 from mmrerank.collection.recall import text_questions
 from mmrerank.collection.row_index import RowIndex
 from mmrerank.collection.space import EncoderSpace
+from mmrerank.collection.text_index import bring_up, text_index
 from mmrerank.errors import InputError, ManifestError
 from mmrerank.index import Questions
 from mmrerank.ingest.notes import with_wordless
@@ -238,8 +238,7 @@ class CollectionVersion:
         notes = []
         for entry in self.manifest.encoders:
             notes += self.row_index(entry).bring_up(partial(self._text_questions, entry))
-        if is_behind(self.path / INDEXES, self.snapshot):
-            self._once("text", lambda: new_text_index(self.path / INDEXES, self.snapshot))
+        bring_up(self.path / INDEXES, self.snapshot)
         return notes
 
     def _text_questions(self, entry: EncoderEntry) -> Questions | None:

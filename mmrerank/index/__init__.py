@@ -11,6 +11,7 @@ from mmrerank.index._question import subject
 from mmrerank.index._recall import RECALL_K, ExactScores, Questions, in_words, without_own
 from mmrerank.index._recipes import read_recipe, rows_index_name, shipped_recipes
 from mmrerank.index._tailed import TailedIndex, rebuild_pays
+from mmrerank.index._tailed_texts import TailedTexts
 from mmrerank.index._words import CJK, english
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Questions",
     "Sink",
     "TailedIndex",
+    "TailedTexts",
     "chosen",
     "difference",
     "english",

@@ -1,37 +1,37 @@
 """Index "bm25_index": ids of texts by BM25. It searches text, so it is no `Index` of rows; `SEARCHES` says which a part is.
 
 Cost per query: one pass over the postings of its words, a fraction of a millisecond for 20,000 pages. Fitting costs about what
-splitting the texts costs. Scores are sums of idf * term weight, above 0 and without an upper bound; they compare within one
-query only.
+splitting the texts costs; a file that is opened where it lies is read where a query looks. Scores are sums of idf * term weight, above
+0 and without an upper bound; they compare within one query only.
 
 A score has three parts: BM25 over the whole text; BM25 over its first 30 words, as a text of its own, times `opening`; and
 `captions` for each figure, table or section that the query names and whose name begins a line of the text. With `opening=0,
 captions=0` it is BM25 and nothing else. What the two parts bring is measured by tests/bench/bench_documents.py.
 
-Source: Robertson & Zaragoza 2009 (BM25, and fields with weights); Kamphuis et al. 2020 (the variants); Lù 2024 (bm25s, which
-computes it).
+Source: Robertson & Zaragoza 2009 (BM25, and fields with weights); Kamphuis et al. 2020 (the variants). What words weigh in given texts is
+what bm25s (Lù 2024) says; it weighs no texts that came later, which is why it is not asked.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from mmrerank.errors import InputError, ShapeError
 from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
-from mmrerank.index._files import Sink, load_sealed, save_sealed
+from mmrerank.index._files import Sealed, Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._idf import idf_of
-from mmrerank.index._postings import Postings, constant, joined, weighted
+from mmrerank.index._postings import Counts, Formula, Postings, Vocabulary, counted, joined
 from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, mentions, opening
 from mmrerank.parts import printed
-from mmrerank.types import Keys, Neighbours
+from mmrerank.types import Array, Keys, Neighbours
 
 SEARCHES = "text"
 _ARRAYS = ("weights", "positions", "starts")
@@ -51,8 +51,20 @@ class Options:
     stopwords: Literal["english", "none"] = "english"  # likewise; those of queries only are dropped
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one part of a score is made of."""
+
+    mark: str  # before its terms
+    weight: float
+    split: Callable[[str], Sequence[str]]  # a text -> its compounds
+    terms_of: Callable[[str], Collection[str]]  # a compound -> its terms
+    formula: Formula | None  # None: its terms weigh the same wherever they stand
+
+
 class Bm25Index:
-    """Texts under integer ids, found by their words."""
+    """Texts under integer ids, found by their words. What was fitted stays as it is: `further` texts make an index of their own, whose
+    scores compare with these, and `TailedTexts` searches both."""
 
     def __init__(self, options: Options) -> None:
         self.name = printed("bm25_index", options)
@@ -60,16 +72,22 @@ class Bm25Index:
         self._words = Words(_stemmer(options.stemmer), ENGLISH if options.stopwords == "english" else frozenset())
         self._postings: Postings
         self._ids: Keys  # ascending, so that a tie by position is a tie by id
-        self._vocabulary: dict[str, int]
-        self._take(np.empty(0, np.int64), constant([], "", 0.0))
+        self._dead: Keys  # positions of texts that no search shows
+        self._means: npt.NDArray[np.float64]  # (n_parts,) how long the texts are in each
+        self._take(np.empty(0, np.int64), joined([]), np.zeros(len(list(self._parts()))))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) - len(self._dead)
 
     @property
     def ids(self) -> Keys:
         """(n,) ascending; texts without a word are among them."""
-        return self._ids.copy()
+        return np.delete(self._ids, self._dead)
+
+    @property
+    def gone(self) -> Keys:
+        """(n,) ascending, what was removed."""
+        return self._ids[self._dead]
 
     def fit(self, ids: Keys, texts: Sequence[str]) -> None:
         """Indexes `texts` under (n,) `ids`, in place of what was there.
@@ -78,23 +96,66 @@ class Bm25Index:
             ShapeError: not as many ids as texts.
             InputError: an id twice.
         """
-        ids = integer_ids(ids)
-        if len(ids) != len(texts):
-            raise ShapeError(f"{len(ids)} ids came with {len(texts)} texts")
-        order = np.argsort(ids)
-        ids = ids[order]
-        if (ids[1:] == ids[:-1]).any():
-            raise InputError(f"id {ids[1:][ids[1:] == ids[:-1]][0]} comes twice")
-        self._take(ids, joined(list(self._parts([texts[i] for i in order]))))
+        ids, texts = _ascending(ids, texts)
+        postings, means = [], []
+        for part in self._parts():
+            counts = counted(map(part.split, texts), part.terms_of)
+            means.append(float(counts.lengths.mean()) if texts else 0.0)
+            postings.append(_weighed(part, counts, np.diff(counts.starts), len(texts), means[-1]))
+        self._take(ids, joined(postings), np.array(means))
 
-    def _parts(self, texts: Sequence[str]) -> Iterator[Postings]:
-        options = self._options
-        formula = {"k1": options.k1, "b": options.b, "method": options.method}
-        yield weighted([self._words.of(text) for text in texts], "", 1.0, **formula)
+    def further(self, ids: Keys, texts: Sequence[str]) -> Bm25Index:
+        """An index over other texts, in which words weigh what they weigh here; one that no text here has weighs as if one had it.
+
+        Raises:
+            ShapeError, InputError: as of `fit`.
+        """
+        ids, texts = _ascending(ids, texts)
+        postings = []
+        for part, mean in zip(self._parts(), self._means, strict=True):
+            counts = counted(map(part.split, texts), part.terms_of)
+            having = np.array([self._postings.count(part.mark + term) for term in counts.vocabulary], np.int64)
+            postings.append(_weighed(part, counts, having, len(self._ids), float(mean)))
+        return self._like(ids, joined(postings))
+
+    def joined(self, other: Bm25Index) -> Bm25Index:
+        """The texts of two, in which words weigh the same and which share no id, as one."""
+        ids = np.concatenate([self._ids, other._ids])
+        order = np.argsort(ids)
+        places = np.empty(len(ids), np.int32)
+        places[order] = np.arange(len(ids))
+        mine, others = self._postings, other._postings
+        moved = [
+            replace(mine, positions=places[mine.positions]),
+            replace(others, positions=places[others.positions + np.int32(len(self._ids))]),
+        ]
+        return self._like(ids[order], joined(moved))
+
+    def without(self, ids: Keys) -> Bm25Index:
+        """The same without these ascending ids."""
+        rest = np.isin(self._ids, ids, invert=True)
+        return self._like(self._ids[rest], self._postings.among(rest))
+
+    def remove(self, ids: Keys) -> None:
+        """Makes these ids unfindable; what words weigh stays."""
+        dead = np.flatnonzero(np.isin(self._ids, integer_ids(ids)))
+        self._dead = np.union1d(self._dead, dead)
+
+    def _like(self, ids: Keys, postings: Postings) -> Bm25Index:
+        index = Bm25Index(self._options)
+        index._take(ids, postings, self._means)
+        return index
+
+    def _parts(self) -> Iterator[_Part]:
+        options, words = self._options, self._words
+        formula = Formula(k1=options.k1, b=options.b, method=options.method)
+        yield _Part(mark="", weight=1.0, split=words.compounds, terms_of=words.terms, formula=formula)
         if options.opening:
-            yield weighted([self._words.of(opening(text)) for text in texts], _OPENING, options.opening, **formula)
+            split = lambda text: words.compounds(opening(text))  # noqa: E731
+            yield _Part(mark=_OPENING, weight=options.opening, split=split, terms_of=words.terms, formula=formula)
         if options.captions:
-            yield constant([captions(text) for text in texts], _CAPTION, options.captions)
+            names = lambda text: sorted(captions(text))  # noqa: E731
+            yield _Part(mark=_CAPTION, weight=options.captions, split=names, terms_of=lambda name: (name,), formula=None)
 
     def _query_terms(self, text: str) -> Iterator[str]:
         """The terms of a query in every part; a part that is not indexed knows none of them."""
@@ -103,8 +164,8 @@ class Bm25Index:
         yield from (_OPENING + word for word in words)
         yield from (_CAPTION + name for name in sorted(mentions(text)))
 
-    def _take(self, ids: Keys, postings: Postings) -> None:
-        self._postings, self._ids, self._vocabulary = postings, ids, {term: number for number, term in enumerate(postings.vocabulary)}
+    def _take(self, ids: Keys, postings: Postings, means: npt.NDArray[np.float64]) -> None:
+        self._ids, self._postings, self._means, self._dead = ids, postings, means, np.empty(0, np.int64)
 
     def search(self, text: str, k: int, *, allowed: Keys | None = None) -> Neighbours:
         """The k texts that match `text` best, among `allowed` only when it is given. Ties go by id.
@@ -115,10 +176,10 @@ class Bm25Index:
             InputError: k below 1.
         """
         k = positive(k)
-        terms = [self._vocabulary[term] for term in self._query_terms(text) if term in self._vocabulary]
-        if not terms:
+        scores = self._postings.summed(self._query_terms(text), len(self._ids))  # (n_texts,)
+        if scores is None:
             return empty()
-        scores = self._postings.summed(terms, len(self))  # (n_texts,)
+        scores[self._dead] = 0
         positions = np.flatnonzero(scores > 0) if allowed is None else self._matching(scores, integer_ids(allowed))
         if k < len(positions):
             worst = np.partition(scores[positions], len(positions) - k)[len(positions) - k]
@@ -126,24 +187,28 @@ class Bm25Index:
         positions = positions[np.argsort(-scores[positions], kind="stable")][:k]
         return Neighbours(ids=self._ids[positions], scores=scores[positions])
 
+    def holders(self, text: str) -> dict[str, int]:
+        """The terms of a question, each with how many whole texts have it."""
+        return {term: self._postings.count(term) for term in self._words.of_query(text)}
+
     def idf(self, text: str) -> dict[str, float]:
         """The terms of a question with their idf over the whole texts, above 0; a term that no text has is the rarest.
 
         Source: that of `idf_of`, whatever `method` the scores are made with.
         """
-        starts, count = self._postings.starts, len(self)
-        numbers = {term: self._vocabulary.get(term) for term in self._words.of_query(text)}
-        counts = {term: 0 if n is None else int(starts[n + 1] - starts[n]) for term, n in numbers.items()}
-        return {term: idf_of(texts, count) for term, texts in counts.items()}
+        return {term: idf_of(texts, len(self._ids)) for term, texts in self.holders(text).items()}
 
     def save(self, path: Path) -> None:
-        """Writes the index to one file."""
+        """Writes the index to one file, without what was removed."""
+        index = self.without(self.gone) if len(self._dead) else self
+        postings, words = index._postings, index._postings.vocabulary
+        parts: dict[str, npt.NDArray[Any]] = {"ids": index._ids, "means": index._means, "letters": words.letters, "ends": words.ends}
 
         def fill(sink: Sink) -> None:
-            sink.put("ids", self._ids)
-            sink.put("vocabulary", np.frombuffer(json.dumps(list(self._vocabulary)).encode(), np.uint8))
+            for name, array in parts.items():
+                sink.put(name, array)
             for name in _ARRAYS:
-                sink.put(name, getattr(self._postings, name))
+                sink.put(name, getattr(postings, name))
 
         save_sealed(path, self._header(), fill)
 
@@ -154,11 +219,21 @@ class Bm25Index:
             DamagedData: the file is missing, torn or changed.
             ManifestError: it was fitted with other options.
         """
-        file = load_sealed(path, self._header())
-        vocabulary = json.loads(file.array("vocabulary").tobytes())
-        self._take(file.array("ids"), Postings(vocabulary=vocabulary, **{name: file.array(name) for name in _ARRAYS}))
+        self._take_from(load_sealed(path, self._header()))
 
-    def _matching(self, scores: Any, allowed: Keys) -> Keys:
+    def open(self, path: Path) -> None:
+        """See `mmrerank.protocols.MappedIndex`.
+
+        Raises:
+            DamagedData, ManifestError: as of `load`.
+        """
+        self._take_from(map_sealed(path, self._header()))
+
+    def _take_from(self, file: Sealed) -> None:
+        vocabulary = Vocabulary(file.array("letters"), file.array("ends"))
+        self._take(file.array("ids"), Postings(vocabulary=vocabulary, **{name: file.array(name) for name in _ARRAYS}), file.array("means"))
+
+    def _matching(self, scores: Array, allowed: Keys) -> Keys:
         slots = np.unique(np.searchsorted(self._ids, allowed))
         slots = slots[slots < len(self._ids)]
         slots = slots[np.isin(self._ids[slots], allowed)]
@@ -167,6 +242,24 @@ class Bm25Index:
 
     def _header(self) -> dict[str, Any]:
         return {"index": self.name, "words": WORDS_VERSION}
+
+
+def _ascending(ids: Keys, texts: Sequence[str]) -> tuple[Keys, list[str]]:
+    """Both by ascending id."""
+    ids = integer_ids(ids)
+    if len(ids) != len(texts):
+        raise ShapeError(f"{len(ids)} ids came with {len(texts)} texts")
+    order = np.argsort(ids)
+    ids = ids[order]
+    if (ids[1:] == ids[:-1]).any():
+        raise InputError(f"id {ids[1:][ids[1:] == ids[:-1]][0]} comes twice")
+    return ids, [texts[i] for i in order]
+
+
+def _weighed(part: _Part, counts: Counts, having: npt.NDArray[np.int64], texts: int, mean_length: float) -> Postings:
+    if part.formula is None:
+        return counts.postings(part.mark, np.full(len(counts.texts), part.weight, np.float32))
+    return counts.postings(part.mark, part.formula.weights(counts, having, texts, mean_length) * np.float32(part.weight))
 
 
 def _stemmer(language: str) -> Any:

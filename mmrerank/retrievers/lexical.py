@@ -11,7 +11,7 @@ The text index (`index/bm25_index.py`) makes the openings of pages and the capti
 What each brings was found by cross-validation over documents and is measured by tests/bench/bench_documents.py. With
 `page=0, wording="all"` the order is that of the index, whose score is `raw_score` in any case.
 
-Source: Robertson & Zaragoza 2009; the matching itself is bm25s.  Cost per query: no model calls, one sparse product; for a question
+Source: Robertson & Zaragoza 2009, see the index `bm25_index`.  Cost per query: no model calls, one sparse product; for a question
 that names a page a second one, and the rows of the pages of that name.
 """
 

@@ -21,7 +21,7 @@ OLD_WORDS = {
     "View": "CollectionVersion",
     "ItemView": "ItemReader",
     "Space": "EmbeddingSpace",
-    "caches": "index_cache",
+    "caches": "text_index, row_index",
     "settled": "read_consistent",
     "exchange": "json_io",
     "checkup": "doctor",

@@ -111,6 +111,16 @@ def test_a_few_new_rows_leave_the_index_as_it_was_built(collection: Collection) 
         assert nearest(one, 2) == plainly(2, range(5, 1040))
 
 
+def test_what_went_and_comes_again_is_found(collection: Collection) -> None:
+    """With the same content it has the same key, which a tombstone in the index as it was built must not hide."""
+    remove(collection, [7])
+    write(collection, [1000])
+    write(collection, [7])
+    index = Collection.open(collection.path).version.index_of(collection.manifest.encoders[0])
+    assert len(index.ids) == 1001
+    assert check(collection)["ok"]
+
+
 def test_a_twentieth_changed_is_built_anew_by_the_writer(collection: Collection) -> None:
     built = state_of(collection).data
     write(collection, range(1000, 1100))

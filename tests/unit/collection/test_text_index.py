@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mmrerank.collection import Collection, index_cache
-from mmrerank.index.bm25_index import Bm25Index
+from mmrerank.collection import Collection, text_index
+from mmrerank.store.table import Snapshot
 
 WORDS = ("red", "green", "blue", "grey")
 
@@ -48,7 +48,7 @@ def test_a_search_after_a_removal_waits_for_no_index(collection: Collection, mon
     gone = {before[0][0], before[3][0], before[-1][0]}
     collection.remove(ids=sorted(gone))
     with monkeypatch.context() as patch:
-        patch.setattr(index_cache, "new_text_index", refuse)
+        patch.setattr(text_index, "new_text_index", refuse)
         left = [hit for hit in before if hit[0] not in gone]
         assert hits(collection, "red boat") == left
         assert hits(collection, "red boat", k=2) == left[:2]
@@ -76,13 +76,73 @@ def test_texts_that_came_since_are_found_at_once(collection: Collection, tmp_pat
     assert [item_id for item_id, _ in hits(collection, "number41")] == ["41.jsonl::p41"]
 
 
-def test_an_index_that_does_not_say_of_which_files_it_is_is_made_anew(collection: Collection) -> None:
+def test_an_index_as_earlier_versions_kept_it_is_made_anew(collection: Collection, caplog: pytest.LogCaptureFixture) -> None:
     """0.6.0 and before."""
     place = collection.path / "indexes" / "text" / "cache.json"
     state = json.loads(place.read_text())
-    del state["data_files"]
-    place.write_text(json.dumps(state))
+    place.write_text(json.dumps({name: state[name] for name in ("index", "version", "data")}))
     collection.remove(ids=["0.jsonl::p0"])
     assert "0.jsonl::p0" not in dict(hits(collection, "red boat"))
-    assert json.loads(place.read_text())["data_files"]
-    assert isinstance(Collection.open(collection.path).version.text, Bm25Index)
+    assert json.loads(place.read_text())["texts"] == 39
+    assert Collection.open(collection.path).version.text.changed == 0
+    assert not caplog.records
+
+
+# ---------------------------------------------------------------- large ones: what came since stands beside what there was
+
+
+@pytest.fixture
+def large(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> Collection:
+    """To whom forty texts are many."""
+    monkeypatch.setattr(text_index, "SMALL", 0)
+    return collection
+
+
+def test_an_addition_costs_its_own_texts_and_is_found(large: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hits(large, "red boat")
+    with monkeypatch.context() as patch:
+        patch.setattr(text_index, "new_text_index", refuse)
+        large.add(write(tmp_path / "pages", [40, 41]))
+        patch.setattr(Snapshot, "texts", refuse)  # a search reads what the writer saved
+        assert [item_id for item_id, _ in hits(large, "number41")] == ["41.jsonl::p41"]
+        after = hits(large, "red boat")
+    assert [hit for hit in after if hit in before] == before, "their scores stay"
+    twin = next(score for item_id, score in before if item_id == "4.jsonl::p4")  # of the same words but for its number
+    assert dict(after)["40.jsonl::p40"] == pytest.approx(twin)
+    assert hits(large, "red boat", k=3) == after[:3]
+    assert hits(large, "boat", filter="item_id = '41.jsonl::p41'") == [hit for hit in hits(large, "boat") if hit[0] == "41.jsonl::p41"]
+
+
+@pytest.mark.parametrize("number", [40, 7])
+def test_what_went_and_comes_again_is_found(large: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(text_index, "rebuild_pays", lambda *_: False)
+    for later in ([40], [41]):
+        large.add(write(tmp_path / "pages", later))
+    there = hits(large, f"number{number}")
+    assert len(there) == 1
+    large.remove(ids=[f"{number}.jsonl::p{number}"])
+    assert hits(large, f"number{number}") == []
+    large.add([tmp_path / "pages" / f"{number}.jsonl"])
+    assert hits(large, f"number{number}") == there
+    assert len(Collection.open(large.path).version.text) == 42
+
+
+def test_words_are_weighed_anew_where_a_twentieth_has_changed(large: Collection, tmp_path: Path) -> None:
+    large.add(write(tmp_path / "pages", [40, 41]))
+    assert Collection.open(large.path).version.text.changed == 2
+    large.add(write(tmp_path / "pages", [42]))
+    assert Collection.open(large.path).version.text.changed == 0
+    fresh = Collection.create(tmp_path / "fresh")
+    fresh.add(sorted((tmp_path / "pages").iterdir()))
+    assert hits(large, "red boat") == hits(fresh, "red boat")
+    assert large.version.idf("red boat of number42") == fresh.version.idf("red boat of number42")
+
+
+def test_a_search_amid_a_run_makes_no_index(large: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was killed leaves it, too."""
+    monkeypatch.setattr(Collection, "_indexes_brought_up", lambda _: [])
+    large.add(write(tmp_path / "pages", range(40, 60)))
+    monkeypatch.setattr(text_index, "new_text_index", refuse)
+    assert [item_id for item_id, _ in hits(large, "number55")] == ["55.jsonl::p55"]
+    monkeypatch.setattr(Snapshot, "texts", refuse)
+    assert [item_id for item_id, _ in hits(large, "number59")] == ["59.jsonl::p59"], "the next search finds what this one saved"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from bm25s import BM25
 
 from mmrerank.errors import DamagedData, InputError, ManifestError, ShapeError
 from mmrerank.index import bm25_index
@@ -174,6 +175,46 @@ def test_scores_are_the_formula() -> None:
             idf = math.log(1 + (4 - frequency + 0.5) / (frequency + 0.5))
             expected += idf * counts[word] / (counts[word] + k1 * (1 - b + b * length / mean))
         assert score == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire"])
+def test_what_words_weigh_is_what_bm25s_says(method: Literal["lucene", "robertson", "atire"]) -> None:
+    texts = [" ".join(np.random.default_rng(n).choice([f"w{m}" for m in range(30)], 5 + n % 17, p=np.arange(30) / 435)) for n in range(200)]
+    theirs = BM25(k1=1.2, b=0.6, method=method, backend="numpy")
+    theirs.index([text.split() for text in texts], show_progress=False)
+    index = build(Options(k1=1.2, b=0.6, method=method, stemmer="none", opening=0, captions=0))
+    index.fit(np.arange(len(texts)), texts)
+    for query in ("w29", "w3 w17 w1", "w28 w28 w12"):
+        hits = index.search(query, len(texts))
+        scores = theirs.get_scores(query.split())
+        assert hits.scores == pytest.approx(scores[hits.ids], rel=1e-5)
+        assert set(hits.ids.tolist()) == set(np.flatnonzero(scores).tolist())
+
+
+def test_further_texts_weigh_as_they_would_have_in_the_first_and_join() -> None:
+    index = filled(pages=REPORT | PAGES)
+    twins = {1000 + n: text for n, text in (REPORT | PAGES).items()}
+    halves = [dict(list(twins.items())[n::2]) for n in (0, 1)]
+    first, second = (index.further(np.array(list(half), np.int64), list(half.values())) for half in halves)
+    both = first.joined(second)
+    assert both.ids.tolist() == sorted(twins)
+    for query in ("growth in Table 3", "seal pump TG-204", "検索", "not to be"):
+        one, other = index.search(query, 20), both.search(query, 20)
+        assert other.ids.tolist() == (one.ids + 1000).tolist()
+        assert other.scores.tolist() == one.scores.tolist()
+    rest = both.without(np.array([1007, 1011]))
+    assert rest.ids.tolist() == sorted(twins.keys() - {1007, 1011})
+    assert rest.search("seal pump", 20).ids.tolist() == []
+    index.remove(np.array([7]))
+    assert index.gone.tolist() == [7]
+    assert index.search("seal pump", 20).ids.tolist() == [11]
+
+
+def test_a_word_of_later_texts_alone_weighs_as_if_one_had_it() -> None:
+    index = filled("bm25_index(opening=0, captions=0)")
+    later = index.further(np.array([99]), ["a turbine and a torque"])
+    scores = [float(later.search(word, 1).scores[0]) for word in ("turbine", "torque")]
+    assert scores[0] == scores[1]  # one of the first texts has the torque
 
 
 FILLER = "word " * 40
