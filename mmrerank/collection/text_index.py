@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmrerank.collection.index_files import Stamp, check_once, checked, read_state, save_arrays, save_there, saved, write_state
+from mmrerank.collection.index_files import Stamp, check_once, checked, checksum, read_state, save_arrays, save_there, saved, write_state
 from mmrerank.errors import MMRerankError
 from mmrerank.index import TailedTexts, difference, map_sealed, rebuild_pays
 from mmrerank.index.bm25_index import Bm25Index
@@ -74,6 +74,22 @@ def bring_up(folder: Path, snapshot: Snapshot) -> None:
             _caught_up(folder, index, state, snapshot, new, texts, gone)
             return
     new_text_index(folder, snapshot)
+
+
+def mend(folder: Path, snapshot: Snapshot) -> bool:
+    """Makes anew what is damaged, or holds other items than have text once it has caught up; returns whether it did."""
+    place = folder / "text"
+    opened = _opened(place)
+    if opened is None:  # nobody searched by words yet, or the next who does makes it anew
+        return False
+    index, state = opened
+    stamps = (state.data, state.tail, state.since)
+    whole = all(checksum(place / stamp.name) == stamp.checksum for stamp in stamps if stamp is not None)
+    new, _, gone = _changes(index, state, snapshot)
+    if whole and np.array_equal(np.sort(np.concatenate([difference(index.ids, gone), new])), snapshot.with_text()):
+        return False
+    new_text_index(folder, snapshot)
+    return True
 
 
 def _changes(index: TailedTexts, state: TextsState, snapshot: Snapshot) -> tuple[Keys, list[str], Keys]:

@@ -14,6 +14,7 @@ from mmrerank.collection import Collection
 from mmrerank.collection.field_cache import FolderFieldCache
 from mmrerank.collection.folder import INDEXES
 from mmrerank.collection.index_files import REPAIR
+from mmrerank.collection.text_index import mend
 from mmrerank.ingest import notes
 from mmrerank.ingest.changes import entries_once
 from mmrerank.ingest.files import SourceFile, gone_for_good_or_moved, path_of
@@ -134,11 +135,16 @@ def _not_unit(rows: Array) -> int:
 
 def _check_caches(collection: Collection) -> list[str]:
     version = collection.version
-    return [
+    lines = [
         f"the index of {entry.name!r} did not match the table and was rebuilt"
         for entry in version.manifest.encoders
         if version.row_index(entry).mend(version.snapshot.described(entry.slug))
     ]
+    return (
+        [*lines, "the index of words did not match the table and was rebuilt"]
+        if mend(collection.path / INDEXES, version.snapshot)
+        else lines
+    )
 
 
 def _measure(collection: Collection) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mmrerank.collection import Collection, text_index
+from mmrerank.collection.verify import check
 from mmrerank.store.table import Snapshot
 
 WORDS = ("red", "green", "blue", "grey")
@@ -86,6 +88,27 @@ def test_an_index_as_earlier_versions_kept_it_is_made_anew(collection: Collectio
     assert json.loads(place.read_text())["texts"] == 39
     assert Collection.open(collection.path).version.text.changed == 0
     assert not caplog.records
+
+
+@pytest.mark.parametrize("damage", ["flipped", "lacking"])
+def test_verify_finds_what_no_search_looks_at(collection: Collection, damage: str) -> None:
+    """A flip that kept size and time, and an index that lacks a text though it says that it is of this version."""
+    before = hits(collection, "red boat")
+    place = collection.path / "indexes" / "text"
+    if damage == "lacking":
+        _, state = text_index._opened(place) or pytest.fail("there is none")
+        short = text_index._empty()
+        short.fit(collection.version.snapshot.keys[1:], ["boat"] * 39)
+        assert text_index._save(place, text_index.TailedTexts(short), state, made=True)
+    else:
+        (path,) = place.glob("data-*")
+        stat, content = path.stat(), bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert check(Collection.open(collection.path))["rebuilt"] == ["the index of words did not match the table and was rebuilt"]
+    assert hits(collection, "red boat") == before
+    assert check(Collection.open(collection.path))["rebuilt"] == []
 
 
 # ---------------------------------------------------------------- large ones: what came since stands beside what there was
