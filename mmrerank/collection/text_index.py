@@ -115,7 +115,7 @@ def _caught_up(
 def new_text_index(folder: Path, snapshot: Snapshot) -> TailedTexts:
     """The index over the text of the items of the snapshot, made anew and kept below `folder`."""
     keys, index = snapshot.with_text(), _empty()
-    index.fit(keys, snapshot.texts(keys))
+    index.fill(keys, snapshot.scan_texts())
     place = folder / "text"
     unsaved = Stamp(name="", size=0, mtime_ns=0, checksum="")
     state = TextsState(index=index.name, version=snapshot.version, texts=len(keys), data_files=dict(snapshot.data_files), data=unsaved)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from mmrerank.types import Array
+from mmrerank.types import Array, Keys
 
 Numbers: TypeAlias = npt.NDArray[np.int32]
-_AT_ONCE = 65_536  # texts whose terms are numbered before they are counted
+_OFTEN = 65_535  # a word that comes more often in a text weighs no more
 
 
 class Vocabulary(Sequence[bytes]):
@@ -22,7 +22,7 @@ class Vocabulary(Sequence[bytes]):
 
     def __init__(self, letters: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
         self.letters, self.ends = letters, ends  # all terms in UTF-8, one behind the other; where each ends
-        self._letters, self._ends = memoryview(letters), memoryview(ends)  # of which single ones are read five times faster
+        self._letters, self._ends = letters.data, ends.data  # of which single ones are read five times faster
 
     @classmethod
     def of(cls, terms: Sequence[bytes]) -> Vocabulary:
@@ -83,14 +83,23 @@ class Counts:
 
     vocabulary: Sequence[str]  # (n_terms,) in the order they were met
     starts: npt.NDArray[np.int64]  # (n_terms + 1,)
-    texts: Numbers  # (n,) ascending within a term
-    times: Numbers  # (n,)
+    texts: Numbers  # (n,)
+    times: npt.NDArray[np.uint16]  # (n,)
     lengths: npt.NDArray[np.int64]  # (n_texts,) in terms
 
     def postings(self, mark: str, weights: Array) -> Postings:
         """With `mark` before each term, and (n,) weights."""
         terms = [(mark + term).encode("utf-8", "surrogatepass") for term in self.vocabulary]
         return _in_order(terms, self.starts, self.texts, weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """What some texts have, by term, then by text."""
+
+    having: npt.NDArray[np.int64]  # (n_terms so far,) how many of them have a term
+    texts: Numbers  # (n,)
+    times: npt.NDArray[np.uint16]  # (n,)
 
 
 class _Numbered(dict[str, tuple[int, ...]]):
@@ -106,38 +115,38 @@ class _Numbered(dict[str, tuple[int, ...]]):
         return numbers
 
 
-def counted(texts: Iterable[Sequence[str]], terms_of: Callable[[str], Collection[str]]) -> Counts:
-    """The terms of texts that are split into compounds."""
-    numbered, texts = _Numbered(terms_of), iter(texts)
-    blocks, lengths, first = [], [np.empty(0, np.int64)], 0
-    while some := list(islice(texts, _AT_ONCE)):
-        rows = [list(chain.from_iterable(map(numbered.__getitem__, text))) for text in some]
-        lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
-        blocks.append(_block(rows, lengths[-1], first))
-        first += len(some)
-    starts, by_text, times = _by_term(blocks, len(numbered.vocabulary))
-    return Counts(vocabulary=list(numbered.vocabulary), starts=starts, texts=by_text, times=times, lengths=np.concatenate(lengths))
+class TermCounter:
+    """Counts the terms of texts that come block by block, so that no more than a block of them is held."""
 
+    def __init__(self, terms_of: Callable[[str], Collection[str]], n_texts: int) -> None:
+        self._numbered = _Numbered(terms_of)
+        self._lengths = np.zeros(n_texts, np.int64)
+        self._blocks: list[_Block] = []
 
-def _block(rows: Sequence[Sequence[int]], lengths: npt.NDArray[np.int64], first: int) -> tuple[Numbers, Numbers, Numbers]:
-    """Each pair of a term and a text that has it, by term, then by text, and how often; the texts count from `first`."""
-    terms = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
-    pairs, times = np.unique(terms << 32 | np.repeat(np.arange(first, first + len(rows)), lengths), return_counts=True)
-    return (pairs >> 32).astype(np.int32), pairs.astype(np.int32), times.astype(np.int32)
+    def add(self, positions: Keys, texts: Iterable[Sequence[str]]) -> None:
+        """Texts that are split into compounds, and (n,) which of the `n_texts` they are."""
+        rows = [list(chain.from_iterable(map(self._numbered.__getitem__, text))) for text in texts]
+        lengths = self._lengths[positions] = np.fromiter(map(len, rows), np.int64, len(rows))
+        terms = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+        pairs, times = np.unique(terms << 32 | np.repeat(positions, lengths), return_counts=True)
+        having = np.bincount(pairs >> 32, minlength=len(self._numbered.vocabulary))
+        self._blocks.append(_Block(having=having, texts=pairs.astype(np.int32), times=np.minimum(times, _OFTEN).astype(np.uint16)))
 
-
-def _by_term(blocks: list[tuple[Numbers, Numbers, Numbers]], n_terms: int) -> tuple[npt.NDArray[np.int64], Numbers, Numbers]:
-    """Where each term begins, and texts and times of all blocks, which go as they are read."""
-    counts = sum((np.bincount(terms, minlength=n_terms) for terms, _, _ in blocks), np.zeros(n_terms, np.int64))
-    starts = np.append(0, np.cumsum(counts)).astype(np.int64)
-    ends, texts, times = starts[:-1].copy(), np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
-    while blocks:
-        terms, some_texts, some_times = blocks.pop(0)
-        some = np.bincount(terms, minlength=n_terms)
-        places = (ends - (np.cumsum(some) - some))[terms] + np.arange(len(terms))
-        texts[places], times[places] = some_texts, some_times
-        ends += some
-    return starts, texts, times
+    def counts(self) -> Counts:
+        """Of all that was added; the counter is empty then."""
+        vocabulary, blocks = list(self._numbered.vocabulary), self._blocks
+        having = np.zeros(len(vocabulary), np.int64)
+        for block in blocks:
+            having[: len(block.having)] += block.having
+        starts = np.append(0, np.cumsum(having)).astype(np.int64)
+        ends, texts, times = starts[:-1].copy(), np.empty(starts[-1], np.int32), np.empty(starts[-1], np.uint16)
+        while blocks:
+            block = blocks.pop(0)
+            first = ends[: len(block.having)]
+            places = np.repeat(first - (np.cumsum(block.having) - block.having), block.having) + np.arange(len(block.texts))
+            texts[places], times[places] = block.texts, block.times
+            first += block.having
+        return Counts(vocabulary=vocabulary, starts=starts, texts=texts, times=times, lengths=self._lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ what bm25s (Lù 2024) says; it weighs no texts that came later, which is why it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,13 +28,14 @@ from mmrerank.index._checks import integer_ids, positive
 from mmrerank.index._exact import empty
 from mmrerank.index._files import Sealed, Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._idf import idf_of
-from mmrerank.index._postings import Counts, Formula, Postings, Vocabulary, counted, joined
+from mmrerank.index._postings import Counts, Formula, Postings, TermCounter, Vocabulary, joined
 from mmrerank.index._words import ENGLISH, WORDS_VERSION, Words, captions, mentions, opening
 from mmrerank.parts import printed
 from mmrerank.types import Array, Keys, Neighbours
 
 SEARCHES = "text"
 _ARRAYS = ("weights", "positions", "starts")
+_AT_ONCE = 65_536  # texts that are counted together
 _OPENING, _CAPTION = "opening:", "caption:"  # mark the terms of these parts; no word has such a beginning
 
 
@@ -96,12 +97,19 @@ class Bm25Index:
             ShapeError: not as many ids as texts.
             InputError: an id twice.
         """
-        ids, texts = _ascending(ids, texts)
+        self.fill(_unique(ids, len(texts)), [(integer_ids(ids), texts)])
+
+    def fill(self, ids: Keys, batches: Iterable[tuple[Keys, Sequence[str]]]) -> None:
+        """As `fit`, of texts that come in any order, so that they are never held all at once.
+
+        Args:
+            ids: (n,) ascending, of all of them.
+            batches: some of these ids with their texts.
+        """
         postings, means = [], []
-        for part in self._parts():
-            counts = counted(map(part.split, texts), part.terms_of)
-            means.append(float(counts.lengths.mean()) if texts else 0.0)
-            postings.append(_weighed(part, counts, np.diff(counts.starts), len(texts), means[-1]))
+        for part, counts in self._counted(ids, batches):
+            means.append(float(counts.lengths.mean()) if len(ids) else 0.0)
+            postings.append(_weighed(part, counts, np.diff(counts.starts), len(ids), means[-1]))
         self._take(ids, joined(postings), np.array(means))
 
     def further(self, ids: Keys, texts: Sequence[str]) -> Bm25Index:
@@ -110,13 +118,23 @@ class Bm25Index:
         Raises:
             ShapeError, InputError: as of `fit`.
         """
-        ids, texts = _ascending(ids, texts)
-        postings = []
-        for part, mean in zip(self._parts(), self._means, strict=True):
-            counts = counted(map(part.split, texts), part.terms_of)
+        postings, ascending = [], _unique(ids, len(texts))
+        for mean, (part, counts) in zip(self._means, self._counted(ascending, [(integer_ids(ids), texts)]), strict=True):
             having = np.array([self._postings.count(part.mark + term) for term in counts.vocabulary], np.int64)
             postings.append(_weighed(part, counts, having, len(self._ids), float(mean)))
-        return self._like(ids, joined(postings))
+        return self._like(ascending, joined(postings))
+
+    def _counted(self, ids: Keys, batches: Iterable[tuple[Keys, Sequence[str]]]) -> Iterator[tuple[_Part, Counts]]:
+        parts = list(self._parts())
+        counters = [TermCounter(part.terms_of, len(ids)) for part in parts]
+        for some, texts in batches:
+            for start in range(0, len(texts), _AT_ONCE):
+                block = texts[start : start + _AT_ONCE]
+                positions = np.searchsorted(ids, some[start : start + _AT_ONCE])
+                for part, counter in zip(parts, counters, strict=True):
+                    counter.add(positions, map(part.split, block))
+        for part in parts:
+            yield part, counters.pop(0).counts()
 
     def joined(self, other: Bm25Index) -> Bm25Index:
         """The texts of two, in which words weigh the same and which share no id, as one."""
@@ -244,16 +262,19 @@ class Bm25Index:
         return {"index": self.name, "words": WORDS_VERSION}
 
 
-def _ascending(ids: Keys, texts: Sequence[str]) -> tuple[Keys, list[str]]:
-    """Both by ascending id."""
-    ids = integer_ids(ids)
-    if len(ids) != len(texts):
-        raise ShapeError(f"{len(ids)} ids came with {len(texts)} texts")
-    order = np.argsort(ids)
-    ids = ids[order]
+def _unique(ids: Keys, count: int) -> Keys:
+    """The ids in ascending order.
+
+    Raises:
+        ShapeError: they are not `count`.
+        InputError: one comes twice.
+    """
+    ids = np.sort(integer_ids(ids))
+    if len(ids) != count:
+        raise ShapeError(f"{len(ids)} ids came with {count} texts")
     if (ids[1:] == ids[:-1]).any():
         raise InputError(f"id {ids[1:][ids[1:] == ids[:-1]][0]} comes twice")
-    return ids, [texts[i] for i in order]
+    return ids
 
 
 def _weighed(part: _Part, counts: Counts, having: npt.NDArray[np.int64], texts: int, mean_length: float) -> Postings:
