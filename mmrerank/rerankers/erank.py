@@ -71,7 +71,7 @@ class ERank:
             FormatError: a picture of the query cannot be opened.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
+        display = Display.of(query, options)
         wanted = query_parts(self.prompt, query, options.max_pixels) if candidates else []
         unsure: list[str] = []
 
