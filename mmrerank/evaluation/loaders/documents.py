@@ -50,10 +50,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a page is none of the document.
     """
-    options = options_from(options, OPTIONS, "documents")
-    if options["within"] not in ("document", "corpus") or bool(options["folder"]) == bool(options["table"]):
-        raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
-    options = {**options, **{name: named(options[name], part=options["part"] or split) for name in ("queries", "folder")}}
+    options = _options(options, split)
     path = needed(data, options["queries"])
     rows = rows_of(path)
     pages = _Pages(data, options, path)
@@ -83,6 +80,14 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         groups=groups,
         read_with=(options["read_with"],) if options["read_with"] else (),
     )
+
+
+def _options(options: Mapping[str, Any], split: str) -> Mapping[str, Any]:
+    """All options of the card, checked, with the part of the data in the names of files."""
+    whole = options_from(options, OPTIONS, "documents")
+    if whole["within"] not in ("document", "corpus") or bool(whole["folder"]) == bool(whole["table"]):
+        raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
+    return {**whole, **{name: named(whole[name], part=whole["part"] or split) for name in ("queries", "folder")}}
 
 
 def _questions(rows: list[dict[str, Any]], options: Mapping[str, Any], path: Path) -> Iterator[_Question]:
