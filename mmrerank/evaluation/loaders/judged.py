@@ -78,7 +78,6 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in pairs}
     if options["complete"]:
         corpus.check(qrels, path)
-    first_stage = _first_stage(pairs, corpus, options, path) if options["given"] else {}
     return Loaded(
         queries=tuple(query for query, _ in pairs),
         qrels=qrels,
@@ -86,7 +85,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         sources=corpus.sources,
         names=corpus.names(),
         read_with=corpus.read_with,
-        first_stage=first_stage,
+        first_stage=_first_stage(pairs, corpus, options, path) if options["given"] else {},
         junk=False,  # trec_eval leaves them where they stand
     )
 
