@@ -95,7 +95,11 @@ def judgements(benchmark: Benchmark) -> Judgements:
 
 
 def limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
-    """The benchmark with at most `limit` queries, evenly spread over it; fewer than all are nothing to submit to a server."""
+    """The benchmark with at most `limit` queries, evenly spread over it; fewer than all are nothing to submit to a server.
+
+    Raises:
+        InputError: the limit is below 1.
+    """
     if limit is None or limit >= len(benchmark.queries):
         return benchmark
     if limit < 1:

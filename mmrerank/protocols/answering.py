@@ -14,11 +14,15 @@ class Answerer(Protocol):
 
     name: str
 
-    def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer: ...
+    def answer(self, query: Query, candidates: Sequence[Candidate]) -> Answer:
+        """What these pages say to the query's text, citing the pages it rests on; `found` is False where they do not say it."""
+        ...
 
 
 @runtime_checkable
 class StreamingAnswerer(Protocol):
     """An answerer that gives its words as they come."""
 
-    def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer: ...
+    def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer:
+        """As `answer`; `on_text` gets its text piece by piece, in order."""
+        ...

@@ -33,9 +33,18 @@ class Index(Protocol):
         """The k best of each of (n_queries, dimension) rows, among `allowed` only when it is given. Ties go by id."""
         ...
 
-    def save(self, path: Path) -> None: ...
+    def save(self, path: Path) -> None:
+        """Writes what it holds to a file."""
+        ...
 
-    def load(self, path: Path) -> None: ...
+    def load(self, path: Path) -> None:
+        """Takes over what `save` wrote.
+
+        Raises:
+            DamagedData: the file is missing, torn or changed.
+            ManifestError: it holds another kind of index, or one of other options.
+        """
+        ...
 
     @property
     def needs_rebuild(self) -> bool:

@@ -14,7 +14,15 @@ class Reranker(Protocol):
 
     name: str
 
-    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking: ...
+    def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
+        """All candidates, best first, and none but these; scores are None where only the order is known. Repairs, fallbacks and what could
+        not be shown stand in the notes.
+
+        Raises:
+            InputError: the query is none that it works on.
+            BackendError: the model that it asks cannot be reached.
+        """
+        ...
 
 
 @runtime_checkable

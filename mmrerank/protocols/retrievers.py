@@ -15,7 +15,13 @@ class Retriever(Protocol):
 
     name: str
 
-    def retrieve(self, query: Query, k: int) -> Ranking: ...
+    def retrieve(self, query: Query, k: int) -> Ranking:
+        """At most k items of the corpus, best first, each once; fewer where no more are found or the query's filter lets through.
+
+        Raises:
+            InputError: the query is none that it works on.
+        """
+        ...
 
 
 @runtime_checkable

@@ -187,7 +187,12 @@ def _add_models(routes: APIRouter, service: Service) -> None:
 
 
 def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
-    """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant."""
+    """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant.
+
+    Raises:
+        RequestRefused: there are too many documents, or one of them cannot be read.
+        BackendError: the model cannot be reached.
+    """
     limits = service.settings.limits
     count = len(wish.documents)
     if count > limits.documents:

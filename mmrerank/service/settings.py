@@ -105,6 +105,9 @@ def token_from_environment() -> str | None:
 def named(texts: Iterable[str]) -> dict[str, str]:
     """Rerankers by the names that clients use, from NAME or ALIAS=NAME.
 
+    Raises:
+        InputError: two have one name.
+
     >>> named(["square(depth=9)", "rerank-v3.5=bm25"])
     {'square': 'square(depth=9)', 'rerank-v3.5': 'bm25'}
     >>> named(["own.rerankers:Judge(depth=20)/mini"])
