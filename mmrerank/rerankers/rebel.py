@@ -83,11 +83,11 @@ class Rebel:
         """
         options = self._options
         interview = Interview(query, options, self.backend)
-        wanted = query_parts(self.prompt, query, options.max_pixels) if candidates else []
-        criteria, messages, cost = self._written(interview, wanted) if options.turns == 2 and candidates else (self.criteria, [], Cost())
+        wish = query_parts(self.prompt, query, options.max_pixels) if candidates else []
+        criteria, messages, cost = self._written(interview, wish) if options.turns == 2 and candidates else (self.criteria, [], Cost())
 
         def judge(groups: Sequence[Sequence[Exhibit]]) -> list[GroupScores]:
-            answers = interview.answers([self._prompt(criteria, wanted, group) for group in groups])
+            answers = interview.answers([self._prompt(criteria, wish, group) for group in groups])
             return [graded_group(answer, len(group), criteria, options.minimum) for answer, group in zip(answers, groups, strict=True)]
 
         ranking = groupwise(
@@ -107,9 +107,9 @@ class Rebel:
         losses = [f"dropped, relevance below {options.minimum:g}: {some_of(dropped)}"] if dropped else []
         return with_messages(ranking, [*messages, *losses, *interview.notes])
 
-    def _written(self, interview: Interview, wanted: Sequence[Part]) -> tuple[Sequence[Criterion], list[str], Cost]:
+    def _written(self, interview: Interview, wish: Sequence[Part]) -> tuple[Sequence[Criterion], list[str], Cost]:
         """The criteria of the first turn, or those of the file where none can be read; what is to be said of it, and its cost."""
-        prompt = (user(self.prompt.pieces["write"], *wanted, self.prompt.fill("write_form")),)
+        prompt = (user(self.prompt.pieces["write"], *wish, self.prompt.fill("write_form")),)
         answers, why = attempt(partial(interview.answers, [prompt]))
         criteria, cost = (read_criteria_answer(answers[0].text), answers[0].cost) if answers else ((), Cost())
         if not criteria:
@@ -117,10 +117,10 @@ class Rebel:
             return self.criteria, [f"{why}; those of {self._options.criteria or 'relevance alone'} count"], cost
         return criteria, ["criteria for this query: " + ", ".join(f"{c.name} {c.weight:g}" for c in criteria)], cost
 
-    def _prompt(self, criteria: Sequence[Criterion], wanted: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
+    def _prompt(self, criteria: Sequence[Criterion], wish: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
         text = self.prompt
         scales = [text.fill("criterion", name=c.name, low=c.low, high=c.high) for c in criteria]
-        parts: list[Part] = [text.pieces["task"], *scales, *([text.pieces["weigh"]] if criteria else []), *wanted]
+        parts: list[Part] = [text.pieces["task"], *scales, *([text.pieces["weigh"]] if criteria else []), *wish]
         for number, exhibit in enumerate(group, 1):
             parts += [text.fill("document", number=number), *exhibit.parts, "\n"]
         form = ", ".join(f'"{name}": ...' for name in (RELEVANCE, *(c.name for c in criteria)))
