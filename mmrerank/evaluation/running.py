@@ -49,6 +49,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """Its stages in a row."""
         return " > ".join(self.stages)
 
     @property

@@ -208,7 +208,7 @@ class EmbeddingIngest:
         seen_ns = time.time_ns()
         touched: list[str] = []
         try:
-            for batch in self._timed(part.reader.rows(part.file.path)):
+            for batch in self._clock.timed("read", part.reader.rows(part.file.path)):
                 rows = self._as_rows(part, batch, seen_ns)
                 touched += self._sort_out(rows, batch, before)
                 self._append()
@@ -304,14 +304,6 @@ class EmbeddingIngest:
             some = ids[start : start + ROWS_A_FILE]
             columns = {name: [value] * len(some) for name, value in {**stamps, "reader": part.reader.name}.items()}
             self._table.fill(some, columns)
-
-    def _timed(self, batches: Iterator[VectorRows]) -> Iterator[VectorRows]:
-        while True:
-            with self._clock.working("read"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
 
     def _report(self, seconds: float) -> IngestReport:
         tally = self._tally
