@@ -86,7 +86,7 @@ def listwise(
         query,
         candidates,
         [*order, *obstacles],
-        status=worst([*(["completed"] if obstacles else []), *tally.statuses]),
+        status=worst(["completed", *tally.statuses] if obstacles else tally.statuses),
         messages=[*messages, *tally.messages],
         reasons=reasons | tally.reasons,
         cost=tally.cost,
