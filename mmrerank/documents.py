@@ -142,7 +142,8 @@ def _from_mapping(document: Mapping[str, Any], place: int) -> Candidate:
 
 
 def unique_ids(names: Sequence[str | None]) -> list[str]:
-    """
+    """An id for each name, in their order: itself where it comes once, else with its place, from 1, behind it.
+
     >>> unique_ids(["a", "b", None, "b"])
     ['a', 'b (place 2)', 'document (place 3)', 'b (place 4)']
     """

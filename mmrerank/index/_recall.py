@@ -67,7 +67,8 @@ def without_own(questions: Questions, scores: Array, ids: Keys) -> Array:
 
 
 def in_words(recall: Mapping[str, float]) -> str:
-    """
+    """The recall@10 of an index by each kind of question, in a line.
+
     >>> in_words({"texts": 0.9812, "pictures": 1.0})
     'recall@10 .981 of texts, 1.000 of pictures'
     """

@@ -45,7 +45,8 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """
+    """What a service serves, to whom, and how much of it.
+
     Args:
         collections: folders of collections.
         rerankers: the name a client uses -> a part or its name. Empty: every reranker that ships and whose needs are met. Requests
