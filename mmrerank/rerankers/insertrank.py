@@ -35,7 +35,7 @@ from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Candidate, Generated, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Generated, Item, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "evidence": {"label", "scale"}, "task": {"count"}, "page": {"mark"}, "score": {"label", "score"}},
@@ -85,6 +85,9 @@ class InsertRank:
         interview = Interview(query, options, self.backend, tokens=options.prompt_tokens)
         scores, missing = printed_scores(candidates, options.scale)
 
+        def show(item: Item) -> tuple[Exhibit, str]:
+            return interview.show(item), scores.get(item.item_id, UNKNOWN)
+
         def rank(pages: Sequence[tuple[Exhibit, str]]) -> Reply:
             places = _laid_out(len(pages), options.order, chance)
             exhibits, lines = zip(*(pages[place] for place in places), strict=True)
@@ -93,15 +96,7 @@ class InsertRank:
             reasons = {place: self._reason(pages[place][1], sentences.get(n, "")) for n, place in enumerate(places)}
             return Reply(order=_order(answer, places), reasons=reasons, cost=answer.cost)
 
-        ranking = listwise(
-            query,
-            candidates,
-            show=lambda item: (interview.show(item), scores.get(item.item_id, UNKNOWN)),
-            rank=rank,
-            window=options.window,
-            step=options.step,
-            backend=self.backend,
-        )
+        ranking = listwise(query, candidates, show=show, rank=rank, window=options.window, step=options.step, backend=self.backend)
         return with_messages(ranking, [*missing, *interview.notes])
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit], scores: Sequence[str]) -> Prompt:

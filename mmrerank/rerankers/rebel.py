@@ -72,8 +72,7 @@ class Rebel:
         prompt, criteria = read_prompt(options.prompt, PIECES), read_criteria(options.criteria)
         self.prompt = replace(prompt, digest="+".join(filter(None, (prompt.digest, criteria.digest))))  # both move the result
         self.criteria = criteria.criteria
-        self.backend = backend
-        self._options = options
+        self.backend, self._options = backend, options
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates by F, equal ones in the incoming order; those that are dropped behind, then those that the model left out.
