@@ -99,6 +99,9 @@ def rerank(
 def candidates_of(documents: Sequence[Any]) -> list[Candidate]:
     """Candidates in the order of the documents, each with an id of its own.
 
+    Raises:
+        InputError: they come in no list, or one of them is neither text nor picture, nor a record that has one.
+
     >>> [candidate.item.item_id for candidate in candidates_of(["a", {"text": "b", "id": "page 7"}])]
     ['document (place 1)', 'page 7']
     """
@@ -139,7 +142,8 @@ def _from_mapping(document: Mapping[str, Any], place: int) -> Candidate:
 
 
 def unique_ids(names: Sequence[str | None]) -> list[str]:
-    """
+    """An id for each name, in their order: itself where it comes once, else with its place, from 1, behind it.
+
     >>> unique_ids(["a", "b", None, "b"])
     ['a', 'b (place 2)', 'document (place 3)', 'b (place 4)']
     """

@@ -59,7 +59,11 @@ def read_candidates(path: str | Path) -> list[Candidate]:
 
 
 def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "query") -> Query:
-    """The query a JSON object describes; paths of pictures are looked up in `folder`, and refused when it is None."""
+    """The query a JSON object describes; paths of pictures are looked up in `folder`, and refused when it is None.
+
+    Raises:
+        FormatError: it is no such object; names `path`.
+    """
     fields = _fields(record, QUERY_FIELDS, path, None)
     try:
         return Query(
@@ -75,7 +79,11 @@ def query_from(record: Any, *, folder: Path | None = None, path: str | Path = "q
 
 
 def candidate_from(record: Any, *, folder: Path | None = None, path: str | Path = "candidate", line: int | None = None) -> Candidate:
-    """The candidate a JSON object describes."""
+    """The candidate a JSON object describes; pictures as for `query_from`.
+
+    Raises:
+        FormatError: it is no such object; names `path` and line.
+    """
     fields = _fields(record, CANDIDATE_FIELDS, path, line)
     image = fields.get("image")
     try:

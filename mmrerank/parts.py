@@ -125,8 +125,13 @@ def parse(name: str) -> PartName:
     match = _REST.fullmatch(options)
     if not part or match is None:
         raise InputError(f"{name!r} is not a part's name", hint=f"Expected {FORMS}.")
-    known = part if ":" in part else part.replace("-", "_").lower()
+    known = part if ":" in part else _file_name(part)
     return PartName(part=known, argument=match["argument"], options=_keywords(match["options"] or "", name), backend=backend)
+
+
+def _file_name(part: str) -> str:
+    """The name of a part as its file has it."""
+    return part.replace("-", "_").lower()
 
 
 def _before_backend(rest: str) -> tuple[str, str | None]:
@@ -219,7 +224,7 @@ def names(station: str) -> tuple[str, ...]:
 def installed(station: str) -> Mapping[str, EntryPoint]:
     """The parts that installed packages declare under the entry point group `mmrerank.STATION`, by name; none of them is imported."""
     declared = sorted(entry_points(group=f"mmrerank.{station}"), key=lambda point: (point.name, point.value))
-    return {name: point for point in reversed(declared) if (name := point.name.replace("-", "_").lower()) not in names(station)}
+    return {name: point for point in reversed(declared) if (name := _file_name(point.name)) not in names(station)}
 
 
 def module(name: str, *, station: str | None = None) -> PartFactory:
@@ -368,8 +373,7 @@ def _is_backend(text: str) -> bool:
     head = _HEAD.match(text)
     if head is None or text[head.end() : head.end() + 1] not in ("", "/", "("):
         return False
-    known = head[0].replace("-", "_").lower()
-    return ":" in head[0] or known in names("backends") or known in installed("backends")
+    return ":" in head[0] or _file_name(head[0]) in {*names("backends"), *installed("backends")}
 
 
 def _fields(record: type[Any]) -> list[str]:

@@ -40,7 +40,11 @@ ENCODED_AT_ONCE = 64  # candidates whose pictures are in memory together
 
 
 def ask(searched: SearchResult, answerer: Answerer, *, on_text: Callable[[str], None] | None = None) -> AskResult:
-    """The answer to a query from the hits of its search; `on_text` gets its words as they come, or at once where none stream."""
+    """The answer to a query from the hits of its search; `on_text` gets its words as they come, or at once where none stream.
+
+    Raises:
+        InputError: there is no such answerer, it cites a page that it did not get, or `on_text` cannot be called.
+    """
     if not isinstance(answerer, Answerer):
         raise InputError(f"an answerer is a name, or a part with `name` and `answer`; got {type(answerer).__name__}")
     if on_text is not None and not callable(on_text):

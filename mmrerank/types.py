@@ -162,6 +162,7 @@ class Cost:
 
     @property
     def tokens(self) -> int:
+        """Those of prompts and answers together."""
         return self.prompt_tokens + self.generated_tokens
 
     def __add__(self, other: Cost) -> Cost:
@@ -218,6 +219,7 @@ class Ranking:
 
     @property
     def item_ids(self) -> tuple[str, ...]:
+        """The ids of the candidates, best first."""
         return tuple(candidate.item.item_id for candidate in self.candidates)
 
 

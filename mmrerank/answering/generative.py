@@ -54,7 +54,7 @@ class Generative:
     def stream(self, query: Query, candidates: Sequence[Candidate], on_text: Callable[[str], None] | None) -> Answer:
         """As `answer`; `on_text` gets the words of the model as they come, page marks such as [2] included."""
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
+        display = Display.of(query, options)
         exhibits, obstacles = gather(candidates, display.show)
         unshown = [f"{candidates[n].item.item_id}: not shown to the model: {why}" for n, why in obstacles.items()]
         if not exhibits:

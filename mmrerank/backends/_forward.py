@@ -36,8 +36,8 @@ class Network:
         return self.step(inputs, last=last)[0]
 
     def step(self, inputs: Mapping[str, Any], *, last: int = 1, cache: Any = None, grows: bool = False) -> tuple[torch.Tensor, Any]:
-        """The logits as above, behind what a cache holds, and the cache with the inputs in it where that is wanted. The one that was
-        handed over grows in any case."""
+        """(batch, last, vocabulary) float32 logits behind what a cache holds, and the cache with the inputs in it where that is wanted. The
+        one that was handed over grows in any case."""
         before = {} if cache is None else {self._cache_name: cache}
         with _float32_head(self.model):
             output = self.model(**inputs, **self._positions(inputs), **before, use_cache=grows, logits_to_keep=last)

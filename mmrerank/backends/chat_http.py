@@ -130,6 +130,7 @@ class ChatHttp:
         """(n_prompts, n_choices) log-probabilities among the likeliest first tokens; -inf for a choice that is not among them.
 
         Raises:
+            InputError: a choice has no letter, or there is none.
             BackendError: the server tells no log-probabilities, or no choice is among the likeliest tokens.
         """
         if not choices or any(not choice.strip(wire.MARKERS) for choice in choices):

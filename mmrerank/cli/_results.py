@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrerank.cli import _output
 from mmrerank.errors import InputError
+
+if TYPE_CHECKING:
+    from mmrerank.results import Hit, SearchResult, Stage
+    from mmrerank.types import Cost, Explanation
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".pdf")
 
@@ -41,50 +45,53 @@ def written(sheet: Path | None, draw: Callable[[], Any]) -> bool:
     return True
 
 
-def drawn(result: Any) -> Any:
+def drawn(result: SearchResult) -> Any:
     """The result as one picture."""
     from mmrerank.sheet import draw_sheet  # pulls in Pillow's fonts and the reader of PDFs
 
     return draw_sheet(result)
 
 
-def as_json(result: Any, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:
+def as_json(result: SearchResult, paths: Mapping[str, Path] | None = None) -> dict[str, Any]:
     """The search result in the shape programs depend on; `path` only where the items have one, `explanation` where there is one."""
-    hits = [
-        {
-            "rank": hit.rank,
-            "item_id": hit.item.item_id,
-            "score": hit.score,
-            "raw_score": hit.raw_score,
-            "calibrated_score": hit.calibrated_score,
-            **({} if paths is None else {"path": str(paths[hit.item.item_id])}),
-            "document_id": hit.item.document_id,
-            "page_number": hit.item.page_number,
-            "reason": hit.reason,
-            **({} if hit.explanation is None else {"explanation": explained(hit.explanation)}),
-        }
-        for hit in result.hits
-    ]
-    stages = [
-        {
-            "name": stage.name,
-            "seconds": round(stage.seconds, 4),
-            "calls": stage.cost.calls,
-            "tokens": stage.cost.tokens,
-            **({"reused_tokens": stage.cost.reused_tokens} if stage.cost.reused_tokens else {}),
-            "notes": list(stage.notes),
-        }
-        for stage in result.stages
-    ]
+    hits = [_hit(hit, {} if paths is None else {"path": str(paths[hit.item.item_id])}) for hit in result.hits]
+    stages = [stage_as_json(stage.name, stage.seconds, stage.cost, stage.notes) for stage in result.stages]
     return {"query_id": result.query.query_id, "hits": hits, "stages": stages}
 
 
-def explained(explanation: Any) -> dict[str, Any]:
+def _hit(hit: Hit, path: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "rank": hit.rank,
+        "item_id": hit.item.item_id,
+        "score": hit.score,
+        "raw_score": hit.raw_score,
+        "calibrated_score": hit.calibrated_score,
+        **path,
+        "document_id": hit.item.document_id,
+        "page_number": hit.item.page_number,
+        "reason": hit.reason,
+        **({} if hit.explanation is None else {"explanation": explained(hit.explanation)}),
+    }
+
+
+def stage_as_json(name: str, seconds: float, cost: Cost, notes: Sequence[str]) -> dict[str, Any]:
+    """A stage, or what answered, in the shape programs depend on; `reused_tokens` only where there are any."""
+    return {
+        "name": name,
+        "seconds": round(seconds, 4),
+        "calls": cost.calls,
+        "tokens": cost.tokens,
+        **({"reused_tokens": cost.reused_tokens} if cost.reused_tokens else {}),
+        "notes": list(notes),
+    }
+
+
+def explained(explanation: Explanation) -> dict[str, Any]:
     """What a method has to say of a hit beyond its reason, in the shape programs depend on."""
     return {"reasoning": explanation.reasoning, "scores": dict(explanation.scores), "steps": list(explanation.steps)}
 
 
-def show(result: Any, sheet: Path | None = None) -> None:
+def show(result: SearchResult, sheet: Path | None = None) -> None:
     """The hits, each with its reason, and what every stage took."""
     from mmrerank.collection.items import headings_of
 
@@ -107,7 +114,7 @@ def show(result: Any, sheet: Path | None = None) -> None:
         console.print(f"sheet: {sheet}", markup=False)
 
 
-def _line(stage: Any) -> str:
+def _line(stage: Stage) -> str:
     cost = stage.cost
     pieces = [f"{stage.name}: {stage.seconds * 1000:.0f} ms"]
     pieces += [f"{cost.calls} calls, {cost.tokens} tokens"] if cost.calls else []

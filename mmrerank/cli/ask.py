@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmrerank.cli import _backend, _output, _results
+
+if TYPE_CHECKING:
+    from mmrerank.results import AskResult
+    from mmrerank.types import Citation
 
 
 def ask(
@@ -47,17 +51,10 @@ def ask(
     return 0 if whole else _output.INPUT
 
 
-def as_json(result: Any) -> dict[str, Any]:
+def as_json(result: AskResult) -> dict[str, Any]:
     """The answer in the shape programs depend on."""
     answer = result.answer
-    answering = {
-        "name": result.answered_by,
-        "seconds": round(result.seconds, 4),
-        "calls": answer.notes.cost.calls,
-        "tokens": answer.notes.cost.tokens,
-        **({"reused_tokens": answer.notes.cost.reused_tokens} if answer.notes.cost.reused_tokens else {}),
-        "notes": list(answer.notes.messages),
-    }
+    answering = _results.stage_as_json(result.answered_by, result.seconds, answer.notes.cost, answer.notes.messages)
     return {
         "answer": answer.text,
         "citations": [_citation(citation) for citation in answer.citations],
@@ -67,7 +64,7 @@ def as_json(result: Any) -> dict[str, Any]:
     }
 
 
-def _citation(citation: Any) -> dict[str, Any]:
+def _citation(citation: Citation) -> dict[str, Any]:
     """One page with what it says and where on it, as shares of its width and height; `page_label` is what is printed on it."""
     from mmrerank.results import boxes_of
 
@@ -83,7 +80,7 @@ def _citation(citation: Any) -> dict[str, Any]:
     }
 
 
-def _show(result: Any, sheet: Path | None, *, streamed: bool) -> None:
+def _show(result: AskResult, sheet: Path | None, *, streamed: bool) -> None:
     from mmrerank.collection.items import place_of
 
     console = _output.out()

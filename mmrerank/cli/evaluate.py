@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,35 +81,48 @@ def evaluate(
     """Measure a first stage and rerankers on a benchmark, with intervals; interrupted, it goes on from the answers it has."""
     from mmrerank.evaluation.benchmark import open_benchmark
     from mmrerank.evaluation.evaluate import evaluate as evaluated_on
-    from mmrerank.evaluation.out_folder import check_folder
     from mmrerank.evaluation.query_lists import only_listed
-    from mmrerank.evaluation.runs import read_run
 
     if collection is not None and (encoder or text_encoder):
         raise InputError(f"{collection} has its encoders already", hint="Leave --encoder and --text-encoder out, or --collection.")
-    if fit_guard is not None and not rerank:
-        raise InputError("a guard is fitted on what a reranker gained, and nothing was reranked", hint="Name one: --rerank NAME.")
-    if out is not None:
-        check_folder(out)
+    _check_files(fit_guard, out, reranks=bool(rerank))
     whole, listed = (open_benchmark(card, data, split), []) if only is None else only_listed(open_benchmark(card, data, split), only)
     benchmark = _encoded(_part(whole, limit, half, below_zero), encoder, text_encoder)
     model, stages = _backend.stages([*(rerank or ()), *(beside or ())], backend, no_cache=no_cache)
-    rerankers, alternatives = stages[: len(rerank or ())], stages[len(rerank or ()) :]
-    first_run = None if run is None else read_run(run, run_order.value)
-    others = [read_run(path, run_order.value) for path in compare or ()]
-    options: dict[str, Any] = {"retriever": retriever, "rerank": rerankers, "run": first_run, "variant": variant}
-    opened = _collection(benchmark, collection, model, {**options, "rerank": stages})
+    runs = _runs(run_order, run, compare or [], {"text": text_run, "pictures": picture_run})
+    first: dict[str, Any] = {"retriever": retriever, "run": runs["run"], "variant": variant}
+    opened = _collection(benchmark, collection, model, {**first, "rerank": stages})
     if estimate:
         return _estimate(benchmark, opened, stages, retriever=retriever, backend=model, depth=depth, json=json)
-    one_sided = {"text": text_run, "pictures": picture_run}
-    side_runs: Any = {side: read_run(path, run_order.value) for side, path in one_sided.items() if path is not None}
-    gap: dict[str, Any] = {"sides": sides.value, "side_runs": side_runs}
+    count = len(rerank or ())
+    systems: dict[str, Any] = {"rerank": stages[:count], "beside": stages[count:], "sides": sides.value}
     with _output.progress_bar(f"measuring {benchmark.name}") as advance:
-        options |= {"beside": alternatives, "compare": others}
-        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, progress=advance, **gap, **options)
+        evaluated = evaluated_on(benchmark, opened, backend=model, depth=depth, progress=advance, **{**first, **runs, **systems})
     evaluated.result["notes"][:0] = listed
     _tell(evaluated, opened, out, fit_guard, json=json)
     return 0
+
+
+def _check_files(fit_guard: Path | None, out: Path | None, *, reranks: bool) -> None:
+    """That what is to be written can be, before anything is measured."""
+    from mmrerank.evaluation.out_folder import check_folder
+
+    if fit_guard is not None and not reranks:
+        raise InputError("a guard is fitted on what a reranker gained, and nothing was reranked", hint="Name one: --rerank NAME.")
+    if out is not None:
+        check_folder(out)
+
+
+def _runs(order: RunOrder, run: Path | None, compare: list[Path], one_sided: dict[str, Path | None]) -> dict[str, Any]:
+    """The runs of other systems by what they stand for, as `evaluate` of the library takes them."""
+    from mmrerank.evaluation.runs import read_run
+
+    read = partial(read_run, order=order.value)
+    return {
+        "run": None if run is None else read(run),
+        "compare": [read(path) for path in compare],
+        "side_runs": {side: read(path) for side, path in one_sided.items() if path is not None},
+    }
 
 
 def _tell(evaluated: Evaluated, collection: Collection | None, out: Path | None, fit_guard: Path | None, *, json: bool) -> None:

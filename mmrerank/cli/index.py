@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from mmrerank.cli import _downloads, _output, _passwords
 from mmrerank.errors import BackendError, InputError
 
 if TYPE_CHECKING:
+    from mmrerank.collection import Collection
     from mmrerank.ingest.files import Listing
     from mmrerank.ingest.run import IngestReport
 
@@ -77,14 +79,14 @@ def index(
     columns = {"image_column": image_column, "text_column": tuple(text_column or ()) or None, "id_column": id_column}
     vectors = {"vector_column": vector_column, "pictures": None if pictures is None else str(pictures.absolute())}
     readers = _readers(read_mislabelled, ocr_language, pages, columns, vectors)
-    named = [name for name in (encoder, text_encoder) if name and name != "none"]
-    collection, listing = _opened(into, paths, readers, encoder, named, recipe, yes or json, exclude or [], table)
+    job = _Job(paths=paths, into=into, readers=readers, exclude=exclude or [], encoder=encoder, text_encoder=text_encoder, table=table)
+    collection, listing = _opened(job, recipe, yes=yes or json)
     with _output.progress_bar("indexing") as progress, _stop_explained(collection):
         report = collection.add(
             paths,
-            encoders=named,
+            encoders=job.encoders,
             read_with=readers,
-            exclude=exclude or (),
+            exclude=job.exclude,
             commit_items=commit_items,
             progress=progress,
             listing=listing,
@@ -94,14 +96,26 @@ def index(
         )
     if report.found == 0 and report.removed == 0:
         raise _nothing(paths, report.notes)
-    result = _as_record(into, report)
-    if json:
-        _output.emit(result)
-    else:
-        _show(result)
-    for note in report.notes:
-        _output.say(f"note: {note}")
+    _tell(_as_record(into, report), json=json)
     return _output.INPUT if len(report.failed) > max_failures * max(report.found, 1) else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What is to be indexed, where to and how."""
+
+    paths: list[Path]
+    into: Path
+    readers: list[str]  # whose options are not the defaults
+    exclude: list[str]
+    encoder: str | None  # "none": no pictures
+    text_encoder: str | None
+    table: str | None
+
+    @property
+    def encoders(self) -> list[str]:
+        """The encoders that are named."""
+        return [name for name in (self.encoder, self.text_encoder) if name and name != "none"]
 
 
 def _as_record(into: Path, report: IngestReport) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def _as_record(into: Path, report: IngestReport) -> dict[str, Any]:
 
 
 @contextmanager
-def _stop_explained(collection: Any) -> Iterator[None]:
+def _stop_explained(collection: Collection) -> Iterator[None]:
     """Says what the collection has where somebody stops the indexing."""
     try:
         yield
@@ -156,50 +170,58 @@ def _readers(
     return [f"{reader}({', '.join(f'{k}={v!r}' for k, v in values.items())})" for reader, values in chosen.items() if values]
 
 
-def _opened(
-    into: Path,
-    paths: list[Path],
-    readers: list[str],
-    encoder: str | None,
-    named: list[str],
-    recipe: str | None,
-    yes: bool,
-    exclude: list[str],
-    table: str | None,
-) -> tuple[Any, Listing | None]:
+def _opened(job: _Job, recipe: str | None, *, yes: bool) -> tuple[Collection, Listing | None]:
     """The collection, and where it is a new one what there is to index: it says whether an encoder of pictures is needed."""
-    from mmrerank.collection import DEFAULT_ENCODER, DEFAULT_INDEX, Collection
+    from mmrerank.collection import DEFAULT_INDEX, Collection
     from mmrerank.collection.folder import check_vacant
     from mmrerank.index import read_recipe
 
-    index_name = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
-    if (into / "collection.toml").exists():
-        collection = Collection.open(into)
-        if table not in (None, collection.manifest.table):
-            raise InputError(f"the table of {into} lies {collection.manifest.table or 'in its folder'}, and stays there")
-        if not _are_ready(paths, readers):  # ready embeddings need no encoder before somebody searches
-            _downloads.announce([entry.name for entry in collection.manifest.encoders] + named, yes=yes)
+    index = read_recipe(Path(recipe)) if recipe and recipe.endswith(".toml") else recipe or DEFAULT_INDEX
+    if (job.into / "collection.toml").exists():
+        collection = _present(job, yes=yes)
         if recipe is not None:
-            collection.use_index(index_name)
+            collection.use_index(index)
         return collection, None
-    check_vacant(into)  # before anything is downloaded for it
-    listing = _listing(paths, readers, exclude)
-    if not listing.places:
-        return Collection.open_or_create(into, index=index_name, table=table), listing
-    chosen = encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
+    check_vacant(job.into)  # before anything is downloaded for it
+    listing = _listing(job)
+    encoders = _first_encoders(job, listing, yes=yes) if listing.places else []
+    return Collection.open_or_create(job.into, encoders=encoders, index=index, table=job.table), listing
+
+
+def _present(job: _Job, *, yes: bool) -> Collection:
+    """A collection that is there already, with the weights of its encoders.
+
+    Raises:
+        InputError: its table lies elsewhere.
+    """
+    from mmrerank.collection import Collection
+
+    collection = Collection.open(job.into)
+    if job.table not in (None, collection.manifest.table):
+        raise InputError(f"the table of {job.into} lies {collection.manifest.table or 'in its folder'}, and stays there")
+    if not _are_ready(job):  # ready embeddings need no encoder before somebody searches
+        _downloads.announce([entry.name for entry in collection.manifest.encoders] + job.encoders, yes=yes)
+    return collection
+
+
+def _first_encoders(job: _Job, listing: Listing, *, yes: bool) -> list[str]:
+    """The encoder of pictures that a new collection begins with; none where it needs none, or texts can do without it."""
+    from mmrerank.collection import DEFAULT_ENCODER
+
+    chosen = job.encoder or ("none" if listing.has_texts_alone else DEFAULT_ENCODER)
     encoders = [] if chosen == "none" else [chosen]
     try:
-        _downloads.announce(encoders + named, yes=yes)
+        _downloads.announce(encoders + job.encoders, yes=yes)
     except BackendError as error:
-        if encoder is not None or not listing.has_some_texts:
+        if job.encoder is not None or not listing.has_some_texts:
             raise
         _output.say(f"{error.message}; texts are indexed without it, pictures are not")
-        encoders = []
-        _downloads.announce(named, yes=yes)
-    return Collection.open_or_create(into, encoders=encoders, index=index_name, table=table), listing
+        _downloads.announce(job.encoders, yes=yes)
+        return []
+    return encoders
 
 
-def _listing(paths: list[Path], read_with: list[str], exclude: list[str]) -> Listing:
+def _listing(job: _Job) -> Listing:
     """What there is to index, before a collection is made or an encoder loaded for it.
 
     Raises:
@@ -208,23 +230,32 @@ def _listing(paths: list[Path], read_with: list[str], exclude: list[str]) -> Lis
     from mmrerank.ingest.files import list_files, patterns_of, readers, with_roots
     from mmrerank.ingest.notes import passed_over
 
-    listing = list_files(paths, with_roots(paths, ()), readers(read_with), exclude=patterns_of((), exclude))
+    listing = list_files(job.paths, with_roots(job.paths, ()), readers(job.readers), exclude=patterns_of((), job.exclude))
     if not listing.files and not listing.embeddings:
         unread = (f"{failure.path}: {failure.reason}" for failure in listing.failures)
-        raise _nothing(paths, (*unread, *passed_over(listing)))
+        raise _nothing(job.paths, (*unread, *passed_over(listing)))
     return listing
 
 
-def _are_ready(paths: list[Path], read_with: list[str]) -> bool:
+def _are_ready(job: _Job) -> bool:
     """Whether nothing but ready embeddings is to be indexed."""
     from mmrerank.ingest.files import readers, vectors_at
 
-    by_suffix = readers(read_with)
-    return all(vectors_at(path, by_suffix)[0] is not None for path in paths)
+    by_suffix = readers(job.readers)
+    return all(vectors_at(path, by_suffix)[0] is not None for path in job.paths)
 
 
 def _nothing(paths: list[Path], notes: tuple[str, ...]) -> InputError:
     return InputError(f"nothing to index below {', '.join(map(str, paths))}", hint="\n".join(notes))
+
+
+def _tell(result: dict[str, Any], *, json: bool) -> None:
+    if json:
+        _output.emit(result)
+    else:
+        _show(result)
+    for note in result["notes"]:
+        _output.say(f"note: {note}")
 
 
 def _show(result: dict[str, Any]) -> None:

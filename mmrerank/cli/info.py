@@ -17,15 +17,20 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> int:
     """Say what a collection holds, where it came from and which files could not be read."""
-    from rich.markup import escape
-
     from mmrerank.collection import Collection
     from mmrerank.collection.verify import describe
 
     contents = describe(Collection.open(collection))
     if json:
         _output.emit(contents)
-        return 0
+    else:
+        _show(contents)
+    return 0
+
+
+def _show(contents: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     console = _output.out()
     console.print(
         f"[bold]{escape(contents['collection'])}[/]: {contents['items']} items, {contents['with_text']} with text, "
@@ -46,7 +51,6 @@ def info(
         console.print(f"  ... and of {notes['count'] - MOST_PAGES} more: --json lists them", markup=False)
     for failure in contents["failed"]:
         console.print(f"  failed: {_output.one_line(failure['path'])}: {failure['reason']}", markup=False)
-    return 0
 
 
 def _index_in_words(index: dict[str, Any]) -> str:

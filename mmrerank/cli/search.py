@@ -42,14 +42,7 @@ def search(
         filter=filter,
     )
     model, rerankers = _backend.stages(rerank, backend, no_cache=no_cache)
-    result = opened.search(
-        query,
-        k=k,
-        retriever=retriever,
-        rerank=rerankers,
-        backend=model,
-        depth=depth,
-    )
+    result = opened.search(query, k=k, retriever=retriever, rerank=rerankers, backend=model, depth=depth)
     whole = _results.written(sheet, lambda: _results.drawn(result))
     if json:
         _output.emit(_results.as_json(result, opened.paths_of([hit.item.item_id for hit in result.hits])))

@@ -58,7 +58,7 @@ class RecallTest:
         self._exact = {kind: ExactScores(some) for kind, some in questions.items()}
 
     def watch(self, batches: Iterable[tuple[Keys, Array]]) -> Iterable[tuple[Keys, Array]]:
-        """The batches of all rows as they come."""
+        """The batches of all rows as they come: (n,) keys and (n, dimension) unit rows each."""
         for scores in self._exact.values():
             batches = scores.watch(batches)
         return batches

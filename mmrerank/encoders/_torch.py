@@ -48,7 +48,11 @@ def device_of(name: str) -> torch.device:
 
 
 def precision_of(precision: Precision, device: torch.device) -> str:
-    """The precision to compute in; "auto" is bf16 on a GPU that has it, fp16 on another GPU, fp32 on a CPU."""
+    """The precision to compute in; "auto" is bf16 on a GPU that has it, fp16 on another GPU, fp32 on a CPU.
+
+    Raises:
+        InputError: there is no such precision.
+    """
     if precision not in get_args(Precision):
         raise InputError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
     if precision != "auto":
@@ -71,7 +75,11 @@ def fetched(name: str, repository: str, files: Sequence[str], mib: float | None 
 
 
 def batch_size_of(size: int | None, device: torch.device) -> int:
-    """How many values go through the model at once: what was asked, or 256 on a GPU and 32 on a CPU."""
+    """How many values go through the model at once: what was asked, or 256 on a GPU and 32 on a CPU.
+
+    Raises:
+        InputError: fewer than one.
+    """
     if size is None:
         return 32 if device.type == "cpu" else 256
     if size < 1:

@@ -105,7 +105,11 @@ class Gem:
         return _torch.file_hash(self.weights)
 
     def prepare(self, value: Image.Image | str) -> npt.NDArray[Any]:
-        """(3, height, width) float32 of a picture, BGR, normalised, its sides within the bounds of the options."""
+        """(3, height, width) float32 of a picture, BGR, normalised, its sides within the bounds of the options.
+
+        Raises:
+            InputError: it is no picture.
+        """
         if not isinstance(value, Image.Image):
             raise InputError(f"{self.name!r} takes pictures; got {type(value).__name__}")
         height, width = fitted(value.height, value.width, least=self.options.least_side_px, most=self.options.max_side_px)

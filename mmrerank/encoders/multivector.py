@@ -117,7 +117,11 @@ class Multivector:
         return digest.hexdigest()[:16]
 
     def prepare(self, value: Any) -> Prepared:
-        """What the processor makes of one picture or text; of a picture longer than 100 times its short side, the middle."""
+        """What the processor makes of one picture or text; of a picture longer than 100 times its short side, the middle.
+
+        Raises:
+            InputError: it is neither.
+        """
         if isinstance(value, Prepared):
             return value
         if not isinstance(value, str | Image.Image):
@@ -214,6 +218,11 @@ def build(options: Options, api_key: str | None = None) -> Multivector | Sided:
 
     Args:
         api_key: the key of a server.
+
+    Raises:
+        InputError: the folder is no checkpoint, or does not take the options.
+        FormatError: its files do not say how long its vectors are.
+        BackendError: the hub or the server cannot be reached.
     """
     if is_server(options.checkpoint):
         return served(options, api_key)

@@ -114,7 +114,11 @@ class OpenClip:
         return _torch.file_hash(self.weights)
 
     def prepare(self, value: Image.Image | str) -> npt.NDArray[Any]:
-        """(3, height, width) float32 of a picture, resized and normalised; (context length,) int64 token ids of a text."""
+        """(3, height, width) float32 of a picture, resized and normalised; (context length,) int64 token ids of a text.
+
+        Raises:
+            InputError: it is neither.
+        """
         if isinstance(value, str):
             return self._tokens(value)
         if not isinstance(value, Image.Image):

@@ -92,7 +92,11 @@ class Sentence:
         return digest.hexdigest()[:16]
 
     def prepare(self, value: Any) -> str:
-        """The text itself: padding depends on the batch, so tokens are made by `encode`."""
+        """The text itself: padding depends on the batch, so tokens are made by `encode`.
+
+        Raises:
+            InputError: it is no text.
+        """
         if not isinstance(value, str):
             raise InputError(f"{self.name!r} takes text; got {type(value).__name__}")
         return value

@@ -114,7 +114,11 @@ class Universal:
     # ------------------------------------------------------------------ what is found
 
     def prepare(self, value: Any) -> Prepared:
-        """What the processor makes of one picture or one text of what is found."""
+        """What the processor makes of one picture or one text of what is found.
+
+        Raises:
+            InputError: it is neither, or the processor does not take it.
+        """
         if isinstance(value, Prepared):
             return value
         if not isinstance(value, str | Image.Image):

@@ -48,12 +48,9 @@ def composition(outcome: Outcome, sides: Mapping[Side, Sequence[System]]) -> dic
     """
     benchmark = replace(outcome.benchmark, queries=composed(outcome.benchmark))
     measure = BY_GROUPS if BY_GROUPS in benchmark.measures else RECALL
-    rows = [_row(system, _alone(outcome, place, sides), benchmark, measure) for place, system in enumerate(_all(outcome))]
+    systems = (*outcome.systems, *outcome.others)
+    rows = [_row(system, _alone(outcome, place, sides), benchmark, measure) for place, system in enumerate(systems)]
     return {"measure": measure, "queries": len(benchmark.queries), "systems": rows}
-
-
-def _all(outcome: Outcome) -> tuple[System, ...]:
-    return (*outcome.systems, *outcome.others)
 
 
 def _alone(outcome: Outcome, place: int, sides: Mapping[Side, Sequence[System]]) -> dict[Side, System]:

@@ -127,9 +127,8 @@ def evaluate(
     if beside and change is not None:
         raise InputError("rerankers beside each other are measured without a variant", hint="Measure one at a time with it.")
     alone = not needs_collection(benchmark, retriever=retriever, rerank=(*rerank, *beside), run=run, variant=variant)
-    run = benchmark.shipped_run if run is None and retriever is None else run
-    runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
-    run, compared = (None, runs) if run is None else (runs[0], runs[1:])
+    run, compared = _in_item_ids(benchmark, benchmark.shipped_run if run is None and retriever is None else run, compare)
+    runs = compared if run is None else [run, *compared]
     others = tuple(system_of(benchmark, other) for other in compared)
     notes = [*unasked(benchmark, runs), *_notes_of(runs), *below_zero(benchmark)]
     ran = {**({} if run is None else {"run": dict(run.made_by)}), "runs": [_read(one) for one in runs if one.order is not None]}
@@ -143,9 +142,7 @@ def evaluate(
     notes += unfindable(benchmark, collection)
     watched = None if backend is None else NotingBackend(backend)
     own, each = ([_watched(one) for one in as_tuple(some)] for some in (rerank, beside))
-    models = [one.backend for one in (*own, *each) if isinstance(one, NamedReranker) and isinstance(one.backend, NotingBackend)]
-    for model in filter(None, [watched, *models]):
-        progress = _both(partial(check_answered, model), progress)
+    progress = _with_checks(progress, watched, [*own, *each])
     first = first_stage(benchmark, collection, name=retriever, run=run, backend=watched)
     setting = Setting(benchmark=benchmark, first=first, rerank=tuple(rerankers_of(own, first, watched)))
     alternatives = rerankers_of(each, first, watched)
@@ -192,6 +189,12 @@ def _with_gap(evaluated: Evaluated, sides: Mapping[Side, Sequence[System]]) -> E
     elif evaluated.outcome.systems[0].stages[0].startswith("run/"):
         evaluated.result["notes"].append("no composition gap: it takes runs of text alone and of pictures alone beside")
     return evaluated
+
+
+def _in_item_ids(benchmark: Benchmark, run: Run | None, compare: Sequence[Run]) -> tuple[Run | None, list[Run]]:
+    """The run in place of the first stage, and those beside it, each with a label of its own and the ids of the items."""
+    runs = [benchmark.in_item_ids(one) for one in labelled([*([] if run is None else [run]), *compare])]
+    return (None, runs) if run is None else (runs[0], runs[1:])
 
 
 def _notes_of(runs: Sequence[Run]) -> list[str]:
@@ -251,6 +254,14 @@ def _watched(reranker: AnyReranker) -> AnyReranker:
     if not isinstance(reranker, NamedReranker) or reranker.backend is None:
         return reranker
     return replace(reranker, backend=NotingBackend(reranker.backend))
+
+
+def _with_checks(progress: Progress | None, backend: NotingBackend | None, rerankers: Sequence[AnyReranker]) -> Progress | None:
+    """Tells how far the run is, and gives up on a model, of all rerankers or of one, that never answered."""
+    own = [one.backend for one in rerankers if isinstance(one, NamedReranker) and isinstance(one.backend, NotingBackend)]
+    for model in filter(None, [backend, *own]):
+        progress = _both(partial(check_answered, model), progress)
+    return progress
 
 
 def _both(check: Progress, progress: Progress | None) -> Progress:

@@ -24,7 +24,7 @@ from mmrerank.measures.scoring import Judgements, Scores, score
 from mmrerank.parts import StagedReranker
 from mmrerank.pipeline import order_after
 from mmrerank.protocols import Backend, EmbeddingSpace, Reranker, Retriever, RowRetriever
-from mmrerank.results import SearchResult, Stage
+from mmrerank.results import SearchResult
 from mmrerank.types import Array, Candidate, Cost, Query, Ranking
 
 DEPTH = 100
@@ -49,6 +49,7 @@ class System:
 
     @property
     def name(self) -> str:
+        """Its stages in a row."""
         return " > ".join(self.stages)
 
     @property
@@ -95,7 +96,11 @@ def judgements(benchmark: Benchmark) -> Judgements:
 
 
 def limited(benchmark: Benchmark, limit: int | None) -> Benchmark:
-    """The benchmark with at most `limit` queries, evenly spread over it; fewer than all are nothing to submit to a server."""
+    """The benchmark with at most `limit` queries, evenly spread over it; fewer than all are nothing to submit to a server.
+
+    Raises:
+        InputError: the limit is below 1.
+    """
     if limit is None or limit >= len(benchmark.queries):
         return benchmark
     if limit < 1:
@@ -240,7 +245,7 @@ def _length(measures: Iterable[str], size: int) -> int:
 
 
 def _system(names: tuple[str, ...], results: Sequence[SearchResult]) -> System:
-    ordered = {result.query.query_id: _ordered(result.stages[: len(names)]) for result in results}
+    ordered = {result.query.query_id: order_after(result.stages[len(names) - 1]) for result in results}
     used = [stage for result in results for stage in result.stages[: len(names)]]
     last = {result.query.query_id: result.stages[len(names) - 1].ranking.notes for result in results}
     return System(
@@ -253,11 +258,6 @@ def _system(names: tuple[str, ...], results: Sequence[SearchResult]) -> System:
         notes=Counter(notes.status for notes in last.values()),
         timed=not names[-1].startswith("run/"),
     )
-
-
-def _ordered(stages: Sequence[Stage]) -> tuple[Candidate, ...]:
-    """What the search would show after these stages."""
-    return order_after(stages[-1])
 
 
 def own_rankings(benchmark: Benchmark, run: Run) -> dict[str, tuple[str, ...]]:

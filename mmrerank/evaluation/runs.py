@@ -133,18 +133,7 @@ def read_run(path: str | Path, order: Order = "rank") -> Run:
     if not file.exists():
         raise InputError(f"there is no run file {path}")
     beside = _read_beside(file)
-    escaped = beside.get("escaped") is True
-    rows: dict[str, dict[str, Entry]] = {}
-    tag = file.stem
-    for number, fields in _fields(file):
-        query_id, item_id = (unquote(name) if escaped else name for name in (fields[0], fields[2]))
-        entries = rows.setdefault(query_id, {})
-        if item_id in entries:
-            raise FormatError(f"{item_id!r} stands twice for query {query_id!r}", path=file, line=number)
-        entries[item_id] = _entry(fields, file, number)
-        tag = fields[5]
-    if not rows:
-        raise FormatError("holds no line of a run", path=file, hint=COLUMNS)
+    rows, tag = _entries(file, escaped=beside.get("escaped") is True)
     ordered = {query_id: _ordered(entries, order) for query_id, entries in rows.items()}
     origin = beside.get("made_by")
     return Run(
@@ -163,6 +152,26 @@ class Entry(NamedTuple):
 
     rank: float | None
     score: float
+
+
+def _entries(path: Path, *, escaped: bool) -> tuple[dict[str, dict[str, Entry]], str]:
+    """query_id -> item_id -> what its line says, and the tag of the last line.
+
+    Raises:
+        FormatError: as of `read_run`.
+    """
+    rows: dict[str, dict[str, Entry]] = {}
+    tag = ""
+    for number, fields in _fields(path):
+        query_id, item_id = (unquote(name) if escaped else name for name in (fields[0], fields[2]))
+        entries = rows.setdefault(query_id, {})
+        if item_id in entries:
+            raise FormatError(f"{item_id!r} stands twice for query {query_id!r}", path=path, line=number)
+        entries[item_id] = _entry(fields, path, number)
+        tag = fields[5]
+    if not rows:
+        raise FormatError("holds no line of a run", path=path, hint=COLUMNS)
+    return rows, tag
 
 
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -111,8 +111,10 @@ def _groups(scores: Scores) -> dict[str, Mapping[str, float | None]]:
             members.setdefault(scores.groups[query_id], []).append(place)
     if len(members) < 2:
         return {}
-    means = {group: {name: _mean(values[places]) for name, values in scores.values.items()} for group, places in sorted(members.items())}
-    means["mean of groups"] = {name: _over([row[name] for row in means.values()]) for name in scores.values}
+    means = {
+        group: {name: _mean(values[places].tolist()) for name, values in scores.values.items()} for group, places in sorted(members.items())
+    }
+    means["mean of groups"] = {name: _mean([row[name] for row in means.values()]) for name in scores.values}
     return {group: {name: _rounded(value) for name, value in row.items()} for group, row in means.items()}
 
 
@@ -122,10 +124,6 @@ def within_groups(names: Iterable[str]) -> list[str]:
     return [name for name in measures if not parse_measure(name).macro] or measures
 
 
-def _mean(values: Any) -> float:
-    return _over(values.tolist())
-
-
-def _over(values: list[float]) -> float:
+def _mean(values: list[float]) -> float:
     counted = [value for value in values if math.isfinite(value)]
     return sum(counted) / len(counted) if counted else math.nan

@@ -58,6 +58,18 @@ def integer_ids(ids: Any) -> Keys:
     return array.astype(np.int64, copy=False)
 
 
+def with_ids(ids: Any, rows: Any, dimension: int) -> tuple[Keys, Array]:
+    """(n,) int64 ids with their (n, dimension) float32 rows.
+
+    Raises:
+        ShapeError, InputError: as of `unit_rows` and `integer_ids`; or there are not as many ids as rows.
+    """
+    unit, whole = unit_rows(rows, dimension), integer_ids(ids)
+    if len(whole) != len(unit):
+        raise ShapeError(f"{len(whole)} ids came with {len(unit)} rows")
+    return whole, unit
+
+
 def positive(k: int) -> int:
     """`k` as an int.
 

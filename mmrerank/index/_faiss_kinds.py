@@ -94,7 +94,7 @@ def sample_size(options: Shape, dimension: int, n_rows: int) -> int:
 
 
 def trained(faiss: Any, options: Shape, dimension: int, sample: Array, n_rows: int) -> Any:
-    """A FAISS index by inner product, fit for `n_rows` rows like those of the sample, and still empty."""
+    """A FAISS index by inner product, fit for `n_rows` rows like the (m, dimension) ones of the sample, and still empty."""
     product, stored = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer
     if options.kind == "ivf":
         return _inverted(faiss, options, dimension, sample, n_rows)

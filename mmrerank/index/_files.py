@@ -49,7 +49,7 @@ class Sink:
         self.parts[name] = {"at": self._at, **what}
 
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
-        """An array as a part."""
+        """An array of any shape as a part."""
         self.begin(name, shape=list(array.shape), dtype=array.dtype.str)
         for start in range(0, len(array), 1 << 16):  # an array that is mapped itself is copied piece by piece
             self.write(np.ascontiguousarray(array[start : start + (1 << 16)]).tobytes())

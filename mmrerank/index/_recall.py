@@ -34,12 +34,13 @@ class ExactScores:
         self._best: Array = np.full((len(questions.rows), k), -np.inf, np.float32)
 
     def watch(self, batches: Iterable[tuple[Keys, Array]]) -> Iterator[tuple[Keys, Array]]:
-        """The batches as they come."""
+        """The batches as they come: (n,) ids and (n, dimension) unit rows each."""
         for ids, rows in batches:
             self.take(ids, rows)
             yield ids, rows
 
     def take(self, ids: Keys, rows: Array) -> None:
+        """Scores the questions against (n, dimension) unit rows of these (n,) ids."""
         scores = without_own(self._questions, self._questions.rows @ rows.T, ids[None, :])
         both = np.concatenate([self._best, scores], axis=1)
         self._best = -np.partition(-both, self._best.shape[1] - 1, axis=1)[:, : self._best.shape[1]]
@@ -66,7 +67,8 @@ def without_own(questions: Questions, scores: Array, ids: Keys) -> Array:
 
 
 def in_words(recall: Mapping[str, float]) -> str:
-    """
+    """The recall@10 of an index by each kind of question, in a line.
+
     >>> in_words({"texts": 0.9812, "pictures": 1.0})
     'recall@10 .981 of texts, 1.000 of pictures'
     """

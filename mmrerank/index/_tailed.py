@@ -73,7 +73,7 @@ class TailedIndex:
         return rebuild_pays(self.changed, self._built)
 
     def add(self, ids: Keys, rows: Array) -> None:
-        """Adds rows to those that came since."""
+        """Adds (n, dimension) unit rows to those that came since."""
         self.tail.add(ids, rows)
 
     def remove(self, ids: Keys) -> None:
@@ -86,7 +86,7 @@ class TailedIndex:
             self.tail.remove(ids)
 
     def search(self, rows: Array, k: int, *, allowed: Keys | None = None) -> list[Neighbours]:
-        """The k best of both; see `Index`."""
+        """The k best of both for each of (n_queries, dimension) rows; see `Index`."""
         built = self.base.search(rows, k, allowed=allowed)
         if not len(self.tail):
             return built

@@ -38,8 +38,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mmrerank.errors import DamagedData, InputError, ShapeError
-from mmrerank.index._checks import integer_ids, positive, unit_rows
+from mmrerank.errors import DamagedData, InputError
+from mmrerank.index._checks import integer_ids, positive, unit_rows, with_ids
 from mmrerank.index._exact import empty, nearest, spans
 from mmrerank.index._faiss_device import MOST_ON_GPU, copied, faiss_module, gpus, mapping_flags, threads
 from mmrerank.index._faiss_kinds import SEED, check, core, parameters, rescoring_of, sample_size, trained, tuned
@@ -120,10 +120,7 @@ class FaissIndex:
             ShapeError: another dimension, or not as many ids as rows.
             InputError: an id that it holds, an id twice, or a row that is not of unit length.
         """
-        rows = unit_rows(rows, self.dimension)
-        ids = integer_ids(ids)
-        if len(ids) != len(rows):
-            raise ShapeError(f"{len(ids)} ids came with {len(rows)} rows")
+        ids, rows = with_ids(ids, rows, self.dimension)
         self._positions.check(ids)
         if not len(ids):
             return

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmrerank.errors import InputError, ShapeError
-from mmrerank.index._checks import integer_ids, positive, unit_rows
+from mmrerank.errors import InputError
+from mmrerank.index._checks import integer_ids, positive, unit_rows, with_ids
 from mmrerank.index._exact import Hits, empty, nearest, spans, top_numpy
 from mmrerank.index._files import Sealed, Sink, load_sealed, map_sealed, save_sealed
 from mmrerank.index._positions import Positions
@@ -80,10 +80,7 @@ class Flat:
             ShapeError: another dimension, or not as many ids as rows.
             InputError: an id that it holds, an id twice, or a row that is not of unit length.
         """
-        rows = unit_rows(rows, self.dimension)
-        ids = integer_ids(ids)
-        if len(ids) != len(rows):
-            raise ShapeError(f"{len(ids)} ids came with {len(rows)} rows")
+        ids, rows = with_ids(ids, rows, self.dimension)
         self._positions.check(ids)
         self._engine.append(rows)
         self._positions.append(ids)

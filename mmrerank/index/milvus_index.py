@@ -26,8 +26,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from mmrerank.errors import BackendError, DamagedData, InputError, ManifestError, MissingExtra, ShapeError
-from mmrerank.index._checks import integer_ids, positive, unit_rows
+from mmrerank.errors import BackendError, DamagedData, InputError, ManifestError, MissingExtra
+from mmrerank.index._checks import integer_ids, positive, unit_rows, with_ids
 from mmrerank.ordering import ROUNDING, levelled
 from mmrerank.parts import printed
 from mmrerank.types import Array, Keys, Neighbours
@@ -83,9 +83,7 @@ class MilvusIndex:
             InputError: an id that it holds, an id twice, or a row that is not of unit length.
             BackendError: the server cannot be reached, or refuses.
         """
-        rows, ids = unit_rows(rows, self.dimension), integer_ids(ids)
-        if len(ids) != len(rows):
-            raise ShapeError(f"{len(ids)} ids came with {len(rows)} rows")
+        ids, rows = with_ids(ids, rows, self.dimension)
         if len(np.unique(ids)) != len(ids):
             raise InputError("an id comes twice")
         if not len(ids):

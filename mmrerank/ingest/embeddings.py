@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from mmrerank.encoders import prepared, prepared_item, rows_of
@@ -207,7 +208,7 @@ class EmbeddingIngest:
         seen_ns = time.time_ns()
         touched: list[str] = []
         try:
-            for batch in self._timed(part.reader.rows(part.file.path)):
+            for batch in self._clock.timed("read", part.reader.rows(part.file.path)):
                 rows = self._as_rows(part, batch, seen_ns)
                 touched += self._sort_out(rows, batch, before)
                 self._append()
@@ -262,33 +263,26 @@ class EmbeddingIngest:
         count, file_id = len(batch.keys), part.file.file_id
         fragments = [f"::{key}" for key in batch.keys]
         ids = [file_id + fragment for fragment in fragments]
-        fine = np.ones(count, bool)
-        fine[list(batch.problems)] = False
-        ready = pa.array(fine)
+        ready = np.ones(count, bool)
+        ready[list(batch.problems)] = False
         hashes = batch.hashes if not batch.problems else ["" if n in batch.problems else digest for n, digest in enumerate(batch.hashes)]
         names = column_names(batch.metadata, self._table.metadata_fields)
-        same = {
-            "document_id": None, "page_number": None, "file": file_id, "reader": part.reader.name, "file_size": part.size,
-            "file_mtime_ns": part.mtime_ns, "file_items": part.source.count, "seen_ns": seen_ns,
-        }  # fmt: skip
-        flat = pa.array(np.ascontiguousarray(batch.vectors).ravel())
-        vectors = pa.FixedSizeListArray.from_arrays(flat, part.source.dimension, mask=pa.array(~fine) if batch.problems else None)
         return Rows(
             item_ids=ids,
             fixed={
-                **{name: repeated(value, name, count) for name, value in same.items()},
+                **{name: repeated(value, name, count) for name, value in _origin(part, seen_ns).items()},
                 "item_id": pa.array(ids, pa.string()),
                 "key": pa.array(np.fromiter(map(key_of, ids, hashes), np.int64, count)),
-                "text": pa.compute.if_else(ready, batch.texts, None) if batch.problems else batch.texts,
+                "text": pa.compute.if_else(pa.array(ready), batch.texts, None) if batch.problems else batch.texts,
                 "fragment": pa.array(fragments, pa.string()),
                 "content_hash": pa.array(hashes, pa.string()),
-                "state": pa.array(["ready" if is_fine else "failed" for is_fine in fine], pa.string()),
+                "state": pa.array(np.where(ready, "ready", "failed"), pa.string()),
                 "reason": pa.array([batch.problems.get(n) for n in range(count)], pa.string()),
-                "encoders": pa.array([self._slug if is_fine else "" for is_fine in fine], pa.string()),
+                "encoders": pa.array(np.where(ready, self._slug, ""), pa.string()),
             },
             metadata={names[name]: column for name, column in batch.metadata.items()},
             renamed=renamed(names),
-            vectors={PREFIX + self._slug: vectors},
+            vectors={PREFIX + self._slug: _vector_column(batch, part.source.dimension, ready)},
         )
 
     def _append(self, *, everything: bool = False) -> None:
@@ -311,14 +305,6 @@ class EmbeddingIngest:
             columns = {name: [value] * len(some) for name, value in {**stamps, "reader": part.reader.name}.items()}
             self._table.fill(some, columns)
 
-    def _timed(self, batches: Iterator[VectorRows]) -> Iterator[VectorRows]:
-        while True:
-            with self._clock.working("read"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
-
     def _report(self, seconds: float) -> IngestReport:
         tally = self._tally
         return IngestReport(
@@ -334,6 +320,26 @@ class EmbeddingIngest:
             stage_busy_s=dict(self._clock.busy_s),
             notes=(*notes.of_fields(tally.renamed.values(), tally.misfits), *self._listing.notes, *self._notes),
         )
+
+
+def _origin(part: ReadyPart, seen_ns: int) -> dict[str, str | int | None]:
+    """What every row of a file has alike: where it is from, and how that looked then."""
+    return {
+        "document_id": None,
+        "page_number": None,
+        "file": part.file.file_id,
+        "reader": part.reader.name,
+        "file_size": part.size,
+        "file_mtime_ns": part.mtime_ns,
+        "file_items": part.source.count,
+        "seen_ns": seen_ns,
+    }
+
+
+def _vector_column(batch: VectorRows, dimension: int, ready: npt.NDArray[np.bool_]) -> pa.Array:
+    """(n,) lists of the vectors; null where a row is not ready."""
+    flat = pa.array(np.ascontiguousarray(batch.vectors).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, dimension, mask=None if ready.all() else pa.array(~ready))
 
 
 def _known_files(table: Table, listing: Listing) -> dict[str, list[Mapping[str, Any]]]:

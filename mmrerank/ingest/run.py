@@ -89,6 +89,7 @@ class IngestReport:
 
     @property
     def items_per_s(self) -> float:
+        """Items that were looked at, a second; 0 where no time passed."""
         return self.found / self.seconds if self.seconds else 0.0
 
     @property
@@ -147,15 +148,25 @@ class _Work:
 class IngestTable(Protocol):
     """What an ingest asks of the table that it writes to."""
 
-    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]: ...
+    def known(self, under: str = "", is_wanted: Callable[[str], bool] | None = None) -> list[dict[str, Any]]:
+        """The bookkeeping fields of the rows whose file id begins with `under`, and is wanted."""
+        ...
 
-    def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]: ...
+    def write(self, records: Sequence[Record], *, with_vectors: bool = True, new: bool = False) -> tuple[list[Renamed], list[Misfit]]:
+        """Writes rows in place of those of the same ids, which `new` ones have none of; returns what happened to fields on the way."""
+        ...
 
-    def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None: ...
+    def fill(self, item_ids: Sequence[str], updates: Mapping[str, Sequence[Any]]) -> None:
+        """Puts values into columns of these rows, and leaves the others as they are."""
+        ...
 
-    def remove(self, item_ids: Sequence[str]) -> None: ...
+    def remove(self, item_ids: Sequence[str]) -> None:
+        """Takes these rows out."""
+        ...
 
-    def refresh(self) -> None: ...
+    def refresh(self) -> None:
+        """Shows what others have written meanwhile."""
+        ...
 
 
 class Ingest:
@@ -310,7 +321,7 @@ class Ingest:
 
     def _prepared(self, todo: Iterable[SourceFile]) -> Iterator[_Work]:
         in_flight = 3 * self._batch_size() + DECODE_THREADS
-        tasks = in_background(self._timed("read", self._tasks(todo)), ahead=in_flight)
+        tasks = in_background(self._clock.timed("read", self._tasks(todo)), ahead=in_flight)
         for works in ordered_map(self._prepare, tasks, workers=DECODE_THREADS, in_flight=in_flight):
             yield from works
 
@@ -428,14 +439,6 @@ class Ingest:
         records = [bases[file.file_id] for _, file in self._tally.touched]
         fields = ("file_size", "file_mtime_ns", "file_items", "seen_ns")
         self._table.fill(ids, {name: [getattr(record, name) for record in records] for name in fields})
-
-    def _timed(self, stage: str, values: Iterator[T]) -> Iterator[T]:
-        while True:
-            with self._clock.working(stage):
-                value = next(values, None)
-            if value is None:
-                return
-            yield value
 
     def _report(self, removed: int, seconds: float) -> IngestReport:
         tally = self._tally

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -29,6 +29,11 @@ class StageClock:
 
     @contextmanager
     def working(self, stage: str, *, threads: int = 1) -> Iterator[None]:
+        """Counts the time while this is open to the stage.
+
+        Args:
+            threads: how many can do this work at once.
+        """
         start = time.perf_counter()
         try:
             yield
@@ -37,6 +42,15 @@ class StageClock:
             with self._lock:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
                 self.busy_s[stage] = self.busy_s.get(stage, 0.0) + seconds / threads
+
+    def timed(self, stage: str, values: Iterator[T]) -> Iterator[T]:
+        """The values; the time that each takes to come is the stage's."""
+        while True:
+            with self.working(stage):
+                value = next(values, _END)
+            if value is _END:
+                return
+            yield cast(T, value)
 
 
 def in_background(values: Iterable[T], *, ahead: int) -> Iterator[T]:
@@ -102,6 +116,11 @@ class BackgroundWriter(Generic[T]):
         self._thread.start()
 
     def put(self, value: T) -> None:
+        """Hands a value over.
+
+        Raises:
+            Exception: what an earlier group could not be written for.
+        """
         if self._error is not None:
             raise self._error
         self._queue.put(value)

@@ -37,6 +37,7 @@ class Judgements:
 
     @property
     def query_ids(self) -> tuple[str, ...]:
+        """The judged queries, in the order of the judgements."""
         return tuple(self.qrels)
 
 

@@ -17,13 +17,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from PIL import Image
 
 from mmrerank.errors import FormatError, InputError
 from mmrerank.handles import ContentHandle, LazyPicture
-from mmrerank.types import Candidate, ImageHandle, Item, Part
+from mmrerank.types import Candidate, ImageHandle, Item, Part, Query
 
 T = TypeVar("T")
 Way: TypeAlias = Literal["image", "text", "both"]
@@ -102,6 +102,19 @@ def way_of(item: Item, question: str, modality: ModalityChoice) -> Way:
     return wanted
 
 
+class DisplayOptions(Protocol):
+    """Options that say how candidates are shown, under the names that methods have for them."""
+
+    @property
+    def modality(self) -> ModalityChoice: ...
+
+    @property
+    def page_words(self) -> int: ...  # of each candidate's text
+
+    @property
+    def max_pixels(self) -> int: ...  # of each picture
+
+
 class Display:
     """Shows the items of one query, and remembers how each was shown."""
 
@@ -123,6 +136,11 @@ class Display:
         self._page_words, self._max_pixels = page_words, max_pixels
         self._caption_words = page_words if caption_words is None else caption_words
         self._ways: list[tuple[str, Way]] = []
+
+    @classmethod
+    def of(cls, query: Query, options: DisplayOptions) -> Display:
+        """As these options have it."""
+        return cls(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
 
     def show(self, item: Item) -> Exhibit:
         """As `exhibit` does; what is no page of a document is cut to `caption_words`."""

@@ -217,18 +217,7 @@ def reduced(data: memoryview, start: int | None = None) -> Page:
     """
     layout, entries = directory(data, start)
     pixel_entries = sorted({entry.tag: entry for entry in entries if entry.tag in _PIXEL_TAGS}.values(), key=lambda entry: entry.tag)
-    for entry in pixel_entries:
-        _check(layout, entry, data)
-    numbers = {entry.tag: _all(layout, entry, data)[0] for entry in pixel_entries if entry.tag in _CHECKED}
-    if WIDTH not in numbers or HEIGHT not in numbers:
-        raise Damaged("damaged: gives no width and height")
-    if numbers.get(TILE_WIDTH, 0) * numbers.get(TILE_HEIGHT, 0) > MAX_TILE_PIXELS:
-        raise Damaged(f"tiles of {numbers[TILE_WIDTH]}x{numbers[TILE_HEIGHT]} pixels are not read")
-    if numbers.get(SAMPLES, 1) > _MAX_SAMPLES:
-        raise Damaged(f"{numbers[SAMPLES]} values a pixel are not read")
-    for entry in pixel_entries:
-        if entry.tag in (STRIPS, TILES) and max(_all(layout, entry, data)) >= len(data):
-            raise Damaged("truncated: its pixels lie beyond the end")
+    numbers = _numbers(layout, pixel_entries, data)
     bits = next((_all(layout, entry, data)[0] for entry in pixel_entries if entry.tag == BITS), 1)
     return Page(
         width=numbers[WIDTH],
@@ -241,6 +230,22 @@ def reduced(data: memoryview, start: int | None = None) -> Page:
         photometric=numbers.get(PHOTOMETRIC, 1),
         pieces=_with_directory(layout, pixel_entries, data),
     )
+
+
+def _numbers(layout: _Layout, entries: Sequence[_Entry], data: memoryview) -> dict[int, int]:
+    """Tag -> the first number of what the pixels are read by; errors as of `reduced`."""
+    for entry in entries:
+        _check(layout, entry, data)
+    numbers = {entry.tag: _all(layout, entry, data)[0] for entry in entries if entry.tag in _CHECKED}
+    if WIDTH not in numbers or HEIGHT not in numbers:
+        raise Damaged("damaged: gives no width and height")
+    if numbers.get(TILE_WIDTH, 0) * numbers.get(TILE_HEIGHT, 0) > MAX_TILE_PIXELS:
+        raise Damaged(f"tiles of {numbers[TILE_WIDTH]}x{numbers[TILE_HEIGHT]} pixels are not read")
+    if numbers.get(SAMPLES, 1) > _MAX_SAMPLES:
+        raise Damaged(f"{numbers[SAMPLES]} values a pixel are not read")
+    if any(max(_all(layout, entry, data)) >= len(data) for entry in entries if entry.tag in (STRIPS, TILES)):
+        raise Damaged("truncated: its pixels lie beyond the end")
+    return numbers
 
 
 def _white(layout: _Layout, entries: Sequence[_Entry], bits: int) -> int | None:

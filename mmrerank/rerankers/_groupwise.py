@@ -89,13 +89,9 @@ def groupwise(
         BackendError: the model cannot be reached or does not take the prompt.
     """
     exhibits, obstacles = gather(candidates, show)
-    dealt = groups_of(list(exhibits), group, repeats, f"{seed}/{query.query_id}" if shuffle else None)
-    announce(backend, sum(map(len, dealt)))
-    tally = _Tally()
-    for groups in dealt:
-        results = _results(judge, [[exhibits[n] for n in positions] for positions in groups])
-        for positions, result in zip(groups, results, strict=True):
-            tally.add(positions, result)
+    deals = groups_of(list(exhibits), group, repeats, f"{seed}/{query.query_id}" if shuffle else None)
+    announce(backend, sum(map(len, deals)))
+    tally = _tally(judge, exhibits, deals)
     means = {n: tally.mean(n) for n in exhibits if n in tally.scores}
     level = levelled(list(means.values()))
     order = [list(means)[n] for n in best_first(level)]
@@ -132,13 +128,13 @@ def groups_of(items: Sequence[int], group: int, repeats: int, seed: str | None) 
         raise InputError(f"group and repeats count from 1; got {group} and {repeats}")
     if repeats > 1 and seed is None:
         raise InputError(f"{repeats} repeats of the same groups are one", hint="Shuffle them.")
-    dealt = []
+    deals = []
     for repeat in range(repeats):
         order = list(items)
         if seed is not None:
             random.Random(f"{seed}/{repeat}").shuffle(order)
-        dealt.append([order[start : start + group] for start in range(0, len(order), group)])
-    return dealt
+        deals.append([order[start : start + group] for start in range(0, len(order), group)])
+    return deals
 
 
 class _Tally:
@@ -186,6 +182,18 @@ class _Tally:
         if (self._groups or not whole) and self._failures == self._groups:
             return "fallback"
         return "repaired" if self.messages else "ok" if whole else "completed"
+
+
+def _tally(
+    judge: Callable[[Sequence[Sequence[T]]], Sequence[GroupScores]], exhibits: Mapping[int, T], deals: Sequence[Sequence[Sequence[int]]]
+) -> _Tally:
+    """What came of all groups, those of one deal judged in one call."""
+    tally = _Tally()
+    for groups in deals:
+        results = _results(judge, [[exhibits[n] for n in positions] for positions in groups])
+        for positions, result in zip(groups, results, strict=True):
+            tally.add(positions, result)
+    return tally
 
 
 def _results(judge: Callable[[Sequence[Sequence[T]]], Sequence[GroupScores]], groups: Sequence[Sequence[T]]) -> list[GroupScores]:

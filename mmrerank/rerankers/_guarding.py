@@ -186,17 +186,10 @@ def guard_from(reranker: Reranker, rows: Sequence[Judgement], *, measure: str) -
 def _gains(rows: Sequence[Judgement], measure: str) -> tuple[float, ...]:
     """(n,) of each query the measure after less before; 0 where a protocol leaves the query out."""
     qrels = {str(n): row.grades for n, row in enumerate(rows)}
-    orders = ({str(n): order(row) for n, row in enumerate(rows)} for order in (_after, _before))
-    after, before = (score(rankings, Judgements(qrels=qrels), [measure]).values[measure] for rankings in orders)
-    return tuple(np.nan_to_num(after - before).tolist())
-
-
-def _before(row: Judgement) -> list[str]:
-    return [candidate.item.item_id for candidate in row.before]
-
-
-def _after(row: Judgement) -> list[str]:
-    return list(row.after)
+    after = {str(n): list(row.after) for n, row in enumerate(rows)}
+    before = {str(n): [candidate.item.item_id for candidate in row.before] for n, row in enumerate(rows)}
+    values = [score(rankings, Judgements(qrels=qrels), [measure]).values[measure] for rankings in (after, before)]  # (n,) each
+    return tuple(np.nan_to_num(values[0] - values[1]).tolist())
 
 
 def signs_of(before: Sequence[Candidate], after: Sequence[str]) -> Signs:

@@ -76,31 +76,46 @@ def listwise(
     order = list(exhibits)
     spans = windows(len(order), window, step) if len(order) > 1 else []
     announce(backend, len(spans))
-    statuses: list[Status] = ["completed"] if obstacles else []
-    steps: dict[int, tuple[str, ...]] = {}
-    cost = Cost()
+    tally = _Tally(noun, tells_moves=len(spans) > 1)  # of one window the ranks say it all
     for start, stop in spans:
         positions = order[start:stop]
         reply = _reply(rank, [exhibits[n] for n in positions])
+        tally.add(start, positions, reply)
         order[start:stop] = [positions[n] for n in reply.order.positions]
-        for place, old in enumerate(reply.order.positions):
-            if place != old and len(spans) > 1:  # of one window the ranks say it all
-                line = f"{noun} {start + 1}-{stop}: {'rose' if place < old else 'fell'} from {start + old + 1} to {start + place + 1}"
-                steps[positions[old]] = (*steps.get(positions[old], ()), line)
-        reasons |= {positions[n]: reason for n, reason in reply.reasons.items()}
-        messages += [f"{noun} {start + 1}-{stop}: {reply.order.message}"] if reply.order.message else []
-        statuses.append(reply.order.status)
-        cost += reply.cost
     return unscored(
         query,
         candidates,
         [*order, *obstacles],
-        status=worst(statuses),
-        messages=messages,
-        reasons=reasons,
-        cost=cost,
-        explanations={n: Explanation(steps=lines) for n, lines in steps.items()},
+        status=worst(["completed", *tally.statuses] if obstacles else tally.statuses),
+        messages=[*messages, *tally.messages],
+        reasons=reasons | tally.reasons,
+        cost=tally.cost,
+        explanations={n: Explanation(steps=tuple(lines)) for n, lines in tally.moves.items()},
     )
+
+
+class _Tally:
+    """What came of the windows, by the positions of candidates."""
+
+    def __init__(self, noun: str, *, tells_moves: bool) -> None:
+        self.statuses: list[Status] = []
+        self.messages: list[str] = []
+        self.reasons: dict[int, str] = {}
+        self.moves: dict[int, list[str]] = {}
+        self.cost = Cost()
+        self._noun, self._tells_moves = noun, tells_moves
+
+    def add(self, start: int, positions: Sequence[int], reply: Reply) -> None:
+        """Counts the reply to the window that begins at `start` and shows these candidates."""
+        label = f"{self._noun} {start + 1}-{start + len(positions)}"
+        self.statuses.append(reply.order.status)
+        self.messages += [f"{label}: {reply.order.message}"] if reply.order.message else []
+        self.reasons |= {positions[n]: reason for n, reason in reply.reasons.items()}
+        self.cost += reply.cost
+        for place, old in enumerate(reply.order.positions if self._tells_moves else ()):
+            if place != old:
+                line = f"{label}: {'rose' if place < old else 'fell'} from {start + old + 1} to {start + place + 1}"
+                self.moves.setdefault(positions[old], []).append(line)
 
 
 def _reply(rank: Callable[[Sequence[T]], Reply], exhibits: Sequence[T]) -> Reply:

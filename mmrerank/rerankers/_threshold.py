@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +52,10 @@ def fit_threshold(reranker: Reranker, judged: Judged) -> Threshold:
         InputError: there is no relevant or no irrelevant candidate among them.
     """
     values = judged_values(reranker, judged, lambda candidate: candidate.score)
-    good, bad = (_flat(side) for side in zip(*values, strict=True)) if values else ([], [])
+    good, bad = (list(chain.from_iterable(side)) for side in zip(*values, strict=True)) if values else ([], [])
     backend, prompt_digest = origin(reranker)
     eta = equal_error_threshold(good, bad)
     return Threshold(eta=eta, backend=backend, prompt_digest=prompt_digest, relevant=len(good), irrelevant=len(bad))
-
-
-def _flat(lists: Iterable[list[float]]) -> list[float]:
-    return [value for values in lists for value in values]
 
 
 def equal_error_threshold(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float:

@@ -23,15 +23,16 @@ from dataclasses import dataclass
 from mmrerank.parts import printed
 from mmrerank.prompting.answers import read_order
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
-from mmrerank.prompting.listings import NOUN, TokenBudget, content, marks, user
+from mmrerank.prompting.items import MAX_PIXELS, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import NOUN, content, marks, user
 from mmrerank.prompting.queries import QUERY_PIECES, query_lines, query_parts
 from mmrerank.prompting.reasoning import passages
 from mmrerank.protocols import Backend
+from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Candidate, Decoding, Message, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Message, Modality, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "task": {"count"}, "agreed": set(), "page": {"mark"}, "received": {"mark"}},
@@ -66,7 +67,6 @@ class DearListwise:
         self.prompt = read_prompt(options.prompt, PIECES)
         self.backend = backend
         self._options = options
-        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates in the order that the model gave, without scores; see `notes.status` and `notes.reasons`.
@@ -75,20 +75,20 @@ class DearListwise:
             BackendError: the model cannot be reached or does not take the prompt.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        budget = TokenBudget(self.backend, options.prompt_tokens)
+        interview = Interview(query, options, self.backend, tokens=options.prompt_tokens)
 
         def rank(pages: Sequence[Exhibit]) -> Reply:
-            prompt = budget.fit(pages, lambda some: self.prompt_for(query, some))
-            (answer,) = self.backend.generate([prompt], self._decoding)
+            answer = interview.answer(pages, self.prompt_for)
             return Reply(
                 order=read_order(answer.text, len(pages), cut=answer.finished == "length"),
                 reasons=passages(answer.text, len(pages), noun=NOUN, brackets=True),
                 cost=answer.cost,
             )
 
-        ranking = listwise(query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, backend=self.backend)
-        return with_messages(ranking, [*budget.notes, *display.choices])
+        ranking = listwise(
+            query, candidates, show=interview.show, rank=rank, window=options.window, step=options.step, backend=self.backend
+        )
+        return with_messages(ranking, interview.notes)
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit]) -> Prompt:
         """The conversation about one window: the query, a turn for each candidate, and the request with the query's words again."""

@@ -126,8 +126,7 @@ class E2Rank:
         return rows[0], spent + cost
 
     def _display(self, query: Query) -> Display:
-        o = self._options
-        return Display(query.text or "", o.modality, page_words=o.page_words, max_pixels=o.max_pixels)
+        return Display.of(query, self._options)
 
     def _wish(self, query: Query) -> list[Part]:
         return query_parts(self.prompt, query, self._options.max_pixels)

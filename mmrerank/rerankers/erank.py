@@ -71,12 +71,12 @@ class ERank:
             FormatError: a picture of the query cannot be opened.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        wanted = query_parts(self.prompt, query, options.max_pixels) if candidates else []
+        display = Display.of(query, options)
+        wish = query_parts(self.prompt, query, options.max_pixels) if candidates else []
         unsure: list[str] = []
 
         def judge(exhibits: Sequence[Exhibit]) -> Scores:
-            answers = self.backend.generate([self._prompt(wanted, exhibit) for exhibit in exhibits], self._decoding)
+            answers = self.backend.generate([self._prompt(wish, exhibit) for exhibit in exhibits], self._decoding)
             grades = [graded_answer(answer) for answer in answers]
             unsure.extend(ALONE for grade, answer in zip(grades, answers, strict=True) if grade and answer.logprobs is None)
             return Scores(
@@ -89,10 +89,10 @@ class ERank:
         ranking = pointwise(query, candidates, show=display.show, judge=judge, to_score=lambda raw: raw / HIGHEST, backend=self.backend)
         return with_messages(ranking, [*display.choices, *unsure[:1]])
 
-    def _prompt(self, wanted: Sequence[Part], exhibit: Exhibit) -> Prompt:
+    def _prompt(self, wish: Sequence[Part], exhibit: Exhibit) -> Prompt:
         text = self.prompt
         task = text.fill("task", instruction=self._options.instruction)
-        parts = joined([task, *wanted, text.pieces["document"], *exhibit.parts, text.pieces["request"]])
+        parts = joined([task, *wish, text.pieces["document"], *exhibit.parts, text.pieces["request"]])
         return (Message(role="user", parts=tuple(parts)),)
 
 

@@ -79,8 +79,7 @@ class First:
             BackendError: the model cannot be reached or does not take the prompt.
         """
         options, obstacles = self._options, list[str]()
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        budget = TokenBudget(self.backend, options.prompt_tokens)
+        display, budget = Display.of(query, options), TokenBudget(self.backend, options.prompt_tokens)
 
         def rank(pages: Sequence[Exhibit]) -> Reply:
             prompt = budget.fit(pages, lambda some: self.prompt_for(query, some))

@@ -83,14 +83,14 @@ class GroupRank:
         options = self._options
         # as many words as letters at most: letters cut, in scripts without blanks too
         display = Display(query.text or "", options.modality, page_words=options.letters, max_pixels=options.max_pixels)
-        wanted = query_parts(self.prompt, query, options.max_pixels) if candidates else []
+        wish = query_parts(self.prompt, query, options.max_pixels) if candidates else []
 
         def show(item: Item) -> Exhibit:
             view = display.show(item)
             return replace(view, text=view.text[: options.letters])
 
         def judge(groups: Sequence[Sequence[Exhibit]]) -> list[GroupScores]:
-            answers = self.backend.generate([self._prompt(wanted, group) for group in groups], self._decoding)
+            answers = self.backend.generate([self._prompt(wish, group) for group in groups], self._decoding)
             return [group_scores(answer, len(group)) for answer, group in zip(answers, groups, strict=True)]
 
         ranking = groupwise(
@@ -107,9 +107,9 @@ class GroupRank:
         )
         return with_messages(ranking, display.choices)
 
-    def _prompt(self, wanted: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
+    def _prompt(self, wish: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
         text = self.prompt
-        parts: list[Part] = [text.fill("count", count=len(group)), *wanted, text.pieces["documents"]]
+        parts: list[Part] = [text.fill("count", count=len(group)), *wish, text.pieces["documents"]]
         for number, exhibit in enumerate(group, 1):
             parts += [text.fill("document", number=number), *exhibit.parts, "\n\n"]
         user = joined([*parts, text.fill("request")])

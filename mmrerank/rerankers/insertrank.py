@@ -25,16 +25,17 @@ from typing import Literal
 from mmrerank.parts import printed
 from mmrerank.prompting.answers import Order, order_as_it_came, order_of, read_marks
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
-from mmrerank.prompting.listings import NOUN, TokenBudget, asking, content, marks
+from mmrerank.prompting.items import MAX_PIXELS, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import NOUN, asking, content, marks
 from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import passages
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._first_stage import MEANINGS, UNKNOWN, Scale, printed_scores
+from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Candidate, Decoding, Generated, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Generated, Item, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "evidence": {"label", "scale"}, "task": {"count"}, "page": {"mark"}, "score": {"label", "score"}},
@@ -72,7 +73,6 @@ class InsertRank:
         self.prompt = read_prompt(options.prompt, PIECES)
         self.backend = backend
         self._options = options
-        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates in the order that the model gave, without scores; see `notes.status` and `notes.reasons`.
@@ -82,29 +82,22 @@ class InsertRank:
             BackendError: the model cannot be reached or does not take the prompt.
         """
         options, chance = self._options, random.Random(f"{self._options.seed}/{query.query_id}")
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        budget = TokenBudget(self.backend, options.prompt_tokens)
+        interview = Interview(query, options, self.backend, tokens=options.prompt_tokens)
         scores, missing = printed_scores(candidates, options.scale)
+
+        def show(item: Item) -> tuple[Exhibit, str]:
+            return interview.show(item), scores.get(item.item_id, UNKNOWN)
 
         def rank(pages: Sequence[tuple[Exhibit, str]]) -> Reply:
             places = _laid_out(len(pages), options.order, chance)
             exhibits, lines = zip(*(pages[place] for place in places), strict=True)
-            prompt = budget.fit(exhibits, lambda some: self.prompt_for(query, some, lines))
-            (answer,) = self.backend.generate([prompt], self._decoding)
+            answer = interview.answer(exhibits, lambda query, some: self.prompt_for(query, some, lines))
             sentences = passages(answer.text, len(pages), noun=NOUN, brackets=True)
             reasons = {place: self._reason(pages[place][1], sentences.get(n, "")) for n, place in enumerate(places)}
             return Reply(order=_order(answer, places), reasons=reasons, cost=answer.cost)
 
-        ranking = listwise(
-            query,
-            candidates,
-            show=lambda item: (display.show(item), scores.get(item.item_id, UNKNOWN)),
-            rank=rank,
-            window=options.window,
-            step=options.step,
-            backend=self.backend,
-        )
-        return with_messages(ranking, [*missing, *budget.notes, *display.choices])
+        ranking = listwise(query, candidates, show=show, rank=rank, window=options.window, step=options.step, backend=self.backend)
+        return with_messages(ranking, [*missing, *interview.notes])
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit], scores: Sequence[str]) -> Prompt:
         """What the model is asked about one window, each candidate between its mark and its score."""

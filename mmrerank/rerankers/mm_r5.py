@@ -20,13 +20,14 @@ from typing import Literal
 from mmrerank.parts import printed
 from mmrerank.prompting.answers import Order, order_of, read_order
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.items import MAX_PIXELS, Exhibit, ModalityChoice
 from mmrerank.prompting.reasoning import passages
 from mmrerank.protocols import Backend
+from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._listwise import Reply, check_windows, listwise
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.testing.fakes import FakeBackend, turned
-from mmrerank.types import Candidate, Decoding, Message, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Message, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {"system": set(), "task": set(), "question": {"query"}, "mapping": {"count"}, "page": {"number"}}
 LOOKS_AT: frozenset[Modality] = frozenset({"image", "text"})
@@ -57,7 +58,6 @@ class MMR5:
         self.prompt = read_prompt(options.prompt, PIECES)
         self.backend = backend
         self._options = options
-        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates in the order the model gave, without scores. What it left out keeps its order; see `notes.status`.
@@ -65,10 +65,10 @@ class MMR5:
         A page whose picture does not open stays behind the others, with the reason.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
+        interview = Interview(query, options, self.backend)
 
         def rank(pages: Sequence[Exhibit]) -> Reply:
-            (answer,) = self.backend.generate([self.prompt_for(query, [page.parts for page in pages])], self._decoding)
+            (answer,) = interview.answers([self.prompt_for(query, [page.parts for page in pages])])
             if options.parser == "strict":
                 order = parse_strictly(answer.text, len(pages))
             else:
@@ -76,9 +76,9 @@ class MMR5:
             return Reply(order=order, reasons=passages(answer.text, len(pages)), cost=answer.cost)
 
         ranking = listwise(
-            query, candidates, show=display.show, rank=rank, window=options.window, step=options.step, noun="pages", backend=self.backend
+            query, candidates, show=interview.show, rank=rank, window=options.window, step=options.step, noun="pages", backend=self.backend
         )
-        return with_messages(ranking, (*query.left_aside("text"), *display.choices))
+        return with_messages(ranking, (*query.left_aside("text"), *interview.notes))
 
     def prompt_for(self, query: Query, pages: Sequence[Sequence[Part]]) -> Prompt:
         """What the model is asked about one window: the task, then each label right before its page."""

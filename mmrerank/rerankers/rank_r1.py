@@ -27,15 +27,16 @@ from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.answers import read_choice, short
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
-from mmrerank.prompting.listings import TokenBudget, asking, listing, marks
+from mmrerank.prompting.items import MAX_PIXELS, Exhibit, ModalityChoice
+from mmrerank.prompting.listings import asking, listing, marks
 from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import PASSAGE_LETTERS, reasoning_of
 from mmrerank.protocols import Backend
+from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._rankings import with_messages
 from mmrerank.rerankers._setwise import Choice, Sort, Unread, setwise
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Candidate, Cost, Decoding, Modality, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Cost, Modality, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"system": set(), "task": {"count"}, "page": {"mark"}, "request": {"count"}},
@@ -75,7 +76,6 @@ class RankR1:
         self.prompt = read_prompt(options.prompt, PIECES)
         self.backend = backend
         self._options = options
-        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates with the first `top` in order and the rest as they came, without scores; see `notes.status`.
@@ -84,12 +84,11 @@ class RankR1:
             BackendError: the model cannot be reached or does not take the prompt.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        budget = TokenBudget(self.backend, options.prompt_tokens)
+        interview = Interview(query, options, self.backend, tokens=options.prompt_tokens)
         chance = random.Random(f"{options.seed}/{query.query_id}")
 
         def choose(pages: Sequence[Exhibit]) -> Choice:
-            votes = [self._vote(query, pages, chance, budget) for _ in range(options.votes)]
+            votes = [self._vote(interview, pages, chance) for _ in range(options.votes)]
             cost = sum((vote.cost for vote in votes), Cost())
             counts = Counter(vote.best for vote in votes if vote.best is not None)
             if not counts:
@@ -101,7 +100,7 @@ class RankR1:
         ranking = setwise(
             query,
             candidates,
-            show=display.show,
+            show=interview.show,
             choose=choose,
             children=options.children,
             top=options.top,
@@ -109,7 +108,7 @@ class RankR1:
             unread=options.unread,
             backend=self.backend,
         )
-        return with_messages(ranking, [*budget.notes, *display.choices])
+        return with_messages(ranking, interview.notes)
 
     def prompt_for(self, query: Query, pages: Sequence[Exhibit]) -> Prompt:
         """What the model is asked in one comparison."""
@@ -118,13 +117,12 @@ class RankR1:
         ends = text.fill("task", count=len(pages)), text.fill("request", count=len(pages))
         return asking(text, ends[0], *wish, *listing(text, names, pages), ends[1])
 
-    def _vote(self, query: Query, pages: Sequence[Exhibit], chance: random.Random, budget: TokenBudget) -> Choice:
+    def _vote(self, interview: Interview, pages: Sequence[Exhibit], chance: random.Random) -> Choice:
         """What one answer names, over a shuffle of its own."""
         places = list(range(len(pages)))
         if self._options.shuffle:
             chance.shuffle(places)
-        prompt = budget.fit([pages[place] for place in places], lambda some: self.prompt_for(query, some))
-        (answer,) = self.backend.generate([prompt], self._decoding)
+        answer = interview.answer([pages[place] for place in places], self.prompt_for)
         read = released_choice if self._options.parser == "strict" else read_choice
         position = read(answer.text, len(pages))
         best = None if position is None else places[position]

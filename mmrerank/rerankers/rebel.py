@@ -25,15 +25,16 @@ from mmrerank.errors import InputError
 from mmrerank.parts import printed
 from mmrerank.prompting.criteria import RELEVANCE, Criterion, best_sum, composite, read_criteria, read_criteria_answer, read_grades
 from mmrerank.prompting.files import read_prompt
-from mmrerank.prompting.items import MAX_PIXELS, Display, Exhibit, ModalityChoice
+from mmrerank.prompting.items import MAX_PIXELS, Exhibit, ModalityChoice
 from mmrerank.prompting.listings import user
 from mmrerank.prompting.queries import QUERY_PIECES, query_parts
 from mmrerank.prompting.reasoning import passages, reasoning_of
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._groupwise import GroupScores, groupwise
+from mmrerank.rerankers._interview import Interview
 from mmrerank.rerankers._rankings import attempt, some_of, with_messages
 from mmrerank.testing.fakes import FakeBackend, graded
-from mmrerank.types import Candidate, Cost, Decoding, Explanation, Generated, Modality, Part, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Cost, Explanation, Generated, Modality, Part, Prompt, Query, Ranking
 
 PIECES: dict[str, set[str]] = {
     **{"task": set(), "criterion": {"name", "low", "high"}, "weigh": set(), "document": {"number"}, "request": {"count", "form"}},
@@ -71,9 +72,7 @@ class Rebel:
         prompt, criteria = read_prompt(options.prompt, PIECES), read_criteria(options.criteria)
         self.prompt = replace(prompt, digest="+".join(filter(None, (prompt.digest, criteria.digest))))  # both move the result
         self.criteria = criteria.criteria
-        self.backend = backend
-        self._options = options
-        self._decoding = Decoding(max_tokens=options.max_tokens, temperature=options.temperature, seed=options.seed)
+        self.backend, self._options = backend, options
 
     def rerank(self, query: Query, candidates: Sequence[Candidate]) -> Ranking:
         """The candidates by F, equal ones in the incoming order; those that are dropped behind, then those that the model left out.
@@ -82,18 +81,18 @@ class Rebel:
             FormatError: a picture of the query cannot be opened.
         """
         options = self._options
-        display = Display(query.text or "", options.modality, page_words=options.page_words, max_pixels=options.max_pixels)
-        wanted = query_parts(self.prompt, query, options.max_pixels) if candidates else []
-        criteria, messages, cost = self._written(wanted) if options.turns == 2 and candidates else (self.criteria, [], Cost())
+        interview = Interview(query, options, self.backend)
+        wish = query_parts(self.prompt, query, options.max_pixels) if candidates else []
+        criteria, messages, cost = self._written(interview, wish) if options.turns == 2 and candidates else (self.criteria, [], Cost())
 
         def judge(groups: Sequence[Sequence[Exhibit]]) -> list[GroupScores]:
-            answers = self.backend.generate([self._prompt(criteria, wanted, group) for group in groups], self._decoding)
+            answers = interview.answers([self._prompt(criteria, wish, group) for group in groups])
             return [graded_group(answer, len(group), criteria, options.minimum) for answer, group in zip(answers, groups, strict=True)]
 
         ranking = groupwise(
             query,
             candidates,
-            show=display.show,
+            show=interview.show,
             judge=judge,
             group=options.group,
             shuffle=options.shuffle,
@@ -105,22 +104,22 @@ class Rebel:
         ranking = replace(ranking, notes=replace(ranking.notes, cost=ranking.notes.cost + cost))
         dropped = [item_id for item_id in ranking.item_ids if item_id in ranking.notes.irrelevant]
         losses = [f"dropped, relevance below {options.minimum:g}: {some_of(dropped)}"] if dropped else []
-        return with_messages(ranking, [*messages, *losses, *display.choices])
+        return with_messages(ranking, [*messages, *losses, *interview.notes])
 
-    def _written(self, wanted: Sequence[Part]) -> tuple[Sequence[Criterion], list[str], Cost]:
+    def _written(self, interview: Interview, wish: Sequence[Part]) -> tuple[Sequence[Criterion], list[str], Cost]:
         """The criteria of the first turn, or those of the file where none can be read; what is to be said of it, and its cost."""
-        prompt = (user(self.prompt.pieces["write"], *wanted, self.prompt.fill("write_form")),)
-        answers, why = attempt(partial(self.backend.generate, [prompt], self._decoding))
+        prompt = (user(self.prompt.pieces["write"], *wish, self.prompt.fill("write_form")),)
+        answers, why = attempt(partial(interview.answers, [prompt]))
         criteria, cost = (read_criteria_answer(answers[0].text), answers[0].cost) if answers else ((), Cost())
         if not criteria:
             why = why or "no criteria in the answer of the first turn"
             return self.criteria, [f"{why}; those of {self._options.criteria or 'relevance alone'} count"], cost
         return criteria, ["criteria for this query: " + ", ".join(f"{c.name} {c.weight:g}" for c in criteria)], cost
 
-    def _prompt(self, criteria: Sequence[Criterion], wanted: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
+    def _prompt(self, criteria: Sequence[Criterion], wish: Sequence[Part], group: Sequence[Exhibit]) -> Prompt:
         text = self.prompt
         scales = [text.fill("criterion", name=c.name, low=c.low, high=c.high) for c in criteria]
-        parts: list[Part] = [text.pieces["task"], *scales, *([text.pieces["weigh"]] if criteria else []), *wanted]
+        parts: list[Part] = [text.pieces["task"], *scales, *([text.pieces["weigh"]] if criteria else []), *wish]
         for number, exhibit in enumerate(group, 1):
             parts += [text.fill("document", number=number), *exhibit.parts, "\n"]
         form = ", ".join(f'"{name}": ...' for name in (RELEVANCE, *(c.name for c in criteria)))

@@ -30,7 +30,7 @@ from mmrerank.prompting.answers import Order, Reading, named_marks, order_as_it_
 from mmrerank.prompting.files import read_prompt
 from mmrerank.prompting.grids import Layout, draw_grid, fitted, write_grid
 from mmrerank.prompting.items import gather, picture_of
-from mmrerank.prompting.queries import joined
+from mmrerank.prompting.queries import QUERY_PIECES, joined
 from mmrerank.protocols import Backend
 from mmrerank.rerankers._rankings import attempt, obstacle_notes, unscored
 from mmrerank.testing.fakes import FakeBackend, turned
@@ -53,16 +53,7 @@ from mmrerank.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PIECES: dict[str, set[str]] = {
-    "task": {"count"},
-    "reference": {"number"},
-    "changed": {"query"},
-    "alike": set(),
-    "wanted": {"query"},
-    "excluded": {"text"},
-    "excluded_picture": set(),
-    "grid": set(),
-}
+PIECES: dict[str, set[str]] = {"task": {"count"}, **QUERY_PIECES, "grid": set()}
 MARKS_NAMED = 4  # in a reason
 LOOKS_AT: frozenset[Modality] = frozenset({"image"})
 

@@ -37,6 +37,7 @@ class Stage:
 
     @property
     def cost(self) -> Cost:
+        """What it asked of models."""
         return self.ranking.notes.cost
 
 

@@ -45,7 +45,13 @@ def query_vectors(encoder: Encoder, value: Any) -> Array:
 
 
 def best_matches(space: TokenSpace, vectors: Array, row: Array, k: int, *, proposals: int, filter: str | None) -> list[Candidate]:
-    """The k best by MaxSim of `vectors` among the items nearest to `row`; of equals the first by item_id."""
+    """The k best by MaxSim of `vectors` among the items nearest to `row`; of equals the first by item_id.
+
+    Args:
+        vectors: (n_tokens, dimension) unit rows of the query.
+        row: (dimension,) unit row by which items are proposed.
+        proposals: how many are compared exactly, at least k.
+    """
     nearest = space.nearest(row, max(k, proposals), filter=filter)
     if not nearest:
         return []

@@ -104,7 +104,7 @@ def mean_row(rows: Array, weights: Sequence[float], *, unit: bool) -> Array:
 
 
 def unit_row(row: Array) -> Array:
-    """The row at length 1.
+    """(dimension,) float32: the row at length 1.
 
     Raises:
         InputError: it has no direction, since its parts cancel out.
@@ -116,7 +116,11 @@ def unit_row(row: Array) -> Array:
 
 
 def without_excluded(row: Array, encoder: Encoder, query: Query, weight: float) -> Array:
-    """The unit row less `weight` times each excluded text and picture, at length 1 again."""
+    """(dimension,) float32: the unit row less `weight` times each excluded text and picture, at length 1 again.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
     rows = [text_row(encoder, [text]) for text in query.exclude_text]
     rows += list(_encoded(encoder, [image.open() for image in query.exclude_images])) if query.exclude_images else []
     return unit_row(row - weight * np.sum(rows, axis=0)) if rows else row

@@ -41,6 +41,8 @@ class Options:
 
 
 class Composed:
+    """Retrieves by one row for pictures, text and exclusions together."""
+
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("composed", options)
         self._options, self._corpus = options, corpus

@@ -31,6 +31,8 @@ class Options:
 
 
 class Dense:
+    """Retrieves by cosine with the row of the query."""
+
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("dense", options)
         self._options, self._corpus = options, corpus

@@ -28,6 +28,8 @@ class Options:
 
 
 class Hybrid:
+    """Retrieves by the rankings of several retrievers, fused by reciprocal rank."""
+
     def __init__(self, options: Options, corpus: Corpus) -> None:
         if len(options.parts) < 2:
             raise InputError(f"hybrid fuses at least two retrievers; got {options.parts}")

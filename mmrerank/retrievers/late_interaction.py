@@ -32,6 +32,8 @@ class Options:
 
 
 class LateInteraction:
+    """Retrieves by MaxSim over the vectors of each page, of pages that one row proposes."""
+
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("late_interaction", options)
         self._options, self._corpus = options, corpus
@@ -53,7 +55,11 @@ class LateInteraction:
         return row
 
     def space(self, query: Query) -> TokenSpace:
-        """The space of the encoder that takes what the query is made of."""
+        """The space of the encoder that takes what the query is made of.
+
+        Raises:
+            InputError: there is none, or it has one row an item.
+        """
         space = self._corpus.space(takes=modalities(query), encoder=self._options.encoder)
         if not isinstance(space.encoder, TokenEncoder):
             raise InputError(

@@ -41,6 +41,8 @@ class Options:
 
 
 class Lexical:
+    """Retrieves by the words of the query, and by the pages that it names."""
+
     def __init__(self, options: Options, corpus: Corpus) -> None:
         self.name = printed("lexical", options)
         self._options, self._corpus = options, corpus

@@ -76,6 +76,8 @@ class QueryDescription:
 
 
 class SquareFusion:
+    """Retrieves by a row for pictures and text, with captions of what is wished for in it."""
+
     def __init__(self, options: Options, corpus: Corpus, backend: Backend) -> None:
         self.name = printed("square_fusion", options)
         self.prompt = read_prompt(options.prompt, PIECES)

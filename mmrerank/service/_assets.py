@@ -45,28 +45,15 @@ def router(service: Service) -> APIRouter:
     """The routes, over one service."""
     routes = APIRouter()
 
-    async def rendered(request: Request, collection: str, item_id: str, side_px: int) -> Response:
-        def work() -> tuple[str, bytes | None]:
-            _, version = service.version(collection)
-            key = service.key_of(item_id, version, "id")  # another one once the item changes
-            etag = f'"{key:x}-{side_px}"'
-            return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(version.item(item_id), side_px)
-
-        etag, data = await service.work.run(work, gone=lambda: gone(request))
-        headers = {"ETag": etag, "Cache-Control": "private, max-age=60"}
-        if data is None:
-            return Response(status_code=304, headers=headers)
-        return Response(data, media_type="image/jpeg", headers=headers)
-
     @routes.get("/v1/collections/{collection}/picture", response_class=Response, responses=IMAGES, tags=["pictures"])
     async def picture(request: Request, collection: str, item: Id, side: Side = PICTURE_PX) -> Response:
         """The picture of an item, or the page rendered, no larger than `side`."""
-        return await rendered(request, collection, item, side)
+        return await _rendering(service, request, collection, item, side)
 
     @routes.get("/v1/collections/{collection}/thumbnail", response_class=Response, responses=IMAGES, tags=["pictures"])
     async def thumbnail(request: Request, collection: str, item: Id) -> Response:
         """The picture of an item, small."""
-        return await rendered(request, collection, item, THUMBNAIL_PX)
+        return await _rendering(service, request, collection, item, THUMBNAIL_PX)
 
     @routes.get("/v1/grids/{name}", response_class=Response, responses=GRID, tags=["pictures"])
     async def grid(name: str) -> Response:
@@ -82,6 +69,22 @@ def router(service: Service) -> APIRouter:
         return _file(path)
 
     return routes
+
+
+async def _rendering(service: Service, request: Request, collection: str, item_id: str, side_px: int) -> Response:
+    """The picture of an item as JPEG; nothing but 304 for who has it as it is."""
+
+    def work() -> tuple[str, bytes | None]:
+        _, version = service.version(collection)
+        key = service.key_of(item_id, version, "id")  # another one once the item changes
+        etag = f'"{key:x}-{side_px}"'
+        return etag, None if etag == request.headers.get("if-none-match") else as_jpeg(version.item(item_id), side_px)
+
+    etag, data = await service.work.run(work, gone=lambda: gone(request))
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=60"}
+    if data is None:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type="image/jpeg", headers=headers)
 
 
 def _file(name: str) -> Response:

@@ -35,7 +35,8 @@ class Grids:
         return name
 
     def get(self, name: str) -> bytes:
-        """
+        """The grid of that name as PNG.
+
         Raises:
             NoSuchThing: it is not kept any more.
         """

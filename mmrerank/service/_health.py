@@ -30,14 +30,7 @@ def router(service: Service) -> APIRouter:
     @routes.get("/info")
     async def info() -> schemas.Info:
         """What serves here, as text-embeddings-inference describes itself."""
-        limits, load = service.settings.limits, service.settings.load
-        return schemas.Info(
-            model_id=service.default_model,
-            version=__version__,
-            max_concurrent_requests=load.workers + load.queue,
-            max_client_batch_size=limits.documents,
-            tokenization_workers=load.workers,
-        )
+        return _info(service)
 
     @routes.get("/v1/cluster/auth", include_in_schema=False)
     async def cluster() -> dict[str, bool]:
@@ -52,13 +45,33 @@ def router(service: Service) -> APIRouter:
     @routes.post("/v1/session", status_code=204, response_class=Response)
     async def session(request: Request, body: schemas.SessionRequest) -> Response:
         """Gives a browser the token as a cookie, since it sends no header with a picture."""
-        token = service.settings.token
-        if token is not None and not same(token, body.token):
-            raise RequestRefused(401, "the token is wrong", param="token")
-        reply = Response(status_code=204)
-        if token is not None:
-            encrypted = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").lower())  # a proxy ends TLS
-            reply.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=encrypted)
-        return reply
+        return _with_cookie(request, service.settings.token, body.token)
 
     return routes
+
+
+def _info(service: Service) -> schemas.Info:
+    limits, load = service.settings.limits, service.settings.load
+    return schemas.Info(
+        model_id=service.default_model,
+        version=__version__,
+        max_concurrent_requests=load.workers + load.queue,
+        max_client_batch_size=limits.documents,
+        tokenization_workers=load.workers,
+    )
+
+
+def _with_cookie(request: Request, token: str | None, offer: str) -> Response:
+    """An empty reply with the token as a cookie; without one where the service has none.
+
+    Raises:
+        RequestRefused: what is offered is another.
+    """
+    reply = Response(status_code=204)
+    if token is None:
+        return reply
+    if not same(token, offer):
+        raise RequestRefused(401, "the token is wrong", param="token")
+    encrypted = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto", "").lower())  # a proxy ends TLS
+    reply.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=encrypted)
+    return reply

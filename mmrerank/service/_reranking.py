@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -102,9 +102,22 @@ class Reranked:
         )
 
 
+Method: TypeAlias = Callable[[Request, Response, dialects.Wish], Awaitable[Reranked]]
+
+
 def router(service: Service) -> APIRouter:
     """The routes, over one service."""
     routes = APIRouter(tags=["rerank"], responses=RESPONSES)
+    ranked = _method(service)
+    _add_cohere(routes, ranked)
+    _add_dialects(routes, ranked)
+    _add_scores(routes, ranked)
+    _add_models(routes, service)
+    return routes
+
+
+def _method(service: Service) -> Method:
+    """What every dialect has its wishes answered by; it fills the headers of the reply as well."""
 
     async def ranked(request: Request, response: Response, wish: dialects.Wish) -> Reranked:
         model = service.model(wish.model)
@@ -114,12 +127,20 @@ def router(service: Service) -> APIRouter:
             response.headers[NOTES_HEADER] = header_text("; ".join(answer.messages))
         return answer
 
+    return ranked
+
+
+def _add_cohere(routes: APIRouter, ranked: Method) -> None:
     @routes.post("/v2/rerank", response_model_exclude_none=True)
     async def cohere(request: Request, response: Response, body: dialects.CohereRequest) -> dialects.CohereReply:
         """Reranks texts, as Cohere's v2."""
         answer = await ranked(request, response, body.wish)
         meta = meta_of(answer, "2")
         return dialects.CohereReply(id=str(uuid.uuid4()), results=results_of(answer, body), meta=meta, mmrerank=answer.notes)
+
+
+def _add_dialects(routes: APIRouter, ranked: Method) -> None:
+    """The dialects that are told by the body, on the paths of all of them, and infinity's on its own."""
 
     async def by_client(request: Request, response: Response, body: dialects.AnyRequest) -> Any:
         """Reranks texts, pictures, both, or indexed items, in the dialect that the body speaks: Jina, vLLM, Voyage, infinity, TEI,
@@ -143,12 +164,16 @@ def router(service: Service) -> APIRouter:
     async def infinity(request: Request, response: Response, body: dialects.InfinityRequest) -> dialects.InfinityReply:
         return as_infinity(await ranked(request, response, body.wish), body)
 
+
+def _add_scores(routes: APIRouter, ranked: Method) -> None:
     @routes.post("/v1/score")
     @routes.post("/score", include_in_schema=False)
     async def score(request: Request, response: Response, body: dialects.ScoreRequest) -> dialects.ScoreReply:
         """Scores documents against a query, or pairs, in the order in which they came, as vLLM."""
         return as_scores([await ranked(request, response, wish) for wish in body.wishes])
 
+
+def _add_models(routes: APIRouter, service: Service) -> None:
     @routes.get("/v1/models")
     @routes.get("/models", include_in_schema=False)
     async def models() -> dialects.ModelList:
@@ -160,11 +185,14 @@ def router(service: Service) -> APIRouter:
         """One of them."""
         return dialects.ModelCard(id=service.model(name).name, created=STARTED)
 
-    return routes
-
 
 def reranked(service: Service, model: Model, wish: dialects.Wish) -> Reranked:
-    """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant."""
+    """The documents of a request in the order of a model. All of them: also those that it holds to be irrelevant.
+
+    Raises:
+        RequestRefused: there are too many documents, or one of them cannot be read.
+        BackendError: the model cannot be reached.
+    """
     limits = service.settings.limits
     count = len(wish.documents)
     if count > limits.documents:

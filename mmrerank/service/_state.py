@@ -112,7 +112,12 @@ class Service:
         return capabilities.retrievers(version, backend=self.backend is not None, among=self.retrievers)
 
     def picture(self, reference: str | ItemRef, version: CollectionVersion, where: str) -> ImageHandle:
-        """The picture that a client gives, or that of an item."""
+        """The picture that a client gives, or that of an item.
+
+        Raises:
+            RequestRefused: as of `Pictures.handle`, or the item has none.
+            NoSuchThing: there is no such item.
+        """
         if isinstance(reference, str):
             return self.pictures.handle(reference, where)
         item = self.item_of(reference.id, version, where)
@@ -129,14 +134,14 @@ class Service:
         return self.item_of(item_id, self.version(collection)[1], where)
 
     def item_of(self, item_id: str, version: CollectionVersion, where: str) -> Item:
-        """The same where the version is known."""
+        """The same where the version is known; errors as of `item`."""
         try:
             return version.item(item_id)
         except InputError as error:
             raise NoSuchThing(f"{where}: {error.message}", param=where) from error
 
     def key_of(self, item_id: str, version: CollectionVersion, where: str) -> int:
-        """The key of an item, without the item."""
+        """The key of an item, without the item; errors as of `item`."""
         try:
             return int(version.snapshot.keys_of([item_id])[0])
         except InputError as error:

@@ -40,6 +40,7 @@ class Job:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
+        """Has `check` raise from now on."""
         self._stopped.set()
 
     def check(self) -> None:

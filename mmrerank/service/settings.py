@@ -45,7 +45,8 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """
+    """What a service serves, to whom, and how much of it.
+
     Args:
         collections: folders of collections.
         rerankers: the name a client uses -> a part or its name. Empty: every reranker that ships and whose needs are met. Requests
@@ -104,6 +105,9 @@ def token_from_environment() -> str | None:
 
 def named(texts: Iterable[str]) -> dict[str, str]:
     """Rerankers by the names that clients use, from NAME or ALIAS=NAME.
+
+    Raises:
+        InputError: two have one name.
 
     >>> named(["square(depth=9)", "rerank-v3.5=bm25"])
     {'square': 'square(depth=9)', 'rerank-v3.5': 'bm25'}

@@ -44,6 +44,7 @@ class EncoderEntry:
 
     @property
     def slug(self) -> str:
+        """Its name as columns and files have it."""
         return slug_of(self.name)
 
 
@@ -60,6 +61,7 @@ class Manifest:
     format: int = FORMAT
 
     def with_root(self, root: Root) -> Manifest:
+        """The same with one root more."""
         return replace(self, roots=(*self.roots, root))
 
 

@@ -67,6 +67,7 @@ class Record:
 
     @property
     def key(self) -> int:
+        """The number that indexes know it by; another one once its content changes."""
         return key_of(self.item_id, self.content_hash)
 
 

@@ -102,6 +102,7 @@ class Table:
 
     @property
     def version(self) -> int:
+        """Its number, from 1; each commit makes the next."""
         return int(self._dataset.version)
 
     @property
@@ -111,10 +112,12 @@ class Table:
 
     @property
     def schema(self) -> pa.Schema:
+        """All columns, those of vectors too."""
         return self._dataset.schema
 
     @property
     def metadata_fields(self) -> tuple[str, ...]:
+        """The fields that came with the items, beside those that every table has."""
         return tuple(name for name in self._dataset.schema.names if name not in FIXED.names and _is_readable(name))
 
     @property
@@ -611,6 +614,7 @@ class Snapshot:
         return self._keys_where(WITH_TEXT)
 
     def texts(self, keys: Keys) -> list[str]:
+        """The texts of these items in the order of the keys; "" where one has none."""
         return [text or "" for text in self._take(keys, ["text"])["text"].to_pylist()]
 
     def scan_texts(self) -> Iterator[tuple[Keys, list[str]]]:

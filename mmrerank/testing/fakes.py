@@ -195,6 +195,8 @@ class HashEncoder:
 
 
 class FakeSpace:
+    """A space over the texts of some items, searched exactly."""
+
     def __init__(self, items: Sequence[Item]) -> None:
         self.encoder = HashEncoder()
         self._items = list(items)

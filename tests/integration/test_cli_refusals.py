@@ -44,6 +44,16 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(
     assert sheet in result["error"]["message"]
 
 
+@pytest.mark.parametrize("flag", ["--run", "--compare", "--text-run", "--picture-run"])
+def test_a_run_that_is_not_there_is_refused_before_anything_is_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    card = Path(__file__).parents[2] / "datasets/emoji/card.toml"
+    code, result = run(capsys, "evaluate", card, flag, tmp_path / "nothing.trec", "--collection", tmp_path / "no-collection")
+    assert (code, result["error"]["type"]) == (1, "InputError")
+    assert f"there is no run file {tmp_path / 'nothing.trec'}" in result["error"]["message"]
+
+
 def test_a_sheet_that_fails_in_the_end_does_not_cost_the_answer(
     tmp_path: Path, collection: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

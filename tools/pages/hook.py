@@ -48,10 +48,16 @@ def made_pages() -> dict[str, str]:
     return {
         "models/mini-clip.md": card_pages.model("clip"),
         "models/mini-mllm.md": card_pages.model("mllm"),
-        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("](docs/", "]("),
-        "changes.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "]("),
+        "contributing.md": page_of_the_root("CONTRIBUTING.md"),
+        "changes.md": page_of_the_root("CHANGELOG.md"),
         **{f"reference/rooms/{room}.md": room_pages.page(room) for room in room_pages.rooms()},
     }
+
+
+def page_of_the_root(name: str) -> str:
+    """The text of a file beside docs/, with the links that hold from a page below it."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.replace("](docs/", "](").replace("](CHANGELOG.md", "](changes.md")
 
 
 def on_files(files: Files, config: Any) -> Files:

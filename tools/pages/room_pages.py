@@ -10,7 +10,7 @@ from typing import Any
 import mmrerank
 
 PACKAGE = Path(__file__).parents[2] / "mmrerank"
-FIRST = ("documents", "types", "protocols", "parts", "errors", "pictures", "handles", "pipeline")  # of the root: what a user meets first
+FIRST = ("documents", "types", "parts", "errors", "pictures", "handles", "pipeline")  # of the root: what a user meets first
 ELSEWHERE = {"cli", "mini"}  # the command line has its own page, the models their cards
 
 

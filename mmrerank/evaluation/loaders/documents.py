@@ -43,6 +43,16 @@ class _Question:
     document: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A question that counts, with its pages."""
+
+    query: Query
+    grades: dict[str, int]
+    gallery: tuple[str, ...]  # empty: all there is
+    group: str
+
+
 def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     """Questions with evidence, and the pages that carry it.
 
@@ -50,39 +60,29 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         InputError: a file is not there, or the card's options do not fit.
         FormatError: a record lacks a field, an id comes twice, or a page is none of the document.
     """
-    options = options_from(options, OPTIONS, "documents")
-    if options["within"] not in ("document", "corpus") or bool(options["folder"]) == bool(options["table"]):
-        raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
-    options = {**options, **{name: named(options[name], part=options["part"] or split) for name in ("queries", "folder")}}
+    options = _options(options, split)
     path = needed(data, options["queries"])
     rows = rows_of(path)
     pages = _Pages(data, options, path)
-    queries: dict[str, Query] = {}
-    qrels: dict[str, dict[str, int]] = {}
-    galleries: dict[str, tuple[str, ...]] = {}
-    groups: dict[str, str] = {}
     questions = list(_questions(rows, options, path))
     unique([question.query_id for question in questions], "query", path)
-    for question in questions:
-        evidence = pages.labelled(_numbers(value_of(question.row, options["evidence"], (list, str), path), path))
-        if not evidence:
-            continue
-        text, narrowed = value_of(question.row, options["text"], str, path), options["within"] == "document"
-        filter = pages.filter(question.document) if narrowed else None
-        queries[question.query_id] = Query(query_id=question.query_id, text=text, filter=filter)
-        qrels[question.query_id] = {pages.item(question.document, number): 1 for number in evidence}
-        if narrowed and (gallery := pages.gallery(question.document)):
-            galleries[question.query_id] = gallery
-        if options["group"]:
-            groups[question.query_id] = word(value_of(question.document, options["group"], str, path), "group", path)
+    entries = [entry for question in questions if (entry := _entry(question, pages, options, path))]
     return Loaded(
-        queries=tuple(queries.values()),
-        qrels=qrels,
+        queries=tuple(entry.query for entry in entries),
+        qrels={entry.query.query_id: entry.grades for entry in entries},
         sources=pages.sources(rows),
-        galleries=galleries,
-        groups=groups,
+        galleries={entry.query.query_id: entry.gallery for entry in entries if entry.gallery},
+        groups={entry.query.query_id: entry.group for entry in entries if options["group"]},
         read_with=(options["read_with"],) if options["read_with"] else (),
     )
+
+
+def _options(options: Mapping[str, Any], split: str) -> Mapping[str, Any]:
+    """All options of the card, checked, with the part of the data in the names of files."""
+    whole = options_from(options, OPTIONS, "documents")
+    if whole["within"] not in ("document", "corpus") or bool(whole["folder"]) == bool(whole["table"]):
+        raise InputError("the layout documents takes within = 'document' or 'corpus', and either a folder or a table")
+    return {**whole, **{name: named(whole[name], part=whole["part"] or split) for name in ("queries", "folder")}}
 
 
 def _questions(rows: list[dict[str, Any]], options: Mapping[str, Any], path: Path) -> Iterator[_Question]:
@@ -94,6 +94,20 @@ def _questions(rows: list[dict[str, Any]], options: Mapping[str, Any], path: Pat
             query_id = id_of(row, options["query_id"], "query", path) if options["query_id"] else str(place)
             yield _Question(query_id, row, document)
             place += 1
+
+
+def _entry(question: _Question, pages: _Pages, options: Mapping[str, Any], path: Path) -> _Entry | None:
+    """What the benchmark has of a question; None where no page answers it."""
+    evidence = pages.labelled(_numbers(value_of(question.row, options["evidence"], (list, str), path), path))
+    if not evidence:
+        return None
+    text, narrowed = value_of(question.row, options["text"], str, path), options["within"] == "document"
+    return _Entry(
+        query=Query(query_id=question.query_id, text=text, filter=pages.filter(question.document) if narrowed else None),
+        grades={pages.item(question.document, number): 1 for number in evidence},
+        gallery=pages.gallery(question.document) if narrowed else (),
+        group=word(value_of(question.document, options["group"], str, path), "group", path) if options["group"] else "",
+    )
 
 
 def _numbers(value: list[Any] | str, path: Path) -> list[int]:

@@ -70,17 +70,14 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
     queries = tuple(_query(row, data, options, path) for row in rows)
     unique([query.query_id for query in queries], "query", path)
     corpus = _Corpus(data, options)
-    if options["qrels"]:
-        grades = _file_grades(data, options)
-    else:
-        grades = {query.query_id: _grades(row, options, path) for query, row in zip(queries, rows, strict=True)}
+    own = {query.query_id: row for query, row in zip(queries, rows, strict=True)}
+    grades = _file_grades(data, options) if options["qrels"] else {name: _grades(row, options, path) for name, row in own.items()}
     pairs = [(query, row) for query, row in zip(queries, rows, strict=True) if query.query_id in grades]
     if not pairs:
         raise FormatError(f"none of its {len(queries)} queries is judged", path=path)
     qrels = {query.query_id: {corpus.item(name): grade for name, grade in grades[query.query_id].items()} for query, _ in pairs}
     if options["complete"]:
         corpus.check(qrels, path)
-    first_stage = _first_stage(pairs, corpus, options, path) if options["given"] else {}
     return Loaded(
         queries=tuple(query for query, _ in pairs),
         qrels=qrels,
@@ -88,7 +85,7 @@ def load(data: Path, split: str, options: Mapping[str, Any]) -> Loaded:
         sources=corpus.sources,
         names=corpus.names(),
         read_with=corpus.read_with,
-        first_stage=first_stage,
+        first_stage=_first_stage(pairs, corpus, options, path) if options["given"] else {},
         junk=False,  # trec_eval leaves them where they stand
     )
 

@@ -103,6 +103,15 @@ def test_links_of_a_model_card_hold_from_its_page() -> None:
     assert "../../../" not in text
 
 
+@pytest.mark.parametrize("name", ["contributing.md", "changes.md"])
+def test_links_of_the_files_of_the_root_hold_from_their_pages(name: str) -> None:
+    pages = hook.made_pages()
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", pages[name])
+    files = [link for link in links if "://" not in link]
+    assert files
+    assert [link for link in files if link not in pages and not (hook.ROOT / "docs" / link).exists()] == []
+
+
 @pytest.mark.parametrize(
     "html",
     [
