@@ -6,6 +6,8 @@ SIGTERM, as shells count.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -90,6 +92,8 @@ def __getattr__(name: str) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or pydantic reads the metadata of every installed package
+    atexit.register(gc.freeze)  # as the process ends: looking through all modules for circles takes as long as a search
     _output.open_to_any_text()
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)  # on the handler too: some libraries turn their own loggers to DEBUG
