@@ -135,18 +135,22 @@ class ChoicePass:
         budget: TokenBudget,
         lock: threading.Lock,
         most_bytes: int,
+        in_pieces: bool = True,
         source: Callable[[], Source | None] = lambda: None,
     ) -> None:
         """
         Args:
             most_bytes: of memory for keys and values, those of the batch at work included; 0 keeps none.
+            in_pieces: False where the model says other things of a prompt in two pieces; no trial is made then.
             source: opens the place where beginnings outlast the process.
         """
         self._network, self._prepare, self._budget, self._lock = network, prepare, budget, lock
         self._vocabulary = int(network.model.config.get_text_config().vocab_size)
         self._work_bytes = most_bytes // 4
         self._most_bytes, self._open_source = most_bytes, source
-        self._token_bytes: int | None = None  # of keys and values, once the trial has told; 0 where they cannot be used again
+        self._token_bytes: int | None = (
+            None if in_pieces else 0
+        )  # of keys and values, once the trial has told; 0 where they cannot be used again
         self.store: PrefixStore | None = None
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:
