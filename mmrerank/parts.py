@@ -42,11 +42,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mmrerank.errors import InputError, MMRerankError, UnknownName
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 STATIONS = {  # station folder -> what one of its parts is called
     "readers": "reader",
@@ -223,6 +225,8 @@ def names(station: str) -> tuple[str, ...]:
 @cache
 def installed(station: str) -> Mapping[str, EntryPoint]:
     """The parts that installed packages declare under the entry point group `mmrerank.STATION`, by name; none of them is imported."""
+    from importlib.metadata import entry_points  # here, since it brings all of `email`
+
     declared = sorted(entry_points(group=f"mmrerank.{station}"), key=lambda point: (point.name, point.value))
     return {name: point for point in reversed(declared) if (name := _file_name(point.name)) not in names(station)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pylance", "pypdfium2", "pillow")
@@ -11,6 +10,8 @@ LIBRARIES = ("mmrerank", "numpy", "torch", "open_clip_torch", "faiss-cpu", "fais
 
 def made_by(**more: Any) -> dict[str, Any]:
     """What made a thing: library versions and Python, and whatever is added; goes with every collection, run and result."""
+    from importlib.metadata import PackageNotFoundError, version  # here, since it brings all of `email`
+
     versions: dict[str, str] = {}
     for library in LIBRARIES:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,8 +28,11 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where its inputs belong."""
-        return torch.device(self.model.get_input_embeddings().weight.device)
+        """Where its inputs belong: with the embeddings, or, where accelerate fetches those for each pass, where it runs the model."""
+        device = torch.device(self.model.get_input_embeddings().weight.device)
+        if device.type != "meta":
+            return device
+        return torch.device(next((place for place in self.model.hf_device_map.values() if place not in ("cpu", "disk")), "cpu"))
 
     def logits(self, inputs: Mapping[str, Any], *, last: int = 1) -> torch.Tensor:
         """(batch, last, vocabulary) float32 logits at the last positions."""
@@ -65,12 +68,22 @@ def _float32_head(model: Any) -> Iterator[None]:
 
     def exact(module: torch.nn.Linear, args: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
         states = args[0].float()
-        rows = [torch.nn.functional.linear(states, rows.float()) for rows in torch.split(module.weight, ROWS_AT_ONCE)]
-        logits = torch.cat(rows, dim=-1)
-        return logits if module.bias is None else logits + module.bias.float()
+        with _fetched(module):
+            rows = [torch.nn.functional.linear(states, rows.float()) for rows in torch.split(module.weight, ROWS_AT_ONCE)]
+            logits = torch.cat(rows, dim=-1)
+            return logits if module.bias is None else logits + module.bias.float()
 
     handle = head.register_forward_hook(exact)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _fetched(module: torch.nn.Linear) -> AbstractContextManager[Any]:
+    """While this is open, the weights of a layer that accelerate keeps elsewhere are there."""
+    if module.weight.device.type != "meta":
+        return nullcontext()
+    from accelerate.utils import align_module_device
+
+    return align_module_device(module)

@@ -164,6 +164,10 @@ class Preparer:
         """About how long one prompt is as tokens."""
         return sum(self._extent_of(part) for message in prompt for part in message.parts)
 
+    def picture_extents(self, prompt: Prompt) -> list[int]:
+        """How many tokens each picture of a prompt is, as far as can be told."""
+        return [self._extent_of(part) for message in prompt for part in message.parts if not isinstance(part, str)]
+
     def _extent_of(self, part: Part) -> int:
         if isinstance(part, str):
             return len(part) // 4

@@ -17,6 +17,7 @@ from mmrerank.backends._prefix_store import Reuse, Symbols, shared
 
 LEAST_SAVED = 128  # tokens that a family saves: a pass of its own for one prompt costs about that
 LEAST_SHARED = 0.05  # of the prompts' tokens
+LEAST_REUSED = 0.125  # of a prompt's tokens; below that a pass over all of it is as quick
 
 
 class Member(Protocol):
@@ -24,6 +25,7 @@ class Member(Protocol):
 
     place: int
     symbols: Symbols
+    head: int
     floor: int
     extent: int
     reuse: Reuse | None
@@ -100,9 +102,13 @@ def _better(run: _Run, order: Sequence[Member], stop: int) -> _Run:
 
 
 def _saved(member: Member, alike: int) -> int:
-    """Tokens that a prompt need not be run over where its first symbols so many are at hand; 0 where pictures come behind them."""
+    """Tokens that a prompt need not be run over where its first symbols so many are at hand: those before its first picture, or with all of
+    its pictures; 0 where they are few beside what is left."""
     if alike < member.floor:
-        return 0
-    alike = min(alike, len(member.symbols) - 1)
-    pictures = member.extent - len(member.symbols) if member.floor else 0
+        alike, pictures = min(alike, member.head), 0
+        if alike < LEAST_REUSED * member.extent:
+            return 0
+    else:
+        alike = min(alike, len(member.symbols) - 1)
+        pictures = member.extent - len(member.symbols) if member.floor else 0
     return max(0, alike + pictures - (member.reuse.length if member.reuse is not None else 0))

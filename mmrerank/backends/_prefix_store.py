@@ -1,7 +1,7 @@
 """Beginnings of prompts that a model has run over, with their keys and values, within a number of bytes.
 
 A prompt is a row of symbols: its tokens, and for each picture one number made of its content. Of a prompt that begins as another one
-did, the longest beginning that both share is at hand, symbol by symbol; it is never cut inside a picture or before the last one.
+did, the longest beginning that both share is at hand, symbol by symbol; it ends before the first picture or behind the last one.
 
 What was used last stays longest. What a call uses or adds is pinned until the call ends, so that it is neither taken away under it nor
 pushed out by what the same call adds later: of a call larger than the room, the part that fits is at hand for the next one.
@@ -158,13 +158,15 @@ class PrefixStore:
                 self._pins.subtract(view.pins)
                 self._pins += Counter()  # drops what nobody pins
 
-    def _find(self, symbols: Symbols, floor: int, pins: Counter[Symbols]) -> Reuse | None:
+    def _find(self, symbols: Symbols, head: int, floor: int, pins: Counter[Symbols]) -> Reuse | None:
         with self._lock:
             row, alike = self._alphabet.nearest(symbols)
             if self._source is not None:
                 row, alike = self._from_source(symbols, row, alike, pins)
             alike = min(alike, len(symbols) - 1)  # one token is left to run, whose answer is wanted
-            if alike < max(floor, 1):
+            if alike < floor:
+                alike = min(alike, head)
+            if not alike:
                 return None
             beginning = self._beginnings[row]
             if beginning.head < alike < beginning.floor:
@@ -231,9 +233,10 @@ class Call:
         self._store = store
         self.pins: Counter[Symbols] = Counter()
 
-    def find(self, symbols: Symbols, floor: int) -> Reuse | None:
-        """The longest beginning at hand that takes in the first `floor` symbols and leaves at least one; None where there is none."""
-        return self._store._find(symbols, floor, self.pins)
+    def find(self, symbols: Symbols, head: int, floor: int) -> Reuse | None:
+        """The longest beginning at hand that takes in the first `floor` symbols, or of the first `head` at most, and leaves at least one;
+        None where there is none."""
+        return self._store._find(symbols, head, floor, self.pins)
 
     def put(self, symbols: Symbols, n_bytes: int, make: Callable[[], Beginning]) -> bool:
         """Keeps the beginning that `make` gives and that takes so many bytes; whether there was room for it."""

@@ -8,17 +8,25 @@ slice that is not copied keeps its whole batch in memory; `update` joins tensors
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from mmrerank.backends._inputs import extended
+from mmrerank.backends._inputs import PER_TOKEN, extended
 from mmrerank.backends._prefix_store import Reuse
 
 TOLERANCE = 1e-3  # of log-probabilities in the trial, in single precision
 HALF_TOLERANCE = 0.2  # in half precision, whose rounding is as large
 UNEVEN = "its layers keep keys and values of different shapes or on different devices"
+
+
+@runtime_checkable
+class PlacesPictures(Protocol):
+    """A network that says which positions it counts for a batch of whole prompts with pictures."""
+
+    def get_rope_index(self, *args: Any, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 @runtime_checkable
@@ -41,6 +49,32 @@ def lag(model: Any) -> torch.Tensor:
 def positions(mask: torch.Tensor) -> torch.Tensor:
     """(batch, width) positions that count tokens from 0 and no padding."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def places(model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """(batch, width), or (axes, batch, width), positions of whole prompts with pictures, as the network counts them itself."""
+    if not counts(model, inputs):
+        return positions(inputs["attention_mask"])
+    names = inspect.signature(model.base_model.get_rope_index).parameters
+    return torch.as_tensor(model.base_model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0])
+
+
+def shown_tail_inputs(inputs: Mapping[str, Any], where: torch.Tensor, lengths: Sequence[int], reuses: Sequence[Reuse]) -> dict[str, Any]:
+    """What stands behind known beginnings of text, pictures and all, as `tail_inputs` gives it.
+
+    Args:
+        inputs: of the whole prompts, padded on the left.
+        where: the positions of their tokens, from `places`.
+        lengths: tokens of each prompt.
+    """
+    tails = [length - reuse.length for length, reuse in zip(lengths, reuses, strict=True)]
+    width, prefix = max(tails), max(reuse.length for reuse in reuses)
+    mask = torch.zeros(len(tails), prefix + width, dtype=torch.long, device=where.device)
+    for n, (tail, reuse) in enumerate(zip(tails, reuses, strict=True)):
+        mask[n, prefix - reuse.length : prefix] = 1
+        mask[n, prefix + width - tail :] = 1
+    per_token = {name: inputs[name][:, -width:] for name in PER_TOKEN if inputs.get(name) is not None}
+    return {**inputs, **per_token, "attention_mask": mask, "position_ids": where[..., -width:]}
 
 
 def tail_inputs(tails: Sequence[Sequence[int]], reuses: Sequence[Reuse], device: torch.device) -> dict[str, Any]:
@@ -114,9 +148,9 @@ def continued(inputs: Mapping[str, Any], tokens: Sequence[int]) -> dict[str, Any
     """The batch with the same further tokens behind each prompt; positions, where there are any, count on."""
     longer = extended(dict(inputs), tokens)
     if "position_ids" in inputs and tokens:
-        last = inputs["position_ids"][:, -1:]
+        last = inputs["position_ids"][..., -1:]
         more = last + torch.arange(1, len(tokens) + 1, device=last.device)
-        longer["position_ids"] = torch.cat([inputs["position_ids"], more], dim=1)
+        longer["position_ids"] = torch.cat([inputs["position_ids"], more], dim=-1)
     return longer
 
 

@@ -3,7 +3,8 @@
     prompts --symbols--> what is at hand of each --> batches of tails behind known beginnings, batches of whole prompts --> scores
 
 A prompt's beginning is at hand where an earlier one, of this call or of one before, began alike: keys and values of what both share are
-taken from the store (`_prefix_store.py`), and the model runs over the rest. Where several prompts of a call begin alike, one goes first.
+taken from the store (`_prefix_store.py`), and the model runs over the rest, pictures that come behind included. Where several prompts of
+a call begin alike, one goes first.
 What all prompts of a call end with is the query's and not the candidate's, and is not kept. A choice of several tokens goes on from the
 keys and values of its prompt.
 
@@ -23,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,18 +34,22 @@ from mmrerank.backends._budget import TokenBudget
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer
 from mmrerank.backends._packing import packed
-from mmrerank.backends._prefix_families import Leaders, shared_ending
+from mmrerank.backends._prefix_families import LEAST_REUSED, Leaders, shared_ending
 from mmrerank.backends._prefix_store import Beginning, Call, PrefixStore, Reuse, Source, Symbols
 from mmrerank.backends._prefix_tensors import (
     HALF_TOLERANCE,
     TOLERANCE,
+    CountsPictures,
+    PlacesPictures,
     cache_of,
     continued,
     counts,
     lag,
     logprobs_of,
     obstacle,
+    places,
     positions,
+    shown_tail_inputs,
     states_of,
     tail_inputs,
     token_bytes,
@@ -54,7 +60,6 @@ logger = logging.getLogger(__name__)
 LOGIT_BYTES = 256 << 20  # of a pass in which every token of a choice has a row of the vocabulary
 TRIAL = 12  # tokens
 ALIKE = 16  # tokens by which beginnings of a batch may differ for the sake of like tails: they cost attention only
-LEAST_REUSED = 0.125  # of a prompt's tokens; below that a pass over all of it is as quick
 LEAST_NEW, LEAST_SHARE = 16, 0.25  # symbols beyond what is at hand that are worth being kept, and their share of all
 
 
@@ -84,6 +89,16 @@ class Row:
     def at_hand(self) -> int:
         """Tokens that are."""
         return self.reuse.length if self.reuse is not None else 0
+
+    @property
+    def shows_more(self) -> bool:
+        """Whether pictures stand behind what is at hand."""
+        return self.reuse is not None and self.reuse.symbols < self.floor
+
+    @property
+    def left(self) -> int:
+        """Tokens that are not at hand; an estimate where pictures are among them."""
+        return max(1, self.extent - self.at_hand) if self.shows_more else len(self.tail)
 
     @property
     def tail(self) -> Symbols:
@@ -120,18 +135,22 @@ class ChoicePass:
         budget: TokenBudget,
         lock: threading.Lock,
         most_bytes: int,
+        in_pieces: bool = True,
         source: Callable[[], Source | None] = lambda: None,
     ) -> None:
         """
         Args:
             most_bytes: of memory for keys and values, those of the batch at work included; 0 keeps none.
+            in_pieces: False where the model says other things of a prompt in two pieces; no trial is made then.
             source: opens the place where beginnings outlast the process.
         """
         self._network, self._prepare, self._budget, self._lock = network, prepare, budget, lock
         self._vocabulary = int(network.model.config.get_text_config().vocab_size)
         self._work_bytes = most_bytes // 4
         self._most_bytes, self._open_source = most_bytes, source
-        self._token_bytes: int | None = None  # of keys and values, once the trial has told; 0 where they cannot be used again
+        self._token_bytes: int | None = (
+            None if in_pieces else 0
+        )  # of keys and values, once the trial has told; 0 where they cannot be used again
         self.store: PrefixStore | None = None
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:
@@ -156,8 +175,21 @@ class ChoicePass:
     def _row(self, place: int, prompt: Prompt, symbols: Symbols) -> Row:
         pictures = [n for n, symbol in enumerate(symbols) if symbol < 0]
         head, floor = (pictures[0], pictures[-1] + 1) if pictures else (len(symbols), 0)
-        extent = self._prepare.extent(prompt) if pictures or not symbols else len(symbols)
-        return Row(place=place, prompt=prompt, symbols=symbols, head=head, floor=floor, extent=extent, keep=len(symbols))
+        return Row(
+            place=place,
+            prompt=prompt,
+            symbols=symbols,
+            head=head,
+            floor=floor,
+            extent=self._extent(prompt, symbols),
+            keep=len(symbols),
+        )
+
+    def _extent(self, prompt: Prompt, symbols: Symbols) -> int:
+        if not symbols:
+            return self._prepare.extent(prompt)
+        pictures = self._prepare.picture_extents(prompt)
+        return len(symbols) - len(pictures) + sum(pictures)
 
     def _in_rounds(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
         """First those that begin as nobody else or lead a family, then those that follow one."""
@@ -175,10 +207,10 @@ class ChoicePass:
         return scores | self._round(followers, choices, size, call)
 
     def _at_hand(self, row: Row, call: Call) -> Reuse | None:
-        reuse = call.find(row.symbols, row.floor) if row.symbols else None
+        reuse = call.find(row.symbols, row.head if self._places_pictures else 0, row.floor) if row.symbols else None
         if reuse is None:
             return None
-        length = reuse.length + len(row.symbols) - reuse.symbols
+        length = row.extent if reuse.symbols < row.floor else reuse.length + len(row.symbols) - reuse.symbols
         return reuse if reuse.length >= LEAST_REUSED * length else None
 
     def _round(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
@@ -220,21 +252,42 @@ class ChoicePass:
         """Opens the pictures of a prompt, now that the model has to look at them."""
         prompt = opened(row.prompt)
         if prompt is not row.prompt:
-            row.prompt, row.extent = prompt, self._prepare.extent(prompt)
+            row.prompt, row.extent = prompt, self._extent(prompt, row.symbols)
 
     def _over_tails(self, rows: Sequence[Row], choices: Sequence[Sequence[int]], size: int, call: Call) -> dict[int, Scored]:
         """What is left of prompts whose beginnings are at hand."""
         scores: dict[int, Scored] = {}
         for row in rows:
-            self._prepare.check_context(len(row.tail) + row.at_hand, 1 + _further(choices))
+            if row.shows_more:
+                self._show(row)
+            else:
+                self._prepare.check_context(len(row.tail) + row.at_hand, 1 + _further(choices))
 
         def run(batch: Sequence[Row]) -> None:
-            scores.update(self._run(lambda: self._tails(batch), choices, call))
+            if batch[0].shows_more:
+                prepared = self._prepare([row.prompt for row in batch], longer=1 + _further(choices))
+                scores.update(self._run(lambda: self._shown_tails(batch, prepared), choices, call))
+            else:
+                scores.update(self._run(lambda: self._tails(batch), choices, call))
 
         limits = (self._most(size, choices), self._budget.tokens, self._work_tokens, _further(choices), self._budget.pass_tokens)
-        for batch in tail_batches(rows, *limits):
-            self._within_budget(batch, [len(row.tail) for row in batch], run)
+        for kind in ([row for row in rows if not row.shows_more], [row for row in rows if row.shows_more]):
+            for batch in tail_batches(kind, *limits):
+                self._within_budget(batch, [row.left for row in batch], run)
         return scores
+
+    def _shown_tails(self, batch: Sequence[Row], prepared: Prepared) -> Work:
+        inputs = prepared.on(self._network.device)
+        reuses = [row.reuse for row in batch if row.reuse is not None]
+        return Work(
+            rows=batch,
+            inputs=shown_tail_inputs(inputs, places(self._network.model, inputs), prepared.lengths, reuses),
+            lengths=prepared.lengths,
+            image_lengths=prepared.image_lengths,
+            cache=cache_of(reuses, self._network.device),
+            prefix=max(reuse.length for reuse in reuses),
+            keeps=True,
+        )
 
     def _tails(self, batch: Sequence[Row]) -> Work:
         reuses = [row.reuse for row in batch if row.reuse is not None]
@@ -255,6 +308,12 @@ class ChoicePass:
     def _most(self, size: int, choices: Sequence[Sequence[int]]) -> int:
         """Prompts of a batch: fewer where a choice of many tokens has as many rows of a large vocabulary."""
         return max(1, min(size, LOGIT_BYTES // (4 * self._vocabulary * (1 + _further(choices)))))
+
+    @cached_property
+    def _places_pictures(self) -> bool:
+        """Whether it can be told which positions pictures behind a beginning have."""
+        base = self._network.model.base_model
+        return isinstance(base, PlacesPictures) or not isinstance(base, CountsPictures)
 
     @property
     def _work_tokens(self) -> int:
@@ -311,7 +370,8 @@ class ChoicePass:
     def _after(self, work: Work) -> torch.Tensor:
         """(batch,) the position that follows each prompt."""
         if "position_ids" in work.inputs:
-            return torch.as_tensor(work.inputs["position_ids"][:, -1] + 1)
+            last = torch.as_tensor(work.inputs["position_ids"][..., -1] + 1)
+            return last if last.ndim == 1 else last.amax(0)
         return torch.tensor(work.lengths, device=self._network.device) + lag(self._network.model).to(self._network.device)
 
     def _keep(self, work: Work, cache: Any, after: Sequence[int], call: Call) -> None:
@@ -405,12 +465,12 @@ def tail_batches(rows: Sequence[Row], size: int, most: int, most_cached: int, fu
         most: tokens of a batch that the model runs over, padding included.
         most_cached: tokens of a batch whose keys and values are in memory: beginnings, tails, and `further` ones of a choice.
     """
-    order = sorted(rows, key=lambda row: (row.at_hand // ALIKE, len(row.tail), row.at_hand, row.place))
+    order = sorted(rows, key=lambda row: (row.at_hand // ALIKE, row.left, row.at_hand, row.place))
 
     def fits(count: int, width: int, beginning: int) -> bool:
         return count <= size and count * width <= most and count * (beginning + width + further) <= most_cached
 
-    widths, beginnings = [len(row.tail) for row in order], [row.at_hand for row in order]
+    widths, beginnings = [row.left for row in order], [row.at_hand for row in order]
     return [[order[n] for n in run] for run in packed(widths, fits, pass_tokens=pass_tokens, beginnings=beginnings)]
 
 

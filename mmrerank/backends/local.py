@@ -16,7 +16,8 @@ sampling or penalty it suggests. Special tokens written in a prompt's text are t
 `<|image_pad|>` or `</s>` is read as those letters; those in `Markup` are tokens.
 
 Results do not depend on the other prompts of a call, up to rounding: prompts of a batch are padded on the left and masked, and
-log-probabilities are computed in float32. Sampled answers are made one by one, each from the seed alone. A prompt longer than the
+log-probabilities are computed in float32; weights whose products move with their batch (bitsandbytes) are run over one prompt at a time.
+Sampled answers are made one by one, each from the seed alone. A prompt longer than the
 model's context is an error that says how long it is; nothing is cut.
 
 Cost: choices that are one token take one forward pass a prompt; choices of several tokens one more pass each.
@@ -43,6 +44,7 @@ from mmrerank.backends._checkpoint import Source, device_of, file_text, load, we
 from mmrerank.backends._decoding import StopStrings, checked, settings, without_habits
 from mmrerank.backends._forward import Network
 from mmrerank.backends._inputs import Prepared, Preparer
+from mmrerank.backends._kinds import is_of_company
 from mmrerank.backends._packing import PASS_TOKENS
 from mmrerank.backends._prefix_folder import PrefixFolder, fingerprint
 from mmrerank.backends._prefixes import ChoicePass
@@ -91,13 +93,24 @@ class Local:
         self._prepare = Preparer(self._checkpoint.processor, self._model, options.model)
         self._model.generation_config = without_habits(self._model.generation_config)  # after the preparer read the end tokens
         self._network = Network(self._model, sees=self._prepare.sees)
-        self._batch_size = options.batch_size or PROMPTS_AT_ONCE
+        alone = is_of_company(self._model.config)
+        if alone:
+            logger.warning(
+                "%s: each prompt is run over by itself, since these quantised weights answer by what else is in a batch", self.name
+            )
+        self._batch_size = 1 if alone else options.batch_size or PROMPTS_AT_ONCE
         self._options = options
         kind = self.device.type if self.device.type in TOKENS_AT_ONCE else "cpu"
         self._budget = TokenBudget(self.name, TOKENS_AT_ONCE[kind], PASS_TOKENS[kind])
         self._lock = threading.Lock()  # one forward pass at a time, whoever asks
         self._choose = ChoicePass(
-            self._network, self._prepare, budget=self._budget, lock=self._lock, most_bytes=options.prefix_bytes, source=self._folder
+            self._network,
+            self._prepare,
+            budget=self._budget,
+            lock=self._lock,
+            most_bytes=options.prefix_bytes,
+            in_pieces=not alone,
+            source=self._folder,
         )
 
     @cached_property

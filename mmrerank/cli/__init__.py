@@ -6,6 +6,8 @@ SIGTERM, as shells count.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -87,9 +89,18 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'mmrerank.cli' has no attribute {name!r}")
 
 
+def _end_quickly() -> None:
+    """Spares the end of the process a look through all modules for circles, which takes as long as a search. Behind torch there are
+    libraries that complain of what is not taken apart."""
+    if "torch" not in sys.modules:
+        gc.freeze()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or pydantic reads the metadata of every installed package
+    atexit.register(_end_quickly)
     _output.open_to_any_text()
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING)  # on the handler too: some libraries turn their own loggers to DEBUG

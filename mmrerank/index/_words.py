@@ -30,7 +30,8 @@ WORDS_VERSION = 4  # goes up when texts come to have other terms, so that an ind
 _HYPHEN = "-\u2010\u00ad\ufffe"  # hyphen-minus, hyphen, soft hyphen, and the mark PDFium puts where a line broke a word
 CJK = "\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # Chinese and Japanese
 _UNSPACED = f"{CJK}\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u108f\u1780-\u17d3"  # and Thai, Lao, Burmese, Khmer
-_MARK_CODES = [code for code in range(0x300, 0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc")]  # vowel signs and such
+_MARK_PLACES = (*range(0x300, 0x3400), *range(0xA000, 0xAC00), *range(0xFB00, 0x10000))  # between are ideographs, Hangul, private use
+_MARK_CODES = [code for code in _MARK_PLACES if unicodedata.category(chr(code)) in ("Mn", "Mc")]  # vowel signs and such
 _MARK_RUNS = [[code for _, code in run] for _, run in groupby(enumerate(_MARK_CODES), lambda pair: pair[1] - pair[0])]
 _MARKS = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in _MARK_RUNS)  # as ranges, which are read faster than 1,300 letters
 _POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")  # Hebrew, Arabic: mostly not written
@@ -38,8 +39,7 @@ _BREAK = r"(?:[ \t]*\r?\n[ \t]*)?"
 _WORD = rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*"  # to Python a mark is no part of a word
 _SPACED = rf"[^\W_{_UNSPACED}]+(?:[{_MARKS}]+[^\W_{_UNSPACED}]*)*"
 _COMPOUND = re.compile(rf"{_WORD}(?:(?:[{_HYPHEN}]{_BREAK}|[._/@+&']|(?<=\d)[,:](?=\d)){_WORD})*")
-_PIECE = re.compile(rf"[{_UNSPACED}]+|{_SPACED}(?:'{_SPACED})*")
-_WITHOUT_SPACES = re.compile(f"[{_UNSPACED}]")
+_ASCII_PIECE = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _WHOLE = re.compile(rf"[{_HYPHEN}\d_]")  # what makes a compound an identifier and not two words with a slash or a lost space
 _SEPARATOR = re.compile(rf"[{_HYPHEN}]{_BREAK}")
 _GROUP_MARK = re.compile(r"(?<=\d)['\u2019\u00a0\u2007\u2009\u202f\u066c](?=\d{3}(?!\d))")  # between digits they mark nothing else
@@ -128,6 +128,21 @@ def _digits() -> dict[int, str]:
     return {code: str(unicodedata.decimal(chr(code))) for code in codes if unicodedata.category(chr(code)) == "Nd"}
 
 
+def _pieces(compound: str) -> list[str]:
+    """The words in a compound; of ASCII without the pattern of all scripts, which takes longer to compile than a search takes."""
+    return (_ASCII_PIECE if compound.isascii() else _any_piece()).findall(compound)
+
+
+@cache
+def _any_piece() -> re.Pattern[str]:
+    return re.compile(rf"[{_UNSPACED}]+|{_SPACED}(?:'{_SPACED})*")
+
+
+@cache
+def _without_spaces() -> re.Pattern[str]:
+    return re.compile(f"[{_UNSPACED}]")
+
+
 def _bare(letter: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFD", letter) if not unicodedata.combining(sign))
 
@@ -201,8 +216,8 @@ class Words:
         if _ABBREVIATION.fullmatch(compound):
             yield (compound.replace(".", ""),)
             return
-        for piece in _PIECE.findall(compound):
-            if _WITHOUT_SPACES.match(piece):
+        for piece in _pieces(compound):
+            if not piece.isascii() and _without_spaces().match(piece):
                 yield from ((pair,) for pair in pairs(piece))
             else:
                 yield self._spellings(piece)
@@ -217,7 +232,7 @@ class Words:
 
     def _has_whole(self, compound: str) -> bool:
         """Whether its last term is the identifier itself, behind those of its pieces."""
-        return bool(_WHOLE.search(compound)) and not _ABBREVIATION.fullmatch(compound) and len(_PIECE.findall(compound)) > 1
+        return bool(_WHOLE.search(compound)) and not _ABBREVIATION.fullmatch(compound) and len(_pieces(compound)) > 1
 
 
 @cache

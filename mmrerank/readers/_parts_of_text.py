@@ -23,6 +23,14 @@ class Block:
     section: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a document says: its blocks, and what holds for all of its parts."""
+
+    blocks: list[Block]
+    metadata: dict[str, str]
+
+
 @dataclass(slots=True)
 class _Part:
     section: str = ""

@@ -12,29 +12,20 @@ Cost: about 0.2 s a megabyte.
 
 from __future__ import annotations
 
-import email
-import email.policy
 import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import unquote
-from xml.etree import ElementTree
-from zipfile import ZipFile
+from pathlib import Path
 
 from mmrerank.errors import FormatError
 from mmrerank.parts import printed
-from mmrerank.readers._archives import archive_of
 from mmrerank.readers._files import MIB, RACY_NS, hash_of, read_bytes
 from mmrerank.readers._kinds import PICTURE_SUFFIXES, looks_like, picture_format
-from mmrerank.readers._markup import html_blocks, markdown_blocks, plain_blocks
 from mmrerank.readers._metadata import clean
-from mmrerank.readers._parts_of_text import PAGE_CHARACTERS, Block, items_of
+from mmrerank.readers._parts_of_text import PAGE_CHARACTERS, Words, items_of
 from mmrerank.types import Failure, ImageHandle, ReadItem
 
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w-]{2,30})", re.ASCII | re.IGNORECASE)
@@ -53,14 +44,6 @@ _DESCRIBED = frozenset((*PICTURE_SUFFIXES, ".pdf", ".docx", ".pptx", ".odt", ".o
 class Options:
     part_characters: int = PAGE_CHARACTERS  # the longest part
     max_bytes: int = 32 * MIB  # a larger file is refused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Words:
-    """What a document says: its blocks, and what holds for all of its parts."""
-
-    blocks: list[Block]
-    metadata: dict[str, str]
 
 
 class TextsReader:
@@ -124,17 +107,24 @@ def _cached_names(folder: Path, changed_ns: int) -> frozenset[tuple[str, str]]:
     return _names_in(folder)
 
 
-def _words_of(kind: str, data: bytes, path: Path, max_bytes: int) -> _Words:
+def _words_of(kind: str, data: bytes, path: Path, max_bytes: int) -> Words:
+    """The parsers come in here: a search over texts makes this reader and parses nothing."""
     if kind == "EPUB":
-        return _book(path, max_bytes)
+        from mmrerank.readers._epub import book
+
+        return book(path, max_bytes)
     if kind == "mail":
-        return _mail(data)
+        from mmrerank.readers._mail import mail
+
+        return mail(data)
+    from mmrerank.readers._markup import html_blocks, markdown_blocks, plain_blocks
+
     text, encoding = _decoded(data, path)
     if kind == "HTML":
         title, blocks = html_blocks(text)
     else:
         title, blocks = "", list(markdown_blocks(text) if kind == "Markdown" else plain_blocks(text))
-    return _Words(blocks=blocks, metadata={"title": title, "encoding": encoding})
+    return Words(blocks=blocks, metadata={"title": title, "encoding": encoding})
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, str]:
@@ -152,79 +142,6 @@ def _decoded(data: bytes, path: Path) -> tuple[str, str]:
         return clean(data.decode(name, "replace")), name
     except LookupError:  # a name of no encoding
         return clean(data.decode("windows-1252", "replace")), "windows-1252"
-
-
-# ---------------------------------------------------------------- mail
-
-
-def _mail(data: bytes) -> _Words:
-    message = email.message_from_bytes(data, policy=email.policy.default)
-    headers = {name: _header(message, key) for name, key in (("subject", "Subject"), ("sender", "From"), ("to", "To"), ("date", "Date"))}
-    blocks = [Block("\n".join(f"{name}: {value}" for name, value in headers.items() if value))] if any(headers.values()) else []
-    blocks += _body(message)
-    names = [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
-    if names:
-        blocks.append(Block(f"attachments, not read: {', '.join(names)}"))
-    headers.pop("to")
-    return _Words(blocks=blocks, metadata={**headers, "title": headers["subject"], "attachments": ", ".join(names)})
-
-
-def _header(message: EmailMessage, key: str) -> str:
-    try:
-        return " ".join(str(message.get(key) or "").split())
-    except (ValueError, IndexError, AttributeError):  # what Python's parser of headers raises over broken ones
-        return ""
-
-
-def _body(message: EmailMessage) -> list[Block]:
-    body = message.get_body(preferencelist=("plain", "html"))
-    if body is None:
-        return []
-    try:
-        text = clean(str(body.get_content()))
-    except (LookupError, UnicodeError, KeyError):  # an encoding that does not exist
-        text = clean((body.get_payload(decode=True) or b"").decode("utf-8", "replace"))  # type: ignore[union-attr]
-    return html_blocks(text)[1] if body.get_content_subtype() == "html" else list(plain_blocks(text))
-
-
-# ---------------------------------------------------------------- EPUB
-
-
-def _book(path: Path, max_bytes: int) -> _Words:
-    """The chapters of an EPUB in their order. Source: EPUB 3.3, container and package documents."""
-    with archive_of(path, max_bytes=max_bytes) as archive:
-        container = _xml(archive, "META-INF/container.xml", path)
-        root = next((e.get("full-path", "") for e in container.iter() if _tag(e) == "rootfile"), "")
-        package = _xml(archive, root, path)
-        places = {e.get("id"): e.get("href", "") for e in package.iter() if _tag(e) == "item"}
-        spine = [places[e.get("idref")] for e in package.iter() if _tag(e) == "itemref" and e.get("idref") in places]
-        title = next((e.text or "" for e in package.iter() if _tag(e) == "title"), "")
-        creator = next((e.text or "" for e in package.iter() if _tag(e) == "creator"), "")
-        blocks = [block for href in spine for block in _chapter(archive, root, href)]
-    return _Words(blocks=blocks, metadata={"title": title, "author": creator})
-
-
-def _chapter(archive: ZipFile, root: str, href: str) -> list[Block]:
-    place = str(PurePosixPath(root).parent / unquote(href.partition("#")[0]))
-    if place not in archive.NameToInfo:  # a chapter that the package lists and has not
-        return []
-    return html_blocks(clean(archive.read(place).decode("utf-8-sig", "replace")))[1]
-
-
-def _xml(archive: ZipFile, name: str, path: Path) -> Any:
-    if name not in archive.NameToInfo:
-        raise FormatError(f"not an EPUB: it has no {name or 'package document'}", path=path)
-    data = archive.read(name)
-    if b"<!ENTITY" in data:
-        raise FormatError(f"its {name} defines entities, which no EPUB needs", path=path)
-    try:
-        return ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
-        raise FormatError(f"its {name} is no XML: {error}", path=path) from error
-
-
-def _tag(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]
 
 
 def build(options: Options) -> TextsReader:

@@ -17,6 +17,7 @@ from makers import picture
 from safetensors.torch import load_file, save_file
 from tiny_models import saved
 
+from mmrerank.backends import _checkpoint
 from mmrerank.backends._budget import TokenBudget
 from mmrerank.backends._tiny import save_tiny
 from mmrerank.backends.local import Local, Options, build
@@ -331,10 +332,42 @@ def test_a_model_spread_by_accelerate_says_the_same(qwen3: Path) -> None:
     assert backend.name == made(qwen3).name, "where a model runs is no part of its name"
 
 
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No device holds a weight: accelerate fetches each for every pass."""
+    pytest.importorskip("accelerate", reason="models are spread by accelerate")
+    monkeypatch.setattr(_checkpoint, "_placement", lambda *_, **__: {"device_map": "auto", "max_memory": {"cpu": 1}})
+
+
+@pytest.mark.usefixtures("on_disk")
+@pytest.mark.parametrize(("architecture", "precision"), [("qwen3", "fp32"), ("qwen3", "bf16"), ("qwen2_5_vl", "fp32")])
+def test_weights_that_fit_no_device_are_fetched_from_disk(
+    models: Path, precision: str, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tolerance = saved(models, architecture), 1e-4 if precision == "fp32" else 5e-3
+    spread, bare = (build(Options(model=str(folder), device="spread", precision=precision, prefix_bytes=room)) for room in (1 << 30, 0))
+    assert next(spread.network.parameters()).device.type == "meta"
+    monkeypatch.undo()
+    whole = made(folder, precision=precision)
+    longer = [(Message(role="user", parts=("a question " * n + "and what it asks",)),) for n in (1, 9, 3, 5)]
+    for prompts in (PROMPTS, longer):
+        scored = spread.choice_logprobs(prompts, CHOICES)
+        expected = whole.choice_logprobs(prompts, CHOICES).logprobs
+        assert np.abs(scored.logprobs - expected).max() < tolerance
+        assert np.abs(bare.choice_logprobs(prompts, CHOICES).logprobs - expected).max() < tolerance
+    assert scored.cost.reused_tokens, "keys and values are used again, the weights wherever they are"
+    short = Decoding(max_tokens=2)
+    assert spread.generate(PROMPTS[:1], short)[0].text == whole.generate(PROMPTS[:1], short)[0].text
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_an_adapter_is_not_merged_into_weights_on_disk(adapter: Path) -> None:
+    with pytest.raises(FormatError, match="in memory"):
+        build(Options(model=str(adapter), device="spread"))
+
+
 def test_what_does_not_fit_one_gpu_is_spread(monkeypatch: pytest.MonkeyPatch, qwen3: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from mmrerank.backends import _checkpoint
 
     config = AutoConfig.from_pretrained(qwen3, local_files_only=True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from makers import picture
 from PIL import Image
 from prefix_prompts import CHOICES, EQUAL, PASSAGES, PICTURES, QUERIES, about, gap, opened_backend, prompts_for, single, store_of, user
 from tiny_models import NAMES, TEXT_NAMES, saved
@@ -84,6 +85,37 @@ def test_prompts_of_one_call_that_begin_alike_share_a_pass(backend: Local, plain
     prompts = [one for pair in zip(*families, strict=True) for one in pair]
     scores = backend.choice_logprobs(prompts, CHOICES)
     assert sum(cost.reused_tokens > 0 for cost in scores.costs) == len(prompts) - 2, "one of each family goes first"
+    assert gap(scores.logprobs, single(plain, prompts)) < EQUAL
+
+
+def test_pictures_behind_a_question_are_looked_at_behind_what_is_at_hand_of_it(backend: Local, plain: Local) -> None:
+    if not backend._prepare.sees:
+        pytest.skip("it takes no pictures")
+    task = "the task is to say which of these is what was asked for and what it says of it at some length, or not " * 2
+    shows = [(PICTURES[n % 3], " ".join(PASSAGES[: n % 4])) for n in range(9)]
+    for query in QUERIES[:2]:
+        prompts = [user(f"{task} {query}", one, f"\nthe image is relevant: {text}") for one, text in shows]
+        prompts += [user(f"{task} {query}", PICTURES[1], "and", PICTURES[2], "\nwhich?"), user(f"{task} {query}", PASSAGES[0])]
+        for asked in (prompts, prefilled(prompts)):
+            expected = single(plain, asked)
+            scores = backend.choice_logprobs(asked, CHOICES)
+            shuffled = backend.choice_logprobs(asked[::-1], CHOICES)
+            assert np.ptp(expected[:9, 0]) > EQUAL, "the pictures differ, so the comparison can fail"
+            assert sum(cost.reused_tokens > 0 for cost in scores.costs) >= len(asked) - 1, "one goes first"
+            assert [cost.prompt_tokens for cost in scores.costs] == [
+                cost.prompt_tokens for cost in plain.choice_logprobs(asked, CHOICES).costs
+            ]
+            assert [cost.image_tokens > 0 for cost in scores.costs] == [True] * 10 + [False]
+            assert gap(scores.logprobs, expected) < EQUAL
+            assert gap(shuffled.logprobs[::-1], expected) < EQUAL
+
+
+def test_few_words_before_a_picture_are_run_over_with_it(backend: Local, plain: Local) -> None:
+    if not backend._prepare.sees:
+        pytest.skip("it takes no pictures")
+    prompts = [user("which is it?", picture(n, size=(30, 30)), " ".join(PASSAGES[:3])) for n in range(40)]
+    scores = backend.choice_logprobs(prompts, CHOICES)
+    assert scores.cost.reused_tokens == 0
     assert gap(scores.logprobs, single(plain, prompts)) < EQUAL
 
 

@@ -189,7 +189,7 @@ def test_a_store_takes_from_the_folder_what_it_has_room_for(tmp_path: Path) -> N
     small, large = (PrefixStore(most, folder_in(tmp_path)) for most in (size - 1, 2 * size))
     for store, symbols in ((small, None), (large, 3)):
         with store.call() as call:
-            reuse = call.find((1, 2, 3, 9), 0)
+            reuse = call.find((1, 2, 3, 9), 4, 0)
             assert (reuse and reuse.symbols) == symbols
             assert store.n_bytes <= store.most_bytes
 
@@ -204,7 +204,7 @@ def test_what_a_call_uses_is_not_taken_away_under_it() -> None:
     with store.call() as call:
         assert [call.put(one.symbols, one.n_bytes, _make(one)) for one in rows] == [True, True, False, False]
     with store.call() as call:
-        assert call.find((0, 1, 2, 9), 0) is not None, "used now, so the other one goes"
+        assert call.find((0, 1, 2, 9), 4, 0) is not None, "used now, so the other one goes"
         assert call.put(rows[3].symbols, rows[3].n_bytes, _make(rows[3]))
-        assert call.find((1, 1, 2, 9), 0) is None
-        assert call.find((0, 1, 2, 9), 0) is not None
+        assert call.find((1, 1, 2, 9), 4, 0) is None
+        assert call.find((0, 1, 2, 9), 4, 0) is not None
