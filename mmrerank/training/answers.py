@@ -124,10 +124,21 @@ def described_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
     return ids(grades).replace("<think>", f"<think>{lines}", 1)
 
 
+def wanted_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
+    """As `described_ids`, behind a line of what is wanted in the words of the best: the question is said anew before anything is compared.
+
+    >>> wanted_ids([0, 1], ["a boat", "a red door"])
+    '<think>wanted: a red door\\nImage 1: a boat\\nImage 2: a red door</think><answer>[2, 1]</answer>'
+    """
+    return described_ids(grades, texts).replace("<think>", f"<think>wanted: {texts[_best_first(grades)[0]]}\n", 1)
+
+
 FORMS: Mapping[str, Callable[[Sequence[float]], str | list[str]]] = {
     form.__name__: form for form in (order, letters_begun, final_order, best, ids, grades_by_mark, grade, symbol)
 }
-DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {"described_ids": described_ids}  # of what candidates say, too
+DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {  # of what candidates say, too
+    form.__name__: form for form in (described_ids, wanted_ids)
+}
 
 
 def answers_for(name: str) -> Callable[[Graded, int], list[str]]:
