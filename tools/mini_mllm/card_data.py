@@ -16,6 +16,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="datasets/emoji")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write into")
     options = parser.parse_args(arguments)
-    print(json.dumps(build(options.data, options.out)))
+    sys.stdout.write(json.dumps(build(options.data, options.out)) + "\n")
 
 
 if __name__ == "__main__":
