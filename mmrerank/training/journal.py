@@ -20,7 +20,7 @@ class Journal:
     """The log of one training, which goes on where an earlier process left it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._start = folder, time.monotonic()
+        self._folder, self._start, self._cpu_start = folder, time.monotonic(), time.process_time()
 
     def note(self, text: str) -> None:
         """A line for people."""
@@ -31,7 +31,7 @@ class Journal:
         """What was logged at a step of a stage; what a killed process logged beyond its checkpoint is overridden by what comes later."""
         done, steps = values["step"], values["steps"]
         seconds = time.monotonic() - self._start
-        line = {"stage": stage, **values, "seconds": round(seconds, 1)}
+        line = {"stage": stage, **values, "seconds": round(seconds, 1), "cpu_s": round(time.process_time() - self._cpu_start, 1)}
         with (self._folder / RECORDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         figures = "  ".join(f"{key} {value:.4g}" for key, value in values.items() if key not in ("step", "steps"))
