@@ -87,7 +87,7 @@ def test_noise_has_the_mean_and_deviation_of_its_schedule() -> None:
 
 
 def _rows(student: Student, image: bool) -> Collator:
-    return Collator("mm_r5" if image else "mm_r5(modality=text)", student.backend, answer="described_ids")  # type: ignore[arg-type]
+    return Collator("mm_r5" if image else "mm_r5(modality=text)", student.backend, answer="judged_ids")  # type: ignore[arg-type]
 
 
 def _sample() -> Sample:
