@@ -11,9 +11,9 @@ cards of the test split, whose combinations no training has seen: which of the f
     python -m tests.bench.bench_rl_after_sft --data data/cards --run runs/mm-r5 --noise runs/noise --out runs/rl-after-sft
 
 The last reads the run of `ragllava_noise`, whose data come in the same order, and measures with noise over the test's pictures too, the
-same for every model: forward diffusion at the step of training, drawn by a seed. Baselines: the first stage and the shipped weights; ceiling:
-R@5 of the first stage. Nothing is chosen on what is measured. `--out` gets measures.json after every system; what stands there already is not
-measured again. The last line is JSON: paired differences with 95 % intervals over questions.
+same for every model: forward diffusion at the step of training, drawn by a seed. Baselines: the first stage and the shipped weights;
+ceiling: R@5 of the first stage. Nothing is chosen on what is measured. `--out` gets measures.json after every system; what stands there
+already is not measured again. The last line is JSON: paired differences with 95 % intervals over questions.
 """
 
 from __future__ import annotations

@@ -36,9 +36,10 @@ def build(data: Path, out: Path) -> dict[str, int]:
         InputError: the folder holds a collection already.
     """
     out.mkdir(parents=True, exist_ok=True)
+    collection = Collection.create(out / "collection")
     table = read_table(data, PICTURE_PX)
     write_cards(table, out / CARDS)
-    Collection.create(out / "collection").add([out / CARDS])
+    collection.add([out / CARDS])
     return {"cards": len(table.emojis)} | {split: _write(table, split, out / f"{split}.csv") for split in MOST}
 
 
