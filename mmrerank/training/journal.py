@@ -45,7 +45,7 @@ class Journal:
         return list({(row["stage"], row["step"]): row for row in rows}.values())
 
     def draw(self) -> None:
-        """The losses and learning rates as a picture; nothing where nothing was logged.
+        """The losses or rewards as a picture; nothing where nothing was logged.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -55,7 +55,7 @@ class Journal:
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The picture of what was logged, a panel a stage."""
+    """The picture of what was logged, a panel a stage: each record, and the mean of a tenth of the stage around it."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -68,10 +68,22 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         own = sorted((row for row in rows if row["stage"] == stage), key=lambda row: row["step"])
         axes = figure.add_subplot(1, len(stages), n)
         measure = "loss" if "loss" in own[0] else "reward"
-        axes.plot([row["step"] for row in own], [row[measure] for row in own], linewidth=1.2)
+        steps, values = [row["step"] for row in own], [row[measure] for row in own]
+        axes.plot(steps, values, linewidth=0.8, alpha=0.45)
+        axes.plot(steps, _smoothed(values, max(1, len(values) // 20)), linewidth=1.6, color="C0")
         axes.set(title=stage, xlabel="step", ylabel=measure)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def _smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """The mean of each value and so many on either side, where there are as many.
+
+    >>> _smoothed([0.0, 3.0, 6.0, 0.0], 1)
+    [1.5, 3.0, 3.0, 3.0]
+    """
+    windows = [values[max(n - reach, 0) : n + reach + 1] for n in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def write_card(recipe: Recipe, card: Mapping[str, Any], folder: Path) -> None:

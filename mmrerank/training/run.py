@@ -271,7 +271,8 @@ def _check(stage: Stage) -> None:
 
 
 def _what(stage: Stage) -> str:
-    return f"loss {stage.loss}" if stage.method == "supervised" else f"rewards {' + '.join(stage.rewards)}"
+    aim = f"loss {stage.loss}" if stage.method == "supervised" else f"rewards {' + '.join(stage.rewards)}"
+    return f"{aim}, rate {stage.learning_rate:g} in {stage.precision}"
 
 
 def _described(stage: Stage) -> dict[str, Any]:
