@@ -173,7 +173,7 @@ def main() -> None:
         path.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
     for name in ("shipped", "sft", "sft, then grpo", "sft, then more sft", *(["noise"] if options.noise else [])):
-        looks = [noisy for noisy in (False, True) if not noisy or (options.noise and name in ("shipped", "sft", "noise"))]
+        looks = [noisy for noisy in (False, True) if not noisy or (options.noise and name in ("sft", "noise"))]
         left = [noisy for noisy in looks if (f"{name}, noisy" if noisy else name) not in known]
         facts = systems.prepare(name) if left else {}
         for noisy in left:
