@@ -9,13 +9,19 @@ Cost: one pass over the prompts, then one over a token of every answer for each 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+
+@runtime_checkable
+class CountsPictures(Protocol):
+    """A network that counts positions over pictures itself, and says after a pass by how much they lag behind tokens."""
+
+    rope_deltas: Any  # (n_prompts, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +43,10 @@ def draw_answers(network: Any, inputs: Mapping[str, Any], *, count: int, tempera
         temperature: 0 takes the likeliest token, whose log-probability is then that at 1.
         end: the token that ends an answer.
     """
-    name = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"  # as the release calls it
     mask = inputs["attention_mask"]
     places = {} if inputs.get("pixel_values") is not None else {"position_ids": _counted(mask)}
     output = network(**{**inputs, **places}, use_cache=True, logits_to_keep=1)
+    name = "cache" if "cache" in output else "past_key_values"  # as the release of transformers calls it
     cache, logits = output[name], output.logits[:, -1].repeat_interleave(count, 0)  # (n_answers, vocabulary)
     cache.batch_repeat_interleave(count)
     mask = mask.repeat_interleave(count, 0)
@@ -69,8 +75,8 @@ def _counted(mask: Tensor) -> Tensor:
 
 def _lag(network: Any, inputs: Mapping[str, Any]) -> Any:
     """(n_prompts, 1) by how much positions lag behind tokens where they run slower over pictures, as in Qwen2-VL; else 0."""
-    deltas = getattr(network.base_model, "rope_deltas", None)
-    return 0 if deltas is None or inputs.get("pixel_values") is None else deltas.view(-1, 1)
+    inner = network.base_model
+    return inner.rope_deltas.view(-1, 1) if inputs.get("pixel_values") is not None and isinstance(inner, CountsPictures) else 0
 
 
 def _cut(tokens: Tensor, logprobs: Tensor, end: int) -> Draws:
