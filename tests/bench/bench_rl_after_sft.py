@@ -23,6 +23,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def noisy_pictures(backend: Any) -> Iterator[None]:
 def seconds_of(run: Path, stage: str) -> float:
     """CPU seconds of a stage by the log of its run: from record to record, the first step as the mean of the others."""
     ends = [row["cpu_s"] for _, row in json_lines(run / "log.jsonl") if row["stage"] == stage]
-    steps = [later - earlier for earlier, later in zip(ends, ends[1:], strict=False) if later > earlier]  # a process that goes on begins at 0
+    steps = [later - earlier for earlier, later in pairwise(ends) if later > earlier]  # a process that goes on begins at 0
     return sum(steps) * len(ends) / len(steps)
 
 
