@@ -114,20 +114,25 @@ def symbol(grades: Sequence[float]) -> list[str]:
     return [str(int(one > 0)) for one in grades]
 
 
-def described_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
-    """The whole order as a list, behind a line of what each shows in place of a teacher's reasoning: MM-R5.
+def judged_ids(grades: Sequence[float], texts: Sequence[str]) -> str:
+    """The whole order as a list, behind what is wanted in the words of the best, and of each what it says and how many grades it is off
+    that: in place of a teacher's reasons, which say of each page why it helps or does not. MM-R5.
 
-    >>> described_ids([0, 1], ["a boat", "a red door"])
-    '<think>Image 1: a boat\\nImage 2: a red door</think><answer>[2, 1]</answer>'
+    Without the judgement one token of the order has to decide, and that is not learnt (docs/log.md).
+
+    >>> judged_ids([0, 1], ["a boat", "a red door"])
+    '<think>wanted: a red door\\nImage 1: a boat, off by 1\\nImage 2: a red door, off by 0</think><answer>[2, 1]</answer>'
     """
-    lines = "\n".join(f"Image {n}: {text}" for n, text in enumerate(texts, 1))
-    return ids(grades).replace("<think>", f"<think>{lines}", 1)
+    best = _best_first(grades)[0]
+    lines = [f"Image {n}: {text}, off by {grades[best] - one:g}" for n, (text, one) in enumerate(zip(texts, grades, strict=True), 1)]
+    thought = "\n".join([f"wanted: {texts[best]}", *lines])
+    return ids(grades).replace("<think>", f"<think>{thought}", 1)
 
 
 FORMS: Mapping[str, Callable[[Sequence[float]], str | list[str]]] = {
     form.__name__: form for form in (order, letters_begun, final_order, best, ids, grades_by_mark, grade, symbol)
 }
-DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {"described_ids": described_ids}  # of what candidates say, too
+DESCRIBED: Mapping[str, Callable[[Sequence[float], Sequence[str]], str]] = {"judged_ids": judged_ids}  # of what candidates say, too
 
 
 def answers_for(name: str) -> Callable[[Graded, int], list[str]]:

@@ -37,6 +37,7 @@ class Request:
     prompts: tuple[Prompt, ...]  # one a candidate, in their order, or one for all; of states one more, the query's, as the last
     choices: tuple[str, ...] = ()  # what the likelihood of is asked, the same behind every prompt
     decoding: Decoding | None = None  # of answers
+    left_aside: tuple[str, ...] = ()  # what of the query no prompt has, in sentences
 
 
 class Listener:
@@ -77,7 +78,7 @@ def request_of(reranker: str, query: Query, candidates: Sequence[Candidate], bac
         InputError: it asks no model, asks several times, or does not show every candidate.
     """
     listener = Listener(backend)
-    make(reranker, station="rerankers", backend=listener).rerank(query, list(candidates))
+    ranking = make(reranker, station="rerankers", backend=listener).rerank(query, list(candidates))
     heard = listener.heard
     if not heard or {one.kind for one in heard} != {heard[0].kind} or len({one.choices for one in heard}) > 1:
         raise InputError(
@@ -88,7 +89,8 @@ def request_of(reranker: str, query: Query, candidates: Sequence[Candidate], bac
     if len(prompts) not in wanted:
         message = f"{reranker!r} sends {len(prompts)} prompts about {len(candidates)} candidates of query {query.query_id!r}"
         raise InputError(message, hint="Draw as many candidates as one prompt of it holds, all of which have what it shows.")
-    return Request(kind=heard[0].kind, prompts=prompts, choices=heard[0].choices, decoding=heard[0].decoding)
+    aside = tuple(message for message in ranking.notes.messages if message.startswith("left aside"))
+    return Request(kind=heard[0].kind, prompts=prompts, choices=heard[0].choices, decoding=heard[0].decoding, left_aside=aside)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ class Journal:
     """The log of one training, which goes on where an earlier process left it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._start = folder, time.monotonic()
+        self._folder, self._start, self._cpu_start = folder, time.monotonic(), time.process_time()
 
     def note(self, text: str) -> None:
         """A line for people."""
@@ -31,7 +31,7 @@ class Journal:
         """What was logged at a step of a stage; what a killed process logged beyond its checkpoint is overridden by what comes later."""
         done, steps = values["step"], values["steps"]
         seconds = time.monotonic() - self._start
-        line = {"stage": stage, **values, "seconds": round(seconds, 1)}
+        line = {"stage": stage, **values, "seconds": round(seconds, 1), "cpu_s": round(time.process_time() - self._cpu_start, 1)}
         with (self._folder / RECORDS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         figures = "  ".join(f"{key} {value:.4g}" for key, value in values.items() if key not in ("step", "steps"))
@@ -45,7 +45,7 @@ class Journal:
         return list({(row["stage"], row["step"]): row for row in rows}.values())
 
     def draw(self) -> None:
-        """The losses and learning rates as a picture; nothing where nothing was logged.
+        """The losses or rewards as a picture; nothing where nothing was logged.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -55,7 +55,7 @@ class Journal:
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The picture of what was logged, a panel a stage."""
+    """The picture of what was logged, a panel a stage: each record, and the mean of a tenth of the stage around it."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -68,10 +68,22 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         own = sorted((row for row in rows if row["stage"] == stage), key=lambda row: row["step"])
         axes = figure.add_subplot(1, len(stages), n)
         measure = "loss" if "loss" in own[0] else "reward"
-        axes.plot([row["step"] for row in own], [row[measure] for row in own], linewidth=1.2)
+        steps, values = [row["step"] for row in own], [row[measure] for row in own]
+        axes.plot(steps, values, linewidth=0.8, alpha=0.45)
+        axes.plot(steps, _smoothed(values, max(1, len(values) // 20)), linewidth=1.6, color="C0")
         axes.set(title=stage, xlabel="step", ylabel=measure)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def _smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """The mean of each value and so many on either side, where there are as many.
+
+    >>> _smoothed([0.0, 3.0, 6.0, 0.0], 1)
+    [1.5, 3.0, 3.0, 3.0]
+    """
+    windows = [values[max(n - reach, 0) : n + reach + 1] for n in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def write_card(recipe: Recipe, card: Mapping[str, Any], folder: Path) -> None:

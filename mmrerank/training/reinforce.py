@@ -1,6 +1,6 @@
 """Reinforcement by GRPO: several answers to each prompt, and those that earned more than their neighbours become likelier.
 
-    prompts --network.generate--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
+    prompts --draw_answers--> answers --rewards--> advantages within a prompt --> clipped ratio, divergence from the start --> weights
 
 Prompts are what the reranker sends, as the backend reads them (`collate.request_of`, `inputs`); rewards stand in `rewards`, by name, and
 their plain sum counts. Step n sees the same queries and draws the same answers whatever happened before it: chance is made anew from seed
@@ -12,7 +12,8 @@ candidate that says `<|im_end|>` ends the user's turn there, one that says `<|im
 
 Source: DeepSeekMath (arXiv 2402.03300); MM-R5, whose values are the defaults: 4 answers, 2 updates, clip .2, KL .04, temperature 1,
 advantages over the group's deviation + 1e-4, the mean over an answer's tokens and then over answers.
-Cost per step: groups x prompts x answers generations, and `updates` + 1 (with a divergence + 2) passes over them.
+Cost per step: a pass over each prompt, whose keys and values its answers share, groups x prompts x answers generations behind it, and
+`updates` (with a divergence + 1) passes over prompts and answers. What an answer's tokens were likely when it was drawn is known from then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, get_scheduler
 
 from mmrerank.errors import InputError, UnknownName
@@ -37,6 +39,7 @@ from mmrerank.training.losses import IGNORED
 from mmrerank.training.network import Student
 from mmrerank.training.recipe import Stage
 from mmrerank.training.rewards import Answered, Reward, named_reward
+from mmrerank.training.sampling import Draws, draw_answers
 from mmrerank.training.trainee import Trainee
 from mmrerank.types import Prompt
 
@@ -91,6 +94,7 @@ class Batch:
     """The answers of one step, as many to each prompt one after the other."""
 
     rows: tuple[Rows, ...]  # so many as go through in one pass
+    logprobs: tuple[Tensor, ...]  # of each answer (n_tokens,), when it was drawn
     advantages: Tensor  # (n_answers,)
     values: dict[str, float]  # what is logged
 
@@ -131,10 +135,11 @@ class Reinforcement:
     def advance(self, samples: Sequence[Sample]) -> dict[str, float]:
         """One step: answers to the prompts about these samples, and the updates that they give; returns what is logged."""
         batch = self._batch([one for sample in samples for one in askings(sample, self.stage.reranker, self.student.backend)], samples)
-        with torch.no_grad():
-            old = [self._logprobs(rows) for rows in batch.rows]
-            with self._as_at_the_start():
-                before = [self._logprobs(rows) for rows in batch.rows] if self.options.kl_weight else old
+        old = self._then(batch)
+        before = old
+        if self.options.kl_weight:
+            with torch.no_grad(), self._as_at_the_start():
+                before = [self._logprobs(rows)[0] for rows in batch.rows]
         values = dict(batch.values)
         for _ in range(self.options.updates):
             values |= self._update(batch, old, before)
@@ -179,11 +184,12 @@ class Reinforcement:
 
     def _batch(self, prompts: Sequence[Asking], samples: Sequence[Sample]) -> Batch:
         count = self.options.answers
-        answers = self._answers([one.prompt for one in prompts for _ in range(count)], self.options.temperature)
+        draws = self._draws([one.prompt for one in prompts], count, self.options.temperature)
+        answers = draws.tokens
         references = [""] * len(prompts)
         if any(reward.asks_reference for reward in self.rewards.values()):
             with self._as_at_the_start():
-                references = [self._text(tokens) for tokens in self._answers([one.prompt for one in prompts], 0.0)]
+                references = [self._text(tokens) for tokens in self._draws([one.prompt for one in prompts], 1, 0.0).tokens]
         answered = [
             Answered(query_id=one.query_id, prompt=one.number, text=self._text(tokens), grades=one.grades, reference=reference)
             for n, (one, reference) in enumerate(zip(prompts, references, strict=True))
@@ -195,7 +201,13 @@ class Reinforcement:
         even = total.view(-1, count).std(1) == 0
         values = {"reward": float(total.mean()), **means, "even": float(even.float().mean())}
         values["tokens"] = sum(map(len, answers)) / len(answers)
-        return Batch(rows=self._rows(prompts, answers, tuple(samples)), advantages=advantages(total, count), values=values)
+        rows = self._rows(prompts, answers, tuple(samples))
+        return Batch(rows=rows, logprobs=draws.logprobs, advantages=advantages(total, count), values=values)
+
+    def _then(self, batch: Batch) -> list[Tensor]:
+        """Of each pass (n_answers, length) the log-probabilities of the answers' tokens when they were drawn."""
+        left = iter(batch.logprobs)
+        return [pad_sequence([next(left) for _ in rows.following], batch_first=True) for rows in batch.rows]
 
     def _rows(self, prompts: Sequence[Asking], answers: Sequence[tuple[int, ...]], samples: tuple[Sample, ...]) -> tuple[Rows, ...]:
         """The answers behind their prompts, so many in one pass."""
@@ -214,36 +226,37 @@ class Reinforcement:
             for piece in pieces
         )
 
-    @torch.no_grad()
-    def _answers(self, prompts: Sequence[Prompt], temperature: float) -> list[tuple[int, ...]]:
-        """The tokens of an answer to each, with the one that ends it where it came."""
-        network, tokenizer = self.student.network, self._tokenizer
+    def _draws(self, prompts: Sequence[Prompt], count: int, temperature: float) -> Draws:
+        """So many answers to each prompt, by the chance of this step."""
+        network = self.student.backend.network
         inputs = self.student.backend.inputs(prompts)
         network.eval()
-        with torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []), self._precision():
             torch.manual_seed((self._seed << 20) + self.step)
-            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
-            ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-            output = network.generate(**inputs, **sampling, **ends, max_new_tokens=self.options.max_tokens, use_cache=True)
-        return [_until(row, tokenizer.eos_token_id) for row in output[:, inputs["input_ids"].shape[1] :].tolist()]
+            end = self._tokenizer.eos_token_id
+            return draw_answers(network, inputs, count=count, temperature=temperature, max_tokens=self.options.max_tokens, end=end)
+
+    def _precision(self) -> Any:
+        """While this is open, passes have the stage's precision."""
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        device = self.student.network.device.type
+        return torch.autocast(device, kinds.get(self.stage.precision), enabled=self.stage.precision in kinds)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _logprobs(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(n_answers, length) log-probabilities of the answers' tokens, and which are any."""
-        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        device = self.student.network.device.type
-        with torch.autocast(device, kinds.get(self.stage.precision), enabled=self.stage.precision in kinds):
+        with self._precision():
             tensors = self.student(rows)
         labels = tensors["labels"]
         logprobs = (tensors["token_logits"] / self.options.temperature).log_softmax(-1)
         return logprobs.gather(-1, labels.clamp_min(0)[..., None])[..., 0], labels != IGNORED
 
-    def _update(self, batch: Batch, old: Sequence[Any], before: Sequence[Any]) -> dict[str, float]:
+    def _update(self, batch: Batch, old: Sequence[Tensor], before: Sequence[Tensor]) -> dict[str, float]:
         self.student.eval()  # no dropout: old and new probabilities are of the same network
         count, start, divergence = len(batch.advantages), 0, 0.0
-        for rows, (then, _), (origin, _) in zip(batch.rows, old, before, strict=True):
+        for rows, then, origin in zip(batch.rows, old, before, strict=True):
             own, among = self._logprobs(rows)
             part = batch.advantages[start : start + len(own)].to(own.device)
             loss, apart = clipped(own, then, origin, part, among, clip=self.options.clip, kl_weight=self.options.kl_weight)
@@ -333,8 +346,3 @@ def _put(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(values[name])
-
-
-def _until(tokens: Sequence[int], end: int) -> tuple[int, ...]:
-    """The tokens up to and with the first end."""
-    return tuple(tokens[: tokens.index(end) + 1] if end in tokens else tokens)

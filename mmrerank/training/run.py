@@ -12,10 +12,11 @@ that it would have seen, and of held-out queries those come that have not.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmrerank.backends import open_backend
 from mmrerank.errors import InputError, MissingExtra
@@ -28,6 +29,10 @@ from mmrerank.training.journal import Journal, write_card
 from mmrerank.training.measured import AFTER, BEFORE, check_measurable, figures, orders
 from mmrerank.training.recipe import Heldout, Recipe, Stage
 
+if TYPE_CHECKING:
+    from mmrerank.training.collate import Sample
+
+logger = logging.getLogger(__name__)
 Advance = Callable[[int, int], None]
 
 
@@ -185,6 +190,7 @@ class Training:
         groups = judged.groups if stage.data is None else read_groups(source, self.data, self.cache).groups
         samples = Schedule(groups, source.draw, count, seed=self.recipe.seed, name=stage.name)
         journal.note(f"{stage.name}: {stage.reranker}, {_what(stage)}, {stage.steps} steps of {stage.groups * stage.accumulate} queries")
+        self._warn(stage, student, samples, journal)
         reports: dict[str, Any] = {
             "seed": self.recipe.seed,
             "tell": lambda values: journal.record(stage.name, values),
@@ -198,6 +204,16 @@ class Training:
             train_stage(stage, student, samples, folder, **reports)
         save_weights(student, done)
         journal.draw()
+
+    def _warn(self, stage: Stage, student: Any, samples: Sequence[Sample], journal: Journal) -> None:
+        """Says what of the queries the prompt does not have: whatever is asked by it cannot be learnt."""
+        from mmrerank.training.collate import request_of
+
+        if not self.backend or not samples[0].candidates:
+            return
+        for message in request_of(stage.reranker, samples[0].query, samples[0].candidates, student.backend).left_aside:
+            journal.note(f"{stage.name}: of query {samples[0].query.query_id!r} {message}")
+            logger.warning("%s: %s: of query %r %s", stage.name, stage.reranker, samples[0].query.query_id, message)
 
     def _measured(self, heldout: Heldout, journal: Journal) -> dict[str, Any]:
         """The figures on one held-out source; a network of its own has none before, since random weights never serve."""
@@ -255,7 +271,8 @@ def _check(stage: Stage) -> None:
 
 
 def _what(stage: Stage) -> str:
-    return f"loss {stage.loss}" if stage.method == "supervised" else f"rewards {' + '.join(stage.rewards)}"
+    aim = f"loss {stage.loss}" if stage.method == "supervised" else f"rewards {' + '.join(stage.rewards)}"
+    return f"{aim}, rate {stage.learning_rate:g} in {stage.precision}"
 
 
 def _described(stage: Stage) -> dict[str, Any]:

@@ -76,7 +76,7 @@ TAUGHT = {
     "ids": "mm_r5",
     "grades_by_mark": "grouprank(shuffle=False)",
     "grade": "erank",
-    "described_ids": "mm_r5",
+    "judged_ids": "mm_r5",
 }
 
 

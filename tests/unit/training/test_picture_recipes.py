@@ -16,7 +16,8 @@ from mmrerank.errors import InputError
 from mmrerank.parts import make
 from mmrerank.pictures import picture
 from mmrerank.training.collate import Collator, Sample
-from mmrerank.training.data import read_groups
+from mmrerank.training.data import Judged, read_groups
+from mmrerank.training.journal import Journal
 from mmrerank.training.losses import named_loss
 from mmrerank.training.network import Student
 from mmrerank.training.noise import diffused
@@ -25,7 +26,7 @@ from mmrerank.training.run import Training
 from mmrerank.types import Candidate, Item, Query
 
 COLOURS = ("red", "green", "blue")
-PICTURES = [name for name in shipped() if read_recipe(name).data.layout in ("card", "captions")]
+PICTURES = [name for name in shipped() if read_recipe(name).data.layout in ("card", "captions", "collection")]
 LISTS = Source(layout="lists", options={"files": ["cards.jsonl"]}, draw=Draw(negatives=(Band(count=2),)))
 
 
@@ -56,6 +57,19 @@ def test_a_picture_recipe_trains_two_steps_and_what_it_leaves_ranks(name: str, t
     assert sorted(part.rerank(Query(text="the red"), candidates).item_ids) == sorted(COLOURS)
 
 
+def test_what_no_prompt_has_of_a_query_is_said_before_it_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = replace(small("mm_r5", steps=1), stages=small("mm_r5", steps=1).stages[:1])
+    query = Query(query_id="q", text="the same in red", images=(picture(Image.new("RGB", (36, 36), "blue")),))
+    group = read_groups(LISTS, cards(tmp_path / "data"), tmp_path).groups[0]
+    training = Training.of(replace(recipe, data=LISTS), tmp_path / "out", data=tmp_path / "data", cache=tmp_path / "cache")
+    judged = Judged(groups=(replace(group, query=query),), first_stage="as given")
+    training.out.mkdir()
+    student = Student(make("mini(device=cpu)", station="backends"), Model(), seed=0)
+    training._stage(recipe.stages[0], student, judged, tmp_path / "stage", Journal(training.out))
+    assert "left aside, since this method does not use it: 1 picture" in (training.out / "log.txt").read_text(encoding="utf-8")
+    assert "1 picture" in caplog.text
+
+
 def test_a_picture_that_a_list_names_lies_beside_it(tmp_path: Path) -> None:
     group = read_groups(LISTS, cards(tmp_path), tmp_path).groups[1]
     assert [one.item.image.open().getpixel((0, 0)) for one in group.candidates if one.item.image] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
@@ -73,7 +87,7 @@ def test_noise_has_the_mean_and_deviation_of_its_schedule() -> None:
 
 
 def _rows(student: Student, image: bool) -> Collator:
-    return Collator("mm_r5" if image else "mm_r5(modality=text)", student.backend, answer="described_ids")  # type: ignore[arg-type]
+    return Collator("mm_r5" if image else "mm_r5(modality=text)", student.backend, answer="judged_ids")  # type: ignore[arg-type]
 
 
 def _sample() -> Sample:
