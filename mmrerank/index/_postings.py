@@ -97,7 +97,7 @@ class Counts:
 class _Block:
     """What some texts have, by term, then by text."""
 
-    having: npt.NDArray[np.int64]  # (n_terms so far,) how many of them have a term
+    having: Numbers  # (n_terms so far,) how many of them have a term
     texts: Numbers  # (n,)
     times: npt.NDArray[np.uint16]  # (n,)
 
@@ -129,7 +129,7 @@ class TermCounter:
         lengths = self._lengths[positions] = np.fromiter(map(len, rows), np.int64, len(rows))
         terms = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
         pairs, times = np.unique(terms << 32 | np.repeat(positions, lengths), return_counts=True)
-        having = np.bincount(pairs >> 32, minlength=len(self._numbered.vocabulary))
+        having = np.bincount(pairs >> 32, minlength=len(self._numbered.vocabulary)).astype(np.int32)
         self._blocks.append(_Block(having=having, texts=pairs.astype(np.int32), times=np.minimum(times, _OFTEN).astype(np.uint16)))
 
     def counts(self) -> Counts:

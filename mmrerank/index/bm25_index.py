@@ -127,12 +127,10 @@ class Bm25Index:
     def _counted(self, ids: Keys, batches: Iterable[tuple[Keys, Sequence[str]]]) -> Iterator[tuple[_Part, Counts]]:
         parts = list(self._parts())
         counters = [TermCounter(part.terms_of, len(ids)) for part in parts]
-        for some, texts in batches:
-            for start in range(0, len(texts), _AT_ONCE):
-                block = texts[start : start + _AT_ONCE]
-                positions = np.searchsorted(ids, some[start : start + _AT_ONCE])
-                for part, counter in zip(parts, counters, strict=True):
-                    counter.add(positions, map(part.split, block))
+        for some, texts in _blocks(batches):
+            positions = np.searchsorted(ids, some)
+            for part, counter in zip(parts, counters, strict=True):
+                counter.add(positions, map(part.split, texts))
         for part in parts:
             yield part, counters.pop(0).counts()
 
@@ -260,6 +258,17 @@ class Bm25Index:
 
     def _header(self) -> dict[str, Any]:
         return {"index": self.name, "words": WORDS_VERSION}
+
+
+def _blocks(batches: Iterable[tuple[Keys, Sequence[str]]]) -> Iterator[tuple[Keys, list[str]]]:
+    """The same in blocks of `_AT_ONCE`: each has counts of every word, and to count many texts at once takes no less memory."""
+    ids, texts = np.empty(0, np.int64), list[str]()
+    for some, more in batches:
+        ids, texts = np.concatenate([ids, some]), [*texts, *more]
+        while len(texts) >= _AT_ONCE:
+            yield ids[:_AT_ONCE], texts[:_AT_ONCE]
+            ids, texts = ids[_AT_ONCE:], texts[_AT_ONCE:]
+    yield ids, texts
 
 
 def _unique(ids: Keys, count: int) -> Keys:
