@@ -72,6 +72,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot(steps, values, linewidth=0.8, alpha=0.45)
         axes.plot(steps, _smoothed(values, max(1, len(values) // 20)), linewidth=1.6, color="C0")
         axes.set(title=stage, xlabel="step", ylabel=measure)
+        axes.xaxis.get_major_locator().set_params(integer=True)  # steps are counted
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
