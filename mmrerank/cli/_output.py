@@ -6,6 +6,7 @@ its escape, and control sequences do not reach a terminal.
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import logging
@@ -70,10 +71,21 @@ def stoppable() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield signals
         return
+
+    def not_lost(lost: Any) -> None:
+        """What is raised while an object is taken away, as a signal's exception may be, Python prints and drops: it comes again, once
+        that is over."""
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main, [signals[-1] if signals else signal.SIGINT]).start()
+        else:
+            others(lost)
+
     signal.signal(signal.SIGTERM, stop)
+    others, sys.unraisablehook = sys.unraisablehook, not_lost
     try:
         yield signals
     finally:
+        sys.unraisablehook = others
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

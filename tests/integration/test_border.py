@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from reportlab.pdfgen.canvas import Canvas
 import mmrerank
 from mmrerank import Collection, Query
 from mmrerank.cli import _downloads
+from mmrerank.cli._output import stoppable
 from mmrerank.errors import InputError
 
 ENCODER = ("--encoder", "openclip/mini")
@@ -255,3 +257,27 @@ def test_without_a_network_texts_are_indexed_and_the_picture_is_reported_with_th
     picture(2).save(tmp_path / "only" / "a.png")
     code, answer = run(capsys, "index", tmp_path / "only", "--into", tmp_path / "d")
     assert (code, "--encoder none" in answer["error"]["hint"]) == (3, True)
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL, reason="SIGTERM has a handler here")
+def test_a_stop_that_comes_while_an_object_is_taken_away_is_not_lost() -> None:
+    """Python prints what is raised there and goes on; so did a training that was asked to stop in such a moment."""
+    thing, calls = _Thing(), list[str]()
+
+    def told(_: Any) -> None:
+        calls.append("told")
+        signal.raise_signal(signal.SIGTERM)
+        calls.append("went on")
+
+    watch = weakref.ref(thing, told)
+    with stoppable() as signals, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        del thing
+        for _ in range(1000):
+            time.sleep(0.001)
+    assert watch() is None
+    assert calls == ["told"]
+    assert signals[0] == signal.SIGTERM
+
+
+class _Thing:
+    """What can be watched."""
