@@ -86,4 +86,5 @@ def _fetched(module: torch.nn.Linear) -> AbstractContextManager[Any]:
         return nullcontext()
     from accelerate.utils import align_module_device
 
-    return align_module_device(module)
+    fetched: AbstractContextManager[Any] = align_module_device(module)
+    return fetched
