@@ -68,7 +68,7 @@ def _float32_head(model: Any) -> Iterator[None]:
 
     def exact(module: torch.nn.Linear, args: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
         states = args[0].float()
-        with _fetched(module):
+        with _in_place(module):
             rows = [torch.nn.functional.linear(states, rows.float()) for rows in torch.split(module.weight, ROWS_AT_ONCE)]
             logits = torch.cat(rows, dim=-1)
             return logits if module.bias is None else logits + module.bias.float()
@@ -80,10 +80,11 @@ def _float32_head(model: Any) -> Iterator[None]:
         handle.remove()
 
 
-def _fetched(module: torch.nn.Linear) -> AbstractContextManager[Any]:
+def _in_place(module: torch.nn.Linear) -> AbstractContextManager[Any]:
     """While this is open, the weights of a layer that accelerate keeps elsewhere are there."""
     if module.weight.device.type != "meta":
         return nullcontext()
     from accelerate.utils import align_module_device
 
-    return align_module_device(module)
+    context: AbstractContextManager[Any] = align_module_device(module)
+    return context

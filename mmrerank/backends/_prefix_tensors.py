@@ -8,7 +8,6 @@ slice that is not copied keeps its whole batch in memory; `update` joins tensors
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +18,7 @@ from mmrerank.backends._prefix_store import Reuse
 
 TOLERANCE = 1e-3  # of log-probabilities in the trial, in single precision
 HALF_TOLERANCE = 0.2  # in half precision, whose rounding is as large
+OF_PLACES = ("input_ids", "attention_mask", "mm_token_type_ids", "image_grid_thw")  # inputs that tell where pictures stand
 UNEVEN = "its layers keep keys and values of different shapes or on different devices"
 
 
@@ -55,11 +55,10 @@ def places(model: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
     """(batch, width), or (axes, batch, width), positions of whole prompts with pictures, as the network counts them itself."""
     if not counts(model, inputs):
         return positions(inputs["attention_mask"])
-    names = inspect.signature(model.base_model.get_rope_index).parameters
-    return torch.as_tensor(model.base_model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0])
+    return torch.as_tensor(model.base_model.get_rope_index(**{name: inputs[name] for name in OF_PLACES if name in inputs})[0])
 
 
-def shown_tail_inputs(inputs: Mapping[str, Any], where: torch.Tensor, lengths: Sequence[int], reuses: Sequence[Reuse]) -> dict[str, Any]:
+def picture_tail_inputs(inputs: Mapping[str, Any], where: torch.Tensor, lengths: Sequence[int], reuses: Sequence[Reuse]) -> dict[str, Any]:
     """What stands behind known beginnings of text, pictures and all, as `tail_inputs` gives it.
 
     Args:

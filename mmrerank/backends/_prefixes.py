@@ -47,9 +47,9 @@ from mmrerank.backends._prefix_tensors import (
     lag,
     logprobs_of,
     obstacle,
+    picture_tail_inputs,
     places,
     positions,
-    shown_tail_inputs,
     states_of,
     tail_inputs,
     token_bytes,
@@ -266,7 +266,7 @@ class ChoicePass:
         def run(batch: Sequence[Row]) -> None:
             if batch[0].shows_more:
                 prepared = self._prepare([row.prompt for row in batch], longer=1 + _further(choices))
-                scores.update(self._run(lambda: self._shown_tails(batch, prepared), choices, call))
+                scores.update(self._run(lambda: self._picture_tails(batch, prepared), choices, call))
             else:
                 scores.update(self._run(lambda: self._tails(batch), choices, call))
 
@@ -276,12 +276,12 @@ class ChoicePass:
                 self._within_budget(batch, [row.left for row in batch], run)
         return scores
 
-    def _shown_tails(self, batch: Sequence[Row], prepared: Prepared) -> Work:
+    def _picture_tails(self, batch: Sequence[Row], prepared: Prepared) -> Work:
         inputs = prepared.on(self._network.device)
         reuses = [row.reuse for row in batch if row.reuse is not None]
         return Work(
             rows=batch,
-            inputs=shown_tail_inputs(inputs, places(self._network.model, inputs), prepared.lengths, reuses),
+            inputs=picture_tail_inputs(inputs, places(self._network.model, inputs), prepared.lengths, reuses),
             lengths=prepared.lengths,
             image_lengths=prepared.image_lengths,
             cache=cache_of(reuses, self._network.device),
