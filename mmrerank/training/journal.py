@@ -59,6 +59,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingExtra.of("matplotlib", "train", "drawing curves") from error
     stages = list(dict.fromkeys(row["stage"] for row in rows))
@@ -72,7 +73,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot(steps, values, linewidth=0.8, alpha=0.45)
         axes.plot(steps, _smoothed(values, max(1, len(values) // 20)), linewidth=1.6, color="C0")
         axes.set(title=stage, xlabel="step", ylabel=measure)
-        axes.xaxis.get_major_locator().set_params(integer=True)  # steps are counted
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # steps are counted
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
