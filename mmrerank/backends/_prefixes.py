@@ -148,9 +148,8 @@ class ChoicePass:
         self._vocabulary = int(network.model.config.get_text_config().vocab_size)
         self._work_bytes = most_bytes // 4
         self._most_bytes, self._open_source = most_bytes, source
-        self._token_bytes: int | None = (
-            None if in_pieces else 0
-        )  # of keys and values, once the trial has told; 0 where they cannot be used again
+        # Of keys and values, once the trial has told; 0 where they cannot be used again.
+        self._token_bytes: int | None = None if in_pieces else 0
         self.store: PrefixStore | None = None
 
     def __call__(self, prompts: Sequence[Prompt], choices: Sequence[Sequence[int]], size: int) -> list[Scored]:

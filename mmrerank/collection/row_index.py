@@ -266,10 +266,11 @@ class RowIndex:
         if present is None:
             return self._snapshot.seen(self._slug), _NONE
         state, index = present.state, present.index
-        recent, others = self._snapshot.outside(state.data_files)
+        is_later = state.version > self._snapshot.version  # what went since then is in no other file
+        recent, others = (self._snapshot.keys, 0) if is_later else self._snapshot.outside(state.data_files)
         new = difference(index.lacking(recent), present.without)
         # Of the files that changed, all items that they had are there still where as many are known; else every key is looked at.
-        if state.data_files and len(recent) - len(new) == state.keys - others:
+        if state.data_files and not is_later and len(recent) - len(new) == state.keys - others:
             return self._snapshot.seen(self._slug, among=new), _NONE
         present.without = np.intersect1d(present.without, self._snapshot.keys)
         return self._snapshot.seen(self._slug, among=new), difference(index.ids, self._snapshot.keys)

@@ -58,7 +58,8 @@ def text_index(folder: Path, snapshot: Snapshot) -> TailedTexts:
     if state.version == snapshot.version:
         return index
     new, texts, gone = _changes(index, state, snapshot)
-    if len(new) and (len(index) + len(new) <= SMALL or len(new) >= len(index)):
+    is_quick = len(index) + len(new) <= SMALL or len(new) >= len(index)
+    if len(new) and is_quick and state.version < snapshot.version:  # one of a later version stays for those who see it
         return new_text_index(folder, snapshot)
     return _caught_up(folder, index, state, snapshot, new, texts, gone)
 
@@ -94,8 +95,8 @@ def mend(folder: Path, snapshot: Snapshot) -> bool:
 
 def _changes(index: TailedTexts, state: TextsState, snapshot: Snapshot) -> tuple[Keys, list[str], Keys]:
     """The ascending keys of items that came with text, their texts, and those of items that went."""
-    recent, _ = snapshot.outside(state.data_files)
-    new = index.lacking(recent)
+    is_later = state.version > snapshot.version  # what went since then is in no other file
+    new = index.lacking(snapshot.keys if is_later else snapshot.outside(state.data_files)[0])
     texts = snapshot.texts(new)
     is_text = np.array([bool(text) for text in texts], np.bool_)
     return new[is_text], [text for text in texts if text], difference(index.ids, snapshot.keys)

@@ -223,6 +223,16 @@ def test_an_older_version_is_searched_by_a_newer_index(collection: Collection) -
     assert state_of(collection).items == 1100  # and it saved nothing over it
 
 
+def test_an_older_version_still_has_what_went_since(collection: Collection) -> None:
+    old = again(collection)
+    assert len(old) == 1000
+    remove(collection, [50])
+    assert nearest(again(collection), 50) == plainly(50, [n for n in range(1000) if n != 50])
+    assert state_of(collection).items == 999
+    assert nearest(old, 50) == plainly(50, range(1000))
+    assert state_of(collection).items == 999
+
+
 def test_items_with_nothing_to_describe_are_remembered(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     write(collection, range(1000, 1010), undescribed=range(1000, 1005))
     assert state_of(collection).items == 1005

@@ -111,6 +111,16 @@ def test_verify_finds_what_no_search_looks_at(collection: Collection, damage: st
     assert check(Collection.open(collection.path))["rebuilt"] == []
 
 
+def test_a_view_of_an_earlier_version_leaves_the_index_of_a_later_one(collection: Collection) -> None:
+    early = Collection.open(collection.path).version
+    collection.remove(ids=["0.jsonl::p0", "1.jsonl::p1"])
+    collection.search("boat")
+    state = (collection.path / "indexes" / "text" / "cache.json").read_text()
+    assert len(early.matching("boat", 50)) == 40
+    assert (collection.path / "indexes" / "text" / "cache.json").read_text() == state
+    assert len(hits(collection, "boat")) == 38
+
+
 # ---------------------------------------------------------------- large ones: what came since stands beside what there was
 
 
