@@ -308,9 +308,10 @@ class RowIndex:
             promise=index.promise if isinstance(index, MeasuredIndex) else 1.0,
         )
         present = _Opened(state=state, index=TailedIndex(index, self._dimension), without=without)
-        if self._save(present, built=True, texts=halves[1].get("texts")):
-            return self._open() or present  # from its file, so that its memory is shared
-        return present
+        opened = self._open() if self._save(present, built=True, texts=halves[1].get("texts")) else None
+        if opened is None or opened.state.version != state.version:  # another process may have saved one of its own meanwhile
+            return present
+        return opened  # from its file, so that its memory is shared
 
     def _questions(self, index: Index, count: int, texts: Callable[[], Questions | None] | None) -> dict[str, Questions]:
         """What an index that may miss rows is tested with."""

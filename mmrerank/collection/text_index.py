@@ -120,9 +120,10 @@ def new_text_index(folder: Path, snapshot: Snapshot) -> TailedTexts:
     place = folder / "text"
     unsaved = Stamp(name="", size=0, mtime_ns=0, checksum="")
     state = TextsState(index=index.name, version=snapshot.version, texts=len(keys), data_files=dict(snapshot.data_files), data=unsaved)
-    if _save(place, TailedTexts(index), state, made=True) and (opened := _opened(place)):
-        return opened[0]  # from its file, so that processes share its memory
-    return TailedTexts(index)
+    opened = _opened(place) if _save(place, TailedTexts(index), state, made=True) else None
+    if opened is None or opened[1].version != snapshot.version:  # another process may have saved one of its own meanwhile
+        return TailedTexts(index)
+    return opened[0]  # from its file, so that processes share its memory
 
 
 def is_behind(folder: Path, snapshot: Snapshot) -> bool:
@@ -141,23 +142,28 @@ def _empty() -> Bm25Index:
 
 def _opened(place: Path) -> tuple[TailedTexts, TextsState] | None:
     """What was saved; None when there is nothing that can be trusted."""
-    index, tail = _empty(), _empty()
-    try:
-        state = _state(place)
-        if state is None or state.index != index.name:
+    for _ in range(3):  # another process may put new files in place of those that the state named
+        try:
+            return _read(place)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, MMRerankError) as error:
+            logger.warning("the index cache %s is rebuilt: %s", place, error)
             return None
-        index.open(checked(place, state.data))
-        if state.since is not None:
-            index.remove(map_sealed(checked(place, state.since), {"parts": ["gone"]}).array("gone"))
-        if state.tail is None:
-            return TailedTexts(index), state
-        tail.open(checked(place, state.tail))
-        return TailedTexts(index, tail), state
-    except FileNotFoundError:
+    return None
+
+
+def _read(place: Path) -> tuple[TailedTexts, TextsState] | None:
+    state, index, tail = _state(place), _empty(), _empty()
+    if state is None or state.index != index.name:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, MMRerankError) as error:
-        logger.warning("the index cache %s is rebuilt: %s", place, error)
-        return None
+    index.open(checked(place, state.data))
+    if state.since is not None:
+        index.remove(map_sealed(checked(place, state.since), {"parts": ["gone"]}).array("gone"))
+    if state.tail is None:
+        return TailedTexts(index), state
+    tail.open(checked(place, state.tail))
+    return TailedTexts(index, tail), state
 
 
 def _save(place: Path, index: TailedTexts, state: TextsState, *, made: bool = False) -> bool:

@@ -233,6 +233,26 @@ def test_an_older_version_still_has_what_went_since(collection: Collection) -> N
     assert state_of(collection).items == 999
 
 
+def test_an_index_of_another_version_that_was_saved_meanwhile_is_not_taken(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread builds and saves its own between two steps of this one."""
+    old = again(collection)
+    assert len(old) == 1000
+    write(collection, range(1000, 1100))
+    shutil.rmtree(collection.path / "indexes" / SLUG)
+    save, others = RowIndex._save, [collection]
+
+    def and_another(self: RowIndex, *given: Any, **more: Any) -> bool:
+        is_saved = save(self, *given, **more)
+        for other in others[:]:
+            others.clear()
+            rows_of(again(other)).opened()
+        return is_saved
+
+    monkeypatch.setattr(RowIndex, "_save", and_another)
+    assert len(old.version.index_of(old.manifest.encoders[0]).ids) == 1000
+    assert not others
+
+
 def test_items_with_nothing_to_describe_are_remembered(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     write(collection, range(1000, 1010), undescribed=range(1000, 1005))
     assert state_of(collection).items == 1005

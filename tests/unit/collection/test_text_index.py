@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,27 @@ def test_a_view_of_an_earlier_version_leaves_the_index_of_a_later_one(collection
     assert len(early.matching("boat", 50)) == 40
     assert (collection.path / "indexes" / "text" / "cache.json").read_text() == state
     assert len(hits(collection, "boat")) == 38
+
+
+def test_an_index_of_another_version_that_was_saved_meanwhile_is_not_taken(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread makes and saves its own between two steps of this one."""
+    early = Collection.open(collection.path).version
+    collection.add(write(tmp_path / "pages", [40]))
+    shutil.rmtree(collection.path / "indexes" / "text")
+    save, others = text_index._save, [collection]
+
+    def and_another(*given: Any, **more: Any) -> bool:
+        is_saved = save(*given, **more)
+        for other in others[:]:
+            others.clear()
+            text_index.new_text_index(other.path / "indexes", Collection.open(other.path).version.snapshot)
+        return is_saved
+
+    monkeypatch.setattr(text_index, "_save", and_another)
+    assert len(early.matching("boat", 50)) == 40
+    assert not others
 
 
 # ---------------------------------------------------------------- large ones: what came since stands beside what there was

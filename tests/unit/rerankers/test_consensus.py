@@ -12,7 +12,7 @@ from mmrerank.errors import InputError
 from mmrerank.parts import make
 from mmrerank.rerankers.consensus import Consensus, Options, by_pairs, by_places, by_reciprocal_ranks
 from mmrerank.testing.fakes import FakeBackend
-from mmrerank.types import Candidate, Cost, Notes, Prompt, Query, Ranking
+from mmrerank.types import Candidate, Cost, Decoding, Generated, Notes, Prompt, Query, Ranking
 
 QUERY = Query(query_id="q", text="a door")
 TEXTS = ["door", "lamp", "red door", "bird", "door frame", "sea"]
@@ -91,16 +91,17 @@ def test_each_reason_names_the_places_of_all_runs() -> None:
 
 
 def test_samples_are_drawn_with_seeds_of_their_own() -> None:
-    prompts: list[Prompt] = []
+    seeds: list[int] = []
 
-    def answer(prompt: Prompt) -> str:
-        prompts.append(prompt)
-        return "<answer>[2, 1]</answer>"
+    class Seeds(FakeBackend):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding) -> list[Generated]:
+            seeds.extend(decoding.seed for _ in prompts)
+            return super().generate(prompts, decoding)
 
-    part = make("consensus(rerank='mm_r5(temperature=0.7, modality=text)', shuffles=0, samples=3)", backend=FakeBackend(answer=answer))
-    assert [run._decoding.seed for run in part._runs] == [0, 1, 2]
+    backend = Seeds(answer=lambda _: "<answer>[2, 1]</answer>")
+    part = make("consensus(rerank='mm_r5(temperature=0.7, modality=text)', shuffles=0, samples=3)", backend=backend)
     part.rerank(QUERY, worded(["a", "b"]))
-    assert len(prompts) == 3
+    assert seeds == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ MAKERS = (
     "handbook.make",
     "mini_clip.train",
     "mini_clip.evaluate",
+    "mini_mllm.card_data",
     "mini_mllm.train",
     "mini_mllm.evaluate",
     "peptides.make",
